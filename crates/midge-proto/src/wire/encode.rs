@@ -1,0 +1,168 @@
+//! Writes operations, appended to a buffer: upper case, single blanks, CR LF.
+//!
+//! Names are written as they are. Take them from checked values ([`SubjectRef`](crate::SubjectRef),
+//! [`QueueGroup`](crate::QueueGroup), [`HeaderMap`](crate::HeaderMap)) or from a decoded frame:
+//! bytes with a blank or a line end in them would be read as something else.
+
+use alloc::vec::Vec;
+
+/// PUB, or HPUB when there is a header block. One reservation, then copies.
+#[inline]
+pub fn publish(
+    out: &mut Vec<u8>,
+    subject: &[u8],
+    reply: Option<&[u8]>,
+    headers: Option<&[u8]>,
+    payload: &[u8],
+) {
+    let reply_len = reply.map(<[u8]>::len);
+    let headers_len = headers.map(<[u8]>::len);
+    out.reserve(publish_len(subject.len(), reply_len, headers_len, payload.len()));
+    out.extend_from_slice(if headers.is_some() { b"HPUB " } else { b"PUB " });
+    token(out, subject);
+    out.push(b' ');
+    body(out, reply, headers, payload);
+}
+
+/// The exact length of what [`publish`] writes.
+#[inline]
+#[must_use]
+pub fn publish_len(
+    subject_len: usize,
+    reply_len: Option<usize>,
+    headers_len: Option<usize>,
+    payload_len: usize,
+) -> usize {
+    let total = headers_len.unwrap_or(0) + payload_len;
+    let headers = headers_len.map_or(0, |len| 1 + digits(len) + 1);
+    let reply = reply_len.map_or(0, |len| len + 1);
+    4 + subject_len + 1 + reply + headers + digits(total) + 2 + total + 2
+}
+
+/// SUB.
+#[inline]
+pub fn subscribe(out: &mut Vec<u8>, subject: &[u8], queue: Option<&[u8]>, sid: u64) {
+    out.extend_from_slice(b"SUB ");
+    token(out, subject);
+    out.push(b' ');
+    if let Some(queue) = queue {
+        token(out, queue);
+        out.push(b' ');
+    }
+    number(out, sid);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// UNSUB, at once or after `max` messages counted from the start of the subscription on this
+/// connection.
+#[inline]
+pub fn unsubscribe(out: &mut Vec<u8>, sid: u64, max: Option<u64>) {
+    out.extend_from_slice(b"UNSUB ");
+    number(out, sid);
+    if let Some(max) = max {
+        out.push(b' ');
+        number(out, max);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// CONNECT with its JSON, see [`ConnectInfo`](super::ConnectInfo).
+pub fn connect(out: &mut Vec<u8>, json: &[u8]) {
+    debug_assert!(!json.contains(&b'\n'), "the JSON is on one line");
+    out.extend_from_slice(b"CONNECT ");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// PING, in either direction.
+#[inline]
+pub fn ping(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"PING\r\n");
+}
+
+/// PONG, in either direction.
+#[inline]
+pub fn pong(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"PONG\r\n");
+}
+
+/// MSG, or HMSG when there is a header block. What a server sends.
+pub fn message(
+    out: &mut Vec<u8>,
+    subject: &[u8],
+    sid: &[u8],
+    reply: Option<&[u8]>,
+    headers: Option<&[u8]>,
+    payload: &[u8],
+) {
+    out.extend_from_slice(if headers.is_some() { b"HMSG " } else { b"MSG " });
+    token(out, subject);
+    out.push(b' ');
+    token(out, sid);
+    out.push(b' ');
+    body(out, reply, headers, payload);
+}
+
+/// INFO with its JSON, see [`ServerInfo`](super::ServerInfo). A blank precedes the line end, as
+/// servers write it.
+pub fn info(out: &mut Vec<u8>, json: &[u8]) {
+    debug_assert!(!json.contains(&b'\n'), "the JSON is on one line");
+    out.extend_from_slice(b"INFO ");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b" \r\n");
+}
+
+/// `+OK`, which a server sends to a verbose client.
+pub fn ok(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"+OK\r\n");
+}
+
+/// `-ERR` with its text in quotes, see [`ServerError::to_text`](super::ServerError::to_text).
+/// Line ends in the text are written as blanks.
+pub fn err(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(b"-ERR '");
+    out.extend(text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    out.extend_from_slice(b"'\r\n");
+}
+
+/// The rest of a PUB, HPUB, MSG or HMSG, from the reply on.
+#[inline]
+fn body(out: &mut Vec<u8>, reply: Option<&[u8]>, headers: Option<&[u8]>, payload: &[u8]) {
+    if let Some(reply) = reply {
+        token(out, reply);
+        out.push(b' ');
+    }
+    let headers = match headers {
+        Some(headers) => {
+            number(out, headers.len() as u64);
+            out.push(b' ');
+            headers
+        }
+        None => &[],
+    };
+    number(out, (headers.len() + payload.len()) as u64);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(headers);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn token(out: &mut Vec<u8>, token: &[u8]) {
+    debug_assert!(!token.is_empty(), "an argument has a byte");
+    debug_assert!(
+        !token.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'\n')),
+        "an argument has no blank and no line end"
+    );
+    out.extend_from_slice(token);
+}
+
+#[inline]
+fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[inline]
+fn digits(number: usize) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}

@@ -1,0 +1,175 @@
+//! Bytes: every operation of the NATS protocol, read and written, in both directions.
+//!
+//! | to | use |
+//! |---|---|
+//! | read what a server sends, as it arrives | [`Decoder`] |
+//! | read what a client sends | [`decode_client`] |
+//! | write either | [`encode`] |
+//! | read and write the JSON of INFO and CONNECT | [`ServerInfo`], [`ConnectInfo`] |
+//! | tell one `-ERR` from another | [`ServerError`] |
+//! | know the grammar that a server's bytes follow | [`grammar`] |
+//!
+//! Reading is lenient where servers are: operations in any case, runs of blanks and tabs, a bare
+//! LF at the end of a control line (never behind a payload), leading zeros in sizes. Writing is
+//! canonical: upper case, single blanks, CR LF.
+
+mod client_op;
+mod connect;
+mod decoder;
+pub mod encode;
+pub mod grammar;
+mod info;
+mod server_error;
+
+use core::ops::Range;
+
+pub use client_op::{ClientOp, decode_client};
+pub use connect::{ConnectInfo, ConnectInfoError};
+pub use decoder::Decoder;
+pub use info::{InfoError, MAX_URLS, ServerInfo};
+pub use server_error::ServerError;
+
+/// A range of bytes, counted from the start of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Offset behind the last byte, at least `start`.
+    pub end: u32,
+}
+
+impl Span {
+    /// Offsets below 4 GiB, which [`Limits`] ensures for frames.
+    #[inline]
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
+        debug_assert!(start <= end && end <= u32::MAX as usize);
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    /// Number of bytes.
+    #[inline]
+    #[must_use]
+    pub const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether there is no byte in it.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    /// The same as a range, to index a frame with.
+    #[inline]
+    #[must_use]
+    pub const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// Where the parts of a MSG or HMSG lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The subscription; `None` when it is not a decimal number of 64 bits and so not one of ours.
+    pub sid: Option<u64>,
+    /// The subject, never empty.
+    pub subject: Span,
+    /// The reply subject, never empty.
+    pub reply: Option<Span>,
+    /// The header block of an HMSG, possibly empty.
+    pub headers: Option<Span>,
+    /// The payload.
+    pub payload: Span,
+}
+
+/// What a server sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame {
+    /// MSG or HMSG.
+    Message(Layout),
+    /// INFO; the JSON without the blanks around it.
+    Info(Span),
+    /// PING.
+    Ping,
+    /// PONG.
+    Pong,
+    /// `+OK`, which only a verbose connection gets.
+    Ok,
+    /// `-ERR`; the text without the blanks and the quotes around it.
+    Err(Span),
+}
+
+/// What one look at the input gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the input is consumed by the caller"]
+pub enum Step {
+    /// A whole frame.
+    Frame {
+        /// What it is; offsets count from the start of the input.
+        frame: Frame,
+        /// Bytes to consume, the final line end included.
+        len: usize,
+    },
+    /// The frame goes on behind the input.
+    Incomplete {
+        /// Length of the whole frame once its line is read, 0 before that.
+        need: usize,
+    },
+}
+
+/// How much of a peer's input is believed. All sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest control line, its line end included. At most 1 GiB counts.
+    pub control_line: usize,
+    /// The longest INFO line, its line end included. At most 1 GiB counts.
+    pub info: usize,
+    /// The longest frame with a body: its line, headers, payload and line ends.
+    pub frame: usize,
+}
+
+impl Limits {
+    /// With a size of nine digits, keeps every offset within 32 bits.
+    const MAX_LINE: usize = 1 << 30;
+
+    pub(crate) fn clamped(self) -> Self {
+        Self {
+            control_line: self.control_line.min(Self::MAX_LINE),
+            info: self.info.min(Self::MAX_LINE),
+            frame: self.frame,
+        }
+    }
+}
+
+/// Room for what nats-server 2.15 can send: lines of 64 KiB, an INFO of 1 MiB, a payload of
+/// 64 MiB.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { control_line: 64 << 10, info: 1 << 20, frame: (64 << 20) + (64 << 10) + 2 }
+    }
+}
+
+/// Why input cannot be read. The stream is lost: nothing behind it can be told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A control line or INFO is longer than its limit.
+    #[error("a protocol line is longer than the configured limit; raise it if the peer is trusted")]
+    LineTooLong,
+    /// A line does not begin with an operation of the protocol.
+    #[error("the peer sent something that is not NATS; check the address and whether TLS is due")]
+    UnknownOperation,
+    /// An operation has too few or too many arguments.
+    #[error("the peer sent an operation with a wrong number of arguments; the connection is lost")]
+    BadArguments,
+    /// A size is not a number of one to nine digits, or the headers are larger than the whole.
+    #[error("the peer sent a message size that is not valid; the connection is lost")]
+    BadSize,
+    /// A frame is longer than its limit.
+    #[error("the peer sent a message above the configured limit; raise it if the peer is trusted")]
+    FrameTooLarge,
+    /// No CR LF follows a payload.
+    #[error("a payload is not followed by a line end; the connection is lost")]
+    MissingCrlf,
+}
