@@ -1,0 +1,214 @@
+//! What a connection is told at its start: servers, identity, times and bounds.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use crate::ServerUrl;
+
+/// What the client shows to the server as proof of who it is.
+///
+/// Empty fields are not sent. A user or token in a server's URL goes before these for that
+/// server. `Debug` shows which fields are set, never their values.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub user: Option<String>,
+    /// Password, with a user name.
+    pub password: Option<String>,
+    /// Token.
+    pub token: Option<String>,
+    /// Public nkey.
+    pub nkey: Option<String>,
+    /// User JWT.
+    pub jwt: Option<String>,
+    /// Signature of the server's nonce, base64url without padding.
+    pub signature: Option<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = [
+            ("user", &self.user),
+            ("password", &self.password),
+            ("token", &self.token),
+            ("nkey", &self.nkey),
+            ("jwt", &self.jwt),
+            ("signature", &self.signature),
+        ];
+        let set = fields.into_iter().filter(|(_, value)| value.is_some());
+        f.debug_set().entries(set.map(|(name, _)| name)).finish()
+    }
+}
+
+/// When a connection is upgraded to TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsMode {
+    /// Never: a server that requires TLS is a failed attempt.
+    Never,
+    /// When the URL's scheme or the server's INFO requires it or, for `nats`, offers it.
+    #[default]
+    WhenOffered,
+    /// Always, after INFO.
+    Required,
+    /// Always, before INFO (`handshake_first`, nats-server 2.10.4); the driver does the handshake
+    /// before it reports `connected`.
+    First,
+}
+
+/// What a [`Connection`](crate::Connection) is told at its start.
+///
+/// Every field has a default; make one with [`Config::new`] and set what differs. Sizes are in
+/// bytes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Servers to connect to, at least one.
+    pub servers: Vec<ServerUrl>,
+    /// Where all randomness comes from: inbox names, jitter, the order of servers. Use fresh
+    /// bytes from the system, and equal ones to repeat a run.
+    pub seed: [u8; 32],
+    /// The name shown in the server's monitoring. Default: none.
+    pub name: Option<String>,
+    /// The language that CONNECT states. Default: `rust`.
+    pub lang: String,
+    /// The version that CONNECT states. Default: that of this crate.
+    pub version: String,
+    /// Ask the server to acknowledge every operation with `+OK`. Default: false.
+    pub verbose: bool,
+    /// Ask the server for stricter checks. Default: false.
+    pub pedantic: bool,
+    /// Receive one's own messages. Default: true.
+    pub echo: bool,
+    /// Credentials that never change. Default: none.
+    pub credentials: Credentials,
+    /// Emit `Action::Authorize` at every connect instead of using `credentials`. Default: false.
+    pub authorize: bool,
+    /// When to upgrade to TLS.
+    pub tls: TlsMode,
+    /// The first tokens of inboxes, without wildcards. Default: `_INBOX`.
+    pub inbox_prefix: String,
+
+    /// The time that one attempt has for everything, from the name to the first PONG.
+    /// Default: 5 s.
+    pub connect_timeout: Duration,
+    /// How often a PING is sent to see whether the server lives. Default: 2 min.
+    pub ping_interval: Duration,
+    /// PINGs without an answer after which the connection is stale. Default: 2.
+    pub max_pings_out: u32,
+    /// Connect again when a connection is lost. Default: true.
+    pub reconnect: bool,
+    /// Failed attempts in a row after which a server is given up; `None`: never. Default: `None`.
+    pub max_attempts: Option<u32>,
+    /// Treat the first connect like a reconnect, instead of giving up after one pass through the
+    /// servers. Default: false.
+    pub retry_first_connect: bool,
+    /// The wait before the second attempt after a loss; doubles with each further one. The first
+    /// attempt comes at once. Default: 100 ms.
+    pub reconnect_wait: Duration,
+    /// The longest wait between two attempts. Default: 5 s.
+    pub reconnect_wait_max: Duration,
+    /// Try servers in the order given instead of a random one. Default: false.
+    pub retain_order: bool,
+    /// Do not learn servers from INFO. Default: false.
+    pub ignore_discovered: bool,
+    /// The longest time that a drain takes. Default: 30 s.
+    pub drain_timeout: Duration,
+    /// The longest time that a planned move waits for the PONG of what was sent. Default: 2 s.
+    pub move_timeout: Duration,
+    /// While messages are unconfirmed, a PING is added after so much time. Default: 100 ms.
+    pub confirm_interval: Duration,
+    /// While messages are unconfirmed, a PING is added after so many bytes. Default: 256 KiB.
+    pub confirm_bytes: usize,
+
+    /// Unwritten bytes of messages while connected, past which a publish is refused. A single
+    /// larger message passes when nothing else waits. Default: 8 MiB.
+    pub max_pending: usize,
+    /// The same while not connected; 0 refuses every publish. Default: 8 MiB.
+    pub reconnect_buffer: usize,
+    /// Unwritten bytes of SUB and PING, past which a subscribe is refused. Default: 1 MiB.
+    pub control_reserve: usize,
+    /// The longest control line from the server. Default: 64 KiB.
+    pub max_control_line: usize,
+    /// The longest INFO. Default: 1 MiB.
+    pub max_info: usize,
+    /// The largest message, headers and payload, that is received; a larger one is skipped as it
+    /// streams by and reported. Default: 64 MiB, the server's own limit.
+    pub max_message: usize,
+    /// The size of a read buffer. Default: 64 KiB.
+    pub read_chunk: usize,
+    /// Read buffers that unread messages may keep alive; past it, messages are copied out.
+    /// Default: 32.
+    pub max_chunks: usize,
+    /// Subscriptions at a time. Default: 1,048,576.
+    pub max_subscriptions: usize,
+    /// Requests at a time. Default: 1,048,576.
+    pub max_requests: usize,
+    /// Flushes at a time. Default: 65,536.
+    pub max_flushes: usize,
+}
+
+impl Config {
+    /// Defaults for `servers`, with randomness from `seed`.
+    pub fn new(servers: Vec<ServerUrl>, seed: [u8; 32]) -> Self {
+        Self {
+            servers,
+            seed,
+            name: None,
+            lang: "rust".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            verbose: false,
+            pedantic: false,
+            echo: true,
+            credentials: Credentials::default(),
+            authorize: false,
+            tls: TlsMode::default(),
+            inbox_prefix: "_INBOX".into(),
+            connect_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(120),
+            max_pings_out: 2,
+            reconnect: true,
+            max_attempts: None,
+            retry_first_connect: false,
+            reconnect_wait: Duration::from_millis(100),
+            reconnect_wait_max: Duration::from_secs(5),
+            retain_order: false,
+            ignore_discovered: false,
+            drain_timeout: Duration::from_secs(30),
+            move_timeout: Duration::from_secs(2),
+            confirm_interval: Duration::from_millis(100),
+            confirm_bytes: 256 * 1024,
+            max_pending: 8 << 20,
+            reconnect_buffer: 8 << 20,
+            control_reserve: 1 << 20,
+            max_control_line: 64 * 1024,
+            max_info: 1 << 20,
+            max_message: 64 << 20,
+            read_chunk: 64 * 1024,
+            max_chunks: 32,
+            max_subscriptions: 1 << 20,
+            max_requests: 1 << 20,
+            max_flushes: 1 << 16,
+        }
+    }
+}
+
+/// Why a [`Config`] makes no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `servers` is empty.
+    #[error("name at least one server")]
+    NoServers,
+    /// `inbox_prefix` is no subject, or holds a wildcard.
+    #[error("the inbox prefix `{0}` must be a subject without wildcards")]
+    InboxPrefix(String),
+    /// A time or bound that must not be zero is.
+    #[error("`{0}` must be more than zero")]
+    Zero(&'static str),
+    /// A bound that is larger than this crate can count.
+    #[error("`{0}` is too large")]
+    TooLarge(&'static str),
+}

@@ -1,0 +1,317 @@
+//! What a caller asks for.
+
+use alloc::vec::Vec;
+
+use super::Connection;
+use super::errors::{EndReason, FlushError, NotSent, PublishError, RequestError, SubscribeError};
+use super::fates::Position;
+use super::handshake::Phase;
+use super::ids::{FlushId, RequestId, Sid};
+use super::output::Event;
+use super::timers::Timer;
+use crate::{HeaderMap, Instant, QueueGroup, ServerUrl, SubjectRef};
+
+/// Sizes have at most nine digits on the wire.
+const MAX_SIZE: usize = 999_999_999;
+
+impl Connection {
+    // ---- publishing ----------------------------------------------------------------------
+
+    /// Queues a message and returns its number.
+    ///
+    /// While the connection is not up, the message waits for it. What became of it stands in
+    /// `Disconnected` and `Closed`; a flush confirms it.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; nothing is queued then. After `Full`, `Event::Writable` says when half
+    /// of the bound is free.
+    pub fn publish(
+        &mut self,
+        subject: SubjectRef<'_>,
+        reply: Option<SubjectRef<'_>>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Result<Position, PublishError> {
+        if reply.is_some_and(SubjectRef::has_wildcards) {
+            return Err(PublishError::Wildcard);
+        }
+        let reply = reply.map(SubjectRef::as_bytes);
+        self.check_publish(subject, reply, headers, payload)?;
+        Ok(self.enqueue(subject, reply, headers, payload, false))
+    }
+
+    fn check_publish(
+        &mut self,
+        subject: SubjectRef<'_>,
+        reply: Option<&[u8]>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Result<(), PublishError> {
+        if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
+            return Err(PublishError::Closed);
+        }
+        if subject.has_wildcards() {
+            return Err(PublishError::Wildcard);
+        }
+        let block = headers.map_or(0, |headers| headers.as_bytes().len());
+        let size = block + payload.len();
+        let mut max = MAX_SIZE;
+        if let Some(info) = &self.info {
+            if headers.is_some() && !info.headers {
+                return Err(PublishError::HeadersUnsupported);
+            }
+            // The next server may take more, or less: then `Connected` reports what it dropped.
+            if let Some(limit) = info.payload_limit().filter(|_| self.is_connected()) {
+                max = max.min(limit);
+            }
+        }
+        if size > max {
+            return Err(PublishError::TooLarge { size, max });
+        }
+        let waiting = self.outbound.user_bytes();
+        let length = crate::wire::encode::publish_len(
+            subject.as_bytes().len(),
+            reply.map(<[u8]>::len),
+            headers.map(|_| block),
+            payload.len(),
+        );
+        let bound = self.user_bound();
+        let alone = waiting == 0 && self.is_connected();
+        if waiting + length > bound && !alone {
+            self.wants_room = true;
+            return Err(PublishError::Full);
+        }
+        Ok(())
+    }
+
+    fn enqueue(
+        &mut self,
+        subject: SubjectRef<'_>,
+        reply: Option<&[u8]>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+        request: bool,
+    ) -> Position {
+        let headers = headers.map(HeaderMap::as_bytes);
+        let position = self.outbound.publish(subject.as_bytes(), reply, headers, payload, request);
+        if self.is_connected() && self.outbound.since_ping() >= self.config.confirm_bytes {
+            self.outbound.ping(None, 0);
+        }
+        position
+    }
+
+    /// The bytes of messages that may wait.
+    pub(super) fn user_bound(&self) -> usize {
+        if self.is_connected() { self.config.max_pending } else { self.config.reconnect_buffer }
+    }
+
+    // ---- requests ------------------------------------------------------------------------
+
+    /// Sends a request; `Event::Response` ends it, at `deadline` at the latest.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing is queued then.
+    pub fn request(
+        &mut self,
+        subject: SubjectRef<'_>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> Result<RequestId, RequestError> {
+        if self.ending.is_draining() {
+            return Err(RequestError::NotSent(NotSent::Draining));
+        }
+        if self.requests.is_full(self.config.max_requests) {
+            return Err(RequestError::TooMany);
+        }
+        let (id, reply) = self.requests.reserve();
+        let result = self.start_request(id, subject, &reply, headers, payload, deadline);
+        self.requests.put_reply(reply);
+        result.map(|()| id)
+    }
+
+    fn start_request(
+        &mut self,
+        id: RequestId,
+        subject: SubjectRef<'_>,
+        reply: &[u8],
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        self.check_publish(subject, Some(reply), headers, payload)?;
+        if self.requests.mux.is_none() {
+            let inbox = self.requests.inbox_subject();
+            self.requests.mux = Some(self.add_subscription(inbox, None, true)?);
+        }
+        let position = self.enqueue(subject, Some(reply), headers, payload, true);
+        self.requests.start(id, position, subject.as_bytes(), deadline);
+        Ok(())
+    }
+
+    /// Forgets a request. It is not sent if no byte of it was yet. No event follows.
+    pub fn cancel(&mut self, id: RequestId) {
+        if let Some(position) = self.requests.position(id) {
+            self.requests.end(id);
+            self.withdraw(position);
+        }
+    }
+
+    pub(super) fn request_timed_out(&mut self, id: RequestId) {
+        let Some(position) = self.requests.position(id) else {
+            return;
+        };
+        self.requests.end(id);
+        let error = if self.withdraw(position) {
+            RequestError::NotSent(NotSent::TimedOut)
+        } else {
+            RequestError::TimedOut
+        };
+        self.events.push_back(Event::Response(id, Err(error)));
+    }
+
+    fn withdraw(&mut self, position: Position) -> bool {
+        let withdrawn = self.outbound.withdraw(position).is_some();
+        self.statistics.dropped += u64::from(withdrawn);
+        withdrawn
+    }
+
+    // ---- subscriptions -------------------------------------------------------------------
+
+    /// Subscribes, now and on every later connection.
+    ///
+    /// The server does not confirm it; a flush behind it does. `Event::SubscriptionEnded` ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`]; the table is unchanged then.
+    pub fn subscribe(
+        &mut self,
+        subject: SubjectRef<'_>,
+        queue: Option<&QueueGroup>,
+    ) -> Result<Sid, SubscribeError> {
+        if self.ending.is_draining() {
+            return Err(SubscribeError::Draining);
+        }
+        self.add_subscription(subject.to_subject(), queue.cloned(), false)
+    }
+
+    fn add_subscription(
+        &mut self,
+        subject: crate::Subject,
+        queue: Option<QueueGroup>,
+        internal: bool,
+    ) -> Result<Sid, SubscribeError> {
+        if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
+            return Err(SubscribeError::Closed);
+        }
+        let crowded = self.outbound.control_bytes() > self.config.control_reserve;
+        if crowded && self.is_connected() {
+            return Err(SubscribeError::Full);
+        }
+        let sid =
+            self.subscriptions.add(subject, queue, internal, self.config.max_subscriptions)?;
+        if self.is_connected() {
+            let subscriptions = &self.subscriptions;
+            self.outbound.control(|out| subscriptions.write_sub(sid, out));
+        } else if self.is_announced(sid) {
+            self.subscriptions.write_sub(sid, self.outbound.handshake());
+        }
+        Ok(sid)
+    }
+
+    /// The server of this connection was told of the subscription, or will be by what is queued.
+    fn is_announced(&self, sid: Sid) -> bool {
+        self.is_connected()
+            || (matches!(self.phase, Phase::Greeting) && self.subscriptions.is_behind_cursor(sid))
+    }
+
+    /// Ends a subscription: now, or once `max` messages have come since its start.
+    ///
+    /// `Event::SubscriptionEnded` follows. Messages that the server sends meanwhile are dropped.
+    /// An unknown `sid` changes nothing.
+    pub fn unsubscribe(&mut self, sid: Sid, max: Option<u64>) {
+        let announced = self.is_announced(sid);
+        if let Some(reason) = self.subscriptions.unsubscribe(sid, max, announced) {
+            self.subscription_ended(sid, reason);
+        }
+    }
+
+    /// Ends a subscription once all that the server has sent for it is delivered: UNSUB, and
+    /// `SubscriptionEnded` with the PONG behind it. An unknown `sid` changes nothing.
+    pub fn drain_subscription(&mut self, sid: Sid) {
+        if self.is_announced(sid) {
+            self.subscriptions.drain(sid, true);
+        } else if self.subscriptions.end(sid) {
+            // No connection: nothing more can come.
+            self.subscription_ended(sid, EndReason::Drained);
+        }
+    }
+
+    // ---- flush and the rest --------------------------------------------------------------
+
+    /// Asks for the server's word that it has processed all that was published so far.
+    ///
+    /// `Event::Flushed` brings it. While the connection is not up, the flush waits for it; it
+    /// fails when a connection is lost before its PONG.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushError`]; no event follows then.
+    pub fn flush(&mut self) -> Result<FlushId, FlushError> {
+        if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
+            return Err(FlushError::Closed);
+        }
+        if self.flushes.len() >= self.config.max_flushes {
+            return Err(FlushError::TooMany);
+        }
+        let id = self.next_flush_id();
+        self.flushes.push_back(id);
+        if self.is_connected() {
+            self.outbound.ping(Some(id), 0);
+        }
+        Ok(id)
+    }
+
+    pub(super) fn next_flush_id(&mut self) -> FlushId {
+        self.next_flush += 1;
+        FlushId(self.next_flush)
+    }
+
+    /// Forgets a flush. No event follows.
+    pub fn cancel_flush(&mut self, id: FlushId) {
+        if let Ok(index) = self.flushes.binary_search(&id) {
+            self.flushes.remove(index);
+        }
+    }
+
+    /// Puts `servers` in the place of all servers, learnt ones included. The present connection
+    /// is not touched. An empty list changes nothing.
+    pub fn set_servers(&mut self, servers: Vec<ServerUrl>) {
+        if !servers.is_empty() {
+            self.servers.replace(servers, &mut self.rng);
+        }
+    }
+
+    /// Stops (or lets go on) the delivery of messages, and with it reading: the server sees a
+    /// slow consumer. While paused, no PONG can be seen either, so keep-alive stands still.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        if !paused {
+            self.pings_out = 0;
+        }
+    }
+
+    /// Connects to another server as soon as what was sent so far is confirmed, at most
+    /// `move_timeout` later. What is published meanwhile is kept. When a reconnect is being
+    /// waited for, it happens at once.
+    pub fn reconnect(&mut self) {
+        match self.phase {
+            Phase::Up if !self.ending.is_closing() => self.begin_move(),
+            Phase::Waiting => self.timers.stop(Timer::Reconnect),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Planned ends: drain, close, and the move to another server.
+
+use core::time::Duration;
+
+use super::Connection;
+use super::errors::{DisconnectCause, EndReason};
+use super::handshake::Phase;
+use super::ids::FlushId;
+use super::output::{CloseReason, Event};
+use super::timers::Timer;
+
+/// How far a planned end has come.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    drain: Drain,
+    closing: Option<Closing>,
+    /// A move waits for the PONG of this flush.
+    moving: Option<FlushId>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Drain {
+    #[default]
+    No,
+    /// Subscriptions are ending.
+    Subscriptions,
+    /// The caller reads out what was delivered.
+    Queues,
+    /// Requests run to their reply or deadline.
+    Requests,
+    /// The inbox of requests is ending; then the connection closes.
+    Inbox,
+}
+
+#[derive(Debug)]
+struct Closing {
+    why: CloseReason,
+    /// The PONG to wait for, once the PING is queued.
+    flush: Option<FlushId>,
+    confirmed: bool,
+}
+
+impl Ending {
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain != Drain::No
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    pub(super) fn refuses_publishes(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Why the connection will have closed.
+    pub(super) fn reason(&self) -> Option<CloseReason> {
+        self.closing.as_ref().map(|closing| closing.why.clone())
+    }
+}
+
+impl Connection {
+    /// Winds the connection down without losing anything, within `drain_timeout`.
+    ///
+    /// At once, new subscriptions and requests are refused. Every subscription is drained;
+    /// `Event::SubscriptionsDrained` says when the last has ended. The caller reads out what it
+    /// was given and calls [`queues_drained`](Self::queues_drained). Then pending requests run to
+    /// their reply or deadline, publishes are refused, what was published is confirmed, and the
+    /// connection closes.
+    pub fn drain(&mut self) {
+        if self.ending.is_draining()
+            || self.ending.is_closing()
+            || matches!(self.phase, Phase::Closed)
+        {
+            return;
+        }
+        self.ending.drain = Drain::Subscriptions;
+        self.timers.set_after(Timer::Drain, self.config.drain_timeout);
+        for sid in self.subscriptions.drainable() {
+            self.drain_subscription(sid);
+        }
+    }
+
+    /// The caller has read out all messages that were delivered, see [`drain`](Self::drain).
+    pub fn queues_drained(&mut self) {
+        if self.ending.drain == Drain::Queues {
+            self.ending.drain = Drain::Requests;
+        }
+    }
+
+    /// Closes the connection. While it is up, what was published is sent and confirmed first, for
+    /// at most `linger`; else it closes at once, and what was kept is dropped and reported.
+    pub fn close(&mut self, linger: Duration) {
+        self.begin_close(CloseReason::Requested, linger);
+    }
+
+    fn begin_close(&mut self, why: CloseReason, linger: Duration) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        if let Some(closing) = &mut self.ending.closing {
+            // A close during a close can only shorten it.
+            closing.confirmed |= linger.is_zero();
+            return;
+        }
+        self.ending.closing = Some(Closing { why, flush: None, confirmed: linger.is_zero() });
+        self.timers.set_after(Timer::Close, linger);
+    }
+
+    /// Waits for the PONG of all that was published, then leaves this server.
+    pub(super) fn begin_move(&mut self) {
+        if self.ending.moving.is_none() {
+            let flush = self.next_flush_id();
+            self.outbound.ping(Some(flush), 0);
+            self.outbound.hold();
+            self.ending.moving = Some(flush);
+            self.timers.set_after(Timer::Move, self.config.move_timeout);
+        }
+    }
+
+    /// The server has processed all before `flush`.
+    pub(super) fn ending_answered(&mut self, flush: FlushId) {
+        if let Some(closing) = &mut self.ending.closing
+            && closing.flush.is_some_and(|own| own <= flush)
+        {
+            closing.confirmed = true;
+        }
+        if self.ending.moving.is_some_and(|own| own <= flush) {
+            self.ending.moving = None;
+            self.fail(DisconnectCause::Requested);
+        }
+    }
+
+    /// Takes the next step of a planned end. False when there is none now.
+    pub(super) fn step_ending(&mut self) -> bool {
+        if !self.is_connected() {
+            self.ending.moving = None;
+        }
+        if let Some(closing) = &self.ending.closing {
+            let (confirmed, asked) = (closing.confirmed, closing.flush.is_some());
+            if confirmed {
+                self.shut();
+                return true;
+            }
+            if !asked {
+                let flush = self.next_flush_id();
+                self.outbound.ping(Some(flush), 0);
+                if let Some(closing) = &mut self.ending.closing {
+                    closing.flush = Some(flush);
+                }
+            }
+            return false;
+        }
+        match self.ending.drain {
+            Drain::Subscriptions if self.subscriptions.is_empty_but_internal() => {
+                self.ending.drain = Drain::Queues;
+                self.events.push_back(Event::SubscriptionsDrained);
+                true
+            }
+            Drain::Requests if self.requests.len() == 0 => {
+                self.ending.drain = Drain::Inbox;
+                if let Some(mux) = self.requests.mux {
+                    self.drain_subscription(mux);
+                }
+                true
+            }
+            Drain::Inbox if self.requests.mux.is_none() && self.may_finish_drain() => {
+                let left = self.config.drain_timeout;
+                self.timers.stop(Timer::Drain);
+                self.begin_close(CloseReason::Drained, left);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// While disconnected, a drain goes on only for the sake of what was kept.
+    fn may_finish_drain(&self) -> bool {
+        self.is_connected() || !self.outbound.has_user_data()
+    }
+
+    pub(super) fn drain_timed_out(&mut self) {
+        for sid in self.subscriptions.all() {
+            if self.subscriptions.end(sid) {
+                self.subscription_ended(sid, EndReason::Closed);
+            }
+        }
+        self.begin_close(CloseReason::Drained, Duration::ZERO);
+    }
+
+    /// Ends the connection now.
+    pub(super) fn shut(&mut self) {
+        let closing = self.ending.closing.get_or_insert(Closing {
+            why: CloseReason::Requested,
+            flush: None,
+            confirmed: true,
+        });
+        closing.confirmed = true;
+        if matches!(self.phase, Phase::Lost(_)) {
+            return;
+        }
+        if self.session.alive {
+            return self.fail(DisconnectCause::Closed);
+        }
+        let why = closing.why.clone();
+        let split = self.outbound.lose(0);
+        self.finish(why, split);
+    }
+}

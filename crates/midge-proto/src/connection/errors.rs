@@ -1,0 +1,211 @@
+//! The errors of a connection, one type per operation.
+
+use alloc::string::String;
+
+use crate::wire::{DecodeError, InfoError, ServerError};
+use crate::{HeaderError, QueueGroupError, SubjectError};
+
+/// A publish that was refused. Nothing was queued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The subject or the reply subject is not valid.
+    #[error("invalid subject: {0}")]
+    Subject(#[from] SubjectError),
+    /// Wildcards are for subscriptions.
+    #[error("a message cannot be published to a subject with wildcards")]
+    Wildcard,
+    /// A header is not valid.
+    #[error("invalid header: {0}")]
+    Header(#[from] HeaderError),
+    /// The server does not take headers.
+    #[error("the server does not support headers: send the message without them")]
+    HeadersUnsupported,
+    /// Headers and payload are larger than the server takes.
+    #[error(
+        "headers and payload have {size} bytes, the server takes {max}: send less, or raise its max_payload"
+    )]
+    TooLarge {
+        /// Bytes of headers and payload.
+        size: usize,
+        /// What the server takes.
+        max: usize,
+    },
+    /// As many bytes wait as the configuration allows. `Event::Writable` says when there is room.
+    #[error("the outbound buffer is full: wait for room, or raise max_pending or reconnect_buffer")]
+    Full,
+    /// The connection is closed or closing.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+/// A subscribe that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The subject is not valid.
+    #[error("invalid subject: {0}")]
+    Subject(#[from] SubjectError),
+    /// The queue group is not valid.
+    #[error("invalid queue group: {0}")]
+    QueueGroup(#[from] QueueGroupError),
+    /// There are `max_subscriptions` already.
+    #[error("there are as many subscriptions as max_subscriptions allows")]
+    TooMany,
+    /// `control_reserve` bytes of control operations wait to be written. Flush, then try again.
+    #[error("too many control operations wait to be written: flush, then try again")]
+    Full,
+    /// A drain has begun.
+    #[error("the connection is draining")]
+    Draining,
+    /// The connection is closed or closing.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+/// A request that was refused, or that ended without a reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It could not be queued.
+    #[error("the request was not sent: {0}")]
+    Publish(#[from] PublishError),
+    /// The subscription for replies could not be made.
+    #[error("the request was not sent, its inbox could not be subscribed: {0}")]
+    Inbox(#[from] SubscribeError),
+    /// There are `max_requests` already.
+    #[error("there are as many requests as max_requests allows")]
+    TooMany,
+    /// Nobody subscribes to the subject (status 503).
+    #[error("no responders: nobody subscribes to the subject")]
+    NoResponders,
+    /// The deadline passed. The request was sent and may have been executed.
+    #[error("no reply came in time; the request was sent and may have been carried out")]
+    TimedOut,
+    /// It ended before a byte of it was sent, and it never will be.
+    #[error("the request was not sent: {0}")]
+    NotSent(NotSent),
+    /// The connection was lost after the request was sent; it may have been executed.
+    #[error("the connection was lost; the request may or may not have been carried out")]
+    Unknown,
+    /// The server denies the subject of the request, or the inbox.
+    #[error("not permitted: {0}")]
+    Permission(ServerError),
+}
+
+/// Why a request never left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotSent {
+    /// Its deadline passed while it waited for a connection or for room.
+    #[error("its deadline passed while it waited to be written")]
+    TimedOut,
+    /// The connection was lost.
+    #[error("the connection was lost")]
+    Disconnected,
+    /// The server that was connected to next does not take it: too large, or no headers.
+    #[error("the server does not take a message of this size or with headers")]
+    NotAllowed,
+    /// A drain has begun.
+    #[error("the connection is draining")]
+    Draining,
+    /// The connection closed.
+    #[error("the connection closed")]
+    Closed,
+}
+
+/// A flush that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// There are `max_flushes` already.
+    #[error("there are as many flushes as max_flushes allows")]
+    TooMany,
+    /// The connection was lost before the PONG. Messages before the flush may be unknown, see
+    /// `Disconnected`.
+    #[error(
+        "the connection was lost before the server answered: what was published before may not have arrived"
+    )]
+    Disconnected,
+    /// The connection closed.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+/// Why a subscription ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The caller unsubscribed.
+    #[error("unsubscribed")]
+    Unsubscribed,
+    /// All messages that the caller asked for came.
+    #[error("the maximum number of messages came")]
+    MaxReached,
+    /// Its drain is complete: the server sends nothing more, and all it sent was delivered.
+    #[error("drained")]
+    Drained,
+    /// The server denies the subject or the queue group.
+    #[error("{0}")]
+    Denied(ServerError),
+    /// The connection closed.
+    #[error("the connection closed")]
+    Closed,
+}
+
+/// Why a transport ended, or could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DisconnectCause {
+    /// The name of the host could not be resolved.
+    #[error("the name could not be resolved: {0}")]
+    Resolve(String),
+    /// The address could not be connected to.
+    #[error("could not connect: {0}")]
+    Dial(String),
+    /// Reading or writing failed.
+    #[error("reading or writing failed: {0}")]
+    Io(String),
+    /// The server closed the connection, without a word or after an error told before.
+    #[error("the server closed the connection")]
+    Eof,
+    /// TLS failed.
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    /// TLS is needed and this client cannot give it.
+    #[error("the server needs TLS, which this client has off or was built without")]
+    TlsUnavailable,
+    /// TLS was asked for and the server does not offer it.
+    #[error("TLS is required, and the server does not offer it")]
+    TlsNotOffered,
+    /// The server sent bytes behind INFO before TLS began: they may be injected.
+    #[error("plaintext behind INFO where TLS was due: it may be injected")]
+    TlsInjection,
+    /// Credentials could not be had.
+    #[error("no credentials: {0}")]
+    Credentials(String),
+    /// The attempt took longer than `connect_timeout`.
+    #[error("the attempt took longer than the connect timeout")]
+    TimedOut,
+    /// The server answered no PING for too long.
+    #[error("the connection is stale: the server answers no PING")]
+    Stale,
+    /// The server reported an error that ends the connection.
+    #[error("the server says: {0}")]
+    Server(ServerError),
+    /// The server broke the protocol.
+    #[error("the server broke the protocol: {0}")]
+    Protocol(DecodeError),
+    /// The server's INFO is not what it must be.
+    #[error("the server's INFO is unusable: {0}")]
+    Info(InfoError),
+    /// Something other than INFO came first, or INFO never came.
+    #[error("the server did not begin with INFO")]
+    NoInfo,
+    /// The caller asked for a reconnect.
+    #[error("the caller asked for another connection")]
+    Requested,
+    /// The caller closed or drained the connection.
+    #[error("the caller closed the connection")]
+    Closed,
+}

@@ -1,0 +1,463 @@
+//! From a server's name to its first PONG, and what happens when a transport is lost.
+
+use alloc::collections::VecDeque;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use core::mem;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use super::errors::{DisconnectCause, FlushError, NotSent, RequestError};
+use super::ids::Attempt;
+use super::outbound::{self, Split};
+use super::output::{Action, CloseReason, Closed, Connected, Disconnected, Event};
+use super::timers::Timer;
+use super::{Connection, EndReason};
+use crate::config::{Credentials, TlsMode};
+use crate::wire::{ConnectInfo, ServerInfo, encode};
+use crate::{Instant, Scheme, ServerUrl};
+
+/// SUBs are written in pieces of about this size, as the transport takes them.
+const ANNOUNCE: usize = 64 * 1024;
+
+/// Where the connection stands between two servers, or with one.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// For the next attempt; without a `Reconnect` timer it is due now.
+    Waiting,
+    /// For `resolved`.
+    Resolving,
+    /// For `connected`.
+    Dialing,
+    /// For the server's INFO.
+    Info,
+    /// For `tls_ready`.
+    Tls,
+    /// For `authorize`.
+    Authorizing,
+    /// CONNECT is on its way; for the PONG behind it.
+    Greeting,
+    Up,
+    /// The transport is gone; for the batch that is still out.
+    Lost(DisconnectCause),
+    Closed,
+}
+
+/// One attempt and the transport that came of it.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    pub(super) attempt: Attempt,
+    /// A transport, or the try to get one, belongs to `attempt`.
+    pub(super) alive: bool,
+    pub(super) server: Option<Arc<ServerUrl>>,
+    addresses: VecDeque<SocketAddr>,
+    secure: bool,
+    /// The PING that ends the handshake is queued.
+    pub(super) pinged: bool,
+    was_up: bool,
+    lame_duck: bool,
+    /// Servers tried since the beginning, or since the last connection.
+    tries: usize,
+    /// Some server was connected to.
+    pub(super) ever_up: bool,
+    /// Some session used TLS: a later one without it is a downgrade.
+    ever_secure: bool,
+}
+
+impl Connection {
+    // ---- results of actions --------------------------------------------------------------
+
+    /// The addresses of the host, for `Action::Resolve`. All are tried, in random order unless
+    /// `retain_order`.
+    pub fn resolved(&mut self, attempt: Attempt, addresses: &[IpAddr], now: Instant) {
+        if !self.is_current(attempt, now) || !matches!(self.phase, Phase::Resolving) {
+            return;
+        }
+        let Some(port) = self.session.server.as_ref().map(|server| server.port()) else {
+            return;
+        };
+        let mut addresses: VecDeque<_> =
+            addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        if !self.config.retain_order {
+            self.rng.shuffle(addresses.make_contiguous());
+        }
+        self.session.addresses = addresses;
+        if !self.dial() {
+            self.lost(DisconnectCause::Resolve("the name has no addresses".into()));
+        }
+    }
+
+    /// The transport is open, for `Action::Connect`; `secure` when TLS is up already (TLS first,
+    /// `wss`).
+    pub fn connected(&mut self, attempt: Attempt, secure: bool, now: Instant) {
+        if self.is_current(attempt, now) && matches!(self.phase, Phase::Dialing) {
+            self.session.secure = secure;
+            self.phase = Phase::Info;
+        }
+    }
+
+    /// TLS is up and the certificate is verified, for `Action::StartTls`.
+    pub fn tls_ready(&mut self, attempt: Attempt, now: Instant) {
+        if self.is_current(attempt, now) && matches!(self.phase, Phase::Tls) {
+            self.session.secure = true;
+            self.authorize_or_greet();
+        }
+    }
+
+    /// What to show to the server, for `Action::Authorize`.
+    pub fn authorize(&mut self, attempt: Attempt, credentials: Credentials, now: Instant) {
+        if self.is_current(attempt, now) && matches!(self.phase, Phase::Authorizing) {
+            self.greet(credentials);
+        }
+    }
+
+    /// The action failed, or the transport ended.
+    pub fn closed(&mut self, attempt: Attempt, cause: DisconnectCause, now: Instant) {
+        if self.is_current(attempt, now) {
+            self.lost(cause);
+        }
+    }
+
+    fn is_current(&mut self, attempt: Attempt, now: Instant) -> bool {
+        self.now = self.now.max(now);
+        self.session.alive && self.session.attempt == attempt
+    }
+
+    // ---- the way up ----------------------------------------------------------------------
+
+    pub(super) fn begin_attempt(&mut self) -> bool {
+        let Some(server) = self.servers.begin() else {
+            return false;
+        };
+        self.session.tries += 1;
+        self.session.server = Some(Arc::clone(&server));
+        self.session.alive = true;
+        self.session.addresses.clear();
+        self.timers.set(Timer::Attempt, self.now + self.config.connect_timeout);
+        if let Some(ip) = server.ip() {
+            self.session.addresses.push_back(SocketAddr::new(ip, server.port()));
+            self.dial();
+        } else {
+            self.session.attempt.0 += 1;
+            self.phase = Phase::Resolving;
+            let attempt = self.session.attempt;
+            self.actions.push_back(Action::Resolve { attempt, host: server.host().to_string() });
+        }
+        true
+    }
+
+    /// Asks for a transport to the next address. False when there is none left.
+    fn dial(&mut self) -> bool {
+        let Some(server) = self.session.server.clone() else {
+            return false;
+        };
+        let Some(address) = self.session.addresses.pop_front() else {
+            return false;
+        };
+        self.session.attempt.0 += 1;
+        self.session.alive = true;
+        self.session.secure = false;
+        self.session.pinged = false;
+        self.inbound.reset();
+        self.phase = Phase::Dialing;
+        let attempt = self.session.attempt;
+        self.actions.push_back(Action::Connect { attempt, address, server });
+        true
+    }
+
+    /// The first INFO: upgrade to TLS, or go on.
+    pub(super) fn greeted_by(&mut self, info: ServerInfo) {
+        let scheme = self.session.server.as_ref().map_or(Scheme::Nats, |server| server.scheme());
+        let offered = info.tls_required || info.tls_available;
+        let required = self.session.ever_secure
+            || matches!(self.config.tls, TlsMode::Required | TlsMode::First)
+            || matches!(scheme, Scheme::Tls | Scheme::Wss);
+        let never = self.config.tls == TlsMode::Never;
+        let required_by_server = info.tls_required;
+        self.take_info(info);
+        if self.session.secure {
+            self.authorize_or_greet();
+        } else if never && (required || required_by_server) {
+            self.fail(DisconnectCause::TlsUnavailable);
+        } else if required && !offered {
+            self.fail(DisconnectCause::TlsNotOffered);
+        } else if offered && !never {
+            if self.inbound.undecoded() > 0 {
+                return self.fail(DisconnectCause::TlsInjection);
+            }
+            self.phase = Phase::Tls;
+            let (attempt, server_name) = (self.session.attempt, self.servers.tls_name());
+            self.actions.push_back(Action::StartTls { attempt, server_name });
+        } else {
+            self.authorize_or_greet();
+        }
+    }
+
+    fn authorize_or_greet(&mut self) {
+        if self.config.authorize {
+            self.phase = Phase::Authorizing;
+            let nonce = self.info.as_ref().and_then(|info| info.nonce.clone());
+            self.actions.push_back(Action::Authorize { attempt: self.session.attempt, nonce });
+        } else {
+            self.greet(self.config.credentials.clone());
+        }
+    }
+
+    fn greet(&mut self, mut credentials: Credentials) {
+        let url = self.session.server.as_deref();
+        if let Some(user) = url.and_then(ServerUrl::user) {
+            let password = url.and_then(ServerUrl::password).map(ToString::to_string);
+            let user = Some(user.to_string());
+            credentials = match password {
+                Some(_) => Credentials { user, password, ..Credentials::default() },
+                None => Credentials { token: user, ..Credentials::default() },
+            };
+        }
+        let headers = self.info.as_ref().is_some_and(|info| info.headers);
+        let connect = ConnectInfo {
+            verbose: self.config.verbose,
+            pedantic: self.config.pedantic,
+            echo: self.config.echo,
+            tls_required: self.session.secure,
+            headers,
+            no_responders: headers,
+            protocol: 1,
+            name: self.config.name.clone(),
+            lang: self.config.lang.clone(),
+            version: self.config.version.clone(),
+            user: credentials.user,
+            pass: credentials.password,
+            auth_token: credentials.token,
+            nkey: credentials.nkey,
+            sig: credentials.signature,
+            jwt: credentials.jwt,
+        };
+        let out = self.outbound.handshake();
+        let mut json = alloc::vec::Vec::new();
+        connect.write_json(&mut json);
+        encode::connect(out, &json);
+        self.phase = Phase::Greeting;
+    }
+
+    /// Adds the next SUBs, and the PING once all are written.
+    pub(super) fn fill_handshake(&mut self) {
+        let out = self.outbound.handshake();
+        if mem::take(&mut self.pong_due) {
+            encode::pong(out);
+        }
+        if !self.session.pinged
+            && out.len() < ANNOUNCE
+            && self.subscriptions.announce(out, ANNOUNCE)
+        {
+            encode::ping(out);
+            self.session.pinged = true;
+        }
+    }
+
+    /// The PONG behind CONNECT: the server has accepted us.
+    pub(super) fn came_up(&mut self) {
+        self.phase = Phase::Up;
+        self.timers.stop(Timer::Attempt);
+        self.timers.set(Timer::Ping, self.now + self.config.ping_interval);
+        self.pings_out = 0;
+        self.servers.succeeded();
+        self.statistics.connects += 1;
+        let session = &mut self.session;
+        session.tries = 0;
+        session.was_up = true;
+        session.lame_duck = false;
+        session.ever_secure |= session.secure;
+        let again = mem::replace(&mut session.ever_up, true);
+        let (Some(server), Some(info)) = (session.server.clone(), self.info.clone()) else {
+            return;
+        };
+        let (max, headers) = (info.payload_limit(), info.headers);
+        let fits = |frame: &[u8]| outbound::fits(frame, max, headers);
+        let dropped = self.outbound.open(self.config.confirm_bytes, fits);
+        self.statistics.dropped += dropped.messages;
+        for (id, position) in self.requests.all() {
+            if dropped.positions.contains(position) && self.requests.end(id) {
+                let error = RequestError::NotSent(NotSent::NotAllowed);
+                self.events.push_back(Event::Response(id, Err(error)));
+            }
+        }
+        if let Some(last) = self.flushes.back() {
+            self.outbound.ping(Some(*last), 0);
+        }
+        self.events.push_back(Event::Connected(Connected { server, info, again, dropped }));
+    }
+
+    /// INFO, at any time.
+    pub(super) fn take_info(&mut self, info: ServerInfo) {
+        if !self.config.ignore_discovered
+            && let Some(current) = &self.session.server
+        {
+            let changes = self.servers.learn(&info, current, &mut self.rng);
+            if !changes.added.is_empty() || !changes.removed.is_empty() || changes.ignored > 0 {
+                let super::servers::Changes { added, removed, ignored } = changes;
+                self.events.push_back(Event::ServersChanged { added, removed, ignored });
+            }
+        }
+        if info.lame_duck && !mem::replace(&mut self.session.lame_duck, true) {
+            self.events.push_back(Event::LameDuck);
+        }
+        self.info = Some(Arc::new(info));
+    }
+
+    // ---- the way down --------------------------------------------------------------------
+
+    /// Gives the transport up: the driver is told, and what it says of it later is ignored.
+    pub(super) fn fail(&mut self, cause: DisconnectCause) {
+        if self.session.alive {
+            self.actions.push_back(Action::Close { attempt: self.session.attempt });
+            self.lost(cause);
+        }
+    }
+
+    /// The transport is gone.
+    fn lost(&mut self, cause: DisconnectCause) {
+        self.session.alive = false;
+        self.pong_due = false;
+        // What was asked of an attempt that is over is not asked any more.
+        self.actions.retain(|action| matches!(action, Action::Close { .. }));
+        self.phase = Phase::Lost(cause);
+    }
+
+    /// No batch is out any more: accounts for what was sent, and decides what comes next.
+    pub(super) fn finish_loss(&mut self) -> bool {
+        let Phase::Lost(cause) = mem::replace(&mut self.phase, Phase::Waiting) else {
+            return false;
+        };
+        self.subscriptions.forget_connection();
+        if !mem::take(&mut self.session.was_up) {
+            self.outbound.reset_handshake();
+            self.attempt_failed(cause);
+            return true;
+        }
+        self.timers.stop(Timer::Ping);
+        self.timers.stop(Timer::Confirm);
+        self.timers.stop(Timer::Move);
+        let goes_on = self.config.reconnect && !self.ending.is_closing();
+        let keep = if goes_on { self.config.reconnect_buffer } else { 0 };
+        let split = self.outbound.lose(keep);
+        if !goes_on {
+            let why = self.ending.reason().unwrap_or(CloseReason::NoServers(cause));
+            self.finish(why, split);
+            return true;
+        }
+        self.account(&split);
+        self.end_requests(split.first_unsent, NotSent::Disconnected);
+        for flush in mem::take(&mut self.flushes) {
+            self.events.push_back(Event::Flushed(flush, Err(FlushError::Disconnected)));
+        }
+        for sid in self.subscriptions.drained_by_loss() {
+            self.subscription_ended(sid, EndReason::Drained);
+        }
+        if let Some(server) = self.session.server.clone() {
+            let Split { unknown, kept, dropped, .. } = split;
+            let facts = Disconnected { server, cause, unknown, kept, dropped };
+            self.events.push_back(Event::Disconnected(facts));
+        }
+        // The first attempt comes at once; the server that was lost is tried last.
+        self.servers.move_on();
+        true
+    }
+
+    fn account(&mut self, split: &Split) {
+        self.statistics.unknown += split.unknown.messages;
+        self.statistics.dropped += split.dropped.messages;
+    }
+
+    fn attempt_failed(&mut self, cause: DisconnectCause) {
+        if let Some(why) = self.ending.reason().filter(|_| self.ending.is_closing()) {
+            let split = self.outbound.lose(0);
+            return self.finish(why, split);
+        }
+        let fatal = match &cause {
+            DisconnectCause::Server(error) if error.is_fatal() => true,
+            DisconnectCause::Server(error) if error.is_auth() && !error.is_expired() => {
+                self.servers.same_auth_error(error)
+            }
+            _ => false,
+        };
+        let retry_address =
+            !matches!(cause, DisconnectCause::TimedOut | DisconnectCause::Server(_));
+        if retry_address && self.dial() {
+            return;
+        }
+        self.timers.stop(Timer::Attempt);
+        if let Some(server) = self.session.server.clone() {
+            let cause = cause.clone();
+            self.events.push_back(Event::AttemptFailed { server, cause });
+        }
+        let first = !self.session.ever_up && !self.config.retry_first_connect;
+        let passed = first && self.session.tries >= self.servers.len();
+        self.servers.failed(self.config.max_attempts.filter(|_| !first));
+        if fatal || passed || self.servers.len() == 0 {
+            let why = if fatal { CloseReason::Fatal(cause) } else { CloseReason::NoServers(cause) };
+            let split = self.outbound.lose(0);
+            return self.finish(why, split);
+        }
+        if !first {
+            let wait = self.backoff();
+            self.timers.set(Timer::Reconnect, self.now + wait);
+        }
+    }
+
+    /// Doubles with each try, up to the maximum; the upper half of it is random.
+    fn backoff(&mut self) -> Duration {
+        let doublings =
+            u32::try_from(self.session.tries.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
+        let wait = self.config.reconnect_wait.saturating_mul(1 << doublings);
+        let half = wait.min(self.config.reconnect_wait_max) / 2;
+        let jitter =
+            self.rng.below(u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).saturating_add(1));
+        half + Duration::from_nanos(jitter)
+    }
+
+    /// Fails every request: those that never left are `NotSent`.
+    pub(super) fn end_requests(&mut self, first_unsent: u64, why: NotSent) {
+        for (id, position) in self.requests.all() {
+            if self.requests.end(id) {
+                let error = if position.0 < first_unsent {
+                    RequestError::Unknown
+                } else {
+                    RequestError::NotSent(why)
+                };
+                self.events.push_back(Event::Response(id, Err(error)));
+            }
+        }
+    }
+
+    /// The end: every id gets its final event, then comes `Closed`.
+    pub(super) fn finish(&mut self, why: CloseReason, split: Split) {
+        self.account(&split);
+        self.end_requests(split.first_unsent, NotSent::Closed);
+        for flush in mem::take(&mut self.flushes) {
+            self.events.push_back(Event::Flushed(flush, Err(FlushError::Closed)));
+        }
+        for sid in self.subscriptions.drained_by_loss() {
+            self.subscription_ended(sid, EndReason::Drained);
+        }
+        for sid in self.subscriptions.all() {
+            if self.subscriptions.end(sid) {
+                self.subscription_ended(sid, EndReason::Closed);
+            }
+        }
+        let mut dropped = split.dropped;
+        let kept = self.outbound.abandon();
+        self.statistics.dropped += kept.messages;
+        dropped.append(kept);
+        if mem::take(&mut self.wants_room) {
+            self.events.push_back(Event::Writable);
+        }
+        self.timers.stop_all();
+        self.phase = Phase::Closed;
+        self.events.push_back(Event::Closed(Closed {
+            why,
+            unknown: split.unknown,
+            dropped,
+            confirmed: self.outbound.confirmed().0,
+        }));
+    }
+}

@@ -1,0 +1,271 @@
+//! Bytes from the transport: where they are read to, and how frames are cut out of them.
+//!
+//! Reads fill a chunk from front to back. A frame is cut off the front of what was read and
+//! shares the chunk with its neighbours: one reference count, no copy. What is left of a frame
+//! when its chunk is full moves to the next chunk once.
+
+use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::ids::Attempt;
+use crate::wire::{DecodeError, Decoder, Frame, Layout, Limits, Step};
+use crate::{Config, Message};
+
+/// Less room than this is not worth a read.
+const MIN_READ: usize = 4 * 1024;
+
+/// Room for one read, owned by the driver while it reads.
+///
+/// It is initialised memory. Give it back with
+/// [`Connection::filled`](crate::Connection::filled), also when nothing was read.
+#[derive(Debug)]
+#[must_use = "a read buffer that is not given back stops the connection from ever reading again"]
+pub struct ReadBuffer {
+    attempt: Attempt,
+    bytes: BytesMut,
+}
+
+impl ReadBuffer {
+    /// The transport to read from.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+}
+
+impl Deref for ReadBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for ReadBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+/// What was cut out of the bytes.
+#[derive(Debug)]
+pub(super) enum Received {
+    Message { sid: Option<u64>, message: Message, size: usize },
+    Oversized { sid: Option<u64>, length: usize },
+    Info(Bytes),
+    Ping,
+    Pong,
+    Ok,
+    Error(Bytes),
+}
+
+#[derive(Debug)]
+pub(super) struct Inbound {
+    /// Bytes received and not yet decoded, then room for more.
+    chunk: BytesMut,
+    filled: usize,
+    lent: bool,
+    decoder: Decoder,
+    /// The length of the frame that is being received, when it is known.
+    need: usize,
+    /// Bytes of an oversized frame still to come.
+    skip: usize,
+    /// A part of each chunk that messages may still share.
+    retired: Vec<Bytes>,
+    chunk_size: usize,
+    max_chunks: usize,
+    max_message: usize,
+    in_bytes: u64,
+}
+
+impl Inbound {
+    pub(super) fn new(config: &Config) -> Self {
+        let limits = Limits {
+            control_line: config.max_control_line,
+            info: config.max_info,
+            frame: usize::MAX,
+        };
+        Self {
+            chunk: BytesMut::new(),
+            filled: 0,
+            lent: false,
+            decoder: Decoder::new(limits),
+            need: 0,
+            skip: 0,
+            retired: Vec::new(),
+            chunk_size: config.read_chunk,
+            max_chunks: config.max_chunks,
+            max_message: config.max_message,
+            in_bytes: 0,
+        }
+    }
+
+    /// Bytes that transports delivered.
+    pub(super) fn in_bytes(&self) -> u64 {
+        self.in_bytes
+    }
+
+    /// Bytes that are not decoded yet.
+    pub(super) fn undecoded(&self) -> usize {
+        self.filled
+    }
+
+    /// Forgets what an old transport sent.
+    pub(super) fn reset(&mut self) {
+        self.chunk.advance(self.filled);
+        self.filled = 0;
+        self.need = 0;
+        self.skip = 0;
+        self.decoder.reset();
+    }
+
+    // ---- filling -------------------------------------------------------------------------
+
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        if self.lent {
+            return &mut [];
+        }
+        self.make_room();
+        &mut self.chunk[self.filled..]
+    }
+
+    pub(super) fn received(&mut self, count: usize) {
+        let count = count.min(self.chunk.len() - self.filled);
+        self.filled += count;
+        self.in_bytes += count as u64;
+    }
+
+    pub(super) fn lend(&mut self, attempt: Attempt) -> Option<ReadBuffer> {
+        if self.lent {
+            return None;
+        }
+        self.make_room();
+        self.lent = true;
+        Some(ReadBuffer { attempt, bytes: self.chunk.split_off(self.filled) })
+    }
+
+    pub(super) fn give_back(&mut self, buffer: ReadBuffer, count: usize) {
+        self.lent = false;
+        self.chunk.unsplit(buffer.bytes);
+        self.received(count);
+    }
+
+    /// Room for the frame that is being received, and for a read.
+    fn make_room(&mut self) {
+        let have = self.chunk.len();
+        let need = self.need.saturating_sub(self.skip);
+        if have >= need && have - self.filled >= MIN_READ.min(self.chunk_size) {
+            return;
+        }
+        let size = self.chunk_size.max(need + self.chunk_size / 4).max(self.filled + MIN_READ);
+        if self.filled == 0 {
+            self.chunk.clear();
+            if self.chunk.try_reclaim(size) {
+                // Nobody shares the chunk any more: it starts anew.
+                self.chunk.resize(size, 0);
+                return;
+            }
+        }
+        let mut next = BytesMut::zeroed(size);
+        next[..self.filled].copy_from_slice(&self.chunk[..self.filled]);
+        let old = core::mem::replace(&mut self.chunk, next);
+        self.retired.retain(|chunk| !chunk.is_unique());
+        if old.capacity() > 0 {
+            let old = old.freeze();
+            if !old.is_unique() {
+                self.retired.push(old);
+            }
+        }
+    }
+
+    // ---- cutting -------------------------------------------------------------------------
+
+    /// The next frame, if it is here whole.
+    pub(super) fn next(&mut self) -> Result<Option<Received>, DecodeError> {
+        if self.skip > 0 {
+            let skipped = self.skip.min(self.filled);
+            self.consume(skipped);
+            self.skip -= skipped;
+        }
+        if self.filled == 0 || self.skip > 0 {
+            return Ok(None);
+        }
+        let (frame, len) = match self.decoder.decode(&self.chunk[..self.filled])? {
+            Step::Frame { frame, len } => (frame, len),
+            Step::Incomplete { need } => {
+                self.need = need;
+                return Ok(self.oversized());
+            }
+        };
+        self.need = 0;
+        Ok(Some(match frame {
+            Frame::Message(layout) => {
+                let size = (layout.payload.end
+                    - layout.headers.map_or(layout.payload.start, |h| h.start))
+                    as usize;
+                if size > self.max_message {
+                    self.consume(len);
+                    return Ok(Some(Received::Oversized { sid: layout.sid, length: size }));
+                }
+                Received::Message { sid: layout.sid, message: self.message(layout, len), size: len }
+            }
+            Frame::Info(span) => {
+                Received::Info(self.cut(len).slice(span.start as usize..span.end as usize))
+            }
+            Frame::Err(span) => {
+                Received::Error(self.cut(len).slice(span.start as usize..span.end as usize))
+            }
+            Frame::Ping => {
+                self.consume(len);
+                Received::Ping
+            }
+            Frame::Pong => {
+                self.consume(len);
+                Received::Pong
+            }
+            Frame::Ok => {
+                self.consume(len);
+                Received::Ok
+            }
+        }))
+    }
+
+    fn message(&mut self, layout: Layout, len: usize) -> Message {
+        let frame = if self.retired.len() < self.max_chunks {
+            self.cut(len)
+        } else {
+            // Unread messages keep too many chunks alive: from here on each costs its own size.
+            let frame = Bytes::copy_from_slice(&self.chunk[..len]);
+            self.consume(len);
+            frame
+        };
+        Message::new(frame, layout)
+    }
+
+    /// A message that is being received and is larger than the bound is skipped from here on.
+    fn oversized(&mut self) -> Option<Received> {
+        let (layout, _, total) = self.decoder.pending()?;
+        let start = layout.headers.map_or(layout.payload.start, |headers| headers.start);
+        let length = (layout.payload.end - start) as usize;
+        if length <= self.max_message {
+            return None;
+        }
+        let sid = layout.sid;
+        self.skip = total - self.filled;
+        self.consume(self.filled);
+        self.need = 0;
+        self.decoder.reset();
+        Some(Received::Oversized { sid, length })
+    }
+
+    fn cut(&mut self, len: usize) -> Bytes {
+        self.filled -= len;
+        self.chunk.split_to(len).freeze()
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.filled -= len;
+        self.chunk.advance(len);
+    }
+}

@@ -1,0 +1,534 @@
+//! The protocol state of one client: this file holds the engine and the face that a driver turns.
+//!
+//! | concern | file |
+//! |---|---|
+//! | from a server's name to the first PONG, and the loss of a transport | `handshake.rs` |
+//! | who is next, who was learnt | `servers.rs` |
+//! | what a caller asks for | `commands.rs` |
+//! | what arrives | `receive.rs`, cut out of bytes by `inbound.rs` |
+//! | what leaves, and what became of it | `outbound.rs`, `fates.rs` |
+//! | tables | `subscriptions.rs`, `requests.rs`, `deadlines.rs`, `timers.rs` |
+//! | planned ends: drain, close, move | `ending.rs` |
+
+mod commands;
+mod deadlines;
+mod ending;
+mod errors;
+mod fates;
+mod handshake;
+mod ids;
+mod inbound;
+mod outbound;
+mod output;
+mod receive;
+mod requests;
+mod servers;
+mod subscriptions;
+mod timers;
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use crate::rng::Rng;
+use crate::wire::ServerInfo;
+use crate::{Config, ConfigError, Instant, Message, ServerUrl, SubjectRef};
+
+pub use deadlines::Deadlines;
+pub use errors::{
+    DisconnectCause, EndReason, FlushError, NotSent, PublishError, RequestError, SubscribeError,
+};
+pub use fates::{Fate, Position, Positions};
+pub use ids::{Attempt, FlushId, RequestId, Sid};
+pub use inbound::ReadBuffer;
+pub use outbound::{Batch, Outbound};
+pub use output::{
+    Action, CloseReason, Closed, Connected, Disconnected, Event, Output, Sink, Statistics, Wait,
+};
+pub use timers::Timer;
+
+use ending::Ending;
+use handshake::{Phase, Session};
+use inbound::{Inbound, Received};
+use requests::Requests;
+use servers::Servers;
+use subscriptions::Subscriptions;
+use timers::Timers;
+
+/// The protocol state of one client across any number of transports.
+///
+/// It does no I/O. Its methods are of five kinds:
+///
+/// - **results** of actions: [`resolved`](Self::resolved), [`connected`](Self::connected),
+///   [`tls_ready`](Self::tls_ready), [`authorize`](Self::authorize), [`closed`](Self::closed);
+/// - **bytes**: [`read_buf`](Self::read_buf) and [`received`](Self::received) in,
+///   [`transmit`](Self::transmit) out; for drivers that share the connection behind a lock
+///   [`take_read`](Self::take_read) and [`filled`](Self::filled),
+///   [`take_transmit`](Self::take_transmit) and [`settle`](Self::settle);
+/// - **commands**: [`publish`](Self::publish), [`request`](Self::request),
+///   [`subscribe`](Self::subscribe), [`flush`](Self::flush), [`close`](Self::close) and others;
+/// - [`poll`](Self::poll), which says what to do and what happened;
+/// - getters.
+///
+/// Results, bytes and commands may come in any order and number. Before it waits, a driver calls
+/// `poll` until [`Output::Idle`], and then waits for what [`Wait`] names and for nothing else.
+///
+/// # The contract of `poll`
+///
+/// 1. `Idle.until` is later than `now`, and it is the earliest deadline there is.
+/// 2. Polling again at the same `now` gives an equal `Idle`.
+/// 3. Bytes that may be sent and are not lent mean `write`. They leave only by `advance` or
+///    `settle`.
+/// 4. There is at most one live attempt. Answers that name another change nothing.
+/// 5. Every id handed out gets exactly one final event, before `Closed`; `cancel` is final itself.
+/// 6. Memory is bounded by the [`Config`].
+/// 7. After `Closed` there is only an empty `Idle`.
+/// 8. Every way of cutting the input into reads gives the same events.
+/// 9. `now` going backwards counts as no time passing.
+/// 10. A driver that wakes only when [`Wait`] says so behaves like one that polls all the time.
+///
+/// # Example
+///
+/// The loop of a driver, here with a server that is a few lines of text:
+///
+/// ```
+/// use bytes::Buf;
+/// use midge_proto::{Action, Config, Connection, Event, Instant, Output, ServerUrl, SubjectRef};
+///
+/// let servers = vec![ServerUrl::parse("127.0.0.1").unwrap()];
+/// let mut connection = Connection::new(Config::new(servers, [7; 32])).unwrap();
+/// let sid = connection.subscribe(SubjectRef::new("greet.*").unwrap(), None).unwrap();
+/// let now = Instant::ZERO;
+/// let mut wire = Vec::new();
+/// let mut answers = [
+///     "INFO {\"max_payload\":1048576,\"headers\":true} \r\n",
+///     "PONG\r\nMSG greet.joe 1 5\r\nhello\r\n",
+/// ]
+/// .iter();
+/// let message = loop {
+///     match connection.poll(now) {
+///         Output::Action(Action::Connect { attempt, .. }) => {
+///             connection.connected(attempt, false, now); // dial here
+///         }
+///         Output::Event(Event::Message(_, message)) => break message,
+///         Output::Idle(wait) if wait.write => {
+///             let out = connection.transmit(); // write to the socket here
+///             wire.extend_from_slice(out.chunk());
+///             let written = out.remaining();
+///             out.advance(written);
+///         }
+///         Output::Idle(wait) if wait.read => {
+///             let bytes = answers.next().unwrap().as_bytes(); // read from the socket here
+///             connection.read_buf()[..bytes.len()].copy_from_slice(bytes);
+///             connection.received(bytes.len());
+///         }
+///         _ => {}
+///     }
+/// };
+/// assert_eq!((message.subject(), message.payload()), ("greet.joe", &b"hello"[..]));
+/// assert!(wire.starts_with(b"CONNECT {") && wire.ends_with(b"SUB greet.* 1\r\nPING\r\n"));
+/// # let _ = sid;
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    config: Config,
+    now: Instant,
+    rng: Rng,
+    phase: Phase,
+    session: Session,
+    servers: Servers,
+    info: Option<Arc<ServerInfo>>,
+    inbound: Inbound,
+    outbound: Outbound,
+    subscriptions: Subscriptions,
+    requests: Requests,
+    flushes: VecDeque<FlushId>,
+    next_flush: u64,
+    timers: Timers,
+    ending: Ending,
+    /// A publish was refused as full.
+    wants_room: bool,
+    paused: bool,
+    pong_due: bool,
+    /// Keep-alive PINGs since anything came from the server.
+    pings_out: u32,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+    statistics: Statistics,
+}
+
+impl Connection {
+    /// A connection that will connect at the first `poll`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the field of `config` that cannot be.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        check(&config)?;
+        let mut rng = Rng::new(config.seed);
+        let inbox = inbox(&config.inbox_prefix, &mut rng) + ".";
+        Ok(Self {
+            now: Instant::ZERO,
+            phase: Phase::Waiting,
+            session: Session::default(),
+            servers: Servers::new(config.servers.clone(), config.retain_order, &mut rng),
+            info: None,
+            inbound: Inbound::new(&config),
+            outbound: Outbound::default(),
+            subscriptions: Subscriptions::default(),
+            requests: Requests::new(inbox),
+            flushes: VecDeque::new(),
+            next_flush: 0,
+            timers: Timers::default(),
+            ending: Ending::default(),
+            wants_room: false,
+            paused: false,
+            pong_due: false,
+            pings_out: 0,
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            statistics: Statistics::default(),
+            rng,
+            config,
+        })
+    }
+
+    // ---- poll ----------------------------------------------------------------------------
+
+    /// The next thing to do, or that happened, or what to wait for.
+    pub fn poll(&mut self, now: Instant) -> Output {
+        let mut one = One(None);
+        loop {
+            match self.poll_into(now, 1, &mut one) {
+                Output::Yield => {}
+                output => return output,
+            }
+            if let Some(event) = one.0.take() {
+                return Output::Event(event);
+            }
+        }
+    }
+
+    /// Hands messages and replies to `sink` until `budget` bytes of input are spent
+    /// ([`Output::Yield`]), or there is an action, another event, or nothing to do.
+    ///
+    /// At least one message is handed over when there is one, however small the budget.
+    pub fn poll_into(&mut self, now: Instant, budget: usize, sink: &mut impl Sink) -> Output {
+        self.now = self.now.max(now);
+        let mut spent = 0;
+        // Messages make nothing else due: while they stream, the timers are not looked at again.
+        let mut settled = false;
+        loop {
+            if let Some(action) = self.actions.pop_front() {
+                return Output::Action(action);
+            }
+            match self.events.pop_front() {
+                Some(Event::Response(id, result)) => {
+                    sink.response(id, result);
+                    spent += 1;
+                }
+                Some(event) => return Output::Event(event),
+                None if matches!(self.phase, Phase::Closed) => return Output::Idle(Wait::default()),
+                None if !settled && self.step() => {}
+                None if self.may_receive() => match self.inbound.next() {
+                    Ok(Some(received)) => {
+                        settled = matches!(received, Received::Message { .. });
+                        spent += self.receive(received, sink);
+                    }
+                    Ok(None) if settled => settled = false,
+                    Ok(None) => return Output::Idle(self.wait()),
+                    Err(error) => {
+                        settled = false;
+                        self.fail(DisconnectCause::Protocol(error));
+                    }
+                },
+                None => return Output::Idle(self.wait()),
+            }
+            if spent >= budget {
+                return Output::Yield;
+            }
+        }
+    }
+
+    /// Does one thing that is due without input. False when nothing is.
+    fn step(&mut self) -> bool {
+        self.timers.start_asked(self.now);
+        if matches!(self.phase, Phase::Lost(_)) {
+            return !self.outbound.is_lent() && self.finish_loss();
+        }
+        if self.ending.is_closing() && !self.is_connected() {
+            self.shut();
+            return true;
+        }
+        if matches!(self.phase, Phase::Waiting) && !self.timers.is_set(Timer::Reconnect) {
+            return self.begin_attempt();
+        }
+        if let Some(timer) = self.timers.expire(self.now) {
+            self.expired(timer);
+            return true;
+        }
+        if let Some(id) = self.requests.expire(self.now) {
+            self.request_timed_out(id);
+            return true;
+        }
+        if let Some(answer) = self.outbound.next_answer() {
+            self.answered(answer);
+            return true;
+        }
+        if self.wants_room && self.outbound.user_bytes() <= self.user_bound() / 2 {
+            self.wants_room = false;
+            self.events.push_back(Event::Writable);
+            return true;
+        }
+        if self.is_connected()
+            && self.outbound.since_ping() > 0
+            && !self.timers.is_set(Timer::Confirm)
+        {
+            self.timers.set(Timer::Confirm, self.now + self.config.confirm_interval);
+        }
+        self.step_ending()
+    }
+
+    fn expired(&mut self, timer: Timer) {
+        match timer {
+            Timer::Attempt => self.fail(DisconnectCause::TimedOut),
+            // The attempt begins because the timer no longer runs.
+            Timer::Reconnect | Timer::Request => {}
+            Timer::Ping => self.keep_alive(),
+            Timer::Confirm => {
+                if self.outbound.since_ping() > 0 {
+                    self.outbound.ping(None, 0);
+                }
+            }
+            Timer::Move => self.fail(DisconnectCause::Requested),
+            Timer::Drain => self.drain_timed_out(),
+            Timer::Close => self.shut(),
+        }
+    }
+
+    /// A PING to see whether the server lives, unless too many went unanswered.
+    fn keep_alive(&mut self) {
+        self.timers.set(Timer::Ping, self.now + self.config.ping_interval);
+        if self.paused {
+            // The answer may lie unread in front of us.
+            return;
+        }
+        if self.pings_out >= self.config.max_pings_out {
+            return self.fail(DisconnectCause::Stale);
+        }
+        self.pings_out += 1;
+        self.outbound.ping(None, 0);
+    }
+
+    fn wait(&self) -> Wait {
+        let request = self.requests.next_deadline().map(|at| (at, Timer::Request));
+        let next = [self.timers.next(), request].into_iter().flatten().min();
+        Wait {
+            until: next.map(|(at, _)| at),
+            reason: next.map(|(_, timer)| timer),
+            read: self.may_receive(),
+            write: self.has_output(),
+        }
+    }
+
+    fn may_receive(&self) -> bool {
+        match self.phase {
+            Phase::Info | Phase::Greeting => true,
+            Phase::Up => !self.paused,
+            _ => false,
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        let due = match self.phase {
+            Phase::Greeting => !self.session.pinged || self.pong_due,
+            Phase::Up => {
+                self.pong_due
+                    || self.subscriptions.has_unsubs()
+                    || self.subscriptions.needs_drain_ping()
+            }
+            _ => return false,
+        };
+        !self.outbound.is_lent() && (due || self.outbound.is_ready())
+    }
+
+    // ---- bytes ---------------------------------------------------------------------------
+
+    /// Room for bytes from the transport: at least as much as the frame needs that is being
+    /// received. Empty unless [`Wait::read`]. Call [`received`](Self::received) with the count.
+    pub fn read_buf(&mut self) -> &mut [u8] {
+        if self.may_receive() { self.inbound.room() } else { &mut [] }
+    }
+
+    /// The transport delivered `count` bytes into [`read_buf`](Self::read_buf).
+    pub fn received(&mut self, count: usize) {
+        self.inbound.received(count);
+        if count > 0 {
+            self.pings_out = 0;
+        }
+    }
+
+    /// The read buffer, to be filled while the connection is not locked. `None` unless
+    /// [`Wait::read`], and while one is out.
+    pub fn take_read(&mut self) -> Option<ReadBuffer> {
+        if self.may_receive() { self.inbound.lend(self.session.attempt) } else { None }
+    }
+
+    /// Takes back a read buffer, with `count` bytes from the transport in it.
+    pub fn filled(&mut self, buffer: ReadBuffer, count: usize) {
+        let current = buffer.attempt() == self.session.attempt && self.session.alive;
+        if count > 0 && current {
+            self.pings_out = 0;
+        }
+        self.inbound.give_back(buffer, if current { count } else { 0 });
+    }
+
+    /// The bytes to send, for a driver that owns the connection alone: write
+    /// [`chunk`](bytes::Buf::chunk), then [`advance`](bytes::Buf::advance) by what was written.
+    pub fn transmit(&mut self) -> &mut Outbound {
+        self.prepare();
+        &mut self.outbound
+    }
+
+    /// Up to about `max` bytes to send, to be written while the connection is not locked.
+    /// `None` when there is nothing to send, and while a batch is out.
+    pub fn take_transmit(&mut self, max: usize) -> Option<Batch> {
+        self.prepare();
+        if !matches!(self.phase, Phase::Greeting | Phase::Up) {
+            return None;
+        }
+        self.outbound.lend(self.session.attempt, max)
+    }
+
+    /// Takes back a batch of which the transport took the first `written` bytes.
+    pub fn settle(&mut self, batch: Batch, written: usize) {
+        self.outbound.settle(batch, written);
+    }
+
+    /// Puts what is due into the outbound queue.
+    fn prepare(&mut self) {
+        if self.outbound.is_lent() {
+            return;
+        }
+        match self.phase {
+            Phase::Greeting => self.fill_handshake(),
+            Phase::Up => {
+                if core::mem::take(&mut self.pong_due) {
+                    self.outbound.control(crate::wire::encode::pong);
+                }
+                while self.outbound.control_bytes() <= self.config.control_reserve
+                    && let Some((sid, max)) = self.subscriptions.next_unsub()
+                {
+                    let number = sid.number();
+                    self.outbound.control(|out| crate::wire::encode::unsubscribe(out, number, max));
+                }
+                if !self.subscriptions.has_unsubs()
+                    && let Some(number) = self.subscriptions.next_drain_ping()
+                {
+                    self.outbound.ping(None, number);
+                }
+                self.outbound.prepare();
+            }
+            _ => {}
+        }
+    }
+
+    // ---- getters -------------------------------------------------------------------------
+
+    /// True from the first PONG of a server until its transport is lost.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Up)
+    }
+
+    /// True once the connection is over. Events may still be waiting to be polled.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// True from `drain` on.
+    pub fn is_draining(&self) -> bool {
+        self.ending.is_draining()
+    }
+
+    /// What the server last said of itself; that of the last connection while there is none.
+    pub fn server_info(&self) -> Option<&Arc<ServerInfo>> {
+        self.info.as_ref()
+    }
+
+    /// The server that is connected, or being tried.
+    pub fn server(&self) -> Option<Arc<ServerUrl>> {
+        self.session.server.clone()
+    }
+
+    /// Counters over the whole life of the connection.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            in_bytes: self.inbound.in_bytes(),
+            out_bytes: self.outbound.out_bytes(),
+            out_messages: self.outbound.next_position(),
+            confirmed: self.outbound.confirmed().0,
+            ..self.statistics
+        }
+    }
+
+    /// Bytes of messages that wait to be written or are lent.
+    pub fn pending_bytes(&self) -> usize {
+        self.outbound.user_bytes()
+    }
+
+    /// Subscriptions that have not ended, the inbox of requests included.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Requests that wait for a reply.
+    pub fn requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// A subject that nobody else uses, for replies.
+    pub fn new_inbox(&mut self) -> String {
+        inbox(&self.config.inbox_prefix, &mut self.rng)
+    }
+}
+
+fn inbox(prefix: &str, rng: &mut Rng) -> String {
+    let mut inbox = String::from(prefix);
+    inbox.push('.');
+    inbox.push_str(&rng.token());
+    inbox
+}
+
+fn check(config: &Config) -> Result<(), ConfigError> {
+    if config.servers.is_empty() {
+        return Err(ConfigError::NoServers);
+    }
+    if !SubjectRef::new(&config.inbox_prefix).is_ok_and(|prefix| !prefix.has_wildcards()) {
+        return Err(ConfigError::InboxPrefix(config.inbox_prefix.clone()));
+    }
+    let zero = [
+        ("connect_timeout", config.connect_timeout.is_zero()),
+        ("ping_interval", config.ping_interval.is_zero()),
+        ("confirm_interval", config.confirm_interval.is_zero()),
+        ("confirm_bytes", config.confirm_bytes == 0),
+        ("max_control_line", config.max_control_line == 0),
+        ("read_chunk", config.read_chunk == 0),
+    ];
+    if let Some((field, _)) = zero.into_iter().find(|(_, zero)| *zero) {
+        return Err(ConfigError::Zero(field));
+    }
+    Ok(())
+}
+
+/// Keeps the one message or reply that a budget of 1 allows.
+struct One(Option<Event>);
+
+impl Sink for One {
+    fn message(&mut self, sid: Sid, message: Message) {
+        self.0 = Some(Event::Message(sid, message));
+    }
+
+    fn response(&mut self, id: RequestId, result: Result<Message, RequestError>) {
+        self.0 = Some(Event::Response(id, result));
+    }
+}

@@ -1,0 +1,650 @@
+//! What waits to be written, where its frames begin and end, and which of it is confirmed.
+//!
+//! Frames are encoded end to end into `back`. When a driver asks for bytes, `back` becomes
+//! `front` and is written from there; the two buffers take turns. `frames` describes the frames
+//! of `front` and then of `back`, so that a lost transport splits them cleanly: what was written
+//! whole, the one that was cut, and what never left.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Buf;
+
+use super::Attempt;
+use super::fates::{Fate, Position};
+use super::ids::FlushId;
+use crate::wire::{self, encode};
+
+/// A buffer that grew past this in a burst gives its memory back once it is empty.
+const KEEP_CAPACITY: usize = 512 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Publish,
+    Request,
+    Control,
+    Ping,
+    /// Withdrawn: its bytes are still in a buffer until the next compaction.
+    Dead,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FrameInfo {
+    /// Of a control frame: the position of the next user frame, so that positions ascend.
+    position: u64,
+    len: u32,
+    kind: Kind,
+}
+
+impl FrameInfo {
+    fn is_user(self) -> bool {
+        matches!(self.kind, Kind::Publish | Kind::Request)
+    }
+}
+
+/// What the PONG that answers one PING stands for.
+#[derive(Debug, Clone, Copy)]
+struct Ping {
+    /// The last flush that this PING serves.
+    flush: Option<FlushId>,
+    /// The drains of subscriptions that this PING ends, see `Subscriptions`.
+    drains: u64,
+    /// Handed to a driver, so that an answer can be meant for it.
+    lent: bool,
+    answered: bool,
+    /// Set once written: user messages and bytes written before it, and the next position.
+    written: Option<(u64, u64, u64)>,
+}
+
+/// Both halves of one PING are in: written and answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) flush: Option<FlushId>,
+    pub(super) drains: u64,
+}
+
+/// Bytes lent to a driver for writing. Give it back with [`Connection::settle`].
+///
+/// While it is out, nothing else can be taken, and a lost connection is only accounted for once
+/// it is back. Dropping it instead loses its frames, whose fate is then *unknown*.
+///
+/// [`Connection::settle`]: crate::Connection::settle
+#[derive(Debug)]
+#[must_use = "a batch that is not settled stops the connection from ever writing again"]
+pub struct Batch {
+    attempt: Attempt,
+    handshake: bool,
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Batch {
+    /// The transport these bytes are for; written to another they would be nonsense.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// The bytes to write, in order.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+}
+
+impl AsRef<[u8]> for Batch {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+/// The outbound queue as a [`Buf`], for a driver that owns the connection alone.
+///
+/// [`Connection::transmit`](crate::Connection::transmit) prepares it. `chunk` is what may be
+/// written now, `advance` says how much the transport took. It is empty while a [`Batch`] is out.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    /// CONNECT, SUBs and the first PING: goes before everything else.
+    handshake: Vec<u8>,
+    front: Vec<u8>,
+    /// Bytes of `front` that the transport took.
+    head: usize,
+    back: Vec<u8>,
+    frames: VecDeque<FrameInfo>,
+    /// Bytes of the first frame that the transport took.
+    cut: usize,
+    /// Frames of `frames` that lie in `front`.
+    front_frames: usize,
+    dead_bytes: usize,
+    pings: VecDeque<Ping>,
+    lent: bool,
+    /// User data may go out: the handshake is over.
+    open: bool,
+    /// Nothing behind the PING that ends `front` goes out on this connection any more.
+    held: bool,
+    hold_from: Option<usize>,
+    next_position: u64,
+    user_bytes: usize,
+    control_bytes: usize,
+    since_ping: usize,
+    written: Fate,
+    confirmed_messages: u64,
+    confirmed_bytes: u64,
+    written_messages: u64,
+    written_bytes: u64,
+    out_bytes: u64,
+}
+
+/// How a transport's end splits what was published.
+#[derive(Debug, Default)]
+pub(super) struct Split {
+    pub(super) unknown: Fate,
+    pub(super) kept: Fate,
+    pub(super) dropped: Fate,
+    /// Requests from this position on never left; those below may have arrived.
+    pub(super) first_unsent: u64,
+}
+
+impl Outbound {
+    // ---- enqueueing ----------------------------------------------------------------------
+
+    pub(super) fn publish(
+        &mut self,
+        subject: &[u8],
+        reply: Option<&[u8]>,
+        headers: Option<&[u8]>,
+        payload: &[u8],
+        request: bool,
+    ) -> Position {
+        let before = self.back.len();
+        encode::publish(&mut self.back, subject, reply, headers, payload);
+        let len = self.back.len() - before;
+        let position = self.next_position;
+        self.next_position += 1;
+        self.user_bytes += len;
+        self.since_ping += len;
+        let kind = if request { Kind::Request } else { Kind::Publish };
+        self.frames.push_back(FrameInfo { position, len: frame_len(len), kind });
+        Position(position)
+    }
+
+    /// The position that the next message of a user gets.
+    pub(super) fn next_position(&self) -> u64 {
+        self.next_position
+    }
+
+    pub(super) fn control(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.push_control(Kind::Control, write);
+    }
+
+    /// A PING behind everything that is queued; one that already stands there serves.
+    pub(super) fn ping(&mut self, flush: Option<FlushId>, drains: u64) {
+        let reuse = !self.back.is_empty()
+            && self.frames.back().is_some_and(|frame| frame.kind == Kind::Ping);
+        if reuse && let Some(ping) = self.pings.back_mut() {
+            ping.flush = flush.or(ping.flush);
+            ping.drains = ping.drains.max(drains);
+            return;
+        }
+        self.since_ping = 0;
+        self.push_control(Kind::Ping, encode::ping);
+        let drains = drains.max(self.pings.back().map_or(0, |ping| ping.drains));
+        self.pings.push_back(Ping { flush, drains, lent: false, answered: false, written: None });
+    }
+
+    fn push_control(&mut self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.back.len();
+        write(&mut self.back);
+        let len = self.back.len() - before;
+        self.control_bytes += len;
+        self.frames.push_back(FrameInfo {
+            position: self.next_position,
+            len: frame_len(len),
+            kind,
+        });
+    }
+
+    pub(super) fn handshake(&mut self) -> &mut Vec<u8> {
+        &mut self.handshake
+    }
+
+    /// Takes back the message at `position` if no byte of it was handed out, and returns its
+    /// length. `None`: too late.
+    pub(super) fn withdraw(&mut self, position: Position) -> Option<usize> {
+        let mut index = self.frames.partition_point(|frame| frame.position < position.0);
+        while self
+            .frames
+            .get(index)
+            .is_some_and(|frame| frame.position == position.0 && !frame.is_user())
+        {
+            index += 1;
+        }
+        let out = if self.lent { self.front_frames } else { usize::from(self.cut > 0) };
+        let frame = self.frames.get_mut(index)?;
+        if index < out || frame.position != position.0 || !frame.is_user() {
+            return None;
+        }
+        frame.kind = Kind::Dead;
+        let len = frame.len as usize;
+        self.dead_bytes += len;
+        self.user_bytes -= len;
+        if self.dead_bytes > 64 * 1024 && self.dead_bytes > self.user_bytes {
+            self.compact();
+        }
+        Some(len)
+    }
+
+    // ---- measures ------------------------------------------------------------------------
+
+    /// Bytes of user messages that wait or are lent.
+    pub(super) fn user_bytes(&self) -> usize {
+        self.user_bytes
+    }
+
+    pub(super) fn control_bytes(&self) -> usize {
+        self.control_bytes
+    }
+
+    /// User bytes queued behind the last PING.
+    pub(super) fn since_ping(&self) -> usize {
+        self.since_ping
+    }
+
+    pub(super) fn has_user_data(&self) -> bool {
+        self.user_bytes > 0
+    }
+
+    pub(super) fn has_handshake(&self) -> bool {
+        !self.handshake.is_empty()
+    }
+
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// Something may be written on this transport now.
+    pub(super) fn is_ready(&self) -> bool {
+        let back = self.hold_from.unwrap_or(self.back.len()) > 0;
+        let data = self.front.len() > self.head || (!self.held && back);
+        !self.lent && (!self.handshake.is_empty() || (self.open && data))
+    }
+
+    pub(super) fn confirmed(&self) -> (u64, u64) {
+        (self.confirmed_messages, self.confirmed_bytes)
+    }
+
+    /// Bytes that transports took, of every kind.
+    pub(super) fn out_bytes(&self) -> u64 {
+        self.out_bytes
+    }
+
+    // ---- lending -------------------------------------------------------------------------
+
+    /// Makes `front` the buffer to write from, if there is something to write.
+    pub(super) fn prepare(&mut self) {
+        if self.lent || !self.open {
+            return;
+        }
+        self.compact();
+        if self.head < self.front.len() || self.held || self.back.is_empty() {
+            return;
+        }
+        self.front.clear();
+        self.head = 0;
+        give_back(&mut self.front);
+        mem::swap(&mut self.front, &mut self.back);
+        self.front_frames = self.frames.len();
+        if let Some(at) = self.hold_from.take() {
+            self.back = self.front.split_off(at);
+            self.held = true;
+            let lens = self.frames.iter().scan(0, |sum, frame| {
+                *sum += frame.len as usize;
+                Some(*sum)
+            });
+            self.front_frames = lens.take_while(|end| *end <= at).count();
+        }
+    }
+
+    pub(super) fn lend(&mut self, attempt: Attempt, max: usize) -> Option<Batch> {
+        if self.lent {
+            return None;
+        }
+        let handshake = !self.handshake.is_empty();
+        let (bytes, start) = if handshake {
+            (mem::take(&mut self.handshake), 0)
+        } else if self.open && self.head < self.front.len() {
+            (mem::take(&mut self.front), self.head)
+        } else {
+            return None;
+        };
+        let end = bytes.len().min(start.saturating_add(max));
+        self.lent = true;
+        if !handshake {
+            self.mark_lent(end - start);
+        }
+        Some(Batch { attempt, handshake, bytes, start, end })
+    }
+
+    /// PINGs within the next `bytes` of `front` may be answered from now on.
+    fn mark_lent(&mut self, bytes: usize) {
+        let mut pings = self.pings.iter_mut().filter(|ping| ping.written.is_none());
+        let mut covered = 0;
+        for frame in &self.frames {
+            covered += frame.len as usize;
+            if covered > bytes + self.cut {
+                return;
+            }
+            if frame.kind == Kind::Ping {
+                let Some(ping) = pings.next() else { return };
+                ping.lent = true;
+            }
+        }
+    }
+
+    /// Takes the batch back; the transport took `written` of its bytes.
+    pub(super) fn settle(&mut self, batch: Batch, written: usize) {
+        let Batch { mut bytes, start, end, handshake, .. } = batch;
+        let written = written.min(end - start);
+        self.lent = false;
+        if handshake {
+            self.out_bytes += written as u64;
+            bytes.drain(..start + written);
+            bytes.append(&mut self.handshake);
+            self.handshake = bytes;
+        } else {
+            self.front = bytes;
+            self.took(written);
+        }
+    }
+
+    /// The transport took the next `count` bytes of `front`.
+    fn took(&mut self, count: usize) {
+        self.head += count;
+        self.out_bytes += count as u64;
+        self.cut += count;
+        while let Some(&frame) = self.frames.front() {
+            let len = frame.len as usize;
+            if self.cut < len {
+                break;
+            }
+            self.cut -= len;
+            self.frames.pop_front();
+            self.front_frames = self.front_frames.saturating_sub(1);
+            match frame.kind {
+                Kind::Publish | Kind::Request => {
+                    self.user_bytes -= len;
+                    self.written_messages += 1;
+                    self.written_bytes += len as u64;
+                    self.written.push(Position(frame.position), len);
+                }
+                Kind::Control => self.control_bytes -= len,
+                Kind::Ping => {
+                    self.control_bytes -= len;
+                    let at = (self.written_messages, self.written_bytes, frame.position);
+                    if let Some(ping) = self.pings.iter_mut().find(|ping| ping.written.is_none()) {
+                        ping.lent = true;
+                        ping.written = Some(at);
+                    }
+                }
+                Kind::Dead => self.dead_bytes -= len,
+            }
+        }
+    }
+
+    // ---- confirmation --------------------------------------------------------------------
+
+    /// A PONG came. One that answers nothing is ignored.
+    pub(super) fn pong(&mut self) {
+        if let Some(ping) = self.pings.iter_mut().find(|ping| !ping.answered)
+            && ping.lent
+        {
+            ping.answered = true;
+        }
+    }
+
+    /// The next PING that is both written and answered.
+    pub(super) fn next_answer(&mut self) -> Option<Answer> {
+        let ping = *self.pings.front()?;
+        let (messages, bytes, position) = ping.written.filter(|_| ping.answered)?;
+        self.pings.pop_front();
+        self.confirmed_messages += messages - (self.written_messages - self.written.messages);
+        self.confirmed_bytes += bytes - (self.written_bytes - self.written.bytes);
+        self.written.messages = self.written_messages - messages;
+        self.written.bytes = self.written_bytes - bytes;
+        self.written.positions.forget_below(Position(position));
+        Some(Answer { flush: ping.flush, drains: ping.drains })
+    }
+
+    // ---- transports come and go ----------------------------------------------------------
+
+    /// Nothing that is queued from here on goes out on this connection.
+    pub(super) fn hold(&mut self) {
+        if !self.held && self.hold_from.is_none() {
+            self.compact();
+            self.hold_from = Some(self.back.len());
+        }
+    }
+
+    /// Lets user data out: the handshake is over. `fits` says whether a kept frame may be sent.
+    pub(super) fn open(&mut self, confirm_every: usize, fits: impl Fn(&[u8]) -> bool) -> Fate {
+        let mut dropped = Fate::default();
+        let frames = mem::take(&mut self.frames);
+        let bytes = mem::take(&mut self.back);
+        self.user_bytes = 0;
+        self.dead_bytes = 0;
+        self.since_ping = 0;
+        let mut start = 0;
+        for frame in frames {
+            let end = start + frame.len as usize;
+            let kept = frame.is_user();
+            if kept && fits(&bytes[start..end]) {
+                self.back.extend_from_slice(&bytes[start..end]);
+                self.user_bytes += end - start;
+                self.since_ping += end - start;
+                self.frames.push_back(frame);
+                if self.since_ping >= confirm_every {
+                    self.ping_before(frame.position + 1);
+                }
+            } else if kept {
+                dropped.push(Position(frame.position), end - start);
+            }
+            start = end;
+        }
+        self.open = true;
+        dropped
+    }
+
+    fn ping_before(&mut self, position: u64) {
+        let next = mem::replace(&mut self.next_position, position);
+        self.ping(None, 0);
+        self.next_position = next;
+    }
+
+    /// The transport is gone: splits what was published, keeps what never left. No batch is out.
+    pub(super) fn lose(&mut self, keep: usize) -> Split {
+        let mut split = Split { first_unsent: self.next_position, ..Split::default() };
+        split.unknown = mem::take(&mut self.written);
+        let mut bytes = mem::take(&mut self.front);
+        bytes.drain(..self.head.min(bytes.len()));
+        bytes.append(&mut self.back);
+        let frames = mem::take(&mut self.frames);
+        let mut start = 0;
+        self.user_bytes = 0;
+        let mut unsent = None;
+        for (index, frame) in frames.into_iter().enumerate() {
+            let len = frame.len as usize;
+            let begun = index == 0 && self.cut > 0;
+            let end = start + if begun { len - self.cut } else { len };
+            if begun && frame.is_user() {
+                self.written_messages += 1;
+                self.written_bytes += len as u64;
+                split.unknown.push(Position(frame.position), len);
+            } else if frame.is_user() {
+                let _ = unsent.get_or_insert(frame.position);
+            }
+            if !begun && frame.is_user() {
+                if frame.kind == Kind::Publish && self.user_bytes + len <= keep {
+                    self.back.extend_from_slice(&bytes[start..end]);
+                    self.user_bytes += len;
+                    self.frames.push_back(frame);
+                    split.kept.push(Position(frame.position), len);
+                } else {
+                    split.dropped.push(Position(frame.position), len);
+                }
+            }
+            start = end;
+        }
+        split.first_unsent = unsent.unwrap_or(self.next_position);
+        self.written_messages = 0;
+        self.written_bytes = 0;
+        self.handshake.clear();
+        self.head = 0;
+        self.cut = 0;
+        self.front_frames = 0;
+        self.dead_bytes = 0;
+        self.control_bytes = 0;
+        self.since_ping = 0;
+        self.pings.clear();
+        self.open = false;
+        self.held = false;
+        self.hold_from = None;
+        split
+    }
+
+    /// A transport ended before user data could go out: nothing that waits changes.
+    pub(super) fn reset_handshake(&mut self) {
+        self.handshake.clear();
+    }
+
+    /// Drops what was kept for a next connection that will not come.
+    pub(super) fn abandon(&mut self) -> Fate {
+        let mut dropped = Fate::default();
+        for frame in mem::take(&mut self.frames) {
+            if frame.is_user() {
+                dropped.push(Position(frame.position), frame.len as usize);
+            }
+        }
+        self.back = Vec::new();
+        self.user_bytes = 0;
+        self.dead_bytes = 0;
+        dropped
+    }
+
+    /// Squeezes the withdrawn frames out of `back`, and out of what is left of `front` unless it
+    /// is lent (then it holds none).
+    fn compact(&mut self) {
+        if self.dead_bytes == 0 {
+            return;
+        }
+        if !self.lent {
+            self.front.drain(..self.head.min(self.front.len()));
+            self.head = 0;
+        }
+        let (mut front, mut back) = (Squeeze::default(), Squeeze::default());
+        let (mut kept_frames, mut front_frames, mut held_dead) = (0, 0, 0);
+        for index in 0..self.frames.len() {
+            let frame = self.frames[index];
+            let len = frame.len as usize - if index == 0 { self.cut } else { 0 };
+            let alive = frame.kind != Kind::Dead;
+            if index >= self.front_frames {
+                held_dead += if !alive && self.hold_from.is_some_and(|hold| back.from < hold) {
+                    len
+                } else {
+                    0
+                };
+                back.step(&mut self.back, len, alive);
+            } else {
+                front_frames += usize::from(alive);
+                if !self.lent {
+                    front.step(&mut self.front, len, alive);
+                }
+            }
+            if alive {
+                self.frames[kept_frames] = frame;
+                kept_frames += 1;
+            }
+        }
+        if !self.lent {
+            self.front.truncate(front.kept);
+        }
+        self.back.truncate(back.kept);
+        self.frames.truncate(kept_frames);
+        self.front_frames = front_frames;
+        self.hold_from = self.hold_from.map(|hold| hold - held_dead);
+        self.dead_bytes = 0;
+    }
+}
+
+/// A pass over a buffer that moves what stays to the front.
+#[derive(Default)]
+struct Squeeze {
+    from: usize,
+    kept: usize,
+}
+
+impl Squeeze {
+    fn step(&mut self, buffer: &mut [u8], len: usize, keep: bool) {
+        if keep {
+            buffer.copy_within(self.from..self.from + len, self.kept);
+            self.kept += len;
+        }
+        self.from += len;
+    }
+}
+
+impl Buf for Outbound {
+    fn remaining(&self) -> usize {
+        self.chunk().len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        if self.lent {
+            &[]
+        } else if !self.handshake.is_empty() {
+            &self.handshake
+        } else if self.open {
+            &self.front[self.head..]
+        } else {
+            &[]
+        }
+    }
+
+    /// # Panics
+    ///
+    /// Panics when `count` is more than `remaining`, as [`Buf`] asks.
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.remaining(), "advanced past the bytes that there were to write");
+        if self.handshake.is_empty() {
+            self.took(count);
+        } else {
+            self.out_bytes += count as u64;
+            self.handshake.drain(..count);
+        }
+    }
+}
+
+/// True when the encoded publish `frame` can be sent under these limits.
+pub(super) fn fits(frame: &[u8], max_payload: Option<usize>, headers: bool) -> bool {
+    let small = max_payload.is_none_or(|max| frame.len() <= max);
+    if small && (headers || frame.first() == Some(&b'P')) {
+        return true;
+    }
+    let limits = wire::Limits { control_line: usize::MAX, info: usize::MAX, frame: usize::MAX };
+    match wire::decode_client(frame, &limits) {
+        Ok(Some((wire::ClientOp::Publish { headers: block, payload, .. }, _))) => {
+            let size = payload.len() + block.map_or(0, <[u8]>::len);
+            (headers || block.is_none()) && max_payload.is_none_or(|max| size <= max)
+        }
+        _ => false,
+    }
+}
+
+fn frame_len(len: usize) -> u32 {
+    u32::try_from(len).expect("a frame is below 4 GiB: sizes have at most nine digits")
+}
+
+fn give_back(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > KEEP_CAPACITY {
+        *buffer = Vec::new();
+    }
+}

@@ -1,0 +1,229 @@
+//! What a connection tells its driver: actions, events, and what to wait for.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::errors::{DisconnectCause, EndReason, FlushError, RequestError};
+use super::fates::Fate;
+use super::ids::{Attempt, FlushId, RequestId, Sid};
+use super::timers::Timer;
+use crate::wire::{ServerError, ServerInfo};
+use crate::{Instant, Message, ServerUrl};
+
+/// What [`Connection::poll`](crate::Connection::poll) found.
+#[derive(Debug)]
+#[must_use = "an action that is not carried out stalls the connection until its timer fires"]
+pub enum Output {
+    /// Something that only the driver can do.
+    Action(Action),
+    /// Something that happened.
+    Event(Event),
+    /// The budget is spent and there may be more: call again, after others had their turn.
+    Yield,
+    /// Nothing to do until one of these happens.
+    Idle(Wait),
+}
+
+/// All that may wake a driver. Commands may come at any time besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// Poll again at this time. Always later than the `now` of the poll.
+    pub until: Option<Instant>,
+    /// What the time is for.
+    pub reason: Option<Timer>,
+    /// Bytes from the transport are welcome.
+    pub read: bool,
+    /// There are bytes for the transport.
+    pub write: bool,
+}
+
+/// Something that only the driver can do. It answers through a method that carries `attempt`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Find the IP addresses of `host`, then call `resolved`, or `closed` when there are none.
+    Resolve {
+        /// Names this try.
+        attempt: Attempt,
+        /// The name to look up.
+        host: String,
+    },
+    /// Open a transport, then call `connected` or `closed`. Any transport opened before is gone.
+    Connect {
+        /// Names the transport.
+        attempt: Attempt,
+        /// Where to.
+        address: SocketAddr,
+        /// The server that this address belongs to: scheme, host name, path.
+        server: Arc<ServerUrl>,
+    },
+    /// Start TLS on the transport, verify `server_name`, then call `tls_ready` or `closed`.
+    StartTls {
+        /// Names the transport.
+        attempt: Attempt,
+        /// The name that the certificate must bear.
+        server_name: String,
+    },
+    /// Find credentials and sign the nonce, then call `authorize` or `closed`.
+    Authorize {
+        /// Names the transport.
+        attempt: Attempt,
+        /// The server's challenge; `None` when it sent none.
+        nonce: Option<String>,
+    },
+    /// Close the transport, or give up opening it. No answer is needed; what is still to be
+    /// written of a batch is not.
+    Close {
+        /// Names the transport.
+        attempt: Attempt,
+    },
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message for a subscription.
+    Message(Sid, Message),
+    /// A request ended.
+    Response(RequestId, Result<Message, RequestError>),
+    /// A flush ended: the server has processed all that was published before it, or not.
+    Flushed(FlushId, Result<(), FlushError>),
+    /// A subscription ended; its id is free. Messages that came before were delivered before.
+    SubscriptionEnded(Sid, EndReason),
+    /// A message for the subscription was larger than `max_message` and was skipped.
+    Oversized {
+        /// The subscription.
+        sid: Sid,
+        /// Headers and payload in bytes.
+        length: usize,
+    },
+    /// A publish was refused as `Full`; now there is room for half of the bound.
+    Writable,
+    /// A server answered the first PING: the connection is up.
+    Connected(Connected),
+    /// An established connection ended. What follows is `Connected` or `Closed`.
+    Disconnected(Disconnected),
+    /// A server could not be connected to. What follows is another attempt or `Closed`.
+    AttemptFailed {
+        /// The server.
+        server: Arc<ServerUrl>,
+        /// Why.
+        cause: DisconnectCause,
+    },
+    /// INFO changed the list of servers.
+    ServersChanged {
+        /// New servers.
+        added: Vec<Arc<ServerUrl>>,
+        /// Servers that are no longer told of.
+        removed: Vec<Arc<ServerUrl>>,
+        /// URLs past the bound of 256, which were ignored.
+        ignored: usize,
+    },
+    /// The server is about to shut down (lame duck mode) and will close the connection.
+    LameDuck,
+    /// The server reported an error that concerns no single subscription or request, or that
+    /// does and of which the application should know besides (ADR-40).
+    ServerError(ServerError),
+    /// A drain: the subscriptions have ended. Read out what was delivered, then call
+    /// [`Connection::queues_drained`](crate::Connection::queues_drained).
+    SubscriptionsDrained,
+    /// The connection is over; nothing follows.
+    Closed(Closed),
+}
+
+/// Facts of a new connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Connected {
+    /// To whom.
+    pub server: Arc<ServerUrl>,
+    /// What the server said of itself.
+    pub info: Arc<ServerInfo>,
+    /// True for a reconnect.
+    pub again: bool,
+    /// Kept messages that the new server's limits do not allow; they were not sent.
+    pub dropped: Fate,
+}
+
+/// Facts of a connection's end, and what became of what was published through it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Disconnected {
+    /// The server it was to.
+    pub server: Arc<ServerUrl>,
+    /// Why it ended.
+    pub cause: DisconnectCause,
+    /// Messages that may or may not have arrived. They are not sent again.
+    pub unknown: Fate,
+    /// Messages that wait for the next connection.
+    pub kept: Fate,
+    /// Messages that found no room in `reconnect_buffer`, and unsent requests.
+    pub dropped: Fate,
+}
+
+/// The end.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Why.
+    pub why: CloseReason,
+    /// Messages of the last connection that may or may not have arrived.
+    pub unknown: Fate,
+    /// Messages that were never sent.
+    pub dropped: Fate,
+    /// Messages that the server has, over the whole life of the connection.
+    pub confirmed: u64,
+}
+
+/// Why a connection closed for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The caller closed it.
+    #[error("closed by the caller")]
+    Requested,
+    /// The caller drained it.
+    #[error("drained by the caller")]
+    Drained,
+    /// No server could be reached within the attempts allowed, or reconnecting is off.
+    #[error("no server left to try; the last one: {0}")]
+    NoServers(DisconnectCause),
+    /// A fault that trying again does not mend.
+    #[error("not worth trying again: {0}")]
+    Fatal(DisconnectCause),
+}
+
+/// Where [`Connection::poll_into`](crate::Connection::poll_into) hands over what arrives.
+///
+/// The calls come in the order of arrival. They must not block, and cannot reach the connection.
+pub trait Sink {
+    /// A message for a subscription.
+    fn message(&mut self, sid: Sid, message: Message);
+    /// A request ended.
+    fn response(&mut self, id: RequestId, result: Result<Message, RequestError>);
+}
+
+/// Counters over the whole life of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Bytes that transports delivered, of every kind.
+    pub in_bytes: u64,
+    /// Bytes that transports took, of every kind.
+    pub out_bytes: u64,
+    /// Messages received, also those for subscriptions that had ended.
+    pub in_messages: u64,
+    /// Publishes and requests accepted.
+    pub out_messages: u64,
+    /// Connections that came up.
+    pub connects: u64,
+    /// Messages that the server confirmed.
+    pub confirmed: u64,
+    /// Messages whose fate is unknown, of connections that ended.
+    pub unknown: u64,
+    /// Messages accepted and then not sent: no room, a lower limit, a request taken back.
+    pub dropped: u64,
+}

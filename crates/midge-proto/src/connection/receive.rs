@@ -1,0 +1,157 @@
+//! What arrives, and whom it concerns.
+
+use super::errors::{DisconnectCause, EndReason, RequestError};
+use super::handshake::Phase;
+use super::inbound::Received;
+use super::outbound::Answer;
+use super::output::{Event, Sink};
+use super::subscriptions::Delivery;
+use super::{Connection, Sid};
+use crate::Message;
+use crate::wire::{ServerError, ServerInfo};
+
+impl Connection {
+    /// Takes one frame in. Returns what it costs of the budget.
+    pub(super) fn receive(&mut self, received: Received, sink: &mut impl Sink) -> usize {
+        if matches!(self.phase, Phase::Info) {
+            self.receive_first(received);
+            return 1;
+        }
+        match received {
+            Received::Message { sid, message, size } => {
+                self.statistics.in_messages += 1;
+                match self.subscriptions.deliver(sid) {
+                    Delivery::Deliver(sid) => sink.message(sid, message),
+                    Delivery::DeliverLast(sid) => {
+                        sink.message(sid, message);
+                        self.subscription_ended(sid, EndReason::MaxReached);
+                    }
+                    Delivery::Internal => self.receive_reply(message, sink),
+                    Delivery::Unknown => {}
+                }
+                return size;
+            }
+            Received::Oversized { sid, length } => {
+                self.statistics.in_messages += 1;
+                match self.subscriptions.deliver(sid) {
+                    Delivery::Deliver(sid) => {
+                        self.events.push_back(Event::Oversized { sid, length })
+                    }
+                    Delivery::DeliverLast(sid) => {
+                        self.events.push_back(Event::Oversized { sid, length });
+                        self.subscription_ended(sid, EndReason::MaxReached);
+                    }
+                    // The reply's request ends at its deadline.
+                    Delivery::Internal | Delivery::Unknown => {}
+                }
+            }
+            Received::Ping => self.pong_due = true,
+            Received::Pong if matches!(self.phase, Phase::Greeting) => {
+                // A PONG that comes before our PING has left answers nothing.
+                if self.session.pinged && !self.outbound.has_handshake() {
+                    self.came_up();
+                }
+            }
+            Received::Pong => self.outbound.pong(),
+            Received::Info(json) => match ServerInfo::parse(&json) {
+                Ok(info) => self.take_info(info),
+                Err(error) => self.fail(DisconnectCause::Info(error)),
+            },
+            Received::Error(text) => self.receive_error(ServerError::parse(&text)),
+            Received::Ok => {}
+        }
+        1
+    }
+
+    fn receive_first(&mut self, received: Received) {
+        match received {
+            Received::Info(json) => match ServerInfo::parse(&json) {
+                Ok(info) => self.greeted_by(info),
+                Err(error) => self.fail(DisconnectCause::Info(error)),
+            },
+            Received::Error(text) => {
+                self.fail(DisconnectCause::Server(ServerError::parse(&text)));
+            }
+            _ => self.fail(DisconnectCause::NoInfo),
+        }
+    }
+
+    fn receive_reply(&mut self, message: Message, sink: &mut impl Sink) {
+        let Some(id) = self.requests.find(message.subject_bytes()) else {
+            return;
+        };
+        self.requests.end(id);
+        let nobody = message.payload().is_empty()
+            && message.status().is_some_and(|status| status.code == 503);
+        sink.response(id, if nobody { Err(RequestError::NoResponders) } else { Ok(message) });
+    }
+
+    fn receive_error(&mut self, error: ServerError) {
+        if error.closes_connection() || matches!(self.phase, Phase::Greeting) && error.is_auth() {
+            if matches!(self.phase, Phase::Up) {
+                self.events.push_back(Event::ServerError(error.clone()));
+            }
+            return self.fail(DisconnectCause::Server(error));
+        }
+        match &error {
+            ServerError::SubscribePermission { .. } => match self.subscriptions.denied(&error) {
+                Some((sid, false)) => {
+                    self.subscriptions.end(sid);
+                    self.subscription_ended(sid, EndReason::Denied(error.clone()));
+                }
+                Some((sid, true)) => self.inbox_denied(sid, &error),
+                None => {}
+            },
+            ServerError::PublishPermission { subject } => {
+                if let Some(id) = self.requests.with_subject(subject.as_bytes()) {
+                    self.request_denied(id, &error);
+                }
+            }
+            ServerError::PublishReplyPermission { reply } => {
+                if let Some(id) = self.requests.find(reply.as_bytes()) {
+                    self.request_denied(id, &error);
+                }
+            }
+            _ => {}
+        }
+        self.events.push_back(Event::ServerError(error));
+    }
+
+    fn request_denied(&mut self, id: super::RequestId, error: &ServerError) {
+        self.requests.end(id);
+        self.events.push_back(Event::Response(id, Err(RequestError::Permission(error.clone()))));
+    }
+
+    /// The inbox of requests is denied: all that wait end, and the next request asks anew.
+    fn inbox_denied(&mut self, mux: Sid, error: &ServerError) {
+        self.subscriptions.end(mux);
+        self.requests.mux = None;
+        for (id, _) in self.requests.all() {
+            self.request_denied(id, error);
+        }
+    }
+
+    /// A PING was written and answered.
+    pub(super) fn answered(&mut self, answer: Answer) {
+        if let Some(last) = answer.flush {
+            while self.flushes.front().is_some_and(|flush| *flush <= last) {
+                if let Some(flush) = self.flushes.pop_front() {
+                    self.events.push_back(Event::Flushed(flush, Ok(())));
+                }
+            }
+            self.ending_answered(last);
+        }
+        while let Some(sid) = self.subscriptions.drained(answer.drains) {
+            self.subscription_ended(sid, EndReason::Drained);
+        }
+    }
+
+    /// The subscription left the table: its one final event.
+    pub(super) fn subscription_ended(&mut self, sid: Sid, reason: EndReason) {
+        if self.requests.mux == Some(sid) {
+            self.requests.mux = None;
+        } else {
+            self.events.push_back(Event::SubscriptionEnded(sid, reason));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The pool of servers: who is next, who is given up, who was learnt.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::rng::Rng;
+use crate::wire::{MAX_URLS, ServerError, ServerInfo};
+use crate::{Scheme, ServerUrl};
+
+#[derive(Debug, Clone)]
+struct Server {
+    url: Arc<ServerUrl>,
+    /// Learnt from INFO: leaves again when INFO no longer names it.
+    discovered: bool,
+    /// The host name to verify, where the address is only an IP.
+    tls_name: Option<String>,
+    /// Failed attempts in a row.
+    failed: u32,
+    /// The authentication error that the last attempt ended with.
+    auth_error: Option<ServerError>,
+}
+
+impl Server {
+    fn given(url: ServerUrl) -> Self {
+        Self { url: Arc::new(url), discovered: false, tls_name: None, failed: 0, auth_error: None }
+    }
+}
+
+/// How INFO changed the pool.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) added: Vec<Arc<ServerUrl>>,
+    pub(super) removed: Vec<Arc<ServerUrl>>,
+    pub(super) ignored: usize,
+}
+
+/// Servers in the order in which they are tried. The one in use stands first.
+#[derive(Debug)]
+pub(super) struct Servers {
+    pool: Vec<Server>,
+    retain_order: bool,
+    /// The pool was replaced: its first server is the next to try, not the one in use.
+    detached: bool,
+}
+
+impl Servers {
+    pub(super) fn new(urls: Vec<ServerUrl>, retain_order: bool, rng: &mut Rng) -> Self {
+        let mut pool: Vec<_> = urls.into_iter().map(Server::given).collect();
+        if !retain_order {
+            rng.shuffle(&mut pool);
+        }
+        Self { pool, retain_order, detached: false }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// The server to try now, which is in use from here on.
+    pub(super) fn begin(&mut self) -> Option<Arc<ServerUrl>> {
+        self.detached = false;
+        self.pool.first().map(|server| Arc::clone(&server.url))
+    }
+
+    fn in_use(&mut self) -> Option<&mut Server> {
+        if self.detached { None } else { self.pool.first_mut() }
+    }
+
+    /// The name that the current server's certificate must bear.
+    pub(super) fn tls_name(&self) -> String {
+        self.pool.first().map_or_else(String::new, |server| {
+            server.tls_name.clone().unwrap_or_else(|| server.url.host().to_string())
+        })
+    }
+
+    /// The current server answered: what it failed before is forgotten.
+    pub(super) fn succeeded(&mut self) {
+        if let Some(server) = self.in_use() {
+            server.failed = 0;
+            server.auth_error = None;
+        }
+    }
+
+    /// The current server failed; it goes to the end, or leaves after `max` failures in a row.
+    pub(super) fn failed(&mut self, max: Option<u32>) {
+        if let Some(server) = self.in_use() {
+            server.failed = server.failed.saturating_add(1);
+            if max.is_some_and(|max| server.failed >= max) {
+                self.pool.remove(0);
+            } else {
+                self.pool.rotate_left(1);
+            }
+        }
+    }
+
+    /// The current server goes to the end: the next one is another, if there is another.
+    pub(super) fn move_on(&mut self) {
+        if self.in_use().is_some() {
+            self.pool.rotate_left(1);
+        }
+    }
+
+    /// True when the current server ended the last attempt with the same error.
+    pub(super) fn same_auth_error(&mut self, error: &ServerError) -> bool {
+        let Some(server) = self.in_use() else {
+            return false;
+        };
+        let same = server.auth_error.as_ref() == Some(error);
+        server.auth_error = Some(error.clone());
+        same
+    }
+
+    /// Puts other servers in the place of all; a connection in use is not touched.
+    pub(super) fn replace(&mut self, urls: Vec<ServerUrl>, rng: &mut Rng) {
+        *self = Self::new(urls, self.retain_order, rng);
+        self.detached = true;
+    }
+
+    /// Takes over the list of servers from INFO. The current server stays whatever it says.
+    pub(super) fn learn(
+        &mut self,
+        info: &ServerInfo,
+        current: &ServerUrl,
+        rng: &mut Rng,
+    ) -> Changes {
+        let mut changes = Changes { ignored: info.urls_dropped, ..Changes::default() };
+        let web = matches!(current.scheme(), Scheme::Ws | Scheme::Wss);
+        let listed = if web && !info.ws_connect_urls.is_empty() {
+            &info.ws_connect_urls
+        } else {
+            &info.connect_urls
+        };
+        if listed.is_empty() {
+            return changes;
+        }
+        let urls: Vec<_> =
+            listed.iter().filter_map(|place| ServerUrl::discovered(place, current).ok()).collect();
+        let fixed = usize::from(!self.detached);
+        let mut index = fixed;
+        while index < self.pool.len() {
+            let server = &self.pool[index];
+            if server.discovered && !urls.iter().any(|url| url.same_place(&server.url)) {
+                changes.removed.push(self.pool.remove(index).url);
+            } else {
+                index += 1;
+            }
+        }
+        let mut discovered = self.pool.iter().filter(|server| server.discovered).count();
+        let tls_name = self.tls_name();
+        let known = self.pool.len();
+        for url in urls {
+            if self.pool.iter().any(|server| url.same_place(&server.url)) {
+                continue;
+            }
+            if discovered >= MAX_URLS {
+                changes.ignored += 1;
+                continue;
+            }
+            discovered += 1;
+            let tls_name = url.ip().is_some().then(|| tls_name.clone());
+            let server = Server { discovered: true, tls_name, ..Server::given(url) };
+            changes.added.push(Arc::clone(&server.url));
+            self.pool.push(server);
+        }
+        if !self.retain_order && self.pool.len() > known {
+            rng.shuffle(&mut self.pool[fixed..]);
+        }
+        changes
+    }
+}

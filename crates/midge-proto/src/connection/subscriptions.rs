@@ -1,0 +1,340 @@
+//! The table of subscriptions: what the server must know, and when each one ends.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::errors::{EndReason, SubscribeError};
+use super::ids::{MAX_SLOTS, Sid};
+use crate::wire::{ServerError, encode};
+use crate::{QueueGroup, Subject};
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) subject: Subject,
+    pub(super) queue: Option<QueueGroup>,
+    /// Messages after which it ends.
+    max: Option<u64>,
+    /// Messages handed over.
+    delivered: u64,
+    /// Messages handed over before the present connection: the server counts from its SUB.
+    before: u64,
+    /// The inbox of requests: not the caller's.
+    internal: bool,
+    draining: bool,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u64,
+    subscription: Option<Subscription>,
+    /// An UNSUB is due: for the subscription here, or for the one that has just left.
+    unsub_due: bool,
+}
+
+/// What became of a message for a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Nobody asked for it (any more).
+    Unknown,
+    Deliver(Sid),
+    /// It was the last one that was asked for.
+    DeliverLast(Sid),
+    Internal,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    live: usize,
+    /// UNSUBs to write, each with the count to stop at.
+    unsubs: VecDeque<(Sid, Option<u64>)>,
+    /// Slots below this were announced on this connection.
+    cursor: usize,
+    /// Drains that wait for a PONG, with the number of the PING that they wait for.
+    drains: VecDeque<(u64, Sid)>,
+    drain_number: u64,
+}
+
+impl Subscriptions {
+    pub(super) fn add(
+        &mut self,
+        subject: Subject,
+        queue: Option<QueueGroup>,
+        internal: bool,
+        max: usize,
+    ) -> Result<Sid, SubscribeError> {
+        if self.live >= max.min(MAX_SLOTS) {
+            return Err(SubscribeError::TooMany);
+        }
+        let index = match self.free.pop() {
+            Some(index) => index as usize,
+            None if self.slots.len() < MAX_SLOTS => {
+                self.slots.push(Slot::default());
+                self.slots.len() - 1
+            }
+            None => return Err(SubscribeError::TooMany),
+        };
+        self.live += 1;
+        let slot = &mut self.slots[index];
+        slot.subscription = Some(Subscription {
+            subject,
+            queue,
+            max: None,
+            delivered: 0,
+            before: 0,
+            internal,
+            draining: false,
+        });
+        Ok(Sid::new(index, slot.generation))
+    }
+
+    pub(super) fn get(&self, sid: Sid) -> Option<&Subscription> {
+        let slot = self.slots.get(sid.index())?;
+        slot.subscription.as_ref().filter(|_| slot.generation == sid.generation())
+    }
+
+    fn get_mut(&mut self, sid: Sid) -> Option<&mut Subscription> {
+        let slot = self.slots.get_mut(sid.index())?;
+        slot.subscription.as_mut().filter(|_| slot.generation == sid.generation())
+    }
+
+    /// Subscriptions of the caller.
+    pub(super) fn len(&self) -> usize {
+        self.live
+    }
+
+    fn remove(&mut self, sid: Sid) -> bool {
+        if self.get(sid).is_none() {
+            return false;
+        }
+        let slot = &mut self.slots[sid.index()];
+        slot.subscription = None;
+        slot.generation += 1;
+        self.free.push(u32::try_from(sid.index()).expect("an index of a slab is below 2^24"));
+        self.live -= 1;
+        true
+    }
+
+    // ---- receiving -----------------------------------------------------------------------
+
+    pub(super) fn deliver(&mut self, number: Option<u64>) -> Delivery {
+        let Some(number) = number else {
+            return Delivery::Unknown;
+        };
+        let sid = Sid::from_number(number);
+        let Some(subscription) = self.get_mut(sid) else {
+            return Delivery::Unknown;
+        };
+        if subscription.internal {
+            return Delivery::Internal;
+        }
+        subscription.delivered += 1;
+        if subscription.max.is_some_and(|max| subscription.delivered >= max) {
+            self.remove(sid);
+            return Delivery::DeliverLast(sid);
+        }
+        Delivery::Deliver(sid)
+    }
+
+    // ---- ending --------------------------------------------------------------------------
+
+    /// Ends it now, or once `max` messages came since its start. True when it ended.
+    pub(super) fn unsubscribe(
+        &mut self,
+        sid: Sid,
+        max: Option<u64>,
+        connected: bool,
+    ) -> Option<EndReason> {
+        let subscription = self.get_mut(sid)?;
+        match max {
+            Some(max) if max > subscription.delivered => {
+                subscription.max = Some(max);
+                if connected {
+                    self.queue_unsub(sid, true);
+                }
+                None
+            }
+            _ => {
+                if connected {
+                    self.queue_unsub(sid, false);
+                }
+                let reason =
+                    if max.is_some() { EndReason::MaxReached } else { EndReason::Unsubscribed };
+                self.remove(sid).then_some(reason)
+            }
+        }
+    }
+
+    fn queue_unsub(&mut self, sid: Sid, counted: bool) {
+        let max = if counted { self.remaining(sid) } else { None };
+        let slot = &mut self.slots[sid.index()];
+        if slot.unsub_due
+            && let Some(due) = self.unsubs.iter_mut().find(|(due, _)| *due == sid)
+        {
+            due.1 = max;
+            return;
+        }
+        slot.unsub_due = true;
+        self.unsubs.push_back((sid, max));
+    }
+
+    /// The maximum as the server of this connection must count it.
+    fn remaining(&self, sid: Sid) -> Option<u64> {
+        let subscription = self.get(sid)?;
+        subscription.max.map(|max| max - subscription.before)
+    }
+
+    /// Begins to drain: UNSUB now, the end with the PONG behind it. False when unknown or begun.
+    pub(super) fn drain(&mut self, sid: Sid, connected: bool) -> bool {
+        match self.get_mut(sid) {
+            Some(subscription) if !subscription.draining => subscription.draining = true,
+            _ => return false,
+        }
+        if connected {
+            self.queue_unsub(sid, false);
+        }
+        self.drains.push_back((self.drain_number + 1, sid));
+        true
+    }
+
+    /// Every subscription of the caller that is not draining yet.
+    pub(super) fn drainable(&self) -> Vec<Sid> {
+        self.select(|subscription| !subscription.internal && !subscription.draining)
+    }
+
+    /// Every subscription of the caller.
+    pub(super) fn all(&self) -> Vec<Sid> {
+        self.select(|subscription| !subscription.internal)
+    }
+
+    pub(super) fn is_empty_but_internal(&self) -> bool {
+        self.live
+            == self
+                .slots
+                .iter()
+                .filter(|slot| slot.subscription.as_ref().is_some_and(|s| s.internal))
+                .count()
+    }
+
+    fn select(&self, wanted: impl Fn(&Subscription) -> bool) -> Vec<Sid> {
+        let live = self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let wanted = slot.subscription.as_ref().is_some_and(&wanted);
+            wanted.then(|| Sid::new(index, slot.generation))
+        });
+        live.collect()
+    }
+
+    /// A PING with this number goes out behind the UNSUBs of all drains so far, if there are any.
+    pub(super) fn next_drain_ping(&mut self) -> Option<u64> {
+        let waiting = self.drains.back().is_some_and(|(number, _)| *number > self.drain_number);
+        waiting.then(|| {
+            self.drain_number += 1;
+            self.drain_number
+        })
+    }
+
+    pub(super) fn needs_drain_ping(&self) -> bool {
+        self.drains.back().is_some_and(|(number, _)| *number > self.drain_number)
+    }
+
+    /// The next subscription whose drain ends with the PONG of PING `number`.
+    pub(super) fn drained(&mut self, number: u64) -> Option<Sid> {
+        while let Some(&(waits_for, sid)) = self.drains.front() {
+            if waits_for > number {
+                return None;
+            }
+            self.drains.pop_front();
+            if self.remove(sid) {
+                return Some(sid);
+            }
+        }
+        None
+    }
+
+    /// Ends it whatever it waits for.
+    pub(super) fn end(&mut self, sid: Sid) -> bool {
+        self.remove(sid)
+    }
+
+    /// The subscription that the server refuses: by number where it names one, else the first
+    /// with this subject and queue group.
+    pub(super) fn denied(&self, error: &ServerError) -> Option<(Sid, bool)> {
+        let ServerError::SubscribePermission { subject, queue, sid, .. } = error else {
+            return None;
+        };
+        if let Some(sid) = sid.map(Sid::from_number)
+            && let Some(subscription) = self.get(sid)
+        {
+            return Some((sid, subscription.internal));
+        }
+        self.slots.iter().enumerate().find_map(|(index, slot)| {
+            let subscription = slot.subscription.as_ref()?;
+            let same = subscription.subject.as_str() == subject
+                && subscription.queue.as_ref().map(QueueGroup::as_str) == queue.as_deref();
+            same.then(|| (Sid::new(index, slot.generation), subscription.internal))
+        })
+    }
+
+    // ---- announcing ----------------------------------------------------------------------
+
+    /// A new connection knows nothing: everything is announced again.
+    pub(super) fn forget_connection(&mut self) {
+        self.cursor = 0;
+        self.unsubs.clear();
+        self.slots.iter_mut().for_each(|slot| slot.unsub_due = false);
+    }
+
+    /// Drains that a lost connection has ended: nothing more can come.
+    pub(super) fn drained_by_loss(&mut self) -> Vec<Sid> {
+        let drains = core::mem::take(&mut self.drains);
+        drains.into_iter().map(|(_, sid)| sid).filter(|sid| self.remove(*sid)).collect()
+    }
+
+    /// Writes SUBs until `out` holds `limit` bytes. True when all are written.
+    pub(super) fn announce(&mut self, out: &mut Vec<u8>, limit: usize) -> bool {
+        while self.cursor < self.slots.len() {
+            if out.len() >= limit {
+                return false;
+            }
+            let slot = &mut self.slots[self.cursor];
+            let sid = Sid::new(self.cursor, slot.generation);
+            self.cursor += 1;
+            if let Some(subscription) = &mut slot.subscription {
+                subscription.before = subscription.delivered;
+                self.write_sub(sid, out);
+            }
+        }
+        // A place added from now on is behind the announcement too.
+        self.cursor = usize::MAX;
+        true
+    }
+
+    /// True when the running handshake has gone past this subscription: it needs a SUB of its own.
+    pub(super) fn is_behind_cursor(&self, sid: Sid) -> bool {
+        sid.index() < self.cursor
+    }
+
+    /// SUB, and UNSUB with what is left of the maximum.
+    pub(super) fn write_sub(&self, sid: Sid, out: &mut Vec<u8>) {
+        let Some(subscription) = self.get(sid) else {
+            return;
+        };
+        let queue = subscription.queue.as_ref().map(|queue| queue.as_str().as_bytes());
+        encode::subscribe(out, subscription.subject.as_str().as_bytes(), queue, sid.number());
+        if let Some(left) = self.remaining(sid) {
+            encode::unsubscribe(out, sid.number(), Some(left));
+        }
+    }
+
+    pub(super) fn has_unsubs(&self) -> bool {
+        !self.unsubs.is_empty()
+    }
+
+    /// The next UNSUB to write.
+    pub(super) fn next_unsub(&mut self) -> Option<(Sid, Option<u64>)> {
+        let (sid, max) = self.unsubs.pop_front()?;
+        self.slots[sid.index()].unsub_due = false;
+        Some((sid, max))
+    }
+}

@@ -1,0 +1,245 @@
+//! Where a server is, as a URL says it.
+
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::net::IpAddr;
+use core::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+
+/// How to reach a server: the scheme of its URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// `nats`: TCP, upgraded to TLS when either side asks for it.
+    Nats,
+    /// `tls`: TCP, upgraded to TLS or not used at all.
+    Tls,
+    /// `ws`: WebSocket.
+    Ws,
+    /// `wss`: WebSocket over TLS.
+    Wss,
+}
+
+impl Scheme {
+    /// The name in front of `://`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nats => "nats",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// The port that a URL without one means.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Nats | Self::Tls => 4222,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
+}
+
+/// The address of a server: `[scheme://][user[:password]@ | token@]host[:port][/path]`.
+///
+/// Without a scheme it is `nats`, without a port the scheme's. User, password and token are
+/// percent-decoded. `Display` and `Debug` never show a password or token.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ServerUrl {
+    scheme: Scheme,
+    host: String,
+    port: u16,
+    path: String,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+/// Why a text is not the URL of a server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerUrlError {
+    /// The scheme is none that a NATS server speaks.
+    #[error("the scheme of a server is nats, tls, ws or wss, not `{0}`")]
+    Scheme(String),
+    /// There is no host.
+    #[error("the server's URL names no host")]
+    NoHost,
+    /// The host holds a character that no host name has.
+    #[error("`{0}` is not a host name or an IP address; put an IPv6 address into brackets")]
+    Host(String),
+    /// The port is not a number from 1 to 65535.
+    #[error("`{0}` is not a port from 1 to 65535")]
+    Port(String),
+    /// User, password or token is not UTF-8 once decoded.
+    #[error("the user, password or token of the URL is not UTF-8 after percent-decoding")]
+    Credentials,
+    /// A path on a scheme that has none.
+    #[error("only ws and wss URLs have a path, query or fragment: remove `{0}`")]
+    Path(String),
+}
+
+impl ServerUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerUrlError`] says which part is wrong.
+    pub fn parse(url: &str) -> Result<Self, ServerUrlError> {
+        let url = url.trim();
+        let (scheme, rest) = match url.split_once("://") {
+            Some((name, rest)) => (scheme(name)?, rest),
+            None => (Scheme::Nats, url),
+        };
+        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(authority_end);
+        let web = matches!(scheme, Scheme::Ws | Scheme::Wss);
+        if !web && !matches!(path, "" | "/") {
+            return Err(ServerUrlError::Path(path.to_owned()));
+        }
+        let (credentials, place) = match authority.rsplit_once('@') {
+            Some((credentials, place)) => (Some(credentials), place),
+            None => (None, authority),
+        };
+        let (user, password) = match credentials.map(|text| text.split_once(':')) {
+            None => (None, None),
+            Some(None) => (Some(decode(credentials.unwrap_or_default())?), None),
+            Some(Some((user, password))) => (Some(decode(user)?), Some(decode(password)?)),
+        };
+        let (host, port) = host_and_port(place)?;
+        Ok(Self {
+            scheme,
+            host,
+            port: port.unwrap_or(scheme.default_port()),
+            path: if web { path.to_owned() } else { String::new() },
+            user,
+            password,
+        })
+    }
+
+    /// A server that another one told of: `host:port`, reached as `like` is, without credentials.
+    pub(crate) fn discovered(place: &str, like: &ServerUrl) -> Result<Self, ServerUrlError> {
+        let (host, port) = host_and_port(place)?;
+        Ok(Self {
+            scheme: like.scheme,
+            host,
+            port: port.unwrap_or(like.scheme.default_port()),
+            path: like.path.clone(),
+            user: None,
+            password: None,
+        })
+    }
+
+    /// How to reach it.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Host name or IP address, an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The host as an IP address, when it is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Path and query of a WebSocket URL, else empty.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The user; the token when there is no [`password`](Self::password).
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The password.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// True when both lead to the same place, whatever their credentials.
+    pub fn same_place(&self, other: &ServerUrl) -> bool {
+        self.host.eq_ignore_ascii_case(&other.host) && self.port == other.port
+    }
+}
+
+fn scheme(name: &str) -> Result<Scheme, ServerUrlError> {
+    [Scheme::Nats, Scheme::Tls, Scheme::Ws, Scheme::Wss]
+        .into_iter()
+        .find(|scheme| scheme.name().eq_ignore_ascii_case(name))
+        .ok_or_else(|| ServerUrlError::Scheme(name.to_owned()))
+}
+
+fn decode(text: &str) -> Result<String, ServerUrlError> {
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| ServerUrlError::Credentials)?;
+    Ok(text.into_owned())
+}
+
+fn host_and_port(place: &str) -> Result<(String, Option<u16>), ServerUrlError> {
+    let bad_host = || ServerUrlError::Host(place.to_owned());
+    let (host, port) = if let Some(rest) = place.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or_else(bad_host)?;
+        let port = match rest {
+            "" => None,
+            rest => Some(rest.strip_prefix(':').ok_or_else(bad_host)?),
+        };
+        (host, port)
+    } else if place.parse::<core::net::Ipv6Addr>().is_ok() {
+        (place, None)
+    } else {
+        match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        }
+    };
+    if host.is_empty() {
+        return Err(ServerUrlError::NoHost);
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte) || byte >= 0x80;
+    if !host.bytes().all(plain) && host.parse::<IpAddr>().is_err() {
+        return Err(bad_host());
+    }
+    let port = match port {
+        None => None,
+        Some(text) => match text.parse() {
+            Ok(port) if port > 0 => Some(port),
+            _ => return Err(ServerUrlError::Port(text.to_string())),
+        },
+    };
+    Ok((host.to_owned(), port))
+}
+
+impl FromStr for ServerUrl {
+    type Err = ServerUrlError;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Self::parse(url)
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, path, .. } = self;
+        let scheme = self.scheme.name();
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}{path}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}{path}")
+        }
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

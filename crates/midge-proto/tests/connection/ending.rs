@@ -1,0 +1,242 @@
+//! Planned ends: drain and close.
+
+use crate::rig::{INFO, Rig, config};
+
+#[test]
+fn a_drain_ends_subscriptions_then_requests_then_the_connection() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        request q x 9s
+        > SUB _INBOX.x.* 2
+        > PUB q _INBOX.x.1 1
+        > x
+        drain
+        > UNSUB 1
+        > PING
+        subscribe b
+        ! refused: the connection is draining
+        request q y 9s
+        ! refused: the request was not sent: the connection is draining
+        < MSG a 1 2\\r\\nin
+        ! message 1 a in
+        < PONG
+        ! ended 1 drained
+        ! subscriptions drained
+        publish r answer
+        > PUB r 6
+        > answer
+        queues-drained
+        publish r more
+        > PUB r 4
+        > more
+        < MSG _INBOX.x.1 2 2\\r\\nok
+        > UNSUB 2
+        > PING
+        ! response 1 ok ok
+        < PONG
+        > PING
+        publish r late
+        ! refused: the connection is closed
+        < PONG
+        ! close
+        ! closed drained by the caller; unknown -; dropped -; confirmed 3",
+    );
+    assert!(rig.connection.is_closed());
+}
+
+#[test]
+fn a_drain_lets_a_request_run_to_its_deadline() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request q x 3s
+        > SUB _INBOX.x.* 1
+        > PUB q _INBOX.x.1 1
+        > x
+        drain
+        ! subscriptions drained
+        queues-drained
+        + 100ms
+        > PING
+        < PONG
+        + 2900ms
+        > UNSUB 1
+        > PING
+        ! response 1 no reply came in time...
+        < PONG
+        > PING
+        < PONG
+        ! close
+        ! closed drained by the caller; unknown -; dropped -; confirmed 1",
+    );
+}
+
+#[test]
+fn a_drain_is_bounded_in_time() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        drain
+        > UNSUB 1
+        > PING
+        + 30s
+        ! ended 1 the connection closed
+        ! close
+        ! closed drained by the caller; unknown -; dropped -; confirmed 0",
+    );
+}
+
+#[test]
+fn a_drain_while_disconnected_reconnects_only_to_write_what_was_kept() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(&format!(
+        "subscribe a
+        > SUB a 1
+        eof
+        ! disconnected ...
+        ! connect 127.0.0.1:4222
+        publish b kept
+        drain
+        ! ended 1 drained
+        ! subscriptions drained
+        queues-drained
+        connected
+        < {INFO}
+        > CONNECT ...
+        > PING
+        < PONG
+        > PUB b 4
+        > kept
+        > PING
+        ! connected ...
+        < PONG
+        ! close
+        ! closed drained by the caller; unknown -; dropped -; confirmed 1"
+    ));
+}
+
+#[test]
+fn a_drain_while_disconnected_with_nothing_to_write_closes() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "eof
+        ! disconnected ...
+        ! connect 127.0.0.1:4222
+        drain
+        ! subscriptions drained
+        queues-drained
+        ! close
+        ! closed drained by the caller; unknown -; dropped -; confirmed 0",
+    );
+}
+
+#[test]
+fn a_close_confirms_what_was_published_first() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe s
+        > SUB s 1
+        publish a x
+        > PUB a 1
+        > x
+        close 2s
+        > PING
+        publish a y
+        ! refused: the connection is closed
+        < PONG
+        ! close
+        ! ended 1 the connection closed
+        ! closed closed by the caller; unknown -; dropped -; confirmed 1",
+    );
+}
+
+#[test]
+fn a_close_lingers_no_longer_than_asked_and_reports_what_is_unknown() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "publish a x
+        > PUB a 1
+        > x
+        stall
+        publish a never
+        request q never 9s
+        flush
+        close 1s
+        + 1s
+        ! close
+        ! response 1 the request was not sent: the connection closed
+        ! flush failed: the connection is closed
+        ! closed closed by the caller; unknown 0..1; dropped 1..3; confirmed 0",
+    );
+}
+
+#[test]
+fn a_close_while_disconnected_is_immediate_and_reports_what_is_dropped() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "eof
+        ! disconnected ...
+        ! connect 127.0.0.1:4222
+        publish a x
+        close 2s
+        ! close
+        ! closed closed by the caller; unknown -; dropped 0..1; confirmed 0",
+    );
+}
+
+#[test]
+fn a_close_between_two_attempts_is_immediate() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "eof
+        ! disconnected ...
+        ! connect 127.0.0.1:4222
+        refused
+        ! failed ...
+        close 2s
+        ! closed closed by the caller; unknown -; dropped -; confirmed 0
+        close 2s
+        + 10s",
+    );
+}
+
+#[test]
+fn a_loss_during_a_close_ends_it() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "publish a x
+        > PUB a 1
+        > x
+        close 2s
+        > PING
+        eof
+        ! closed closed by the caller; unknown 0..1; dropped -; confirmed 0",
+    );
+}
+
+#[test]
+fn after_closed_every_command_is_refused_and_nothing_happens() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "close 0s
+        ! close
+        ! closed closed by the caller; unknown -; dropped -; confirmed 0
+        publish a
+        ! refused: the connection is closed
+        subscribe a
+        ! refused: the connection is closed
+        request a x 1s
+        ! refused: the request was not sent: the connection is closed
+        flush
+        ! refused: the connection is closed
+        drain
+        queues-drained
+        reconnect
+        connected
+        eof
+        + 1000s",
+    );
+    assert_eq!(rig.wait, midge_proto::Wait::default());
+}

@@ -1,0 +1,257 @@
+//! From a server's name to the first PONG.
+
+use midge_proto::{Config, ConfigError, Connection, TlsMode};
+
+use crate::rig::{INFO, Rig, config};
+
+#[test]
+fn a_connection_is_up_with_the_pong_behind_connect_and_subs() {
+    let mut rig = Rig::new(config("localhost"));
+    rig.run(&format!(
+        "! resolve localhost
+        subscribe a.*
+        subscribe b workers
+        resolved 127.0.0.1
+        ! connect 127.0.0.1:4222
+        connected
+        < {INFO}
+        > CONNECT {{...
+        > SUB a.* 1
+        > SUB b workers 2
+        > PING
+        < PONG
+        ! connected nats://localhost:4222; dropped -
+        < INFO {{\"connect_info\":true,\"headers\":true,\"remote_account\":\"A\"}}"
+    ));
+    assert!(rig.connection.is_connected());
+    let info = rig.connection.server_info().expect("INFO was taken");
+    assert_eq!(info.remote_account, "A", "the second INFO replaces the first");
+    assert_eq!(rig.connection.statistics().connects, 1);
+}
+
+#[test]
+fn every_field_of_connect_that_the_server_would_default_badly_is_sent() {
+    let mut config = config("127.0.0.1");
+    config.name = Some("test".into());
+    config.credentials.token = Some("secret".into());
+    let mut rig = Rig::new(config);
+    rig.run("! connect 127.0.0.1:4222");
+    rig.command("connected");
+    rig.feed(format!("{INFO}\r\n").as_bytes());
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    let json = sent.strip_prefix("CONNECT ").and_then(|rest| rest.split("\r\n").next()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    for (field, value) in [
+        ("verbose", false.into()),
+        ("pedantic", false.into()),
+        ("echo", true.into()),
+        ("tls_required", false.into()),
+        ("headers", true.into()),
+        ("no_responders", true.into()),
+        ("protocol", 1.into()),
+        ("name", "test".into()),
+        ("lang", "rust".into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("auth_token", serde_json::Value::from("secret")),
+    ] {
+        assert_eq!(json[field], value, "{field}");
+    }
+    assert!(json.get("user").is_none(), "what is not set is not sent");
+}
+
+#[test]
+fn credentials_in_the_url_go_before_those_of_the_configuration() {
+    for (url, expected) in [
+        ("nats://joe:p%40ss@127.0.0.1", r#""user":"joe","pass":"p@ss""#),
+        ("nats://t0ken@127.0.0.1", r#""auth_token":"t0ken""#),
+    ] {
+        let mut config = config(url);
+        config.credentials.user = Some("configured".into());
+        let mut rig = Rig::new(config);
+        rig.command("connected");
+        rig.feed(format!("{INFO}\r\n").as_bytes());
+        let sent = String::from_utf8(rig.sent()).unwrap();
+        assert!(sent.contains(expected) && !sent.contains("configured"), "{sent}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_know_headers_is_not_asked_for_them() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run("! connect 127.0.0.1:4222");
+    rig.command("connected");
+    rig.feed(b"INFO {\"server_id\":\"old\"}\r\n");
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    assert!(
+        sent.contains(r#""headers":false"#) && sent.contains(r#""no_responders":false"#),
+        "{sent}"
+    );
+    rig.run(
+        "< PONG
+        ! connected nats://127.0.0.1:4222; dropped -
+        header a b
+        publish s x
+        ! refused: the server does not support headers: send the message without them",
+    );
+}
+
+#[test]
+fn the_nonce_is_signed_by_the_driver() {
+    let mut config = config("127.0.0.1");
+    config.authorize = true;
+    let mut rig = Rig::new(config);
+    rig.run(
+        "! connect 127.0.0.1:4222
+        connected
+        < INFO {\"nonce\":\"abc\",\"headers\":true}
+        ! authorize abc",
+    );
+    rig.command("authorize the-jwt the-signature");
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    assert!(sent.contains(r#""sig":"the-signature","jwt":"the-jwt""#), "{sent}");
+}
+
+#[test]
+fn tls_starts_behind_info_when_either_side_asks_for_it() {
+    for (url, mode, info, expected) in [
+        ("127.0.0.1", TlsMode::WhenOffered, r#"{"tls_available":true}"#, "! tls 127.0.0.1"),
+        ("127.0.0.1", TlsMode::WhenOffered, r#"{"tls_required":true}"#, "! tls 127.0.0.1"),
+        ("127.0.0.1", TlsMode::WhenOffered, "{}", "> CONNECT ..."),
+        ("127.0.0.1", TlsMode::Never, r#"{"tls_available":true}"#, "> CONNECT ..."),
+        ("tls://127.0.0.1", TlsMode::WhenOffered, r#"{"tls_available":true}"#, "! tls 127.0.0.1"),
+        ("tls://127.0.0.1", TlsMode::WhenOffered, "{}", "! close"),
+        ("127.0.0.1", TlsMode::Required, "{}", "! close"),
+        ("127.0.0.1", TlsMode::Never, r#"{"tls_required":true}"#, "! close"),
+    ] {
+        let mut config = config(url);
+        config.tls = mode;
+        let mut rig = Rig::new(config);
+        rig.run("! connect 127.0.0.1:4222");
+        rig.command("connected");
+        rig.feed(format!("INFO {info}\r\n").as_bytes());
+        let got = match rig.sent() {
+            sent if sent.is_empty() => format!("! {}", rig.log()[0]),
+            sent => format!("> {}...", &String::from_utf8(sent).unwrap()[..8]),
+        };
+        assert_eq!(got, expected, "{url} {mode:?} {info}");
+    }
+}
+
+#[test]
+fn plaintext_behind_info_fails_the_attempt_when_tls_is_due() {
+    let mut rig = Rig::new(config("tls://127.0.0.1"));
+    rig.run("! connect 127.0.0.1:4222");
+    rig.command("connected");
+    rig.feed(b"INFO {\"tls_required\":true}\r\nPING\r\n");
+    rig.run(
+        "! close
+        ! failed tls://127.0.0.1:4222 plaintext behind INFO where TLS was due: it may be injected
+        ! closed no server left to try...",
+    );
+}
+
+#[test]
+fn a_session_without_tls_after_one_with_it_is_a_downgrade() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run(
+        "! connect 127.0.0.1:4222
+        connected
+        < INFO {\"tls_required\":true}
+        ! tls 127.0.0.1
+        tls-ready
+        > CONNECT ...
+        > PING
+        < PONG
+        ! connected nats://127.0.0.1:4222; dropped -
+        eof
+        ! disconnected the server closed the connection; unknown -; kept -; dropped -
+        ! connect 127.0.0.1:4222
+        connected
+        < INFO {}
+        ! close
+        ! failed nats://127.0.0.1:4222 TLS is required, and the server does not offer it",
+    );
+}
+
+#[test]
+fn something_other_than_info_first_fails_the_attempt() {
+    for first in ["PING", "MSG a 1 0\\r\\n", "+OK", "HTTP/1.1 200 OK"] {
+        let mut rig = Rig::new(config("127.0.0.1"));
+        rig.run(&format!(
+            "! connect 127.0.0.1:4222
+            connected
+            < {first}
+            ! close
+            ! failed ...
+            ! closed no server left to try..."
+        ));
+    }
+}
+
+#[test]
+fn one_timer_covers_a_whole_attempt() {
+    for steps in [
+        "",
+        "resolved 127.0.0.1
+         ! connect 127.0.0.1:4222",
+        "resolved 127.0.0.1
+         ! connect 127.0.0.1:4222
+         connected",
+    ] {
+        let mut rig = Rig::new(config("localhost"));
+        rig.run(&format!(
+            "! resolve localhost
+            {steps}
+            + 4999ms
+            + 1ms
+            ! close
+            ! failed nats://localhost:4222 the attempt took longer than the connect timeout
+            ! closed no server left to try..."
+        ));
+    }
+}
+
+#[test]
+fn all_addresses_of_a_name_are_tried_under_one_timer() {
+    let mut rig = Rig::new(config("localhost"));
+    rig.run(
+        "! resolve localhost
+        resolved ::1 127.0.0.1 127.0.0.2
+        ! connect [::1]:4222
+        refused
+        ! connect 127.0.0.1:4222
+        + 3s
+        refused
+        ! connect 127.0.0.2:4222
+        + 2s
+        ! close
+        ! failed nats://localhost:4222 the attempt took longer than the connect timeout
+        ! closed no server left to try...",
+    );
+}
+
+#[test]
+fn a_name_without_addresses_fails_the_attempt() {
+    let mut rig = Rig::new(config("localhost"));
+    rig.run(
+        "! resolve localhost
+        resolved
+        ! failed nats://localhost:4222 the name could not be resolved: the name has no addresses
+        ! closed no server left to try...",
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_be_is_refused_by_field() {
+    let refused = |change: fn(&mut Config)| {
+        let mut config = config("127.0.0.1");
+        change(&mut config);
+        Connection::new(config).unwrap_err()
+    };
+    assert_eq!(refused(|config| config.servers.clear()), ConfigError::NoServers);
+    assert_eq!(
+        refused(|config| config.inbox_prefix = "a.*".into()),
+        ConfigError::InboxPrefix("a.*".into())
+    );
+    assert_eq!(refused(|config| config.read_chunk = 0), ConfigError::Zero("read_chunk"));
+}

@@ -1,0 +1,131 @@
+//! Bytes in: bounds, back-pressure, memory.
+
+use midge_proto::{Event, Message, Output};
+
+use crate::rig::{Rig, config};
+
+#[test]
+fn a_message_above_the_clients_cap_is_skipped_as_it_streams_by() {
+    let mut config = config("127.0.0.1");
+    config.max_message = 100;
+    let mut rig = Rig::up(config);
+    rig.run("subscribe a\n> SUB a 1");
+    let mut bytes = b"MSG a 1 5000000\r\n".to_vec();
+    bytes.extend(std::iter::repeat_n(b'x', 5_000_000));
+    bytes.extend_from_slice(b"\r\nMSG a 1 101\r\n");
+    bytes.extend(std::iter::repeat_n(b'y', 101));
+    bytes.extend_from_slice(b"\r\nMSG a 1 2\r\nok\r\n");
+    let mut largest = 0;
+    for piece in bytes.chunks(10_000) {
+        rig.feed(piece);
+        largest = largest.max(rig.connection.read_buf().len());
+    }
+    rig.run("! oversized 1 5000000\n! oversized 1 101\n! message 1 a ok");
+    assert!(largest <= 128 * 1024, "the buffer stays small: {largest}");
+}
+
+#[test]
+fn a_message_larger_than_a_chunk_arrives_whole() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("subscribe a\n> SUB a 1");
+    for size in [64 * 1024 - 20, 64 * 1024, 1 << 20] {
+        let mut bytes = format!("MSG a 1 {size}\r\n").into_bytes();
+        bytes.extend(std::iter::repeat_n(b'z', size));
+        bytes.extend_from_slice(b"\r\nMSG a 1 2\r\nok\r\n");
+        for piece in bytes.chunks(1500) {
+            rig.feed(piece);
+        }
+        let log = rig.log();
+        assert_eq!(log.len(), 2, "{size}");
+        assert!(log[0].ends_with("zzz") && log[0].len() > size && log[1].ends_with("ok"));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_protocol_end_the_connection_and_it_comes_back() {
+    for garbage in ["XYZ", "MSG a 1", "MSG a 1 x", "HMSG a 1 5 2", "MSG a 1 2\\r\\nxxxx"] {
+        let mut rig = Rig::up(config("127.0.0.1"));
+        rig.run(&format!(
+            "subscribe a
+            > SUB a 1
+            < {garbage}
+            ! close
+            ! disconnected the server broke the protocol: ...
+            ! connect 127.0.0.1:4222"
+        ));
+    }
+}
+
+#[test]
+fn a_control_line_without_end_is_refused_at_its_bound() {
+    let mut config = config("127.0.0.1");
+    config.max_control_line = 1000;
+    let mut rig = Rig::up(config);
+    rig.feed(b"MSG ");
+    rig.feed(&[b'a'; 995]);
+    assert!(rig.log().is_empty());
+    rig.feed(b"aa");
+    rig.run("! close\n! disconnected the server broke the protocol: ...\n! connect 127.0.0.1:4222");
+}
+
+#[test]
+fn a_malformed_header_block_disturbs_nobody() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("subscribe a\n> SUB a 1");
+    rig.feed(
+        b"HMSG a 1 9 11\r\nno:versionhi\r\n"
+            .as_slice()
+            .split_last()
+            .map_or(b"".as_slice(), |_| b"HMSG a 1 9 11\r\nno:verionhi\r\n"),
+    );
+    rig.feed(b"HMSG a 1 14 14\r\n\xff\xfe garbage \r\r\n\r\n");
+    rig.feed(b"MSG a 1 2\r\nok\r\n");
+    assert_eq!(rig.log().len(), 3);
+    assert!(rig.connection.is_connected());
+}
+
+/// Receives `count` messages of `size` bytes and keeps them.
+fn receive(rig: &mut Rig, count: usize, size: usize) -> Vec<Message> {
+    let mut frame = format!("MSG a 1 {size}\r\n").into_bytes();
+    frame.extend(std::iter::repeat_n(b'x', size));
+    frame.extend_from_slice(b"\r\n");
+    let mut messages = Vec::new();
+    for _ in 0..count {
+        let mut rest = &frame[..];
+        while !rest.is_empty() {
+            let room = rig.connection.read_buf();
+            let taken = room.len().min(rest.len());
+            room[..taken].copy_from_slice(&rest[..taken]);
+            rig.connection.received(taken);
+            rest = &rest[taken..];
+            loop {
+                match rig.connection.poll(rig.now) {
+                    Output::Event(Event::Message(_, message)) => messages.push(message),
+                    Output::Idle(_) => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    messages
+}
+
+#[test]
+fn kept_messages_pin_a_bounded_number_of_chunks() {
+    let mut config = config("127.0.0.1");
+    config.max_chunks = 4;
+    config.read_chunk = 16 * 1024;
+    let mut rig = Rig::up(config);
+    rig.run("subscribe a\n> SUB a 1");
+    // One message of each chunk is kept: without the bound each would pin 16 KiB.
+    let kept: Vec<_> = receive(&mut rig, 20_000, 100).into_iter().step_by(100).collect();
+    // Neighbours in a chunk lie a frame apart; a message of its own lies anywhere.
+    let frame = 100 + "MSG a 1 100\r\n\r\n".len();
+    let mut shared = 0;
+    for pair in kept.windows(2) {
+        let distance = pair[1].payload().as_ptr() as usize;
+        shared +=
+            usize::from(distance.wrapping_sub(pair[0].payload().as_ptr() as usize) == 100 * frame);
+    }
+    assert!(shared < kept.len() / 2, "{shared} of {} share a chunk", kept.len());
+}

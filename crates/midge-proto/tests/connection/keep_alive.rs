@@ -1,0 +1,84 @@
+//! Keep-alive, and what the server says on its own.
+
+use crate::rig::{Rig, config};
+
+#[test]
+fn a_ping_of_the_server_is_answered() {
+    Rig::up(config("127.0.0.1")).run("< PING\n> PONG");
+}
+
+#[test]
+fn unsent_pongs_become_one() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.stalled = true;
+    for _ in 0..100_000 {
+        rig.feed(b"PING\r\n");
+    }
+    rig.stalled = false;
+    rig.turn();
+    assert_eq!(rig.sent(), b"PONG\r\n");
+}
+
+#[test]
+fn a_server_that_answers_no_ping_is_stale() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "+ 120s
+        > PING
+        + 120s
+        > PING
+        + 120s
+        ! close
+        ! disconnected the connection is stale: the server answers no PING; unknown -; kept -; dropped -
+        ! connect 127.0.0.1:4222",
+    );
+}
+
+#[test]
+fn anything_from_the_server_shows_that_it_lives() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    for _ in 0..5 {
+        rig.run(
+            "+ 120s
+            > PING
+            < +OK",
+        );
+    }
+}
+
+#[test]
+fn while_paused_nothing_is_read_and_nothing_is_stale() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("subscribe a\n> SUB a 1");
+    rig.feed(b"MSG a 1 1\r\nx\r\nMSG a 1");
+    rig.run("! message 1 a x\npause");
+    assert!(!rig.wait.read && rig.connection.read_buf().is_empty());
+    rig.run("+ 3000s\nresume");
+    assert!(rig.wait.read);
+    rig.feed(b" 1\r\ny\r\n");
+    rig.run("! message 1 a y");
+}
+
+#[test]
+fn an_error_that_closes_the_connection_is_its_cause() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "< -ERR 'Maximum Payload Violation'
+        ! close
+        ! server error: ...
+        ! disconnected the server says: ...
+        ! connect 127.0.0.1:4222",
+    );
+}
+
+#[test]
+fn an_error_that_concerns_nobody_is_an_event() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "< -ERR 'Permissions Violation for Publish to \"x\"'
+        ! server error...
+        < -ERR 'Something New'
+        ! server error...",
+    );
+    assert!(rig.connection.is_connected());
+}

@@ -1,0 +1,206 @@
+//! Requests over one inbox.
+
+use std::time::Duration;
+
+use midge_proto::{RequestError, SubjectRef};
+
+use crate::rig::{INFO, Rig, config};
+
+#[test]
+fn all_requests_share_one_inbox_and_each_reply_finds_its_own() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request a one 9s
+        > SUB _INBOX.x.* 1
+        > PUB a _INBOX.x.1 3
+        > one
+        request b two 9s
+        > PUB b _INBOX.x.2 3
+        > two
+        < MSG _INBOX.x.2 1 3\\r\\nfor
+        ! response 2 ok for
+        < MSG _INBOX.x.1 1 3\\r\\nfst
+        ! response 1 ok fst
+        < MSG _INBOX.x.1 1 6\\r\\nsecond
+        < MSG _INBOX.x.99 1 4\\r\\nnone
+        < MSG _INBOX.x.18446744073709551617 1 4\\r\\nhuge
+        < MSG _INBOX.x. 1 0\\r\\n",
+    );
+    assert_eq!(rig.connection.requests(), 0);
+}
+
+#[test]
+fn a_place_that_is_used_again_does_not_take_a_late_reply() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request a one 1s
+        > SUB _INBOX.x.* 1
+        > PUB a _INBOX.x.1 3
+        > one
+        + 1s
+        > PING
+        ! response 1 no reply came in time; the request was sent and may have been carried out
+        request a two 1s
+        > PUB a _INBOX.x.16777217 3
+        > two
+        < MSG _INBOX.x.1 1 4\\r\\nlate
+        < MSG _INBOX.x.16777217 1 5\\r\\nright
+        ! response 1 ok right",
+    );
+}
+
+#[test]
+fn no_responders_is_an_answer_of_its_own() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request nobody x 9s
+        > SUB _INBOX.x.* 1
+        > PUB nobody _INBOX.x.1 1
+        > x
+        < HMSG _INBOX.x.1 1 16 16\\r\\nNATS/1.0 503\\r\\n\\r\\n
+        ! response 1 no responders: nobody subscribes to the subject",
+    );
+}
+
+#[test]
+fn a_503_with_a_payload_is_a_reply() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request a x 9s
+        > SUB _INBOX.x.* 1
+        > PUB a _INBOX.x.1 1
+        > x
+        < HMSG _INBOX.x.1 1 16 20\\r\\nNATS/1.0 503\\r\\n\\r\\nbusy
+        ! response 1 ok busy",
+    );
+}
+
+#[test]
+fn a_deadline_that_passes_before_a_byte_left_means_never_sent() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "stall
+        publish a x
+        request q y 1s
+        + 1s
+        ! response 1 the request was not sent: its deadline passed while it waited to be written",
+    );
+    rig.command("unstall");
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    assert!(sent.starts_with("PUB a 1\r\nx\r\nSUB ") && !sent.contains("PUB q"), "{sent}");
+}
+
+#[test]
+fn a_request_on_a_lost_connection_is_unknown_or_not_sent() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request q sent 9s
+        > SUB _INBOX.x.* 1
+        > PUB q _INBOX.x.1 4
+        > sent
+        stall
+        request q waits 9s
+        publish a kept
+        eof
+        ! response 1 the connection was lost; the request may or may not have been carried out
+        ! response 2 the request was not sent: the connection was lost
+        ! disconnected the server closed the connection; unknown 0..1; kept 2..3; dropped 1..2
+        ! connect 127.0.0.1:4222
+        unstall",
+    );
+    rig.run(&format!(
+        "connected
+        < {INFO}
+        > CONNECT ...
+        > SUB _INBOX.x.* 1
+        > PING
+        < PONG
+        > PUB a 4
+        > kept
+        ! connected nats://127.0.0.1:4222 again; dropped -"
+    ));
+}
+
+#[test]
+fn a_cancelled_request_ends_without_a_word() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request q x 1s
+        > SUB _INBOX.x.* 1
+        > PUB q _INBOX.x.1 1
+        > x
+        cancel 1
+        < MSG _INBOX.x.1 1 4\\r\\nlate
+        cancel 1",
+    );
+    assert_eq!(rig.connection.requests(), 0);
+}
+
+#[test]
+fn a_denied_subject_ends_the_request_to_it_at_once() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request other x 9s
+        > SUB _INBOX.x.* 1
+        > PUB other _INBOX.x.1 1
+        > x
+        request secret x 9s
+        > PUB secret _INBOX.x.2 1
+        > x
+        < -ERR 'Permissions Violation for Publish to \"secret\"'
+        ! response 2 not permitted...
+        ! server error...",
+    );
+    assert_eq!(rig.connection.requests(), 1);
+}
+
+#[test]
+fn a_denied_inbox_ends_all_requests_and_the_next_one_asks_anew() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.command("request q x 9s");
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    let inbox = sent.split(' ').nth(1).unwrap();
+    rig.feed(
+        format!("-ERR 'Permissions Violation for Subscription to \"{inbox}\"'\r\n").as_bytes(),
+    );
+    rig.run(
+        "! response 1 not permitted...
+        ! server error...
+        request q y 9s
+        > SUB ...
+        > PUB q ...
+        > y",
+    );
+}
+
+#[test]
+fn requests_are_bounded_in_number() {
+    let mut config = config("127.0.0.1");
+    config.max_requests = 2;
+    let mut rig = Rig::up(config);
+    let subject = SubjectRef::new("q").unwrap();
+    let deadline = rig.now + Duration::from_secs(1);
+    let first = rig.connection.request(subject, None, b"", deadline).unwrap();
+    rig.connection.request(subject, None, b"", deadline).unwrap();
+    assert_eq!(rig.connection.request(subject, None, b"", deadline), Err(RequestError::TooMany));
+    rig.connection.cancel(first);
+    assert!(rig.connection.request(subject, None, b"", deadline).is_ok());
+}
+
+#[test]
+fn a_hundred_thousand_timed_out_requests_leave_nothing_behind() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let subject = SubjectRef::new("q").unwrap();
+    for _ in 0..100 {
+        let deadline = rig.now + Duration::from_millis(1);
+        for _ in 0..1000 {
+            rig.connection.request(subject, None, b"x", deadline).unwrap();
+        }
+        rig.advance(Duration::from_millis(1));
+        assert_eq!(rig.log().len(), 1000);
+        assert_eq!(rig.connection.requests(), 0);
+        rig.sent();
+    }
+    let id = rig.connection.request(subject, None, b"x", rig.now + Duration::from_secs(1)).unwrap();
+    assert!(id.index() < 1000, "places are used again");
+}

@@ -1,0 +1,210 @@
+//! The pool of servers: order, back-off, who is given up, who is learnt.
+
+use std::time::Duration;
+
+use crate::rig::{INFO, Rig, config};
+
+#[test]
+fn the_first_connect_is_one_pass_through_the_servers() {
+    let mut rig = Rig::new(config("127.0.0.1:1,127.0.0.1:2"));
+    rig.run(
+        "! connect 127.0.0.1:1
+        refused
+        ! failed nats://127.0.0.1:1 could not connect: refused
+        ! connect 127.0.0.1:2
+        refused
+        ! failed nats://127.0.0.1:2 could not connect: refused
+        ! closed no server left to try; the last one: could not connect: refused; unknown -; dropped -; confirmed 0",
+    );
+}
+
+#[test]
+fn the_first_retry_comes_at_once_and_the_next_ones_ever_later() {
+    let mut config = config("127.0.0.1:1");
+    config.reconnect_wait = Duration::from_millis(100);
+    config.reconnect_wait_max = Duration::from_secs(1);
+    let mut rig = Rig::up(config);
+    rig.run(
+        "eof
+        ! disconnected the server closed the connection; unknown -; kept -; dropped -
+        ! connect 127.0.0.1:1",
+    );
+    let mut longest = [0, 0, 0, 0, 0, 0];
+    for (try_number, longest) in longest.iter_mut().enumerate() {
+        let before = rig.now;
+        rig.run("refused\n! failed nats://127.0.0.1:1 could not connect: refused");
+        let wait = rig.wait.until.unwrap().saturating_since(before);
+        let full =
+            Duration::from_millis(100).saturating_mul(1 << try_number).min(Duration::from_secs(1));
+        assert!(wait >= full / 2 && wait <= full, "try {try_number}: {wait:?} of {full:?}");
+        *longest = wait.as_nanos();
+        rig.advance(wait);
+        rig.run("! connect 127.0.0.1:1");
+    }
+    assert!(
+        longest.iter().any(|wait| wait % 50_000_000 != 0),
+        "the waits are jittered: {longest:?}"
+    );
+    rig.come_up();
+    rig.run(
+        "eof
+        ! disconnected the server closed the connection; unknown -; kept -; dropped -
+        ! connect 127.0.0.1:1",
+    );
+}
+
+#[test]
+fn a_lost_server_is_tried_after_the_others() {
+    let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
+    rig.run(
+        "eof
+        ! disconnected the server closed the connection; unknown -; kept -; dropped -
+        ! connect 127.0.0.1:2
+        refused
+        ! failed nats://127.0.0.1:2 could not connect: refused
+        + 100ms
+        ! connect 127.0.0.1:1",
+    );
+}
+
+#[test]
+fn without_reconnecting_the_first_loss_is_the_end() {
+    let mut config = config("127.0.0.1");
+    config.reconnect = false;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "eof
+        ! closed no server left to try; the last one: the server closed the connection; unknown -; dropped -; confirmed 0",
+    );
+}
+
+#[test]
+fn a_server_that_fails_too_often_is_given_up() {
+    let mut config = config("127.0.0.1:1");
+    config.max_attempts = Some(2);
+    let mut rig = Rig::up(config);
+    rig.run(
+        "eof
+        ! disconnected the server closed the connection; unknown -; kept -; dropped -
+        ! connect 127.0.0.1:1
+        refused
+        ! failed nats://127.0.0.1:1 could not connect: refused
+        + 100ms
+        ! connect 127.0.0.1:1
+        refused
+        ! failed nats://127.0.0.1:1 could not connect: refused
+        ! closed no server left to try; the last one: could not connect: refused; unknown -; dropped -; confirmed 0",
+    );
+}
+
+#[test]
+fn the_first_connect_can_be_retried_like_any_other() {
+    let mut config = config("127.0.0.1:1");
+    config.retry_first_connect = true;
+    let mut rig = Rig::new(config);
+    rig.run(
+        "! connect 127.0.0.1:1
+        refused
+        ! failed nats://127.0.0.1:1 could not connect: refused
+        + 100ms
+        ! connect 127.0.0.1:1",
+    );
+}
+
+#[test]
+fn two_equal_authentication_errors_of_a_server_are_the_end_and_expiry_is_not() {
+    let mut rig = Rig::up(config("127.0.0.1:1"));
+    rig.run(
+        "< -ERR 'User Authentication Expired'
+        ! close
+        ! server error: ...
+        ! disconnected the server says: ...
+        ! connect 127.0.0.1:1",
+    );
+    for last in [false, true] {
+        rig.run(&format!(
+            "connected
+            < {INFO}
+            > CONNECT ...
+            > PING
+            < -ERR 'Authorization Violation'
+            ! close
+            ! failed nats://127.0.0.1:1 the server says: ...
+            {}",
+            if last {
+                "! closed not worth trying again..."
+            } else {
+                "+ 100ms\n! connect 127.0.0.1:1"
+            }
+        ));
+    }
+}
+
+#[test]
+fn servers_are_learnt_from_info_and_leave_with_it() {
+    let mut rig = Rig::up(config("127.0.0.1:1"));
+    rig.run(
+        r#"< INFO {"connect_urls":["127.0.0.1:1","10.0.0.2:4222","[::1]:5"]}
+        ! servers +nats://10.0.0.2:4222,nats://[::1]:5 - ignored 0
+        < INFO {"connect_urls":["10.0.0.2:4222"]}
+        ! servers + -nats://[::1]:5 ignored 0
+        < INFO {"connect_urls":["10.0.0.2:4222"]}
+        eof
+        ! disconnected the server closed the connection; unknown -; kept -; dropped -
+        ! connect 10.0.0.2:4222"#,
+    );
+}
+
+#[test]
+fn thousands_of_urls_in_info_are_cut_at_the_bound_and_said() {
+    let urls: Vec<_> = (0..5000).map(|port| format!("\"10.0.0.1:{}\"", port + 1)).collect();
+    let mut rig = Rig::up(config("127.0.0.1:1"));
+    rig.feed(format!("INFO {{\"connect_urls\":[{}]}}\r\n", urls.join(",")).as_bytes());
+    let log = rig.log();
+    assert_eq!(log.len(), 1);
+    assert!(log[0].ends_with("ignored 4744"), "{}", &log[0][log[0].len() - 40..]);
+    assert_eq!(log[0].matches("nats://").count(), 256);
+}
+
+#[test]
+fn discovered_servers_are_ignored_on_request() {
+    let mut config = config("127.0.0.1:1");
+    config.ignore_discovered = true;
+    let mut rig = Rig::up(config);
+    rig.run(r#"< INFO {"connect_urls":["10.0.0.2:4222"]}"#);
+}
+
+#[test]
+fn the_pool_can_be_replaced_without_touching_the_connection() {
+    let mut rig = Rig::up(config("127.0.0.1:1"));
+    rig.run(
+        "servers 127.0.0.1:7 127.0.0.1:8
+        eof
+        ! disconnected the server closed the connection; unknown -; kept -; dropped -
+        ! connect 127.0.0.1:7",
+    );
+}
+
+#[test]
+fn lame_duck_is_said_once_a_connection() {
+    let mut rig = Rig::up(config("127.0.0.1:1"));
+    rig.run(
+        r#"< INFO {"ldm":true}
+        ! lame duck
+        < INFO {"ldm":true}"#,
+    );
+}
+
+#[test]
+fn servers_are_shuffled_unless_their_order_is_retained() {
+    let servers: Vec<_> = (1..=9).map(|port| format!("127.0.0.1:{port}")).collect();
+    let mut config = config(&servers.join(","));
+    config.retain_order = false;
+    let first: std::collections::BTreeSet<_> = (0..20)
+        .map(|seed| {
+            config.seed = [seed; 32];
+            Rig::new(config.clone()).log()[0].clone()
+        })
+        .collect();
+    assert!(first.len() > 3, "{first:?}");
+}

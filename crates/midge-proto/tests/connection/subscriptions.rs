@@ -1,0 +1,268 @@
+//! Subscriptions: announced, counted, ended.
+
+use crate::rig::{INFO, Rig, config};
+
+const LOST: &str = "eof
+    ! disconnected the server closed the connection; unknown -; kept -; dropped -
+    ! connect 127.0.0.1:4222
+    connected
+    < INFO {\"headers\":true}
+    > CONNECT ...";
+
+#[test]
+fn messages_go_to_the_subscription_that_they_name() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a.>
+        > SUB a.> 1
+        subscribe b group
+        > SUB b group 2
+        < MSG a.x 1 2\\r\\nhi
+        ! message 1 a.x hi
+        < MSG b 2 reply.to 0\\r\\n
+        ! message 2 b ...
+        < MSG c 3 1\\r\\nx
+        < MSG c not-a-number 1\\r\\nx
+        < MSG c 0 1\\r\\nx",
+    );
+    assert_eq!(rig.connection.statistics().in_messages, 5);
+}
+
+#[test]
+fn an_ended_subscription_gets_nothing_more_and_its_number_is_not_used_again() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        unsubscribe 1
+        > UNSUB 1
+        ! ended 1 unsubscribed
+        < MSG a 1 1\\r\\nx
+        unsubscribe 1
+        subscribe b
+        > SUB b 16777217
+        < MSG a 1 1\\r\\nx
+        < MSG b 16777217 1\\r\\ny
+        ! message 16777217 b y",
+    );
+}
+
+#[test]
+fn a_subscription_is_announced_again_on_the_next_connection() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(&format!(
+        "subscribe a
+        > SUB a 1
+        subscribe b group
+        > SUB b group 2
+        unsubscribe 1
+        > UNSUB 1
+        ! ended 1 unsubscribed
+        {LOST}
+        > SUB b group 2
+        > PING"
+    ));
+}
+
+#[test]
+fn the_remaining_count_of_an_auto_unsubscribe_is_announced_not_the_original_one() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(&format!(
+        "subscribe a
+        > SUB a 1
+        unsubscribe 1 5
+        > UNSUB 1 5
+        < MSG a 1 0\\r\\n
+        ! message 1 a ...
+        < MSG a 1 0\\r\\n
+        ! message 1 a ...
+        {LOST}
+        > SUB a 1
+        > UNSUB 1 3
+        > PING
+        < PONG
+        ! connected ...
+        < MSG a 1 0\\r\\n
+        ! message 1 a ...
+        unsubscribe 1 4
+        > UNSUB 1 2
+        < MSG a 1 0\\r\\n
+        ! message 1 a ...
+        ! ended 1 the maximum number of messages came
+        < MSG a 1 0\\r\\n"
+    ));
+}
+
+#[test]
+fn a_maximum_that_is_reached_already_ends_at_once() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        < MSG a 1 0\\r\\n
+        ! message 1 a ...
+        unsubscribe 1 1
+        > UNSUB 1
+        ! ended 1 the maximum number of messages came",
+    );
+}
+
+#[test]
+fn a_drain_ends_with_the_pong_behind_its_unsub() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        subscribe b
+        > SUB b 2
+        drain-subscription 1
+        > UNSUB 1
+        > PING
+        < MSG a 1 2\\r\\nin
+        ! message 1 a in
+        drain-subscription 1
+        < PONG
+        ! ended 1 drained
+        < MSG a 1 2\\r\\nno
+        < MSG b 2 3\\r\\nyes
+        ! message 2 b yes",
+    );
+}
+
+#[test]
+fn a_drain_that_loses_its_connection_is_over() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        drain-subscription 1
+        > UNSUB 1
+        > PING
+        eof
+        ! ended 1 drained
+        ! disconnected ...
+        ! connect 127.0.0.1:4222
+        subscribe b
+        drain-subscription 16777217
+        ! ended 16777217 drained",
+    );
+}
+
+#[test]
+fn a_subscription_made_during_the_handshake_is_announced() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run(&format!(
+        "! connect 127.0.0.1:4222
+        connected
+        < {INFO}
+        > CONNECT ...
+        > PING
+        subscribe late
+        > SUB late 1
+        unsubscribe 1
+        ! ended 1 unsubscribed
+        < PONG
+        > UNSUB 1
+        ! connected ..."
+    ));
+}
+
+#[test]
+fn a_denied_subscription_ends_by_subject_and_queue_and_the_event_is_told_besides() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        subscribe a q
+        > SUB a q 2
+        subscribe a other
+        > SUB a other 3
+        < -ERR 'Permissions Violation for Subscription to \"a\" using queue \"q\"'
+        ! ended 2 ...
+        ! server error...
+        < -ERR 'Permissions Violation for Subscription to \"a\"'
+        ! ended 1 ...
+        ! server error...
+        < -ERR 'Permissions Violation for Subscription to \"a\" using queue \"other\" (sid \"3\")'
+        ! ended 3 ...
+        ! server error...
+        < -ERR 'Permissions Violation for Subscription to \"unknown\"'
+        ! server error...",
+    );
+    assert_eq!(rig.connection.subscriptions(), 0);
+}
+
+#[test]
+fn subscriptions_and_waiting_control_operations_are_bounded() {
+    let mut few = config("127.0.0.1");
+    few.max_subscriptions = 1;
+    Rig::up(few).run(
+        "subscribe a
+        > SUB a 1
+        subscribe b
+        ! refused: there are as many subscriptions as max_subscriptions allows
+        unsubscribe 1
+        > UNSUB 1
+        ! ended 1 unsubscribed
+        subscribe b
+        > SUB b 16777217",
+    );
+    let mut small = config("127.0.0.1");
+    small.control_reserve = 8;
+    let mut rig = Rig::up(small);
+    rig.run(
+        "stall
+        subscribe a
+        subscribe b
+        ! refused: too many control operations wait to be written: flush, then try again",
+    );
+}
+
+#[test]
+fn unsubs_wait_in_the_table_while_nothing_can_be_written() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.stalled = true;
+    for _ in 0..1000 {
+        rig.run("subscribe a");
+    }
+    rig.stalled = false;
+    rig.turn();
+    rig.sent();
+    rig.stalled = true;
+    for sid in 1..=1000 {
+        rig.run(&format!("unsubscribe {sid}\n! ended {sid} unsubscribed"));
+    }
+    rig.stalled = false;
+    rig.turn();
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    assert_eq!(sent.matches("UNSUB ").count(), 1000);
+}
+
+#[test]
+fn many_subscriptions_are_announced_in_pieces() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run("! connect 127.0.0.1:4222");
+    for index in 0..20_000 {
+        rig.command(&format!("subscribe some.subject.{index}"));
+    }
+    rig.command("connected");
+    rig.stalled = true;
+    rig.feed(format!("{INFO}\r\n").as_bytes());
+    let mut largest = 0;
+    let mut sent = Vec::new();
+    loop {
+        use bytes::Buf;
+        let out = rig.connection.transmit();
+        let count = out.remaining();
+        if count == 0 {
+            break;
+        }
+        largest = largest.max(count);
+        sent.extend_from_slice(out.chunk());
+        out.advance(count);
+    }
+    assert!(largest < 70_000, "{largest}");
+    let sent = String::from_utf8(sent).unwrap();
+    assert_eq!(sent.matches("SUB some").count(), 20_000);
+    assert!(sent.ends_with("PING\r\n") && sent.matches("PING").count() == 1);
+}
