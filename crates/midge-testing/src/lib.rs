@@ -1,0 +1,32 @@
+//! Servers for the tests of NATS clients.
+//!
+//! | to test against | use |
+//! |---|---|
+//! | a real `nats-server`, found on this machine or fetched | [`NatsServer`] |
+//! | several of them as one cluster | [`Cluster`] |
+//! | a server that says exactly what the test says, byte by byte | [`ScriptedServer`] |
+//!
+//! Everything blocks, and nothing here needs an async runtime. It runs on Linux and macOS.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut server = midge_testing::NatsServer::builder().jetstream(true).start()?;
+//! // … a client connects to server.url() …
+//! server.kill()?;
+//! server.restart()?; // the same port and the same store
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! No server is a failure, never a reason to skip a test: [`FindError`] says what to do.
+
+mod peer;
+mod scripted;
+mod server;
+
+pub use peer::{Peer, ScriptError};
+pub use scripted::{Listener, ScriptedServer};
+pub use server::{
+    Binary, Cluster, ClusterBuilder, FindError, LogError, NatsServer, NatsServerBuilder,
+    ReloadError, Search, StartError, Version, unused_port,
+};

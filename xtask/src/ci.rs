@@ -1,0 +1,109 @@
+//! Everything a submission must pass, step by step and timed.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::cargo::{self, Package};
+use crate::{Failure, arrows, hygiene};
+
+/// Whether the last step, the tests, belongs to the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tests {
+    Run,
+    Leave,
+}
+
+type Step = (&'static str, fn(&[Package]) -> Result<(), Failure>);
+
+const BEFORE_TESTS: &[Step] = &[
+    ("toolchain", toolchain),
+    ("format", |_| cargo::run(&["fmt", "--all", "--check"])),
+    ("hygiene", |_| hygiene::check()),
+    ("arrows", arrows::check),
+    ("clippy", clippy),
+    ("docs", docs),
+];
+
+/// Runs the steps up to the first that fails, and prints how long each took.
+pub(crate) fn run(tests: Tests) -> Result<(), Failure> {
+    let test: Step = ("test", |_| crate::test());
+    let packages = cargo::packages()?;
+    let mut took = Vec::new();
+    let mut outcome = Ok(());
+    for (name, step) in BEFORE_TESTS.iter().copied().chain((tests == Tests::Run).then_some(test)) {
+        println!("\n--- {name}");
+        let start = Instant::now();
+        outcome = step(&packages).map_err(|failure| format!("{name}: {failure}").into());
+        took.push((name, start.elapsed(), outcome.is_ok()));
+        if outcome.is_err() {
+            break;
+        }
+    }
+    print_table(&took);
+    outcome
+}
+
+fn print_table(took: &[(&str, Duration, bool)]) {
+    println!("\n{:<12} {:>8}", "step", "seconds");
+    for (name, time, passed) in took {
+        let verdict = if *passed { "" } else { "  FAILED" };
+        println!("{name:<12} {:>8.1}{verdict}", time.as_secs_f64());
+    }
+    let total: Duration = took.iter().map(|(_, time, _)| *time).sum();
+    println!("{:<12} {:>8.1}", "all", total.as_secs_f64());
+}
+
+/// The promised minimum is only worth something if it is the compiler that everything here was
+/// checked with. So the two are the same, and move together.
+fn toolchain(packages: &[Package]) -> Result<(), Failure> {
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .arg("--version")
+        .output()?;
+    let said = String::from_utf8(output.stdout)?;
+    let release = said.split_whitespace().nth(1).unwrap_or_default();
+    println!("{}", said.trim());
+    for package in packages {
+        let promised = package.rust_version.as_deref().unwrap_or("nothing");
+        let same = release == promised || release.starts_with(&format!("{promised}."));
+        if !same && cargo::in_ci() {
+            return Err(format!(
+                "{} promises to compile with Rust {promised}, and this is {release}: check with \
+                 {promised}, or change `rust-version` in Cargo.toml",
+                package.name
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// One package at a time: together, cargo would turn on the features that any of them asks for,
+/// and hide a missing one.
+fn clippy(packages: &[Package]) -> Result<(), Failure> {
+    for package in packages {
+        clippy_with(&package.name, &[])?;
+        if package.features.is_empty() {
+            continue;
+        }
+        clippy_with(&package.name, &["--no-default-features"])?;
+        for feature in &package.features {
+            clippy_with(&package.name, &["--no-default-features", "--features", feature])?;
+        }
+    }
+    Ok(())
+}
+
+fn clippy_with(package: &str, features: &[&str]) -> Result<(), Failure> {
+    println!("clippy -p {package} {}", features.join(" "));
+    let mut args = vec!["clippy", "--quiet", "-p", package, "--all-targets"];
+    args.extend(features);
+    args.extend(["--", "-D", "warnings"]);
+    cargo::run(&args)
+}
+
+fn docs(_: &[Package]) -> Result<(), Failure> {
+    cargo::run_with(
+        &["doc", "--workspace", "--no-deps", "--all-features"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )
+}

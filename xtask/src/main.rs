@@ -1,0 +1,97 @@
+//! The automation of this repository. `cargo xtask help` lists it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
+mod arrows;
+mod cargo;
+mod ci;
+mod hygiene;
+
+use std::process::ExitCode;
+
+use midge_testing::{Search, Version};
+
+/// A task that did not succeed, in words for the person who started it.
+type Failure = Box<dyn std::error::Error>;
+
+const HELP: &str = "\
+The automation of this repository.
+
+cargo xtask <task>
+
+  help                 print this
+  demo                 build and run the demonstration of midge-examples
+  tools [release…]     fetch nats-server and print where it is; without a release the one that
+                       tests use, with `all` each of them, else one such as 2.12
+  test                 every test, example and documentation test of every package
+  ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
+                         toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
+                         format     rustfmt
+                         hygiene    rules on files: length, first line, unfinished work
+                         arrows     which package may depend on which
+                         clippy     each package by itself, bare, and with each feature alone
+                         docs       rustdoc without warnings
+                         test       as above; left out with --before-tests
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args[..] {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        ["demo"] => cargo::run(&["run", "--quiet", "-p", "midge-examples", "--bin", "demo"]),
+        ["tools", ref releases @ ..] => tools(releases),
+        ["test"] => test(),
+        ["ci"] => ci::run(ci::Tests::Run),
+        ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),
+        _ => Err(format!("there is no task `{}`\n\n{HELP}", args.join(" ")).into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tools(releases: &[&str]) -> Result<(), Failure> {
+    let default = [Version::default()];
+    let mut wanted = Vec::new();
+    for &release in releases {
+        if release == "all" {
+            wanted.extend(Version::ALL);
+            continue;
+        }
+        let version = Version::ALL.into_iter().find(|version| {
+            let line = version.pinned().rsplit_once('.').map(|(line, _)| line);
+            release == version.pinned() || Some(release) == line
+        });
+        wanted.push(version.ok_or_else(|| unknown_release(release))?);
+    }
+    let wanted = if releases.is_empty() { &default[..] } else { &wanted };
+    for &version in wanted {
+        // What this machine has besides stays out: the task is to fetch.
+        let binary = Search::from_env().binary(None).path("").version(version).find()?;
+        println!("nats-server {}  {}", binary.release(), binary.path().display());
+    }
+    Ok(())
+}
+
+fn unknown_release(release: &str) -> String {
+    let known = Version::ALL.map(Version::pinned).join(", ");
+    format!("there is no nats-server {release} to fetch; there are {known}")
+}
+
+fn test() -> Result<(), Failure> {
+    // Before anything is compiled, and with a message of its own.
+    let server = Search::from_env().find()?;
+    println!("tests run against nats-server {} ({})", server.release(), server.path().display());
+    // With --all-targets, cargo leaves the documentation tests out.
+    let targets = cargo::run(&["test", "--workspace", "--all-targets", "--no-fail-fast"]);
+    let docs = cargo::run(&["test", "--workspace", "--doc", "--no-fail-fast"]);
+    targets.and(docs)
+}
