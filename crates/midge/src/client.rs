@@ -1,0 +1,187 @@
+//! The handle to a connection.
+
+use std::fmt;
+use std::sync::Arc;
+
+use midge_proto::wire::ServerInfo;
+use midge_proto::{AsSubject, Message, Position, PublishError, ServerUrl, Statistics};
+
+use crate::shared::{Handle, Shared, lock};
+use crate::waiters::Wakes;
+use crate::{Closing, Events, Flush, Publish, Request, Respond, Rtt, Status, Subscribe};
+
+/// A handle to a connection. A clone costs one reference count.
+///
+/// All methods may be called from any thread, in any runtime or in none, and none of them
+/// blocks. The connection closes when the last handle, subscription and pending future is
+/// dropped: it then writes what is queued, for at most `linger`.
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+impl Client {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { handle: Arc::new(Handle { shared }) }
+    }
+
+    #[inline]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    pub(crate) fn into_handle(self) -> Arc<Handle> {
+        self.handle
+    }
+
+    // ---- messages ------------------------------------------------------------------------
+
+    /// Publishes a message.
+    ///
+    /// It is queued in the order of the calls and written by the driver. `.await` is ready once
+    /// it is queued; while connected, it waits for room. While not connected, messages are kept
+    /// up to `reconnect_buffer`, and then refused at once. What became of it is seen by its
+    /// [`Position`] in the reports of [`Event::Disconnected`](crate::Event::Disconnected) and
+    /// [`close`](Self::close), or by a [`flush`](Self::flush).
+    #[inline]
+    pub fn publish<S: AsSubject, P: AsRef<[u8]>>(
+        &self,
+        subject: S,
+        payload: P,
+    ) -> Publish<'_, S, P> {
+        Publish::new(self, subject, payload)
+    }
+
+    /// Publishes a message now, or not at all: short for `publish(..).try_send()`.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; nothing was queued then.
+    #[inline]
+    pub fn try_publish(
+        &self,
+        subject: impl AsSubject,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<Position, PublishError> {
+        self.shared().publish(subject.as_subject()?, None, None, payload.as_ref())
+    }
+
+    /// Publishes an answer to `message`, to its reply subject.
+    pub fn respond<'a, P: AsRef<[u8]>>(
+        &'a self,
+        message: &'a Message,
+        payload: P,
+    ) -> Respond<'a, P> {
+        Respond::new(self, message, payload)
+    }
+
+    /// Publishes a request and waits for the first reply to it.
+    ///
+    /// A request that was written when the connection is lost ends at once, and may or may not
+    /// have been carried out; one that was not written is not sent later.
+    pub fn request<'a, S: AsSubject, P: AsRef<[u8]>>(
+        &self,
+        subject: S,
+        payload: P,
+    ) -> Request<'a, S, P> {
+        Request::new(self.clone(), subject, payload)
+    }
+
+    /// Subscribes to a subject, which may hold wildcards.
+    pub fn subscribe<S: AsSubject>(&self, subject: S) -> Subscribe<S> {
+        Subscribe::new(self.clone(), subject)
+    }
+
+    /// Subscribes as a member of a queue group, of which one member gets each message.
+    pub fn queue_subscribe<S: AsSubject>(&self, subject: S, group: &str) -> Subscribe<S> {
+        self.subscribe(subject).queue(group)
+    }
+
+    /// A subject that nobody else uses, to receive answers on.
+    pub fn new_inbox(&self) -> String {
+        lock(&self.shared().inner).connection.new_inbox()
+    }
+
+    // ---- the connection ------------------------------------------------------------------
+
+    /// Waits until the server has processed everything that was published before: a PING and its
+    /// PONG.
+    pub fn flush(&self) -> Flush {
+        Flush::new(self.handle.clone())
+    }
+
+    /// The time that the server takes to answer a PING, behind what waits to be written.
+    pub fn rtt(&self) -> Rtt {
+        Rtt::new(self.handle.clone())
+    }
+
+    /// Begins to end the connection without loss, at once: subscriptions drain, and when they are
+    /// read out what was published is flushed and the connection closes. New subscriptions and
+    /// requests are refused, messages can be published until the last subscription is read out.
+    /// Bounded by `drain_timeout`. The future waits for the end; it need not be awaited.
+    pub fn drain(&self) -> Closing {
+        let mut wakes = Wakes::default();
+        self.shared().command(|inner| {
+            inner.connection.drain();
+            lock(&self.shared().board).drain(&mut wakes);
+        });
+        wakes.wake();
+        Closing::new(self.handle.clone())
+    }
+
+    /// Begins to close the connection, at once: nothing more can be sent, what is queued is
+    /// written and confirmed for at most `linger`, and subscriptions end. The future waits for
+    /// the end; it need not be awaited.
+    pub fn close(&self) -> Closing {
+        self.shared().close();
+        Closing::new(self.handle.clone())
+    }
+
+    /// Leaves the server after what was published is confirmed, and connects again.
+    pub fn reconnect(&self) {
+        self.shared().command(|inner| inner.connection.reconnect());
+    }
+
+    // ---- looking at it -------------------------------------------------------------------
+
+    /// The state now.
+    pub fn status(&self) -> Status {
+        lock(&self.shared().board).status().clone()
+    }
+
+    /// A listener to what happens from now on.
+    pub fn events(&self) -> Events {
+        Events::new(self.handle.shared.clone())
+    }
+
+    /// Counters over the life of the connection.
+    pub fn statistics(&self) -> Statistics {
+        lock(&self.shared().inner).connection.statistics()
+    }
+
+    /// What the server last said of itself; `None` before the first connection.
+    pub fn server_info(&self) -> Option<Arc<ServerInfo>> {
+        lock(&self.shared().inner).connection.server_info().cloned()
+    }
+
+    /// The server connected to, or tried.
+    pub fn server(&self) -> Option<Arc<ServerUrl>> {
+        lock(&self.shared().inner).connection.server()
+    }
+
+    /// The largest message, headers and payload in bytes, that the server takes; `None` before
+    /// the first connection, and when the server has no limit.
+    pub fn max_payload(&self) -> Option<usize> {
+        self.server_info()?.payload_limit()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("status", &self.status()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,108 @@
+//! The futures that wait for the beginning and the end of a connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use midge_proto::{CloseReason, Closed};
+
+use crate::shared::{Handle, lock};
+use crate::waiters::WaiterKey;
+use crate::{Client, OptionsError, State};
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The options are not valid.
+    #[error("cannot connect with these options: {0}")]
+    Options(#[from] OptionsError),
+    /// No server could be connected to, or the connection was given up.
+    #[error("could not connect: {0}")]
+    Closed(CloseReason),
+}
+
+/// Waits for the first connection, then gives its [`Client`].
+///
+/// With `retry_first_connect` it is ready at once. Dropping it gives the connection up.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Connecting {
+    client: Client,
+    at_once: bool,
+    waiter: Option<WaiterKey>,
+}
+
+impl Connecting {
+    pub(crate) fn new(client: Client, at_once: bool) -> Self {
+        Self { client, at_once, waiter: None }
+    }
+}
+
+impl Future for Connecting {
+    type Output = Result<Client, ConnectError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut board = lock(&this.client.shared().board);
+        let result = match &board.status().state {
+            State::Closed { why } => Err(ConnectError::Closed(why.clone())),
+            State::Connecting if !this.at_once => {
+                let old = board.wait(&mut this.waiter, context.waker());
+                drop(board);
+                drop(old);
+                return Poll::Pending;
+            }
+            _ => Ok(()),
+        };
+        drop(board);
+        Poll::Ready(result.map(|()| this.client.clone()))
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        let old = lock(&self.client.shared().board).leave(&mut self.waiter);
+        drop(old);
+    }
+}
+
+/// Waits until a connection has closed, then gives the report: why, and what became of the
+/// messages that the server has not confirmed.
+///
+/// Dropping it does not stop the drain or the close.
+#[derive(Debug)]
+pub struct Closing {
+    handle: Arc<Handle>,
+    waiter: Option<WaiterKey>,
+}
+
+impl Closing {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        Self { handle, waiter: None }
+    }
+}
+
+impl Future for Closing {
+    type Output = Arc<Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut board = lock(&this.handle.shared.board);
+        if let Some(closed) = board.closed() {
+            return Poll::Ready(closed.clone());
+        }
+        let old = board.wait(&mut this.waiter, context.waker());
+        drop(board);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let old = lock(&self.handle.shared.board).leave(&mut self.waiter);
+        drop(old);
+    }
+}

@@ -1,0 +1,208 @@
+//! Waiting until the server has processed what was published.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use midge_proto::{FlushId, Instant};
+
+use crate::shared::{Handle, Inner};
+use crate::timers::{Owner, TimerKey};
+use crate::waiters::{Wakes, set_waker};
+
+/// A flush that failed. What was published before it may or may not have arrived.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The server did not answer in time. The messages are still on their way.
+    #[error("the server did not answer in time; what was published before may still arrive")]
+    TimedOut,
+    /// As [`midge_proto::FlushError`].
+    #[error(transparent)]
+    Failed(#[from] midge_proto::FlushError),
+}
+
+/// A flush whose PONG has not been seen by its future.
+#[derive(Debug, Default)]
+pub(crate) struct PendingFlush {
+    waker: Option<Waker>,
+    timer: Option<TimerKey>,
+    done: Option<(Result<(), midge_proto::FlushError>, Instant)>,
+}
+
+impl Inner {
+    /// The server has answered, or will not.
+    pub(crate) fn flushed(
+        &mut self,
+        id: FlushId,
+        result: Result<(), midge_proto::FlushError>,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) {
+        let Some(flush) = self.flushes.get_mut(&id) else { return };
+        flush.done = Some((result, now));
+        wakes.add(flush.waker.take());
+        if let Some(timer) = flush.timer.take() {
+            self.timers.stop(timer, Owner::Flush(id));
+        }
+    }
+
+    /// The deadline of a flush has passed; its future sees to the rest.
+    pub(crate) fn flush_is_due(&mut self, id: FlushId, wakes: &mut Wakes) {
+        if let Some(flush) = self.flushes.get_mut(&id) {
+            wakes.add(flush.waker.take());
+        }
+    }
+
+    fn forget_flush(&mut self, id: FlushId) -> Option<PendingFlush> {
+        let flush = self.flushes.remove(&id)?;
+        if let Some(timer) = flush.timer {
+            self.timers.stop(timer, Owner::Flush(id));
+        }
+        if flush.done.is_none() {
+            self.connection.cancel_flush(id);
+        }
+        Some(flush)
+    }
+}
+
+/// A flush that is about to begin. Made by [`Client::flush`](crate::Client::flush).
+#[derive(Debug)]
+#[must_use = "nothing is waited for until `.await`"]
+pub struct Flush {
+    handle: Arc<Handle>,
+    timeout: Duration,
+}
+
+impl Flush {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        let timeout = handle.shared.settings.flush_timeout;
+        Self { handle, timeout }
+    }
+
+    /// How long to wait for the server, from the first poll. Default: `flush_timeout` of the
+    /// options.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+impl IntoFuture for Flush {
+    type Output = Result<(), FlushError>;
+    type IntoFuture = Flushing;
+
+    fn into_future(self) -> Flushing {
+        Flushing { handle: self.handle, timeout: self.timeout, begun: None }
+    }
+}
+
+/// The future of a [`Flush`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Flushing {
+    handle: Arc<Handle>,
+    timeout: Duration,
+    begun: Option<Begun>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    id: FlushId,
+    at: Instant,
+    deadline: Instant,
+}
+
+impl Flushing {
+    /// Ready with the time between the first poll and the PONG.
+    fn poll_duration(&mut self, context: &Context<'_>) -> Poll<Result<Duration, FlushError>> {
+        let shared = &self.handle.shared;
+        let now = shared.clock.now();
+        let Some(begun) = self.begun else {
+            let deadline = now + self.timeout;
+            let waker = Some(context.waker().clone());
+            let id = shared.command(|inner| {
+                let id = inner.connection.flush()?;
+                let timer = Some(inner.timers.start(Owner::Flush(id), deadline));
+                inner.flushes.insert(id, PendingFlush { waker, timer, done: None });
+                Ok::<_, midge_proto::FlushError>(id)
+            })?;
+            self.begun = Some(Begun { id, at: now, deadline });
+            return Poll::Pending;
+        };
+        let mut old = None;
+        let poll = shared.command_if(|inner| {
+            let Some(flush) = inner.flushes.get_mut(&begun.id) else {
+                return (Poll::Ready(Err(midge_proto::FlushError::Closed.into())), false);
+            };
+            if let Some((result, at)) = flush.done.clone() {
+                return (
+                    Poll::Ready(result.map(|()| at - begun.at).map_err(FlushError::from)),
+                    false,
+                );
+            }
+            if now >= begun.deadline {
+                return (Poll::Ready(Err(FlushError::TimedOut)), false);
+            }
+            old = set_waker(&mut flush.waker, context.waker());
+            let owner = Owner::Flush(begun.id);
+            let running = flush.timer.is_some_and(|timer| inner.timers.is_running(timer, owner));
+            if !running {
+                flush.timer = Some(inner.timers.start(owner, begun.deadline));
+            }
+            (Poll::Pending, !running)
+        });
+        drop(old);
+        if poll.is_ready() {
+            self.forget();
+        }
+        poll
+    }
+
+    fn forget(&mut self) {
+        let Some(begun) = self.begun.take() else { return };
+        let flush = self.handle.shared.command_if(|inner| {
+            let flush = inner.forget_flush(begun.id);
+            let cancelled = flush.as_ref().is_some_and(|flush| flush.done.is_none());
+            (flush, cancelled)
+        });
+        drop(flush);
+    }
+}
+
+impl Future for Flushing {
+    type Output = Result<(), FlushError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_duration(context).map_ok(|_| ())
+    }
+}
+
+impl Drop for Flushing {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// The future of [`Client::rtt`](crate::Client::rtt).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Rtt {
+    flushing: Flushing,
+}
+
+impl Rtt {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        Self { flushing: Flush::new(handle).into_future() }
+    }
+}
+
+impl Future for Rtt {
+    type Output = Result<Duration, FlushError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.flushing.poll_duration(context)
+    }
+}

@@ -1,0 +1,57 @@
+//! A NATS client that belongs to no async runtime.
+//!
+//! Every future here is polled by plain [`Waker`](std::task::Waker)s, so any executor can run it.
+//! What talks to the network is an adapter such as `midge-tokio`: it makes a [`Client`] and turns
+//! the [`driver`] behind it. A library takes a [`Client`]; the application picks the adapter.
+//!
+//! | to | use |
+//! |---|---|
+//! | set up a connection | [`ConnectOptions`], then the `connect` of an adapter |
+//! | publish, request, subscribe | [`Client`] |
+//! | receive | [`Subscription`] |
+//! | see what happens to the connection | [`Client::status`], [`Client::events`] |
+//! | write an adapter | [`driver`] |
+//!
+//! A connection lives as long as a [`Client`], a [`Subscription`] or a pending future of it. When
+//! the last one is dropped it writes what is queued, for at most `linger`, and closes. What must
+//! have arrived before the process ends goes through [`Client::flush`], [`Client::drain`] or
+//! [`Client::close`].
+
+mod client;
+mod closing;
+mod dispatch;
+pub mod driver;
+mod events;
+mod flush;
+mod options;
+mod publish;
+mod queue;
+mod request;
+mod router;
+mod shared;
+mod status;
+mod subscribe;
+mod subscription;
+mod table;
+mod timers;
+mod waiters;
+
+pub use bytes::Bytes;
+pub use client::Client;
+pub use closing::{Closing, ConnectError, Connecting};
+pub use events::{Event, Events, NextEvent};
+pub use flush::{Flush, FlushError, Flushing, Rtt};
+pub use midge_proto::wire::{ServerError, ServerInfo};
+pub use midge_proto::{
+    AsSubject, CloseReason, Closed, ConfigError, Connected, DisconnectCause, Disconnected,
+    EndReason, Fate, HeaderError, HeaderMap, Headers, Instant, Message, NotSent, Position,
+    Positions, PublishError, QueueGroup, QueueGroupError, RequestError, Scheme, ServerUrl,
+    ServerUrlError, Sid, Statistics, Status as MessageStatus, Subject, SubjectError, SubjectRef,
+    SubscribeError,
+};
+pub use options::{ConnectOptions, IntoServers, OptionsError};
+pub use publish::{Publish, Publishing, Respond, RespondError, Responding};
+pub use request::{Request, Requesting};
+pub use status::{State, Status};
+pub use subscribe::{Subscribe, Subscribing};
+pub use subscription::{DrainSubscription, Messages, Next, NextBatch, Subscription};

@@ -1,0 +1,405 @@
+//! What a connection is set up with.
+
+use std::time::Duration;
+
+use midge_proto::{Config, ConfigError, ServerUrl, ServerUrlError, TlsMode};
+
+use crate::queue::Limits;
+
+/// How to connect, and what the connection may use.
+///
+/// Every setting has a default. Mistakes are reported when connecting, as [`OptionsError`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let options = midge::ConnectOptions::new("nats://one.example, nats://two.example")
+///     .name("orders")
+///     .token("s3cret")
+///     .request_timeout(Duration::from_secs(2));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until they are used to connect"]
+pub struct ConnectOptions {
+    config: Config,
+    settings: Settings,
+    error: Option<OptionsError>,
+}
+
+/// Why options make no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// An address of a server is not valid.
+    #[error("servers: {0}")]
+    Server(#[from] ServerUrlError),
+    /// A setting of the protocol is not valid; the message names it.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// A time or bound that must not be zero is.
+    #[error("`{0}` must be more than zero")]
+    Zero(&'static str),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(String),
+}
+
+/// What the client decides itself, besides the core.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) request_timeout: Duration,
+    pub(crate) flush_timeout: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) slow_hold: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) event_capacity: usize,
+}
+
+impl ConnectOptions {
+    /// Defaults for these servers. A server without a scheme is `nats`, without a port 4222.
+    pub fn new(servers: impl IntoServers) -> Self {
+        let (servers, error) = match servers.into_servers() {
+            Ok(servers) => (servers, None),
+            Err(error) => (Vec::new(), Some(error.into())),
+        };
+        let mut config = Config::new(servers, [0; 32]);
+        // There is no TLS layer yet: a server that merely offers TLS is used without it, one
+        // that requires it is a failed attempt.
+        config.tls = TlsMode::Never;
+        let settings = Settings {
+            request_timeout: Duration::from_secs(5),
+            flush_timeout: Duration::from_secs(10),
+            linger: Duration::from_secs(2),
+            slow_hold: Duration::from_secs(1),
+            limits: Limits { messages: 524_288, bytes: 64 << 20 },
+            event_capacity: 128,
+        };
+        Self { config, settings, error }
+    }
+
+    // ---- identity ------------------------------------------------------------------------
+
+    /// The name that the server's monitoring shows. Default: none.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
+    }
+
+    /// User name and password. Those in a server's URL go before these for that server.
+    pub fn user_and_password(
+        mut self,
+        user: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Self {
+        self.config.credentials.user = Some(user.into());
+        self.config.credentials.password = Some(password.into());
+        self
+    }
+
+    /// A token. One in a server's URL goes before this for that server.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.config.credentials.token = Some(token.into());
+        self
+    }
+
+    /// Whether one's own messages are received. Default: true.
+    pub fn echo(mut self, echo: bool) -> Self {
+        self.config.echo = echo;
+        self
+    }
+
+    /// The first tokens of inboxes, a subject without wildcards. Default: `_INBOX`.
+    pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.config.inbox_prefix = prefix.into();
+        self
+    }
+
+    // ---- connecting ----------------------------------------------------------------------
+
+    /// The time of one attempt, from the look-up of the name to the first PONG. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// How often a PING asks whether the server lives. Default: 2 min.
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.config.ping_interval = interval;
+        self
+    }
+
+    /// PINGs without an answer after which the connection counts as lost. Default: 2.
+    pub fn max_pings_out(mut self, pings: u32) -> Self {
+        self.config.max_pings_out = pings;
+        self
+    }
+
+    /// Whether a lost connection is made again. Default: true.
+    pub fn reconnect(mut self, reconnect: bool) -> Self {
+        self.config.reconnect = reconnect;
+        self
+    }
+
+    /// Failed attempts in a row after which a server is given up. Default: `None`, never.
+    pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
+        self.config.max_attempts = attempts.into();
+        self
+    }
+
+    /// The wait before the second attempt after a loss, which doubles with each further one, and
+    /// its upper bound. The first attempt comes at once. Default: 100 ms and 5 s.
+    pub fn reconnect_wait(mut self, first: Duration, longest: Duration) -> Self {
+        self.config.reconnect_wait = first;
+        self.config.reconnect_wait_max = longest;
+        self
+    }
+
+    /// Whether a first connect that fails is tried again like a later one (ADR-40). The client
+    /// is then there at once, and connects in the background. Default: false, connecting fails
+    /// after one pass through the servers.
+    pub fn retry_first_connect(mut self, retry: bool) -> Self {
+        self.config.retry_first_connect = retry;
+        self
+    }
+
+    /// Whether servers are tried in the order given, not in a random one. Default: false.
+    pub fn retain_order(mut self, retain: bool) -> Self {
+        self.config.retain_order = retain;
+        self
+    }
+
+    /// Whether servers that the server tells of are ignored. Default: false.
+    pub fn ignore_discovered(mut self, ignore: bool) -> Self {
+        self.config.ignore_discovered = ignore;
+        self
+    }
+
+    // ---- times ---------------------------------------------------------------------------
+
+    /// How long a request waits for its reply, from the moment when it is made. Default: 5 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.request_timeout = timeout;
+        self
+    }
+
+    /// How long a flush waits for its PONG. Default: 10 s.
+    pub fn flush_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.flush_timeout = timeout;
+        self
+    }
+
+    /// How long a close, or the drop of the last handle, waits until the server has what is
+    /// queued. Default: 2 s.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.settings.linger = linger;
+        self
+    }
+
+    /// The longest time that a drain takes. Default: 30 s.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.config.drain_timeout = timeout;
+        self
+    }
+
+    // ---- bounds --------------------------------------------------------------------------
+
+    /// Bytes of messages that wait to be written while connected. Default: 8 MiB.
+    pub fn max_pending(mut self, bytes: usize) -> Self {
+        self.config.max_pending = bytes;
+        self
+    }
+
+    /// The same while not connected; 0 refuses every publish then. Default: 8 MiB.
+    pub fn reconnect_buffer(mut self, bytes: usize) -> Self {
+        self.config.reconnect_buffer = bytes;
+        self
+    }
+
+    /// The largest message, headers and payload in bytes, that is received. A larger one is
+    /// skipped and reported as [`Event::Oversized`](crate::Event::Oversized). Default: 64 MiB.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.config.max_message = bytes;
+        self
+    }
+
+    /// Subscriptions at a time. Default: 1,048,576.
+    pub fn max_subscriptions(mut self, subscriptions: usize) -> Self {
+        self.config.max_subscriptions = subscriptions;
+        self
+    }
+
+    /// Requests at a time. Default: 1,048,576.
+    pub fn max_requests(mut self, requests: usize) -> Self {
+        self.config.max_requests = requests;
+        self
+    }
+
+    /// How much of a subscription may be unread, in messages and in bytes of subject, reply,
+    /// headers and payload. Default: 524,288 messages and 64 MiB. One subscription can differ, see
+    /// [`Subscribe::capacity`](crate::Subscribe::capacity).
+    pub fn subscription_capacity(mut self, messages: usize, bytes: usize) -> Self {
+        self.settings.limits = Limits { messages, bytes };
+        self
+    }
+
+    /// How long reading from the server stops when a subscription reaches its limits, before its
+    /// newest messages are dropped; all subscriptions wait that long. Once a burst: the next
+    /// begins after half was read. Zero drops at once. Default: 1 s.
+    pub fn slow_hold(mut self, hold: Duration) -> Self {
+        self.settings.slow_hold = hold;
+        self
+    }
+
+    /// Events that each listener holds. Default: 128.
+    pub fn event_capacity(mut self, events: usize) -> Self {
+        self.settings.event_capacity = events;
+        self
+    }
+
+    /// Checked settings, with fresh randomness.
+    pub(crate) fn build(self) -> Result<(Config, Settings), OptionsError> {
+        let Self { mut config, settings, error } = self;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let zero = [
+            ("request_timeout", settings.request_timeout.is_zero()),
+            ("flush_timeout", settings.flush_timeout.is_zero()),
+            ("subscription_capacity", settings.limits.messages == 0 || settings.limits.bytes == 0),
+            ("event_capacity", settings.event_capacity == 0),
+        ];
+        if let Some((name, _)) = zero.into_iter().find(|(_, zero)| *zero) {
+            return Err(OptionsError::Zero(name));
+        }
+        getrandom::fill(&mut config.seed)
+            .map_err(|error| OptionsError::Random(error.to_string()))?;
+        Ok((config, settings))
+    }
+
+    pub(crate) fn connects_in_background(&self) -> bool {
+        self.config.retry_first_connect
+    }
+}
+
+/// Defaults for these servers, as [`ConnectOptions::new`].
+impl<S: IntoServers> From<S> for ConnectOptions {
+    fn from(servers: S) -> Self {
+        Self::new(servers)
+    }
+}
+
+/// One or more servers: a URL, a text with several of them separated by commas, or a list of
+/// either.
+pub trait IntoServers {
+    /// The servers in the order given.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerUrlError`] of the first address that is none.
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError>;
+}
+
+impl IntoServers for &str {
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        self.split(',').map(ServerUrl::parse).collect()
+    }
+}
+
+impl IntoServers for String {
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        self.as_str().into_servers()
+    }
+}
+
+impl IntoServers for ServerUrl {
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        Ok(vec![self])
+    }
+}
+
+impl IntoServers for &String {
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        self.as_str().into_servers()
+    }
+}
+
+impl IntoServers for &&str {
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        (*self).into_servers()
+    }
+}
+
+impl IntoServers for &ServerUrl {
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        Ok(vec![self.clone()])
+    }
+}
+
+impl<'a, T> IntoServers for &'a [T]
+where
+    &'a T: IntoServers,
+{
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        all(self)
+    }
+}
+
+impl<T: IntoServers> IntoServers for Vec<T> {
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        all(self)
+    }
+}
+
+impl<T: IntoServers, const N: usize> IntoServers for [T; N] {
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        all(self)
+    }
+}
+
+fn all(
+    servers: impl IntoIterator<Item = impl IntoServers>,
+) -> Result<Vec<ServerUrl>, ServerUrlError> {
+    let mut all = Vec::new();
+    for servers in servers {
+        all.extend(servers.into_servers()?);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(options: impl Into<ConnectOptions>) -> Result<Vec<String>, OptionsError> {
+        let (config, _) = options.into().build()?;
+        Ok(config.servers.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn servers_are_given_in_many_shapes() {
+        let both = ["nats://a:4222", "nats://b:1"].map(String::from);
+        let url = ServerUrl::parse("b:1").unwrap();
+        assert_eq!(built("a, b:1").unwrap(), both);
+        assert_eq!(built(String::from("a,b:1")).unwrap(), both);
+        assert_eq!(built(["a", "b:1"]).unwrap(), both);
+        assert_eq!(built(vec!["a".to_owned(), "b:1".to_owned()]).unwrap(), both);
+        assert_eq!(built(&["a", "b:1"][..]).unwrap(), both);
+        assert_eq!(built(url).unwrap(), both[1..]);
+    }
+
+    #[test]
+    fn a_mistake_names_its_setting() {
+        let refused =
+            |options: ConnectOptions| options.build().map(|_| ()).unwrap_err().to_string();
+        assert!(refused(ConnectOptions::new("http://a")).starts_with("servers: "));
+        let zero = ConnectOptions::new("a").event_capacity(0);
+        assert_eq!(refused(zero), "`event_capacity` must be more than zero");
+    }
+
+    #[test]
+    fn every_connection_has_randomness_of_its_own() {
+        let options = ConnectOptions::new("a");
+        let seed = || options.clone().build().unwrap().0.seed;
+        assert_ne!(seed(), seed());
+    }
+}

@@ -1,0 +1,258 @@
+//! Publishing, and answering a message that asks for it.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use midge_proto::{
+    AsSubject, HeaderError, HeaderMap, Message, Position, PublishError, SubjectError, SubjectRef,
+};
+
+use crate::Client;
+use crate::shared::{Room, RoomWait};
+
+/// The headers of a message that is being built.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum HeadersToSend<'a> {
+    #[default]
+    None,
+    Borrowed(&'a HeaderMap),
+    Owned(HeaderMap),
+    Invalid(HeaderError),
+}
+
+impl<'a> HeadersToSend<'a> {
+    pub(crate) fn append(&mut self, name: &str, value: &[u8]) {
+        let mut map = match std::mem::take(self) {
+            Self::None => HeaderMap::new(),
+            Self::Borrowed(map) => map.clone(),
+            Self::Owned(map) => map,
+            Self::Invalid(error) => {
+                *self = Self::Invalid(error);
+                return;
+            }
+        };
+        *self = match map.append(name, value) {
+            Ok(_) => Self::Owned(map),
+            Err(error) => Self::Invalid(error),
+        };
+    }
+
+    pub(crate) fn set(&mut self, map: &'a HeaderMap) {
+        if !matches!(self, Self::Invalid(_)) {
+            *self = Self::Borrowed(map);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Result<Option<&HeaderMap>, HeaderError> {
+        match self {
+            Self::None => Ok(None),
+            Self::Borrowed(map) => Ok(Some(map)),
+            Self::Owned(map) => Ok(Some(map)),
+            Self::Invalid(error) => Err(error.clone()),
+        }
+    }
+}
+
+/// A message that is about to be published. Made by [`Client::publish`].
+///
+/// `.await` publishes it and waits for room while connected; [`try_send`](Self::try_send) never
+/// waits.
+#[derive(Debug)]
+#[must_use = "nothing is published until `.await` or `try_send`"]
+pub struct Publish<'a, S, P> {
+    client: &'a Client,
+    subject: S,
+    reply: Result<Option<SubjectRef<'a>>, SubjectError>,
+    headers: HeadersToSend<'a>,
+    payload: P,
+    timeout: Option<Duration>,
+}
+
+impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
+    pub(crate) fn new(client: &'a Client, subject: S, payload: P) -> Self {
+        let headers = HeadersToSend::None;
+        Self { client, subject, reply: Ok(None), headers, payload, timeout: None }
+    }
+
+    /// The subject that answers are to be sent to.
+    pub fn reply<R: AsSubject + ?Sized>(mut self, reply: &'a R) -> Self {
+        self.reply = reply.as_subject().map(Some);
+        self
+    }
+
+    /// The headers, in place of any given before.
+    pub fn headers(mut self, headers: &'a HeaderMap) -> Self {
+        self.headers.set(headers);
+        self
+    }
+
+    /// Adds a header. An invalid one makes the publish fail.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.append(name, value.as_ref());
+        self
+    }
+
+    /// The longest wait for room; then the publish fails as [`PublishError::Full`]. Default:
+    /// without limit.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Publishes now, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; nothing was queued then. [`PublishError::Full`] when there is no room.
+    #[inline]
+    pub fn try_send(self) -> Result<Position, PublishError> {
+        let subject = self.subject.as_subject()?;
+        let headers = self.headers.get()?;
+        self.client.shared().publish(subject, self.reply?, headers, self.payload.as_ref())
+    }
+
+    fn poll(
+        &self,
+        wait: &mut RoomWait,
+        context: &Context<'_>,
+    ) -> Poll<Result<Position, PublishError>> {
+        let subject = self.subject.as_subject()?;
+        let reply = self.reply?;
+        let headers = self.headers.get()?;
+        let payload = self.payload.as_ref();
+        self.client.shared().poll_with_room(
+            wait,
+            context,
+            |error| *error == PublishError::Full,
+            |inner| inner.connection.publish(subject, reply, headers, payload),
+        )
+    }
+}
+
+impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for Publish<'a, S, P> {
+    type Output = Result<Position, PublishError>;
+    type IntoFuture = Publishing<'a, S, P>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Publishing { publish: self, wait: RoomWait::new(Room::Messages) }
+    }
+}
+
+/// The future of a [`Publish`].
+///
+/// Dropped before it is ready, the message was not published.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Publishing<'a, S, P> {
+    publish: Publish<'a, S, P>,
+    wait: RoomWait,
+}
+
+/// Nothing here is pinned by being polled.
+impl<S, P> Unpin for Publishing<'_, S, P> {}
+
+impl<S: AsSubject, P: AsRef<[u8]>> Future for Publishing<'_, S, P> {
+    type Output = Result<Position, PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let (Some(timeout), None) = (this.publish.timeout, this.wait.deadline) {
+            this.wait.deadline = Some(this.publish.client.shared().after(timeout));
+        }
+        this.publish.poll(&mut this.wait, context)
+    }
+}
+
+impl<S, P> Drop for Publishing<'_, S, P> {
+    fn drop(&mut self) {
+        self.wait.abandon(self.publish.client.shared());
+    }
+}
+
+/// An answer that was refused. Nothing was queued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RespondError {
+    /// The message has no reply subject: its publisher does not want an answer.
+    #[error("the message has no reply subject, so there is nobody to answer")]
+    NoReply,
+    /// The answer could not be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+/// An answer that is about to be published. Made by [`Client::respond`].
+#[derive(Debug)]
+#[must_use = "nothing is published until `.await` or `try_send`"]
+pub struct Respond<'a, P> {
+    publish: Option<Publish<'a, ReplySubject<'a>, P>>,
+}
+
+/// A reply subject as it arrived; no server checks it.
+#[derive(Debug)]
+pub(crate) struct ReplySubject<'a>(&'a [u8]);
+
+impl AsSubject for ReplySubject<'_> {
+    fn as_subject(&self) -> Result<SubjectRef<'_>, SubjectError> {
+        SubjectRef::from_bytes(self.0)
+    }
+}
+
+impl<'a, P: AsRef<[u8]>> Respond<'a, P> {
+    pub(crate) fn new(client: &'a Client, message: &'a Message, payload: P) -> Self {
+        let reply = message.reply_bytes().map(ReplySubject);
+        Self { publish: reply.map(|reply| Publish::new(client, reply, payload)) }
+    }
+
+    /// The headers, in place of any given before.
+    pub fn headers(mut self, headers: &'a HeaderMap) -> Self {
+        self.publish = self.publish.map(|publish| publish.headers(headers));
+        self
+    }
+
+    /// Adds a header. An invalid one makes the answer fail.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.publish = self.publish.map(|publish| publish.header(name, value));
+        self
+    }
+
+    /// Publishes now, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`RespondError`]; nothing was queued then.
+    pub fn try_send(self) -> Result<Position, RespondError> {
+        let publish = self.publish.ok_or(RespondError::NoReply)?;
+        Ok(publish.try_send()?)
+    }
+}
+
+impl<'a, P: AsRef<[u8]>> IntoFuture for Respond<'a, P> {
+    type Output = Result<Position, RespondError>;
+    type IntoFuture = Responding<'a, P>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Responding { publishing: self.publish.map(Publish::into_future) }
+    }
+}
+
+/// The future of a [`Respond`]. Dropped before it is ready, nothing was published.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Responding<'a, P> {
+    publishing: Option<Publishing<'a, ReplySubject<'a>, P>>,
+}
+
+impl<P: AsRef<[u8]>> Future for Responding<'_, P> {
+    type Output = Result<Position, RespondError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.publishing {
+            None => Poll::Ready(Err(RespondError::NoReply)),
+            Some(publishing) => Pin::new(publishing).poll(context).map_err(RespondError::from),
+        }
+    }
+}

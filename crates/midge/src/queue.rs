@@ -1,0 +1,251 @@
+//! The queue between the driver and the reader of one subscription.
+//!
+//! The driver puts in a batch under one lock and wakes once; the reader takes out all there is
+//! under one lock and then reads without any. Two counters that only grow, one written by each
+//! side, say how many messages are unread.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use midge_proto::{EndReason, Message, Subject};
+
+use crate::shared::lock;
+use crate::waiters::Wakes;
+
+/// Buffers with room for more messages than this are not kept once they are empty.
+const KEEP_CAPACITY: usize = 8 * 1024;
+
+/// The reader has something to tell when it has read down to half of a limit.
+const SLOW: u8 = 1;
+/// Nothing is put in any more.
+const ENDED: u8 = 2;
+
+/// How much of a subscription may be unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Messages and bytes, as counters that only grow and wrap around.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Amount {
+    #[inline]
+    pub(crate) fn add(&mut self, message: &Message) {
+        self.messages = self.messages.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(message.size());
+    }
+
+    #[inline]
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            messages: self.messages.wrapping_sub(earlier.messages),
+            bytes: self.bytes.wrapping_sub(earlier.bytes),
+        }
+    }
+
+    /// At most half of the limits.
+    pub(crate) fn is_half(self, limits: Limits) -> bool {
+        self.messages <= limits.messages / 2 && self.bytes <= limits.bytes / 2
+    }
+}
+
+/// An [`Amount`] that one side writes and the other one reads.
+#[derive(Debug, Default)]
+struct Counter {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Counter {
+    #[inline]
+    fn store(&self, amount: Amount, order: Ordering) {
+        self.bytes.store(amount.bytes, Ordering::Relaxed);
+        self.messages.store(amount.messages, order);
+    }
+
+    #[inline]
+    fn load(&self) -> Amount {
+        let messages = self.messages.load(Ordering::SeqCst);
+        Amount { messages, bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+}
+
+/// What the driver and the reader of a subscription share.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) subject: Subject,
+    pub(crate) limits: Limits,
+    state: Mutex<State>,
+    /// Written by the driver.
+    put: Counter,
+    /// Written by the driver.
+    dropped: AtomicUsize,
+    /// Written by the driver.
+    flags: AtomicU8,
+    /// Written by the reader.
+    read: Counter,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: VecDeque<Message>,
+    waker: Option<Waker>,
+    end: Option<Box<EndReason>>,
+}
+
+/// What a reader found.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Messages,
+    Ended,
+    /// Nothing; the waker given is registered.
+    Nothing,
+}
+
+impl Queue {
+    pub(crate) fn new(subject: Subject, limits: Limits) -> Self {
+        Self {
+            subject,
+            limits,
+            state: Mutex::default(),
+            put: Counter::default(),
+            dropped: AtomicUsize::new(0),
+            flags: AtomicU8::new(0),
+            read: Counter::default(),
+        }
+    }
+
+    // ---- the driver's side ---------------------------------------------------------------
+
+    /// Puts in all of `batch`, which is left empty. `put` counts everything ever put in.
+    pub(crate) fn put(&self, batch: &mut VecDeque<Message>, put: Amount, wakes: &mut Wakes) {
+        let mut state = lock(&self.state);
+        self.put.store(put, Ordering::SeqCst);
+        if state.messages.is_empty() {
+            std::mem::swap(&mut state.messages, batch);
+        } else {
+            state.messages.append(batch);
+        }
+        wakes.add(state.waker.take());
+        drop(state);
+        if batch.capacity() > KEEP_CAPACITY {
+            *batch = VecDeque::new();
+        }
+    }
+
+    /// Nothing more will be put in.
+    pub(crate) fn end(&self, reason: EndReason, wakes: &mut Wakes) {
+        let mut state = lock(&self.state);
+        state.end.get_or_insert_with(|| Box::new(reason));
+        wakes.add(state.waker.take());
+        drop(state);
+        self.flags.fetch_or(ENDED, Ordering::SeqCst);
+    }
+
+    pub(crate) fn read_so_far(&self) -> Amount {
+        self.read.load()
+    }
+
+    pub(crate) fn count_dropped(&self) {
+        self.dropped.store(self.dropped.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_slow(&self, slow: bool) {
+        if slow {
+            self.flags.fetch_or(SLOW, Ordering::SeqCst);
+        } else {
+            self.flags.fetch_and(!SLOW, Ordering::SeqCst);
+        }
+    }
+
+    // ---- the reader's side ---------------------------------------------------------------
+
+    /// Takes out all messages into `local`, which must be empty.
+    pub(crate) fn take(&self, local: &mut VecDeque<Message>, waker: &Waker) -> Taken {
+        if local.capacity() > KEEP_CAPACITY {
+            *local = VecDeque::new();
+        }
+        let mut state = lock(&self.state);
+        if !state.messages.is_empty() {
+            std::mem::swap(&mut state.messages, local);
+            return Taken::Messages;
+        }
+        if state.end.is_some() {
+            return Taken::Ended;
+        }
+        let old = crate::waiters::set_waker(&mut state.waker, waker);
+        drop(state);
+        drop(old);
+        Taken::Nothing
+    }
+
+    /// As [`take`](Self::take), without waiting.
+    pub(crate) fn try_take(&self, local: &mut VecDeque<Message>) {
+        std::mem::swap(&mut lock(&self.state).messages, local);
+    }
+
+    /// Says what the reader has read, and tells whether it must look at
+    /// [`attention`](Self::attention). `last` when it holds no message that it has not read.
+    ///
+    /// With `last`, the reader's store and the driver's `ENDED` are ordered against the load that
+    /// follows each: one of the two sees that an ended queue is read out.
+    #[inline]
+    pub(crate) fn note_read(&self, read: Amount, last: bool) -> bool {
+        let order = if last { Ordering::SeqCst } else { Ordering::Relaxed };
+        self.read.store(read, order);
+        self.flags.load(Ordering::SeqCst) != 0
+    }
+
+    /// What the driver must be told after a read, under its lock: that a slow reader has caught
+    /// up, or that a queue which has ended is read out.
+    pub(crate) fn attention(&self) -> bool {
+        let flags = self.flags.load(Ordering::SeqCst);
+        let unread = self.unread();
+        (flags & SLOW != 0 && unread.is_half(self.limits))
+            || (flags & ENDED != 0 && unread.messages == 0)
+    }
+
+    pub(crate) fn unread(&self) -> Amount {
+        let read = self.read.load();
+        self.put.load().since(read)
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed) as u64
+    }
+
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        lock(&self.state).end.as_deref().cloned()
+    }
+
+    /// Ends it from the reader's side and takes out what nobody will read.
+    pub(crate) fn abandon(&self, reason: EndReason) -> VecDeque<Message> {
+        let mut state = lock(&self.state);
+        state.end.get_or_insert_with(|| Box::new(reason));
+        let waker = state.waker.take();
+        let messages = std::mem::take(&mut state.messages);
+        drop(state);
+        drop(waker);
+        messages
+    }
+
+    /// Registers a waker for the end; false when it has ended.
+    pub(crate) fn wait_for_end(&self, waker: &Waker) -> bool {
+        let mut state = lock(&self.state);
+        if state.end.is_some() {
+            return false;
+        }
+        let old = crate::waiters::set_waker(&mut state.waker, waker);
+        drop(state);
+        drop(old);
+        true
+    }
+}

@@ -1,0 +1,312 @@
+//! What handles and driver share: the connection behind its lock, and all that changes with it.
+//!
+//! Locks are taken in this order: connection, then one of request slots, status board, or a
+//! subscription's queue. Wakers are woken, and messages dropped, with none held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use midge_proto::{Connection, FlushId, HeaderMap, Position, PublishError, Sid, SubjectRef};
+
+use crate::driver::Clock;
+use crate::flush::PendingFlush;
+use crate::options::Settings;
+use crate::request::Requests;
+use crate::router::{Burst, Router, Slot};
+use crate::status::Board;
+use crate::timers::{Owner, TimerKey, Timers};
+use crate::waiters::{WaiterKey, Waiters, Wakes};
+
+/// Locks. What a panic left behind is whole: nothing here calls foreign code with a lock held.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What keeps a connection alive; clients, subscriptions and pending futures hold it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) inner: Mutex<Inner>,
+    pub(crate) requests: Mutex<Requests>,
+    pub(crate) board: Mutex<Board>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Everything that one lock protects.
+pub(crate) struct Inner {
+    pub(crate) connection: Connection,
+    pub(crate) router: Router,
+    pub(crate) timers: Timers,
+    pub(crate) flushes: BTreeMap<FlushId, PendingFlush>,
+    /// Futures that wait for room for messages, and for control operations.
+    rooms: [Waiters; 2],
+    /// Subscriptions that have ended and are not read out.
+    pub(crate) unread: BTreeSet<Sid>,
+    /// The core waits to hear that the queues are read out.
+    pub(crate) draining: bool,
+    /// Subscriptions for whose sake reading has stopped.
+    holding: usize,
+    driver: Option<Waker>,
+    /// The driver is gone.
+    pub(crate) abandoned: bool,
+    /// The driver waits and has nothing left to do.
+    pub(crate) idle: bool,
+}
+
+/// What there is no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Messages,
+    Control,
+}
+
+/// A future's wait for room.
+#[derive(Debug)]
+pub(crate) struct RoomWait {
+    room: Room,
+    key: Option<WaiterKey>,
+    timer: Option<TimerKey>,
+    /// The wait ends here, with the refusal.
+    pub(crate) deadline: Option<midge_proto::Instant>,
+}
+
+impl RoomWait {
+    pub(crate) fn new(room: Room) -> Self {
+        Self { room, key: None, timer: None, deadline: None }
+    }
+
+    /// Must be called when the future that waits is dropped.
+    pub(crate) fn abandon(&mut self, shared: &Shared) {
+        if self.key.is_some() {
+            let old = lock(&shared.inner).leave_room(self);
+            drop(old);
+        }
+    }
+}
+
+impl Shared {
+    /// Runs a command and wakes the driver if it is idle.
+    #[inline]
+    pub(crate) fn command<R>(&self, run: impl FnOnce(&mut Inner) -> R) -> R {
+        self.command_if(|inner| (run(inner), true))
+    }
+
+    /// As [`command`](Self::command), for what only sometimes leaves the driver something to do.
+    #[inline]
+    pub(crate) fn command_if<R>(&self, run: impl FnOnce(&mut Inner) -> (R, bool)) -> R {
+        let mut inner = lock(&self.inner);
+        let (result, work) = run(&mut inner);
+        let waker = if work { inner.take_idle() } else { None };
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        result
+    }
+
+    #[inline]
+    pub(crate) fn publish(
+        &self,
+        subject: SubjectRef<'_>,
+        reply: Option<SubjectRef<'_>>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Result<Position, PublishError> {
+        self.command(|inner| inner.connection.publish(subject, reply, headers, payload))
+    }
+
+    /// Runs `run`; when that finds no room while connected, waits and is to be polled again.
+    #[inline]
+    pub(crate) fn poll_with_room<T, E>(
+        &self,
+        wait: &mut RoomWait,
+        context: &Context<'_>,
+        is_full: impl FnOnce(&E) -> bool,
+        run: impl FnOnce(&mut Inner) -> Result<T, E>,
+    ) -> Poll<Result<T, E>> {
+        let mut old = None;
+        let poll = self.command(|inner| {
+            let result = run(inner);
+            match &result {
+                Err(error) if is_full(error) && self.may_wait(inner, wait) => {
+                    old = inner.enter_room(wait, context.waker());
+                    Poll::Pending
+                }
+                _ => {
+                    old = inner.leave_room(wait);
+                    Poll::Ready(result)
+                }
+            }
+        });
+        drop(old);
+        poll
+    }
+
+    fn may_wait(&self, inner: &Inner, wait: &RoomWait) -> bool {
+        inner.connection.is_connected()
+            && wait.deadline.is_none_or(|deadline| deadline > self.clock.now())
+    }
+
+    /// Writes what is queued, for at most `linger`, then closes.
+    pub(crate) fn close(&self) {
+        self.command(|inner| inner.connection.close(self.settings.linger));
+    }
+
+    /// A moment that lies `timeout` ahead.
+    pub(crate) fn after(&self, timeout: Duration) -> midge_proto::Instant {
+        self.clock.now() + timeout
+    }
+
+    /// The reader of a subscription has caught up, or has read out a queue that has ended.
+    #[cold]
+    pub(crate) fn read_down(&self, sid: Sid) {
+        self.command(|inner| {
+            inner.end_burst(sid);
+            inner.read_out(sid);
+        });
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(connection: Connection, holds: bool) -> Self {
+        Self {
+            connection,
+            router: Router::new(holds),
+            timers: Timers::default(),
+            flushes: BTreeMap::new(),
+            rooms: Default::default(),
+            unread: BTreeSet::new(),
+            draining: false,
+            holding: 0,
+            driver: None,
+            abandoned: false,
+            idle: false,
+        }
+    }
+
+    // ---- the driver's waker --------------------------------------------------------------
+
+    /// Registers the driver's waker, before it looks for work. Drop the result without a lock.
+    pub(crate) fn register_driver(&mut self, waker: &Waker) -> Option<Waker> {
+        self.idle = false;
+        crate::waiters::set_waker(&mut self.driver, waker)
+    }
+
+    /// The waker of a driver that has nothing to do; from here on it has.
+    #[inline]
+    pub(crate) fn take_idle(&mut self) -> Option<Waker> {
+        if !self.idle {
+            return None;
+        }
+        self.idle = false;
+        self.driver.take()
+    }
+
+    // ---- room ----------------------------------------------------------------------------
+
+    fn enter_room(&mut self, wait: &mut RoomWait, waker: &Waker) -> Option<Waker> {
+        let old = self.rooms[wait.room as usize].wait(&mut wait.key, waker);
+        if let (Some(key), Some(deadline)) = (wait.key, wait.deadline) {
+            let owner = Owner::Room(wait.room, key);
+            if !wait.timer.is_some_and(|timer| self.timers.is_running(timer, owner)) {
+                wait.timer = Some(self.timers.start(owner, deadline));
+            }
+        }
+        old
+    }
+
+    fn leave_room(&mut self, wait: &mut RoomWait) -> Option<Waker> {
+        let key = wait.key?;
+        if let Some(timer) = wait.timer.take() {
+            self.timers.stop(timer, Owner::Room(wait.room, key));
+        }
+        self.rooms[wait.room as usize].leave(&mut wait.key)
+    }
+
+    pub(crate) fn wake_room(&mut self, room: Room, wakes: &mut Wakes) {
+        self.rooms[room as usize].wake_all(wakes);
+    }
+
+    pub(crate) fn wake_in_room(&mut self, room: Room, key: WaiterKey, wakes: &mut Wakes) {
+        self.rooms[room as usize].wake_one(key, wakes);
+    }
+
+    // ---- subscriptions -------------------------------------------------------------------
+
+    /// Forgets a subscription, and the hold for its sake.
+    pub(crate) fn remove_slot(&mut self, sid: Sid) -> Option<Slot> {
+        self.end_burst(sid);
+        self.router.slots.remove(sid)
+    }
+
+    /// Stops reading for the sake of a subscription that has reached a limit.
+    pub(crate) fn hold(&mut self, sid: Sid, until: midge_proto::Instant) {
+        if let Some(slot) = self.router.slots.get_mut(sid) {
+            slot.burst = Burst::Holding(self.timers.start(Owner::Hold(sid), until));
+            self.holding += 1;
+            self.connection.pause(true);
+        }
+    }
+
+    /// The hold has lasted long enough.
+    pub(crate) fn hold_expired(&mut self, sid: Sid) {
+        if let Some(slot) = self.router.slots.get_mut(sid)
+            && let Burst::Holding(_) = slot.burst
+        {
+            slot.burst = Burst::Dropping;
+            self.release();
+        }
+    }
+
+    /// The subscription is below half of its limits, or gone.
+    fn end_burst(&mut self, sid: Sid) {
+        let Some(slot) = self.router.slots.get_mut(sid) else { return };
+        slot.queue.set_slow(false);
+        if let Burst::Holding(timer) = std::mem::replace(&mut slot.burst, Burst::None) {
+            self.timers.stop(timer, Owner::Hold(sid));
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        self.holding -= 1;
+        if self.holding == 0 {
+            self.connection.pause(false);
+        }
+    }
+
+    // ---- draining ------------------------------------------------------------------------
+
+    /// A queue that had ended is read out, or nobody will read it.
+    pub(crate) fn read_out(&mut self, sid: Sid) {
+        if self.unread.remove(&sid) {
+            self.check_drained();
+        }
+    }
+
+    /// Tells the core when the last queue is read out.
+    pub(crate) fn check_drained(&mut self) {
+        if self.draining && self.unread.is_empty() {
+            self.draining = false;
+            self.connection.queues_drained();
+        }
+    }
+}

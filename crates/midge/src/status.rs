@@ -1,0 +1,129 @@
+//! What state the connection is in, and who wants to know.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use midge_proto::{CloseReason, Closed, DisconnectCause, ServerUrl};
+
+use crate::events::{Event, Ring};
+use crate::waiters::{WaiterKey, Waiters, Wakes};
+
+/// The state of a connection at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The state.
+    pub state: State,
+    /// How often the state has changed. Two equal numbers mean that it has not changed between.
+    pub transition: u64,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// No server has been reached yet.
+    Connecting,
+    /// The connection is up.
+    Connected {
+        /// To whom.
+        server: Arc<ServerUrl>,
+    },
+    /// The connection was lost, and another one is sought.
+    Reconnecting {
+        /// Why it was lost.
+        cause: DisconnectCause,
+    },
+    /// A drain has begun.
+    Draining,
+    /// The connection is over.
+    Closed {
+        /// Why.
+        why: CloseReason,
+    },
+}
+
+/// The latest state, the listeners, and the futures that wait for a change.
+#[derive(Debug)]
+pub(crate) struct Board {
+    status: Status,
+    closed: Option<Arc<Closed>>,
+    waiters: Waiters,
+    pub(crate) listeners: Vec<Option<Ring>>,
+}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        Self {
+            status: Status { state: State::Connecting, transition: 0 },
+            closed: None,
+            waiters: Waiters::default(),
+            listeners: Vec::new(),
+        }
+    }
+
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The report, once the connection is closed.
+    pub(crate) fn closed(&self) -> Option<&Arc<Closed>> {
+        self.closed.as_ref()
+    }
+
+    /// Notes an event and the state that follows from it, and tells the listeners.
+    pub(crate) fn note(&mut self, event: &Event, wakes: &mut Wakes) {
+        trace(event);
+        match event {
+            Event::Connected(connected) => {
+                self.enter(State::Connected { server: connected.server.clone() }, wakes);
+            }
+            Event::Disconnected(disconnected) => {
+                self.enter(State::Reconnecting { cause: disconnected.cause.clone() }, wakes);
+            }
+            Event::Closed(closed) => {
+                self.closed = Some(closed.clone());
+                self.enter(State::Closed { why: closed.why.clone() }, wakes);
+            }
+            _ => {}
+        }
+        for ring in self.listeners.iter_mut().flatten() {
+            ring.push(event, wakes);
+        }
+    }
+
+    /// A drain was asked for.
+    pub(crate) fn drain(&mut self, wakes: &mut Wakes) {
+        self.enter(State::Draining, wakes);
+    }
+
+    /// A drain or a close is not left again but for the end.
+    fn enter(&mut self, state: State, wakes: &mut Wakes) {
+        match (&self.status.state, &state) {
+            (State::Closed { .. }, _) => return,
+            (State::Draining, State::Closed { .. }) => {}
+            (State::Draining, _) => return,
+            _ => {}
+        }
+        self.status.state = state;
+        self.status.transition += 1;
+        self.waiters.wake_all(wakes);
+    }
+
+    /// Waits for the next change of the state. Drop what is returned without a lock.
+    pub(crate) fn wait(&mut self, key: &mut Option<WaiterKey>, waker: &Waker) -> Option<Waker> {
+        self.waiters.wait(key, waker)
+    }
+
+    /// Ends a wait. Drop what is returned without a lock.
+    pub(crate) fn leave(&mut self, key: &mut Option<WaiterKey>) -> Option<Waker> {
+        self.waiters.leave(key)
+    }
+}
+
+#[cfg(feature = "tracing")]
+fn trace(event: &Event) {
+    tracing::debug!(target: "midge", ?event);
+}
+
+#[cfg(not(feature = "tracing"))]
+fn trace(_: &Event) {}

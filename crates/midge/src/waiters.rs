@@ -1,0 +1,122 @@
+//! Futures that wait for the same thing, and the wakers that are due once no lock is held.
+
+use std::task::Waker;
+
+/// Wakers that were taken out under a lock, to be woken without one.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes(Vec<Waker>);
+
+impl Wakes {
+    pub(crate) fn add(&mut self, waker: Option<Waker>) {
+        self.0.extend(waker);
+    }
+
+    /// Wakes them all. To be called with no lock held.
+    pub(crate) fn wake(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// The place of one future among [`Waiters`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WaiterKey {
+    index: u32,
+    generation: u32,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    generation: u32,
+    waker: Option<Waker>,
+}
+
+/// Futures that wait for the same thing. Each looks again for itself when it is woken.
+///
+/// A future that ends or is dropped gives its place back, so there are never more places than
+/// there were futures at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+impl Waiters {
+    /// Sets the waker of a future that waits, and gives it a place if it has none. The waker
+    /// that is returned is out of use: drop it without a lock.
+    pub(crate) fn wait(&mut self, key: &mut Option<WaiterKey>, waker: &Waker) -> Option<Waker> {
+        let key = key.get_or_insert_with(|| self.place());
+        set_waker(&mut self.entries[key.index as usize].waker, waker)
+    }
+
+    fn place(&mut self) -> WaiterKey {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            u32::try_from(self.entries.len() - 1).expect("fewer futures than 2^32 wait at a time")
+        });
+        WaiterKey { index, generation: self.entries[index as usize].generation }
+    }
+
+    /// Gives the place back. Drop what is returned without a lock.
+    pub(crate) fn leave(&mut self, key: &mut Option<WaiterKey>) -> Option<Waker> {
+        let key = key.take()?;
+        let entry = &mut self.entries[key.index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.index);
+        entry.waker.take()
+    }
+
+    pub(crate) fn wake_one(&mut self, key: WaiterKey, wakes: &mut Wakes) {
+        if let Some(entry) = self.entries.get_mut(key.index as usize)
+            && entry.generation == key.generation
+        {
+            wakes.add(entry.waker.take());
+        }
+    }
+
+    pub(crate) fn wake_all(&mut self, wakes: &mut Wakes) {
+        for entry in &mut self.entries {
+            wakes.add(entry.waker.take());
+        }
+    }
+}
+
+/// Makes `slot` hold `waker`; returns the one that it held, to be dropped without a lock.
+pub(crate) fn set_waker(slot: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    match slot {
+        Some(old) if old.will_wake(waker) => None,
+        _ => slot.replace(waker.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn futures_that_come_and_go_use_the_same_place() {
+        let mut waiters = Waiters::default();
+        for _ in 0..100 {
+            let mut key = None;
+            waiters.wait(&mut key, Waker::noop());
+            waiters.leave(&mut key);
+            assert_eq!(key, None);
+        }
+        assert_eq!(waiters.entries.len(), 1);
+    }
+
+    #[test]
+    fn a_place_that_was_given_back_wakes_nobody_else() {
+        let mut waiters = Waiters::default();
+        let (mut first, mut second) = (None, None);
+        waiters.wait(&mut first, Waker::noop());
+        let stale = first.unwrap();
+        waiters.leave(&mut first);
+        waiters.wait(&mut second, Waker::noop());
+        let mut wakes = Wakes::default();
+        waiters.wake_one(stale, &mut wakes);
+        assert_eq!(wakes.0.len(), 0);
+        waiters.wake_one(second.unwrap(), &mut wakes);
+        waiters.wake_all(&mut wakes);
+        assert_eq!(wakes.0.len(), 1);
+    }
+}

@@ -1,0 +1,218 @@
+//! A client and its driver, turned by hand over a transport that is two byte strings.
+
+use std::future::{Future, IntoFuture};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use midge::driver::midge_proto::{Attempt, Wait};
+use midge::driver::{Clock, Driver, Turn};
+use midge::{Client, ConnectOptions, Instant};
+
+const INFO: &str = r#"INFO {"server_id":"S","max_payload":1048576,"headers":true,"proto":1} "#;
+
+#[derive(Default)]
+struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Count {
+    /// How often it was woken since the last call.
+    pub(crate) fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// A future that is polled by hand.
+pub(crate) struct Task<F> {
+    future: Pin<Box<F>>,
+    pub(crate) wakes: Arc<Count>,
+}
+
+impl<F: Future> Task<F> {
+    pub(crate) fn new(future: impl IntoFuture<IntoFuture = F>) -> Self {
+        Self { future: Box::pin(future.into_future()), wakes: Arc::default() }
+    }
+
+    pub(crate) fn poll(&mut self) -> Poll<F::Output> {
+        let waker = Waker::from(self.wakes.clone());
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    pub(crate) fn ready(&mut self) -> F::Output {
+        match self.poll() {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("the future is not ready"),
+        }
+    }
+}
+
+/// Polls a future once, which must be ready.
+pub(crate) fn ready<F: IntoFuture>(future: F) -> F::Output {
+    let mut future = pin!(future.into_future());
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future is not ready"),
+    }
+}
+
+/// A driver and the other end of its transport.
+pub(crate) struct Rig {
+    pub(crate) driver: Driver,
+    clock: Arc<TestClock>,
+    /// How often the driver's waker was woken.
+    pub(crate) wakes: Arc<Count>,
+    attempt: Option<Attempt>,
+    /// A dial that is not answered, since the transport was cut.
+    dialing: Option<Attempt>,
+    dialable: bool,
+    sent: Vec<u8>,
+    /// The transport takes bytes.
+    pub(crate) writable: bool,
+    pub(crate) done: bool,
+}
+
+impl Rig {
+    /// A client that is connected.
+    pub(crate) fn connected(options: ConnectOptions) -> (Client, Self) {
+        let (connecting, mut rig) = Self::new(options);
+        let mut connecting = Task::new(connecting);
+        assert!(connecting.poll().is_pending());
+        rig.greet();
+        assert_eq!(connecting.wakes.take(), 1);
+        (connecting.ready().expect("the server has greeted"), rig)
+    }
+
+    pub(crate) fn new(options: ConnectOptions) -> (midge::Connecting, Self) {
+        let clock = Arc::new(TestClock::default());
+        let (connecting, driver) =
+            midge::driver::connect(options, clock.clone()).expect("the options are valid");
+        let rig = Self {
+            driver,
+            clock,
+            wakes: Arc::default(),
+            attempt: None,
+            dialing: None,
+            dialable: true,
+            sent: Vec::new(),
+            writable: true,
+            done: false,
+        };
+        (connecting, rig)
+    }
+
+    /// Dials, and plays a server's part of the handshake.
+    pub(crate) fn greet(&mut self) {
+        self.dialable = true;
+        if let Some(attempt) = self.dialing.take() {
+            self.open(attempt);
+        }
+        self.run();
+        self.receive(&format!("{INFO}\r\n"));
+        assert!(self.take_sent().ends_with("PING\r\n"));
+        self.receive("PONG\r\n");
+    }
+
+    fn open(&mut self, attempt: Attempt) {
+        self.attempt = Some(attempt);
+        self.driver.connected(attempt, false);
+    }
+
+    pub(crate) fn turn(&mut self) -> Turn {
+        let waker = Waker::from(self.wakes.clone());
+        self.driver.turn(&mut Context::from_waker(&waker))
+    }
+
+    /// Turns and writes until there is nothing left to do.
+    pub(crate) fn run(&mut self) -> Wait {
+        loop {
+            match self.turn() {
+                Turn::Resolve { .. } => panic!("the servers of these tests are addresses"),
+                Turn::Connect { attempt, .. } if self.dialable => self.open(attempt),
+                Turn::Connect { attempt, .. } => self.dialing = Some(attempt),
+                Turn::Close { attempt } => {
+                    assert_eq!(self.attempt.take(), Some(attempt));
+                }
+                Turn::Idle(wait) => {
+                    if !(wait.write && self.writable) {
+                        return wait;
+                    }
+                    let Some(bytes) = self.driver.take_transmit(usize::MAX) else { continue };
+                    self.sent.extend_from_slice(&bytes);
+                    let written = bytes.len();
+                    self.driver.settle(bytes, written);
+                }
+                Turn::Yield => {}
+                Turn::Done => {
+                    self.done = true;
+                    return Wait::default();
+                }
+            }
+        }
+    }
+
+    /// The transport delivers `bytes`, as one read.
+    pub(crate) fn receive(&mut self, bytes: &str) -> Wait {
+        self.feed(bytes);
+        self.run()
+    }
+
+    /// The transport delivers `bytes`, in as many reads as it takes, and nothing is done about
+    /// them yet.
+    pub(crate) fn feed(&mut self, bytes: &str) {
+        let mut rest = bytes.as_bytes();
+        while !rest.is_empty() {
+            let mut buffer = self.driver.take_read().expect("the driver reads");
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            self.driver.filled(buffer, count);
+            rest = &rest[count..];
+        }
+    }
+
+    /// What was written since the last call.
+    pub(crate) fn take_sent(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.sent)).expect("these tests send text")
+    }
+
+    /// The transport breaks, and dialing takes until `greet`.
+    pub(crate) fn cut(&mut self) {
+        let attempt = self.attempt.take().expect("there is a transport");
+        let cause = midge::DisconnectCause::Io("cut".into());
+        self.driver.closed(attempt, cause);
+        self.dialable = false;
+        self.run();
+    }
+
+    pub(crate) fn sleep(&mut self, duration: Duration) -> Wait {
+        let nanos = u64::try_from(duration.as_nanos()).expect("tests are shorter than that");
+        self.clock.0.fetch_add(nanos, Ordering::SeqCst);
+        self.run()
+    }
+}
+
+/// Options with a server that is an address.
+pub(crate) fn options() -> ConnectOptions {
+    ConnectOptions::new("127.0.0.1").ping_interval(Duration::from_secs(3600))
+}
+
+/// A message for the subscription `sid`.
+pub(crate) fn message(sid: midge::Sid, payload: &str) -> String {
+    format!("MSG s {} {}\r\n{payload}\r\n", sid.number(), payload.len())
+}

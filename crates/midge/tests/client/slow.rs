@@ -1,0 +1,124 @@
+//! A subscription that is not read as fast as it is written to.
+
+use std::time::Duration;
+
+use midge::{Client, Event, Events, Subscription};
+
+use crate::rig::{Rig, message, options, ready};
+
+const HOLD: Duration = Duration::from_secs(1);
+
+fn slow_consumers(events: &mut Events) -> usize {
+    let mut count = 0;
+    while let Some(event) = events.try_next() {
+        count += usize::from(matches!(event, Event::SlowConsumer { .. }));
+    }
+    count
+}
+
+fn limited(messages: usize) -> (Client, Rig, Subscription) {
+    let (client, mut rig) = Rig::connected(options().slow_hold(HOLD));
+    let subscription =
+        ready(client.subscribe("s").capacity(messages, 1 << 20)).expect("there is room");
+    rig.run();
+    (client, rig, subscription)
+}
+
+fn receive(rig: &mut Rig, subscription: &Subscription, count: usize) -> bool {
+    rig.receive(&message(subscription.sid(), "x").repeat(count)).read
+}
+
+#[test]
+fn reading_stops_until_half_is_read() {
+    let (client, mut rig, mut subscription) = limited(4);
+    let mut events = client.events();
+    assert!(receive(&mut rig, &subscription, 4));
+    assert_eq!(slow_consumers(&mut events), 0);
+    assert!(!receive(&mut rig, &subscription, 1));
+    assert_eq!(slow_consumers(&mut events), 1);
+    rig.wakes.take();
+    for _ in 0..2 {
+        ready(subscription.next()).unwrap();
+        assert!(!rig.run().read);
+    }
+    assert_eq!(rig.wakes.take(), 0);
+    ready(subscription.next()).unwrap();
+    assert_eq!(rig.wakes.take(), 1, "half is left");
+    assert!(rig.run().read);
+    assert_eq!((subscription.dropped(), subscription.pending()), (0, 2));
+    assert!(!receive(&mut rig, &subscription, 3));
+    assert_eq!(slow_consumers(&mut events), 1, "a new burst");
+}
+
+#[test]
+fn after_the_hold_the_newest_are_dropped_and_counted() {
+    let (client, mut rig, mut subscription) = limited(4);
+    let mut events = client.events();
+    assert!(!receive(&mut rig, &subscription, 5));
+    assert!(!rig.sleep(HOLD - Duration::from_nanos(1)).read);
+    assert!(rig.sleep(Duration::from_nanos(1)).read);
+    assert!(receive(&mut rig, &subscription, 10));
+    assert_eq!((subscription.dropped(), subscription.pending()), (10, 5));
+    assert_eq!(slow_consumers(&mut events), 1);
+    // Above half it goes on as before, without another hold.
+    ready(subscription.next()).unwrap();
+    ready(subscription.next()).unwrap();
+    assert!(receive(&mut rig, &subscription, 2));
+    assert_eq!((subscription.dropped(), subscription.pending()), (11, 4));
+    assert_eq!(slow_consumers(&mut events), 0);
+    // At half the burst is over.
+    while subscription.pending() > 2 {
+        ready(subscription.next()).unwrap();
+    }
+    assert!(!receive(&mut rig, &subscription, 3));
+    assert_eq!(slow_consumers(&mut events), 1);
+}
+
+#[test]
+fn bytes_count_like_messages() {
+    let (client, mut rig) = Rig::connected(options().slow_hold(Duration::ZERO));
+    let mut subscription = ready(client.subscribe("s").capacity(1000, 25)).unwrap();
+    rig.run();
+    let big = "x".repeat(100);
+    rig.receive(&message(subscription.sid(), &big));
+    assert_eq!((subscription.pending(), subscription.dropped()), (1, 0), "one always fits");
+    ready(subscription.next()).unwrap();
+    for _ in 0..3 {
+        rig.receive(&message(subscription.sid(), "123456789"));
+    }
+    assert_eq!((subscription.pending(), subscription.dropped()), (2, 1));
+}
+
+#[test]
+fn what_was_swapped_out_and_not_read_counts() {
+    let (_client, mut rig, mut subscription) = limited(4);
+    assert!(receive(&mut rig, &subscription, 4));
+    assert!(ready(subscription.next()).is_some());
+    assert!(receive(&mut rig, &subscription, 1));
+    assert!(!receive(&mut rig, &subscription, 1));
+    assert_eq!(subscription.pending(), 5);
+}
+
+#[test]
+fn a_slow_subscription_that_goes_away_holds_up_nobody() {
+    let (client, mut rig, subscription) = limited(4);
+    let mut other = ready(client.subscribe("s")).unwrap();
+    assert!(!receive(&mut rig, &subscription, 5));
+    drop(subscription);
+    assert!(rig.run().read);
+    assert!(receive(&mut rig, &other, 1));
+    assert!(ready(other.next()).is_some());
+}
+
+#[test]
+fn a_hold_lasts_as_long_as_the_slowest_of_two() {
+    let (client, mut rig, mut one) = limited(4);
+    let mut two = ready(client.subscribe("s").capacity(4, 1 << 20)).unwrap();
+    rig.run();
+    let both = message(one.sid(), "x").repeat(5) + &message(two.sid(), "x").repeat(5);
+    assert!(!rig.receive(&both).read);
+    while one.try_next().is_some() {}
+    assert!(!rig.run().read);
+    while two.try_next().is_some() {}
+    assert!(rig.run().read);
+}

@@ -1,0 +1,170 @@
+//! Who wakes the driver, and when.
+
+use std::time::Duration;
+
+use midge::{FlushError, PublishError};
+
+use crate::rig::{Rig, Task, options, ready};
+
+#[test]
+fn a_publish_wakes_an_idle_driver_once() {
+    let (client, mut rig) = Rig::connected(options());
+    rig.run();
+    rig.wakes.take();
+    for _ in 0..10 {
+        client.try_publish("s", "x").unwrap();
+    }
+    assert_eq!(rig.wakes.take(), 1);
+    rig.run();
+    assert_eq!(rig.take_sent(), "PUB s 1\r\nx\r\n".repeat(10));
+    client.try_publish("s", "x").unwrap();
+    assert_eq!(rig.wakes.take(), 1);
+}
+
+#[test]
+fn a_driver_that_is_at_work_is_not_woken() {
+    let (client, mut rig) = Rig::connected(options());
+    client.try_publish("s", "1").unwrap();
+    rig.writable = false;
+    assert!(rig.run().write);
+    rig.wakes.take();
+    let bytes = rig.driver.take_transmit(usize::MAX).unwrap();
+    client.try_publish("s", "2").unwrap();
+    assert_eq!(rig.wakes.take(), 0, "it turns again after it has settled");
+    let written = bytes.len();
+    rig.driver.settle(bytes, written);
+    assert!(rig.run().write);
+}
+
+#[test]
+fn a_publish_waits_for_room_and_goes_on_when_half_is_free() {
+    let (client, mut rig) = Rig::connected(options().max_pending(100));
+    rig.writable = false;
+    client.try_publish("s", [b'x'; 80]).unwrap();
+    assert_eq!(client.try_publish("s", [b'x'; 80]), Err(PublishError::Full));
+    let mut waits = Task::new(client.publish("s", [b'y'; 80]));
+    assert!(waits.poll().is_pending());
+    rig.run();
+    assert_eq!(waits.wakes.take(), 0);
+    rig.writable = true;
+    rig.run();
+    assert_eq!(waits.wakes.take(), 1);
+    assert!(waits.ready().is_ok());
+    rig.run();
+    assert_eq!(rig.take_sent().matches('y').count(), 80);
+}
+
+#[test]
+fn a_publish_that_waits_for_room_too_long_is_refused() {
+    let (client, mut rig) = Rig::connected(options().max_pending(100));
+    rig.writable = false;
+    client.try_publish("s", [b'x'; 80]).unwrap();
+    let timeout = Duration::from_secs(3);
+    let mut waits = Task::new(client.publish("s", [b'y'; 80]).timeout(timeout));
+    assert!(waits.poll().is_pending());
+    rig.sleep(timeout - Duration::from_millis(1));
+    assert_eq!(waits.wakes.take(), 0);
+    rig.sleep(Duration::from_millis(1));
+    assert_eq!(waits.wakes.take(), 1);
+    assert_eq!(waits.ready(), Err(PublishError::Full));
+}
+
+#[test]
+fn a_loss_ends_the_wait_for_room() {
+    let (client, mut rig) = Rig::connected(options().max_pending(100).reconnect_buffer(0));
+    rig.writable = false;
+    client.try_publish("s", [b'x'; 80]).unwrap();
+    let mut waits = Task::new(client.publish("s", [b'y'; 80]));
+    assert!(waits.poll().is_pending());
+    rig.cut();
+    assert_eq!(waits.wakes.take(), 1);
+    assert_eq!(waits.ready(), Err(PublishError::Full));
+}
+
+#[test]
+fn a_publish_that_was_dropped_while_it_waited_is_not_sent() {
+    let (client, mut rig) = Rig::connected(options().max_pending(100));
+    rig.writable = false;
+    client.try_publish("s", [b'x'; 80]).unwrap();
+    let mut waits = Task::new(client.publish("s", [b'y'; 80]).timeout(Duration::from_secs(9)));
+    assert!(waits.poll().is_pending());
+    let wakes = waits.wakes.clone();
+    drop(waits);
+    assert!(rig.run().until.is_none_or(|until| until.as_nanos() < 9_000_000_000));
+    rig.writable = true;
+    rig.run();
+    assert_eq!(wakes.take(), 0);
+    assert!(!rig.take_sent().contains('y'));
+}
+
+#[test]
+fn a_flush_is_ready_with_its_pong() {
+    let (client, mut rig) = Rig::connected(options());
+    client.try_publish("s", "").unwrap();
+    let mut flush = Task::new(client.flush());
+    assert!(flush.poll().is_pending());
+    rig.run();
+    assert_eq!(rig.take_sent(), "PUB s 0\r\n\r\nPING\r\n");
+    assert!(flush.poll().is_pending());
+    rig.receive("PONG\r\n");
+    assert_eq!(flush.wakes.take(), 1);
+    assert_eq!(flush.ready(), Ok(()));
+}
+
+#[test]
+fn the_round_trip_is_measured_by_the_clock_of_the_adapter() {
+    let (client, mut rig) = Rig::connected(options());
+    let mut rtt = Task::new(client.rtt());
+    assert!(rtt.poll().is_pending());
+    rig.run();
+    rig.sleep(Duration::from_millis(7));
+    rig.receive("PONG\r\n");
+    rig.sleep(Duration::from_secs(1));
+    assert_eq!(rtt.ready(), Ok(Duration::from_millis(7)));
+}
+
+#[test]
+fn a_flush_without_a_pong_ends_in_time() {
+    let (client, mut rig) = Rig::connected(options());
+    let mut flush = Task::new(client.flush().timeout(Duration::from_secs(3)));
+    assert!(flush.poll().is_pending());
+    let wait = rig.run();
+    assert_eq!(wait.until.map(|until| until.as_nanos()), Some(3_000_000_000));
+    rig.sleep(Duration::from_secs(3));
+    assert_eq!(flush.wakes.take(), 1);
+    assert_eq!(flush.ready(), Err(FlushError::TimedOut));
+}
+
+#[test]
+fn flushes_that_were_dropped_do_not_count() {
+    let (client, mut rig) = Rig::connected(options());
+    for _ in 0..100_000 {
+        let mut flush = Task::new(client.flush());
+        assert!(flush.poll().is_pending());
+    }
+    let mut flush = Task::new(client.flush());
+    assert!(flush.poll().is_pending());
+    rig.run();
+    assert_eq!(rig.take_sent(), "PING\r\n");
+    rig.receive("PONG\r\n");
+    assert_eq!(flush.ready(), Ok(()));
+}
+
+#[test]
+fn a_subscribe_that_finds_no_room_waits_until_control_operations_are_written() {
+    let (client, mut rig) = Rig::connected(options());
+    rig.writable = false;
+    let subject = "s".repeat(1 << 20);
+    let _first = ready(client.subscribe(&subject)).unwrap();
+    let mut second = Task::new(client.subscribe("second"));
+    assert!(second.poll().is_pending());
+    assert!(client.subscribe("x").try_subscribe().is_err());
+    rig.run();
+    assert_eq!(second.wakes.take(), 0);
+    rig.writable = true;
+    rig.run();
+    assert_eq!(second.wakes.take(), 1);
+    let _second = second.ready().unwrap();
+    rig.run();
+    assert!(rig.take_sent().contains("SUB second "));
+}

@@ -1,0 +1,12 @@
+//! The main calls of Midge over tokio, against a server of yours.
+
+use midge_examples::{Failure, tour, url};
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let client = midge_tokio::connect(url()).await?;
+    tour::tour(&client).await?;
+    // Nothing is lost at the end of a program that waits for this.
+    client.close().await;
+    Ok(())
+}
