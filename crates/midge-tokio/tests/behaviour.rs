@@ -9,7 +9,7 @@ use midge::{
     HeaderMap, Message, NotSent, PublishError, RequestError, RespondError, State, SubscribeError,
     Subscription,
 };
-use midge_testing::{NatsServer, Peer};
+use midge_testing::{NatsServer, Peer, ScriptedServer};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -219,6 +219,46 @@ async fn a_server_that_is_not_there_fails_the_connect() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_speaks_no_nats_is_left_at_once() -> Outcome {
+    let server = ScriptedServer::start(|mut listener| {
+        let mut peer = listener.accept()?;
+        peer.send("220 smtp.example ready\r\n")?;
+        peer.expect_closed().map(|_| ())
+    })?;
+    let wait = Duration::from_secs(3600);
+    let options =
+        ConnectOptions::new(server.url()).retry_first_connect(true).reconnect_wait(wait, wait);
+    let client = soon(midge_tokio::connect(options)).await?;
+    let mut events = client.events();
+    wait_for(&mut events, |event| matches!(event, Event::AttemptFailed { .. })).await;
+    tokio::task::spawn_blocking(|| server.finish()).await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_burst_arrives_whole_though_the_server_falls_silent_behind_it() -> Outcome {
+    const COUNT: usize = 8000;
+    let server = ScriptedServer::start(|mut listener| {
+        let mut peer = listener.accept()?;
+        peer.handshake()?;
+        peer.expect("SUB s 1")?;
+        let frame = format!("MSG s 1 1000\r\n{}\r\n", "x".repeat(1000));
+        peer.send(frame.repeat(COUNT))?;
+        peer.expect_closed().map(|_| ())
+    })?;
+    let options = ConnectOptions::new(server.url()).linger(Duration::ZERO);
+    let client = soon(midge_tokio::connect(options)).await?;
+    let mut subscription = client.subscribe("s").await?;
+    for _ in 0..COUNT {
+        assert_eq!(next(&mut subscription).await.payload().len(), 1000);
+    }
+    assert_eq!((subscription.pending(), subscription.dropped()), (0, 0));
+    drop((client, subscription));
+    tokio::task::spawn_blocking(|| server.finish()).await??;
+    Ok(())
+}
+
+#[tokio::test]
 async fn unsubscribe_after_gives_so_many_messages_and_ends() -> Outcome {
     let server = NatsServer::start()?;
     let client = client(&server).await?;
@@ -337,6 +377,21 @@ async fn a_subscription_outlives_a_killed_server() -> Outcome {
     assert!(matches!(after.state, State::Connected { .. }));
     assert_eq!(after.transition, before.transition + 2);
     assert_eq!(client.statistics().connects, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_moves_to_the_servers_that_it_is_given() -> Outcome {
+    let (old, new) = (NatsServer::start()?, NatsServer::start()?);
+    let client = client(&old).await?;
+    let mut events = client.events();
+    let mut subscription = client.subscribe("s").await?;
+    client.set_servers(new.url())?;
+    client.reconnect();
+    wait_for(&mut events, |event| matches!(event, Event::Connected(_))).await;
+    assert_eq!(client.server().map(|server| server.port()), Some(new.port()));
+    client.publish("s", "here").await?;
+    assert_eq!(next(&mut subscription).await.payload(), b"here");
     Ok(())
 }
 

@@ -4,11 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use midge_proto::wire::ServerInfo;
-use midge_proto::{AsSubject, Message, Position, PublishError, ServerUrl, Statistics};
+use midge_proto::{
+    AsSubject, Message, Position, PublishError, ServerUrl, ServerUrlError, Statistics,
+};
 
 use crate::shared::{Handle, Shared, lock};
 use crate::waiters::Wakes;
-use crate::{Closing, Events, Flush, Publish, Request, Respond, Rtt, Status, Subscribe};
+use crate::{
+    Closing, Events, Flush, IntoServers, Publish, Request, Respond, Rtt, Status, Subscribe,
+};
 
 /// A handle to a connection. A clone costs one reference count.
 ///
@@ -144,6 +148,18 @@ impl Client {
     /// Leaves the server after what was published is confirmed, and connects again.
     pub fn reconnect(&self) {
         self.shared().command(|inner| inner.connection.reconnect());
+    }
+
+    /// Puts these servers in the place of all known ones, for the next connect. The present
+    /// connection stays; [`reconnect`](Self::reconnect) leaves it. An empty list changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerUrlError`] of the first address that is none; nothing has changed then.
+    pub fn set_servers(&self, servers: impl IntoServers) -> Result<(), ServerUrlError> {
+        let servers = servers.into_servers()?;
+        self.shared().command(|inner| inner.connection.set_servers(servers));
+        Ok(())
     }
 
     // ---- looking at it -------------------------------------------------------------------

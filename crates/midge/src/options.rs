@@ -344,6 +344,15 @@ where
     }
 }
 
+impl<'a, T, const N: usize> IntoServers for &'a [T; N]
+where
+    &'a T: IntoServers,
+{
+    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
+        all(self)
+    }
+}
+
 impl<T: IntoServers> IntoServers for Vec<T> {
     fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
         all(self)
@@ -383,6 +392,8 @@ mod tests {
         assert_eq!(built(String::from("a,b:1")).unwrap(), both);
         assert_eq!(built(["a", "b:1"]).unwrap(), both);
         assert_eq!(built(vec!["a".to_owned(), "b:1".to_owned()]).unwrap(), both);
+        let borrowed: &[&str; 2] = &["a", "b:1"];
+        assert_eq!(built(borrowed).unwrap(), both);
         assert_eq!(built(&["a", "b:1"][..]).unwrap(), both);
         assert_eq!(built(url).unwrap(), both[1..]);
     }

@@ -226,15 +226,18 @@ impl Queue {
         lock(&self.state).end.as_deref().cloned()
     }
 
-    /// Ends it from the reader's side and takes out what nobody will read.
-    pub(crate) fn abandon(&self, reason: EndReason) -> VecDeque<Message> {
+    /// Ends it from the reader's side, once the driver has forgotten it: takes out what nobody
+    /// will read, and counts it as read. Returns it, and all that was ever put in.
+    pub(crate) fn abandon(&self, reason: EndReason) -> (VecDeque<Message>, Amount) {
         let mut state = lock(&self.state);
         state.end.get_or_insert_with(|| Box::new(reason));
         let waker = state.waker.take();
         let messages = std::mem::take(&mut state.messages);
         drop(state);
         drop(waker);
-        messages
+        let put = self.put.load();
+        self.read.store(put, Ordering::SeqCst);
+        (messages, put)
     }
 
     /// Registers a waker for the end; false when it has ended.

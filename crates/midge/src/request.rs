@@ -45,6 +45,13 @@ impl Requests {
     }
 }
 
+#[cfg(test)]
+impl Requests {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
 /// A request that is about to be sent. Made by [`Client::request`]; `.await` sends it and waits
 /// for the reply.
 #[derive(Debug)]

@@ -161,3 +161,16 @@ impl Sink for Router {
         self.responses.push((id, result));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_subscription_is_small() {
+        let counts = 2 * size_of::<usize>();
+        let shared = size_of::<Queue>() + counts;
+        let table = size_of::<Option<(Sid, Slot)>>();
+        assert!(shared + table + size_of::<crate::Subscription>() <= 400);
+    }
+}

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use midge_proto::{Connection, FlushId, HeaderMap, Position, PublishError, Sid, SubjectRef};
+use midge_proto::{
+    Connection, FlushId, HeaderMap, Instant, Position, PublishError, Sid, SubjectRef,
+};
 
 use crate::driver::Clock;
 use crate::flush::PendingFlush;
@@ -85,7 +87,7 @@ pub(crate) struct RoomWait {
     key: Option<WaiterKey>,
     timer: Option<TimerKey>,
     /// The wait ends here, with the refusal.
-    pub(crate) deadline: Option<midge_proto::Instant>,
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl RoomWait {
@@ -171,7 +173,7 @@ impl Shared {
     }
 
     /// A moment that lies `timeout` ahead.
-    pub(crate) fn after(&self, timeout: Duration) -> midge_proto::Instant {
+    pub(crate) fn after(&self, timeout: Duration) -> Instant {
         self.clock.now() + timeout
     }
 
@@ -258,7 +260,7 @@ impl Inner {
     }
 
     /// Stops reading for the sake of a subscription that has reached a limit.
-    pub(crate) fn hold(&mut self, sid: Sid, until: midge_proto::Instant) {
+    pub(crate) fn hold(&mut self, sid: Sid, until: Instant) {
         if let Some(slot) = self.router.slots.get_mut(sid) {
             slot.burst = Burst::Holding(self.timers.start(Owner::Hold(sid), until));
             self.holding += 1;
@@ -308,5 +310,44 @@ impl Inner {
             self.draining = false;
             self.connection.queues_drained();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, IntoFuture};
+
+    use super::*;
+    use crate::ConnectOptions;
+
+    struct Never;
+
+    impl Clock for Never {
+        fn now(&self) -> Instant {
+            Instant::ZERO
+        }
+    }
+
+    #[test]
+    fn futures_that_are_dropped_leave_nothing_behind() {
+        let options = ConnectOptions::new("127.0.0.1").retry_first_connect(true);
+        let (connecting, _driver) = crate::driver::connect(options, Arc::new(Never)).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(client)) = std::pin::pin!(connecting).poll(&mut context) else {
+            panic!("the client is there at once")
+        };
+        for _ in 0..10 {
+            let request = std::pin::pin!(client.request("q", "").into_future());
+            let flush = std::pin::pin!(client.flush().into_future());
+            let closing = std::pin::pin!(crate::Closing::new(client.handle().clone()));
+            assert!(request.poll(&mut context).is_pending());
+            assert!(flush.poll(&mut context).is_pending());
+            assert!(closing.poll(&mut context).is_pending());
+        }
+        let inner = lock(&client.shared().inner);
+        assert_eq!((inner.connection.requests(), inner.flushes.len()), (0, 0));
+        assert_eq!(inner.timers.next(), None);
+        assert!(lock(&client.shared().requests).is_empty());
+        assert_eq!(lock(&client.shared().board).waiting(), 0);
     }
 }

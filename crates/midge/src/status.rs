@@ -72,7 +72,7 @@ impl Board {
 
     /// Notes an event and the state that follows from it, and tells the listeners.
     pub(crate) fn note(&mut self, event: &Event, wakes: &mut Wakes) {
-        trace(event);
+        wakes.trace(event);
         match event {
             Event::Connected(connected) => {
                 self.enter(State::Connected { server: connected.server.clone() }, wakes);
@@ -120,10 +120,9 @@ impl Board {
     }
 }
 
-#[cfg(feature = "tracing")]
-fn trace(event: &Event) {
-    tracing::debug!(target: "midge", ?event);
+#[cfg(test)]
+impl Board {
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiters.waiting()
+    }
 }
-
-#[cfg(not(feature = "tracing"))]
-fn trace(_: &Event) {}

@@ -104,7 +104,8 @@ impl Subscription {
             }
             slot
         });
-        let unread = self.queue.abandon(EndReason::Unsubscribed);
+        let (unread, put) = self.queue.abandon(EndReason::Unsubscribed);
+        self.read = put;
         self.local.clear();
         drop((slot, unread));
     }
@@ -147,9 +148,6 @@ impl Subscription {
 
     /// Messages that have arrived and are not read.
     pub fn pending(&self) -> usize {
-        if self.local.is_empty() && self.end().is_some_and(|end| end == EndReason::Unsubscribed) {
-            return 0;
-        }
         self.queue.unread().messages
     }
 

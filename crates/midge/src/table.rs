@@ -65,6 +65,13 @@ impl<I: Place, T> Table<I, T> {
 }
 
 #[cfg(test)]
+impl<I, T> Table<I, T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.aside.is_empty() && self.places.iter().all(Option::is_none)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

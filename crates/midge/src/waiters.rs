@@ -2,18 +2,34 @@
 
 use std::task::Waker;
 
-/// Wakers that were taken out under a lock, to be woken without one.
+/// What is due once no lock is held: wakers to be woken, and events to be traced.
 #[derive(Debug, Default)]
-pub(crate) struct Wakes(Vec<Waker>);
+pub(crate) struct Wakes {
+    wakers: Vec<Waker>,
+    #[cfg(feature = "tracing")]
+    events: Vec<crate::Event>,
+}
 
 impl Wakes {
     pub(crate) fn add(&mut self, waker: Option<Waker>) {
-        self.0.extend(waker);
+        self.wakers.extend(waker);
     }
 
-    /// Wakes them all. To be called with no lock held.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn trace(&mut self, event: &crate::Event) {
+        self.events.push(event.clone());
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    pub(crate) fn trace(&mut self, _: &crate::Event) {}
+
+    /// Wakes and traces all. To be called with no lock held.
     pub(crate) fn wake(&mut self) {
-        self.0.drain(..).for_each(Waker::wake);
+        #[cfg(feature = "tracing")]
+        for event in self.events.drain(..) {
+            tracing::debug!(target: "midge", ?event);
+        }
+        self.wakers.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -80,6 +96,13 @@ impl Waiters {
     }
 }
 
+#[cfg(test)]
+impl Waiters {
+    pub(crate) fn waiting(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+}
+
 /// Makes `slot` hold `waker`; returns the one that it held, to be dropped without a lock.
 pub(crate) fn set_waker(slot: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
     match slot {
@@ -114,9 +137,9 @@ mod tests {
         waiters.wait(&mut second, Waker::noop());
         let mut wakes = Wakes::default();
         waiters.wake_one(stale, &mut wakes);
-        assert_eq!(wakes.0.len(), 0);
+        assert_eq!(wakes.wakers.len(), 0);
         waiters.wake_one(second.unwrap(), &mut wakes);
         waiters.wake_all(&mut wakes);
-        assert_eq!(wakes.0.len(), 1);
+        assert_eq!(wakes.wakers.len(), 1);
     }
 }

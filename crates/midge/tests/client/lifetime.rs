@@ -7,7 +7,7 @@ use midge::{
     RequestError, State,
 };
 
-use crate::rig::{Rig, Task, options, ready};
+use crate::rig::{Rig, Task, message, options, ready};
 
 #[test]
 fn the_last_handle_writes_what_is_queued_and_closes() {
@@ -192,4 +192,24 @@ fn the_state_is_counted_through_its_changes() {
     let again = client.status();
     assert_eq!((lost.transition, again.transition), (up.transition + 1, up.transition + 2));
     assert_eq!(up.state, again.state);
+}
+
+#[test]
+fn a_drain_shows_until_the_end() {
+    let (client, mut rig) = Rig::connected(options());
+    let mut unread = ready(client.subscribe("s")).unwrap();
+    rig.run();
+    rig.receive(&message(unread.sid(), "x"));
+    let before = client.status().transition;
+    let mut drained = Task::new(client.drain());
+    rig.run();
+    rig.cut();
+    rig.greet();
+    let status = client.status();
+    assert_eq!((status.state, status.transition), (State::Draining, before + 1));
+    assert!(ready(unread.next()).is_some());
+    rig.run();
+    rig.receive("PONG\r\n");
+    assert!(rig.done);
+    assert_eq!(drained.ready().why, CloseReason::Drained);
 }

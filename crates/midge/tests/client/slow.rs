@@ -75,6 +75,18 @@ fn after_the_hold_the_newest_are_dropped_and_counted() {
 }
 
 #[test]
+fn each_burst_has_a_hold_of_its_own() {
+    let (_client, mut rig, mut subscription) = limited(4);
+    assert!(!receive(&mut rig, &subscription, 5));
+    rig.sleep(HOLD / 2);
+    while subscription.try_next().is_some() {}
+    assert!(rig.run().read);
+    assert!(!receive(&mut rig, &subscription, 5));
+    assert!(!rig.sleep(HOLD / 2).read, "the first hold would have ended here");
+    assert!(rig.sleep(HOLD / 2).read);
+}
+
+#[test]
 fn bytes_count_like_messages() {
     let (client, mut rig) = Rig::connected(options().slow_hold(Duration::ZERO));
     let mut subscription = ready(client.subscribe("s").capacity(1000, 25)).unwrap();
