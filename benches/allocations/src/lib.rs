@@ -1,0 +1,80 @@
+//! Counts the allocations of a client over tokio, and of nothing else.
+//!
+//! Client, driver and runtime share the one thread of a test ([`run`]), and only the thread that
+//! [`Meter::start`] was called on is counted. The server is another thread of the process and is
+//! not.
+
+mod allocator;
+mod server;
+
+use std::fmt;
+
+use midge::Client;
+
+pub use allocator::{Counted, Meter};
+pub use server::{BLAST, Server};
+
+/// Runs `test` with a client that is connected to a [`Server`] and has published before, all on
+/// the current thread.
+///
+/// # Panics
+///
+/// When the client cannot connect, or the server failed.
+pub fn run(test: impl AsyncFnOnce(&Client)) {
+    let server = Server::start().expect("a listener on a loopback address");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The driver of a busy connection wakes itself. By default the future that is blocked on,
+        // here the reader, has one turn in up to 61 of the driver's, and would not keep up.
+        .event_interval(1)
+        .build()
+        .expect("a runtime of one thread");
+    runtime.block_on(async {
+        let client = midge_tokio::connect(server.url()).await.expect("the server is there");
+        warm_up(&client).await;
+        test(&client).await;
+        client.close().await;
+    });
+    server.join();
+}
+
+/// Gives the outbound queue, whose two buffers take turns, room for more than a test queues: a
+/// quarter of a megabyte at a time, less than what it gives back.
+async fn warm_up(client: &Client) {
+    for _ in 0..20 {
+        for _ in 0..1500 {
+            client.publish("warm.up", [b'x'; 128]).await.expect("the connection is up");
+        }
+        client.flush().await.expect("the connection is up");
+    }
+}
+
+/// A count of operations, and the allocations that they cost.
+#[derive(Debug)]
+pub struct Cost {
+    /// Operations.
+    pub operations: u64,
+    /// Their allocations.
+    pub counted: Counted,
+}
+
+impl Cost {
+    /// Asserts that there were at most so many allocations in all.
+    ///
+    /// # Panics
+    ///
+    /// When there were more; shows where the first ones came from.
+    #[track_caller]
+    pub fn at_most(&self, allocations: u64) {
+        assert!(
+            self.counted.allocations <= allocations,
+            "at most {allocations} allocations were promised: {self}"
+        );
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} operations cost {}", self.operations, self.counted)
+    }
+}
