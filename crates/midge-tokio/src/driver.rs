@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -216,7 +216,9 @@ impl Future for Driver {
                 break;
             }
         }
-        context.waker().wake_by_ref();
+        // Woken at once, this task would run again before the reader that it has just served on a
+        // current-thread runtime; so the wake waits until all others have had their turn.
+        let _ = pin!(tokio::task::yield_now()).poll(context);
         Poll::Pending
     }
 }
