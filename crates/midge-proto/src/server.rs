@@ -2,6 +2,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 use core::str::FromStr;
@@ -45,7 +46,8 @@ impl Scheme {
 /// The address of a server: `[scheme://][user[:password]@ | token@]host[:port][/path]`.
 ///
 /// Without a scheme it is `nats`, without a port the scheme's. User, password and token are
-/// percent-decoded. `Display` and `Debug` never show a password or token.
+/// percent-decoded; `/`, `?`, `#`, `,` and `%` in them must be encoded. An IPv6 address stands in
+/// brackets. `Display`, `Debug` and errors never show a password or token.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ServerUrl {
     scheme: Scheme,
@@ -64,7 +66,7 @@ pub enum ServerUrlError {
     #[error("the scheme of a server is nats, tls, ws or wss, not `{0}`")]
     Scheme(String),
     /// There is no host.
-    #[error("the server's URL names no host")]
+    #[error("a server's URL names no host; look for a stray comma")]
     NoHost,
     /// The host holds a character that no host name has.
     #[error("`{0}` is not a host name or an IP address; put an IPv6 address into brackets")]
@@ -72,9 +74,20 @@ pub enum ServerUrlError {
     /// The port is not a number from 1 to 65535.
     #[error("`{0}` is not a port from 1 to 65535")]
     Port(String),
-    /// User, password or token is not UTF-8 once decoded.
-    #[error("the user, password or token of the URL is not UTF-8 after percent-decoding")]
+    /// User, password or token is not UTF-8 once decoded, or holds a `%` that encodes nothing.
+    #[error(
+        "the user, password or token of the URL is not valid percent-encoding of UTF-8; write `%` as `%25`"
+    )]
     Credentials,
+    /// User, password or token holds a character that ends this part of a URL. What it is is not
+    /// shown, for it may be secret.
+    #[error(
+        "an `@` behind a path, query or list: percent-encode `/`, `?`, `#` and `,` in user, password or token (`/` is `%2F`)"
+    )]
+    CredentialsNotEncoded,
+    /// There is no `//` behind the scheme.
+    #[error("write `{0}://` before the host")]
+    NoSlashes(&'static str),
     /// A path on a scheme that has none.
     #[error("only ws and wss URLs have a path, query or fragment: remove `{0}`")]
     Path(String),
@@ -90,10 +103,22 @@ impl ServerUrl {
         let url = url.trim();
         let (scheme, rest) = match url.split_once("://") {
             Some((name, rest)) => (scheme(name)?, rest),
-            None => (Scheme::Nats, url),
+            None => {
+                let slashes = |scheme: &&Scheme| {
+                    let rest = url.strip_prefix(scheme.name());
+                    rest.is_some_and(|rest| rest.starts_with(":/"))
+                };
+                if let Some(scheme) = ALL.iter().find(slashes) {
+                    return Err(ServerUrlError::NoSlashes(scheme.name()));
+                }
+                (Scheme::Nats, url)
+            }
         };
         let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(authority_end);
+        if path.contains('@') && !authority.contains('@') {
+            return Err(ServerUrlError::CredentialsNotEncoded);
+        }
         let web = matches!(scheme, Scheme::Ws | Scheme::Wss);
         if !web && !matches!(path, "" | "/") {
             return Err(ServerUrlError::Path(path.to_owned()));
@@ -116,6 +141,31 @@ impl ServerUrl {
             user,
             password,
         })
+    }
+
+    /// Reads URLs with commas between them.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerUrlError`] of the first that is none.
+    pub fn parse_list(urls: &str) -> Result<Vec<Self>, ServerUrlError> {
+        let mut rest = urls;
+        let mut list = Vec::new();
+        loop {
+            let (url, more) = rest.split_once(',').unwrap_or((rest, ""));
+            match Self::parse(url) {
+                Ok(url) => list.push(url),
+                // It may be one URL with a comma in its password, which no error may show.
+                Err(_) if !url.contains('@') && more.contains('@') => {
+                    return Err(ServerUrlError::CredentialsNotEncoded);
+                }
+                Err(error) => return Err(error),
+            }
+            if url.len() == rest.len() {
+                return Ok(list);
+            }
+            rest = more;
+        }
     }
 
     /// A server that another one told of: `host:port`, reached as `like` is, without credentials.
@@ -172,14 +222,22 @@ impl ServerUrl {
     }
 }
 
+const ALL: [Scheme; 4] = [Scheme::Nats, Scheme::Tls, Scheme::Ws, Scheme::Wss];
+
 fn scheme(name: &str) -> Result<Scheme, ServerUrlError> {
-    [Scheme::Nats, Scheme::Tls, Scheme::Ws, Scheme::Wss]
-        .into_iter()
+    ALL.into_iter()
         .find(|scheme| scheme.name().eq_ignore_ascii_case(name))
         .ok_or_else(|| ServerUrlError::Scheme(name.to_owned()))
 }
 
 fn decode(text: &str) -> Result<String, ServerUrlError> {
+    let encodes = |(at, _): (usize, &str)| {
+        let digits = text.as_bytes().get(at + 1..at + 3);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.match_indices('%').all(encodes) {
+        return Err(ServerUrlError::Credentials);
+    }
     let text = percent_decode_str(text).decode_utf8().map_err(|_| ServerUrlError::Credentials)?;
     Ok(text.into_owned())
 }
@@ -194,7 +252,8 @@ fn host_and_port(place: &str) -> Result<(String, Option<u16>), ServerUrlError> {
         };
         (host, port)
     } else if place.parse::<core::net::Ipv6Addr>().is_ok() {
-        (place, None)
+        // Whether the last group is a port cannot be told.
+        return Err(bad_host());
     } else {
         match place.split_once(':') {
             Some((host, port)) => (host, Some(port)),
