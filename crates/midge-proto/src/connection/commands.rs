@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::Connection;
 use super::errors::{EndReason, FlushError, NotSent, PublishError, RequestError, SubscribeError};
 use super::fates::Position;
-use super::handshake::Phase;
+use super::handshake::{ANNOUNCE, Phase};
 use super::ids::{FlushId, RequestId, Sid};
 use super::output::Event;
 use super::timers::Timer;
@@ -25,7 +25,7 @@ impl Connection {
     /// # Errors
     ///
     /// [`PublishError`]; nothing is queued then. After `Full`, `Event::Writable` says when half
-    /// of the bound is free.
+    /// of the bound is free and the smallest message that was refused has room.
     pub fn publish(
         &mut self,
         subject: SubjectRef<'_>,
@@ -69,20 +69,23 @@ impl Connection {
         if size > max {
             return Err(PublishError::TooLarge { size, max });
         }
-        let waiting = self.outbound.user_bytes();
         let length = crate::wire::encode::publish_len(
             subject.as_bytes().len(),
             reply.map(<[u8]>::len),
             headers.map(|_| block),
             payload.len(),
         );
-        let bound = self.user_bound();
-        let alone = waiting == 0 && self.is_connected();
-        if waiting + length > bound && !alone {
-            self.wants_room = true;
+        if !self.has_room(length) {
+            self.wants_room = Some(self.wants_room.map_or(length, |least| least.min(length)));
             return Err(PublishError::Full);
         }
         Ok(())
+    }
+
+    /// A message of so many bytes may wait too. While connected, one that is alone always may.
+    pub(super) fn has_room(&self, length: usize) -> bool {
+        let waiting = self.outbound.user_bytes();
+        waiting + length <= self.user_bound() || waiting == 0 && self.is_connected()
     }
 
     fn enqueue(
@@ -172,8 +175,8 @@ impl Connection {
         self.events.push_back(Event::Response(id, Err(error)));
     }
 
-    fn withdraw(&mut self, position: Position) -> bool {
-        let withdrawn = self.outbound.withdraw(position).is_some();
+    pub(super) fn withdraw(&mut self, position: Position) -> bool {
+        let withdrawn = self.outbound.withdraw(position);
         self.statistics.dropped += u64::from(withdrawn);
         withdrawn
     }
@@ -207,8 +210,14 @@ impl Connection {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
             return Err(SubscribeError::Closed);
         }
-        let crowded = self.outbound.control_bytes() > self.config.control_reserve;
-        if crowded && self.is_connected() {
+        let crowded = match self.phase {
+            Phase::Up => self.outbound.control_bytes() > self.config.control_reserve,
+            Phase::Greeting => {
+                self.outbound.handshake_bytes() > ANNOUNCE + self.config.control_reserve
+            }
+            _ => false,
+        };
+        if crowded {
             return Err(SubscribeError::Full);
         }
         let sid =

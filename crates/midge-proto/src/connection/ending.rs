@@ -75,7 +75,7 @@ impl Connection {
             return;
         }
         self.ending.drain = Drain::Subscriptions;
-        self.timers.set_after(Timer::Drain, self.config.drain_timeout);
+        self.timers.hasten(Timer::Drain, self.config.drain_timeout);
         for sid in self.subscriptions.drainable() {
             self.drain_subscription(sid);
         }
@@ -98,13 +98,18 @@ impl Connection {
         if matches!(self.phase, Phase::Closed) {
             return;
         }
+        // A close during a close can only shorten it.
+        self.timers.hasten(Timer::Close, linger);
         if let Some(closing) = &mut self.ending.closing {
-            // A close during a close can only shorten it.
             closing.confirmed |= linger.is_zero();
             return;
         }
         self.ending.closing = Some(Closing { why, flush: None, confirmed: linger.is_zero() });
-        self.timers.set_after(Timer::Close, linger);
+        if self.ending.moving.take().is_some() {
+            // There is no next connection: what was held for it goes out on this one.
+            self.timers.stop(Timer::Move);
+            self.outbound.release();
+        }
     }
 
     /// Waits for the PONG of all that was published, then leaves this server.
@@ -114,7 +119,7 @@ impl Connection {
             self.outbound.ping(Some(flush), 0);
             self.outbound.hold();
             self.ending.moving = Some(flush);
-            self.timers.set_after(Timer::Move, self.config.move_timeout);
+            self.timers.hasten(Timer::Move, self.config.move_timeout);
         }
     }
 
@@ -165,8 +170,8 @@ impl Connection {
                 true
             }
             Drain::Inbox if self.requests.mux.is_none() && self.may_finish_drain() => {
-                let left = self.config.drain_timeout;
-                self.timers.stop(Timer::Drain);
+                let end = self.timers.take(Timer::Drain);
+                let left = end.map_or(Duration::ZERO, |at| at.saturating_since(self.now));
                 self.begin_close(CloseReason::Drained, left);
                 true
             }

@@ -1,15 +1,16 @@
 //! From a server's name to its first PONG, and what happens when a transport is lost.
 
 use alloc::collections::VecDeque;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use core::mem;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use super::errors::{DisconnectCause, FlushError, NotSent, RequestError};
+use super::frames;
 use super::ids::Attempt;
-use super::outbound::{self, Split};
+use super::outbound::Split;
 use super::output::{Action, CloseReason, Closed, Connected, Disconnected, Event};
 use super::timers::Timer;
 use super::{Connection, EndReason};
@@ -18,7 +19,7 @@ use crate::wire::{ConnectInfo, ServerInfo, encode};
 use crate::{Instant, Scheme, ServerUrl};
 
 /// SUBs are written in pieces of about this size, as the transport takes them.
-const ANNOUNCE: usize = 64 * 1024;
+pub(super) const ANNOUNCE: usize = 64 * 1024;
 
 /// Where the connection stands between two servers, or with one.
 #[derive(Debug)]
@@ -50,8 +51,12 @@ pub(super) struct Session {
     /// A transport, or the try to get one, belongs to `attempt`.
     pub(super) alive: bool,
     pub(super) server: Option<Arc<ServerUrl>>,
+    /// The transport has ended, and what it delivered is still being read out.
+    ended: Option<DisconnectCause>,
+    /// The name that the server's certificate must bear.
+    tls_name: String,
     addresses: VecDeque<SocketAddr>,
-    secure: bool,
+    pub(super) secure: bool,
     /// The PING that ends the handshake is queued.
     pub(super) pinged: bool,
     was_up: bool,
@@ -111,9 +116,13 @@ impl Connection {
         }
     }
 
-    /// The action failed, or the transport ended.
+    /// The action failed, or the transport ended. What was received before is still read out: a
+    /// `-ERR` in it is the better cause.
     pub fn closed(&mut self, attempt: Attempt, cause: DisconnectCause, now: Instant) {
-        if self.is_current(attempt, now) {
+        if !self.is_current(attempt, now) {
+        } else if matches!(self.phase, Phase::Greeting | Phase::Up) {
+            let _ = self.session.ended.get_or_insert(cause);
+        } else {
             self.lost(cause);
         }
     }
@@ -126,10 +135,11 @@ impl Connection {
     // ---- the way up ----------------------------------------------------------------------
 
     pub(super) fn begin_attempt(&mut self) -> bool {
-        let Some(server) = self.servers.begin() else {
+        let Some((server, tls_name)) = self.servers.begin() else {
             return false;
         };
         self.session.tries += 1;
+        self.session.tls_name = tls_name;
         self.session.server = Some(Arc::clone(&server));
         self.session.alive = true;
         self.session.addresses.clear();
@@ -158,6 +168,7 @@ impl Connection {
         self.session.alive = true;
         self.session.secure = false;
         self.session.pinged = false;
+        self.session.lame_duck = false;
         self.inbound.reset();
         self.phase = Phase::Dialing;
         let attempt = self.session.attempt;
@@ -186,7 +197,7 @@ impl Connection {
                 return self.fail(DisconnectCause::TlsInjection);
             }
             self.phase = Phase::Tls;
-            let (attempt, server_name) = (self.session.attempt, self.servers.tls_name());
+            let (attempt, server_name) = (self.session.attempt, self.session.tls_name.clone());
             self.actions.push_back(Action::StartTls { attempt, server_name });
         } else {
             self.authorize_or_greet();
@@ -242,14 +253,16 @@ impl Connection {
     /// Adds the next SUBs, and the PING once all are written.
     pub(super) fn fill_handshake(&mut self) {
         let out = self.outbound.handshake();
-        if mem::take(&mut self.pong_due) {
+        // One at a time, so that a server that sends PINGs and reads nothing fills no memory.
+        if self.pong_due && out.is_empty() {
+            self.pong_due = false;
             encode::pong(out);
         }
         if !self.session.pinged
             && out.len() < ANNOUNCE
             && self.subscriptions.announce(out, ANNOUNCE)
         {
-            encode::ping(out);
+            self.outbound.end_handshake();
             self.session.pinged = true;
         }
     }
@@ -265,14 +278,13 @@ impl Connection {
         let session = &mut self.session;
         session.tries = 0;
         session.was_up = true;
-        session.lame_duck = false;
         session.ever_secure |= session.secure;
         let again = mem::replace(&mut session.ever_up, true);
         let (Some(server), Some(info)) = (session.server.clone(), self.info.clone()) else {
             return;
         };
         let (max, headers) = (info.payload_limit(), info.headers);
-        let fits = |frame: &[u8]| outbound::fits(frame, max, headers);
+        let fits = |frame: &[u8]| frames::fits(frame, max, headers);
         let dropped = self.outbound.open(self.config.confirm_bytes, fits);
         self.statistics.dropped += dropped.messages;
         for (id, position) in self.requests.all() {
@@ -292,7 +304,7 @@ impl Connection {
         if !self.config.ignore_discovered
             && let Some(current) = &self.session.server
         {
-            let changes = self.servers.learn(&info, current, &mut self.rng);
+            let changes = self.servers.learn(&info, current, &self.session.tls_name, &mut self.rng);
             if !changes.added.is_empty() || !changes.removed.is_empty() || changes.ignored > 0 {
                 let super::servers::Changes { added, removed, ignored } = changes;
                 self.events.push_back(Event::ServersChanged { added, removed, ignored });
@@ -309,14 +321,23 @@ impl Connection {
     /// Gives the transport up: the driver is told, and what it says of it later is ignored.
     pub(super) fn fail(&mut self, cause: DisconnectCause) {
         if self.session.alive {
-            self.actions.push_back(Action::Close { attempt: self.session.attempt });
+            if self.session.ended.is_none() {
+                self.actions.push_back(Action::Close { attempt: self.session.attempt });
+            }
             self.lost(cause);
         }
+    }
+
+    /// All that an ended transport delivered is read out. False when none has ended.
+    pub(super) fn read_out(&mut self) -> bool {
+        let ended = self.session.ended.take();
+        ended.map(|cause| self.lost(cause)).is_some()
     }
 
     /// The transport is gone.
     fn lost(&mut self, cause: DisconnectCause) {
         self.session.alive = false;
+        self.session.ended = None;
         self.pong_due = false;
         // What was asked of an attempt that is over is not asked any more.
         self.actions.retain(|action| matches!(action, Action::Close { .. }));
@@ -331,8 +352,13 @@ impl Connection {
         self.subscriptions.forget_connection();
         if !mem::take(&mut self.session.was_up) {
             self.outbound.reset_handshake();
+            self.end_drained();
             self.attempt_failed(cause);
             return true;
+        }
+        // PONGs that came while the batch with their PINGs was out.
+        while let Some(answer) = self.outbound.next_answer() {
+            self.answered(answer);
         }
         self.timers.stop(Timer::Ping);
         self.timers.stop(Timer::Confirm);
@@ -350,9 +376,7 @@ impl Connection {
         for flush in mem::take(&mut self.flushes) {
             self.events.push_back(Event::Flushed(flush, Err(FlushError::Disconnected)));
         }
-        for sid in self.subscriptions.drained_by_loss() {
-            self.subscription_ended(sid, EndReason::Drained);
-        }
+        self.end_drained();
         if let Some(server) = self.session.server.clone() {
             let Split { unknown, kept, dropped, .. } = split;
             let facts = Disconnected { server, cause, unknown, kept, dropped };
@@ -361,6 +385,13 @@ impl Connection {
         // The first attempt comes at once; the server that was lost is tried last.
         self.servers.move_on();
         true
+    }
+
+    /// Nothing more can come for the subscriptions that were draining.
+    fn end_drained(&mut self) {
+        for sid in self.subscriptions.drained_by_loss() {
+            self.subscription_ended(sid, EndReason::Drained);
+        }
     }
 
     fn account(&mut self, split: &Split) {
@@ -436,9 +467,7 @@ impl Connection {
         for flush in mem::take(&mut self.flushes) {
             self.events.push_back(Event::Flushed(flush, Err(FlushError::Closed)));
         }
-        for sid in self.subscriptions.drained_by_loss() {
-            self.subscription_ended(sid, EndReason::Drained);
-        }
+        self.end_drained();
         for sid in self.subscriptions.all() {
             if self.subscriptions.end(sid) {
                 self.subscription_ended(sid, EndReason::Closed);
@@ -448,7 +477,7 @@ impl Connection {
         let kept = self.outbound.abandon();
         self.statistics.dropped += kept.messages;
         dropped.append(kept);
-        if mem::take(&mut self.wants_room) {
+        if self.wants_room.take().is_some() {
             self.events.push_back(Event::Writable);
         }
         self.timers.stop_all();

@@ -24,6 +24,8 @@ const MIN_READ: usize = 4 * 1024;
 #[must_use = "a read buffer that is not given back stops the connection from ever reading again"]
 pub struct ReadBuffer {
     attempt: Attempt,
+    /// TLS was up when it was lent.
+    secure: bool,
     bytes: BytesMut,
 }
 
@@ -31,6 +33,10 @@ impl ReadBuffer {
     /// The transport to read from.
     pub fn attempt(&self) -> Attempt {
         self.attempt
+    }
+
+    pub(super) fn secure(&self) -> bool {
+        self.secure
     }
 }
 
@@ -60,6 +66,14 @@ pub(super) enum Received {
     Error(Bytes),
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Skip {
+    sid: Option<u64>,
+    length: usize,
+    /// Bytes still to come, the line end included.
+    left: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Inbound {
     /// Bytes received and not yet decoded, then room for more.
@@ -69,8 +83,8 @@ pub(super) struct Inbound {
     decoder: Decoder,
     /// The length of the frame that is being received, when it is known.
     need: usize,
-    /// Bytes of an oversized frame still to come.
-    skip: usize,
+    /// The oversized frame that is being skipped.
+    skip: Option<Skip>,
     /// A part of each chunk that messages may still share.
     retired: Vec<Bytes>,
     chunk_size: usize,
@@ -92,7 +106,7 @@ impl Inbound {
             lent: false,
             decoder: Decoder::new(limits),
             need: 0,
-            skip: 0,
+            skip: None,
             retired: Vec::new(),
             chunk_size: config.read_chunk,
             max_chunks: config.max_chunks,
@@ -116,7 +130,7 @@ impl Inbound {
         self.chunk.advance(self.filled);
         self.filled = 0;
         self.need = 0;
-        self.skip = 0;
+        self.skip = None;
         self.decoder.reset();
     }
 
@@ -136,13 +150,13 @@ impl Inbound {
         self.in_bytes += count as u64;
     }
 
-    pub(super) fn lend(&mut self, attempt: Attempt) -> Option<ReadBuffer> {
+    pub(super) fn lend(&mut self, attempt: Attempt, secure: bool) -> Option<ReadBuffer> {
         if self.lent {
             return None;
         }
         self.make_room();
         self.lent = true;
-        Some(ReadBuffer { attempt, bytes: self.chunk.split_off(self.filled) })
+        Some(ReadBuffer { attempt, secure, bytes: self.chunk.split_off(self.filled) })
     }
 
     pub(super) fn give_back(&mut self, buffer: ReadBuffer, count: usize) {
@@ -154,14 +168,19 @@ impl Inbound {
     /// Room for the frame that is being received, and for a read.
     fn make_room(&mut self) {
         let have = self.chunk.len();
-        let need = self.need.saturating_sub(self.skip);
-        if have >= need && have - self.filled >= MIN_READ.min(self.chunk_size) {
+        if have >= self.need && have - self.filled >= MIN_READ.min(self.chunk_size) {
             return;
         }
-        let size = self.chunk_size.max(need + self.chunk_size / 4).max(self.filled + MIN_READ);
+        self.retired.retain(|chunk| !chunk.is_unique());
+        // A line whose end is not in sight doubles its room: it is moved a few times only.
+        let size = self
+            .chunk_size
+            .max(self.need + self.chunk_size / 4)
+            .max(self.filled + self.filled.max(MIN_READ));
         if self.filled == 0 {
             self.chunk.clear();
-            if self.chunk.try_reclaim(size) {
+            // What a large message left behind is not worth keeping.
+            if self.chunk.try_reclaim(size) && self.chunk.capacity() <= 4 * size {
                 // Nobody shares the chunk any more: it starts anew.
                 self.chunk.resize(size, 0);
                 return;
@@ -170,7 +189,6 @@ impl Inbound {
         let mut next = BytesMut::zeroed(size);
         next[..self.filled].copy_from_slice(&self.chunk[..self.filled]);
         let old = core::mem::replace(&mut self.chunk, next);
-        self.retired.retain(|chunk| !chunk.is_unique());
         if old.capacity() > 0 {
             let old = old.freeze();
             if !old.is_unique() {
@@ -183,19 +201,17 @@ impl Inbound {
 
     /// The next frame, if it is here whole.
     pub(super) fn next(&mut self) -> Result<Option<Received>, DecodeError> {
-        if self.skip > 0 {
-            let skipped = self.skip.min(self.filled);
-            self.consume(skipped);
-            self.skip -= skipped;
+        if let Some(skip) = self.skip {
+            return self.skip(skip);
         }
-        if self.filled == 0 || self.skip > 0 {
+        if self.filled == 0 {
             return Ok(None);
         }
         let (frame, len) = match self.decoder.decode(&self.chunk[..self.filled])? {
             Step::Frame { frame, len } => (frame, len),
             Step::Incomplete { need } => {
                 self.need = need;
-                return Ok(self.oversized());
+                return self.oversized();
             }
         };
         self.need = 0;
@@ -244,19 +260,36 @@ impl Inbound {
     }
 
     /// A message that is being received and is larger than the bound is skipped from here on.
-    fn oversized(&mut self) -> Option<Received> {
-        let (layout, _, total) = self.decoder.pending()?;
+    fn oversized(&mut self) -> Result<Option<Received>, DecodeError> {
+        let Some((layout, _, left)) = self.decoder.pending() else {
+            return Ok(None);
+        };
         let start = layout.headers.map_or(layout.payload.start, |headers| headers.start);
         let length = (layout.payload.end - start) as usize;
         if length <= self.max_message {
-            return None;
+            return Ok(None);
         }
-        let sid = layout.sid;
-        self.skip = total - self.filled;
-        self.consume(self.filled);
+        let skip = Skip { sid: layout.sid, length, left };
         self.need = 0;
         self.decoder.reset();
-        Some(Received::Oversized { sid, length })
+        self.skip(skip)
+    }
+
+    /// Skips what is here. The message is told of with its line end, as if it had come at once.
+    fn skip(&mut self, mut skip: Skip) -> Result<Option<Received>, DecodeError> {
+        let body = self.filled.min(skip.left - 2);
+        self.consume(body);
+        skip.left -= body;
+        self.skip = Some(skip);
+        if self.filled < 2 {
+            return Ok(None);
+        }
+        if self.chunk[..2] != *b"\r\n" {
+            return Err(DecodeError::MissingCrlf);
+        }
+        self.consume(2);
+        self.skip = None;
+        Ok(Some(Received::Oversized { sid: skip.sid, length: skip.length }))
     }
 
     fn cut(&mut self, len: usize) -> Bytes {

@@ -6,7 +6,7 @@
 //! | who is next, who was learnt | `servers.rs` |
 //! | what a caller asks for | `commands.rs` |
 //! | what arrives | `receive.rs`, cut out of bytes by `inbound.rs` |
-//! | what leaves, and what became of it | `outbound.rs`, `fates.rs` |
+//! | what leaves, and what became of it | `outbound.rs`, `frames.rs`, `pings.rs`, `fates.rs` |
 //! | tables | `subscriptions.rs`, `requests.rs`, `deadlines.rs`, `timers.rs` |
 //! | planned ends: drain, close, move | `ending.rs` |
 
@@ -15,11 +15,13 @@ mod deadlines;
 mod ending;
 mod errors;
 mod fates;
+mod frames;
 mod handshake;
 mod ids;
 mod inbound;
 mod outbound;
 mod output;
+mod pings;
 mod receive;
 mod requests;
 mod servers;
@@ -39,9 +41,10 @@ pub use errors::{
     DisconnectCause, EndReason, FlushError, NotSent, PublishError, RequestError, SubscribeError,
 };
 pub use fates::{Fate, Position, Positions};
+pub use frames::Batch;
 pub use ids::{Attempt, FlushId, RequestId, Sid};
 pub use inbound::ReadBuffer;
-pub use outbound::{Batch, Outbound};
+pub use outbound::Outbound;
 pub use output::{
     Action, CloseReason, Closed, Connected, Disconnected, Event, Output, Sink, Statistics, Wait,
 };
@@ -146,8 +149,8 @@ pub struct Connection {
     next_flush: u64,
     timers: Timers,
     ending: Ending,
-    /// A publish was refused as full.
-    wants_room: bool,
+    /// A publish was refused as full: the bytes of the smallest one.
+    wants_room: Option<usize>,
     paused: bool,
     pong_due: bool,
     /// Keep-alive PINGs since anything came from the server.
@@ -181,7 +184,7 @@ impl Connection {
             next_flush: 0,
             timers: Timers::default(),
             ending: Ending::default(),
-            wants_room: false,
+            wants_room: None,
             paused: false,
             pong_due: false,
             pings_out: 0,
@@ -236,6 +239,7 @@ impl Connection {
                         spent += self.receive(received, sink);
                     }
                     Ok(None) if settled => settled = false,
+                    Ok(None) if self.read_out() => {}
                     Ok(None) => return Output::Idle(self.wait()),
                     Err(error) => {
                         settled = false;
@@ -253,8 +257,16 @@ impl Connection {
     /// Does one thing that is due without input. False when nothing is.
     fn step(&mut self) -> bool {
         self.timers.start_asked(self.now);
+        if !self.may_receive() && self.read_out() {
+            return true;
+        }
         if matches!(self.phase, Phase::Lost(_)) {
-            return !self.outbound.is_lent() && self.finish_loss();
+            // Until the batch is back, only requests can end.
+            return if self.outbound.is_lent() {
+                self.expire_request()
+            } else {
+                self.finish_loss()
+            };
         }
         if self.ending.is_closing() && !self.is_connected() {
             self.shut();
@@ -267,16 +279,17 @@ impl Connection {
             self.expired(timer);
             return true;
         }
-        if let Some(id) = self.requests.expire(self.now) {
-            self.request_timed_out(id);
+        if self.expire_request() {
             return true;
         }
         if let Some(answer) = self.outbound.next_answer() {
             self.answered(answer);
             return true;
         }
-        if self.wants_room && self.outbound.user_bytes() <= self.user_bound() / 2 {
-            self.wants_room = false;
+        if self.wants_room.is_some_and(|length| {
+            self.outbound.user_bytes() <= self.user_bound() / 2 && self.has_room(length)
+        }) {
+            self.wants_room = None;
             self.events.push_back(Event::Writable);
             return true;
         }
@@ -287,6 +300,14 @@ impl Connection {
             self.timers.set(Timer::Confirm, self.now + self.config.confirm_interval);
         }
         self.step_ending()
+    }
+
+    fn expire_request(&mut self) -> bool {
+        let expired = self.requests.expire(self.now);
+        if let Some(id) = expired {
+            self.request_timed_out(id);
+        }
+        expired.is_some()
     }
 
     fn expired(&mut self, timer: Timer) {
@@ -322,7 +343,9 @@ impl Connection {
 
     fn wait(&self) -> Wait {
         let request = self.requests.next_deadline().map(|at| (at, Timer::Request));
-        let next = [self.timers.next(), request].into_iter().flatten().min();
+        let lost = matches!(self.phase, Phase::Lost(_));
+        let timer = self.timers.next().filter(|_| !lost);
+        let next = [timer, request].into_iter().flatten().min();
         Wait {
             until: next.map(|(at, _)| at),
             reason: next.map(|(_, timer)| timer),
@@ -343,9 +366,10 @@ impl Connection {
         let due = match self.phase {
             Phase::Greeting => !self.session.pinged || self.pong_due,
             Phase::Up => {
-                self.pong_due
+                let due = self.pong_due && !self.outbound.has_pong()
                     || self.subscriptions.has_unsubs()
-                    || self.subscriptions.needs_drain_ping()
+                    || self.subscriptions.needs_drain_ping();
+                due && !self.outbound.is_held()
             }
             _ => return false,
         };
@@ -364,23 +388,37 @@ impl Connection {
     pub fn received(&mut self, count: usize) {
         self.inbound.received(count);
         if count > 0 {
-            self.pings_out = 0;
+            self.heard(self.session.secure);
+        }
+    }
+
+    /// Bytes came, through TLS or not.
+    fn heard(&mut self, secure: bool) {
+        self.pings_out = 0;
+        if matches!(self.phase, Phase::Tls) || secure != self.session.secure {
+            // They were read before TLS began.
+            self.fail(DisconnectCause::TlsInjection);
         }
     }
 
     /// The read buffer, to be filled while the connection is not locked. `None` unless
     /// [`Wait::read`], and while one is out.
     pub fn take_read(&mut self) -> Option<ReadBuffer> {
-        if self.may_receive() { self.inbound.lend(self.session.attempt) } else { None }
+        if self.may_receive() {
+            self.inbound.lend(self.session.attempt, self.session.secure)
+        } else {
+            None
+        }
     }
 
     /// Takes back a read buffer, with `count` bytes from the transport in it.
     pub fn filled(&mut self, buffer: ReadBuffer, count: usize) {
         let current = buffer.attempt() == self.session.attempt && self.session.alive;
-        if count > 0 && current {
-            self.pings_out = 0;
-        }
+        let secure = buffer.secure();
         self.inbound.give_back(buffer, if current { count } else { 0 });
+        if count > 0 && current {
+            self.heard(secure);
+        }
     }
 
     /// The bytes to send, for a driver that owns the connection alone: write
@@ -402,7 +440,7 @@ impl Connection {
 
     /// Takes back a batch of which the transport took the first `written` bytes.
     pub fn settle(&mut self, batch: Batch, written: usize) {
-        self.outbound.settle(batch, written);
+        self.statistics.dropped += self.outbound.settle(batch, written);
     }
 
     /// Puts what is due into the outbound queue.
@@ -413,8 +451,9 @@ impl Connection {
         match self.phase {
             Phase::Greeting => self.fill_handshake(),
             Phase::Up => {
-                if core::mem::take(&mut self.pong_due) {
-                    self.outbound.control(crate::wire::encode::pong);
+                if self.pong_due && !self.outbound.has_pong() {
+                    self.pong_due = false;
+                    self.outbound.answer_ping();
                 }
                 while self.outbound.control_bytes() <= self.config.control_reserve
                     && let Some((sid, max)) = self.subscriptions.next_unsub()

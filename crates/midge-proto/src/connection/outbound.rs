@@ -13,90 +13,15 @@ use bytes::Buf;
 
 use super::Attempt;
 use super::fates::{Fate, Position};
+use super::frames::{Batch, FrameInfo, Kind, Squeeze, frame_len};
 use super::ids::FlushId;
-use crate::wire::{self, encode};
+use super::pings::{Answer, Before, Pings};
+use crate::wire::encode;
 
 /// A buffer that grew past this in a burst gives its memory back once it is empty.
 const KEEP_CAPACITY: usize = 512 * 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Publish,
-    Request,
-    Control,
-    Ping,
-    /// Withdrawn: its bytes are still in a buffer until the next compaction.
-    Dead,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct FrameInfo {
-    /// Of a control frame: the position of the next user frame, so that positions ascend.
-    position: u64,
-    len: u32,
-    kind: Kind,
-}
-
-impl FrameInfo {
-    fn is_user(self) -> bool {
-        matches!(self.kind, Kind::Publish | Kind::Request)
-    }
-}
-
-/// What the PONG that answers one PING stands for.
-#[derive(Debug, Clone, Copy)]
-struct Ping {
-    /// The last flush that this PING serves.
-    flush: Option<FlushId>,
-    /// The drains of subscriptions that this PING ends, see `Subscriptions`.
-    drains: u64,
-    /// Handed to a driver, so that an answer can be meant for it.
-    lent: bool,
-    answered: bool,
-    /// Set once written: user messages and bytes written before it, and the next position.
-    written: Option<(u64, u64, u64)>,
-}
-
-/// Both halves of one PING are in: written and answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) flush: Option<FlushId>,
-    pub(super) drains: u64,
-}
-
-/// Bytes lent to a driver for writing. Give it back with [`Connection::settle`].
-///
-/// While it is out, nothing else can be taken, and a lost connection is only accounted for once
-/// it is back. Dropping it instead loses its frames, whose fate is then *unknown*.
-///
-/// [`Connection::settle`]: crate::Connection::settle
-#[derive(Debug)]
-#[must_use = "a batch that is not settled stops the connection from ever writing again"]
-pub struct Batch {
-    attempt: Attempt,
-    handshake: bool,
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Batch {
-    /// The transport these bytes are for; written to another they would be nonsense.
-    pub fn attempt(&self) -> Attempt {
-        self.attempt
-    }
-
-    /// The bytes to write, in order.
-    pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-}
-
-impl AsRef<[u8]> for Batch {
-    fn as_ref(&self) -> &[u8] {
-        self.as_slice()
-    }
-}
+/// The same for the frames, in entries.
+const KEEP_FRAMES: usize = KEEP_CAPACITY / size_of::<FrameInfo>();
 
 /// The outbound queue as a [`Buf`], for a driver that owns the connection alone.
 ///
@@ -106,6 +31,8 @@ impl AsRef<[u8]> for Batch {
 pub struct Outbound {
     /// CONNECT, SUBs and the first PING: goes before everything else.
     handshake: Vec<u8>,
+    /// Bytes of `handshake` up to the end of its PING.
+    greeting: usize,
     front: Vec<u8>,
     /// Bytes of `front` that the transport took.
     head: usize,
@@ -115,9 +42,17 @@ pub struct Outbound {
     cut: usize,
     /// Frames of `frames` that lie in `front`.
     front_frames: usize,
-    dead_bytes: usize,
-    pings: VecDeque<Ping>,
+    /// Bytes of withdrawn frames.
+    dead_front: usize,
+    dead_back: usize,
+    pings: Pings,
+    /// A PONG is queued: another would say nothing more.
+    pong_queued: bool,
     lent: bool,
+    /// Frames that the batch has a byte of.
+    lent_frames: usize,
+    /// Bytes of `handshake` that the batch has.
+    lent_handshake: usize,
     /// User data may go out: the handshake is over.
     open: bool,
     /// Nothing behind the PING that ends `front` goes out on this connection any more.
@@ -181,15 +116,20 @@ impl Outbound {
     pub(super) fn ping(&mut self, flush: Option<FlushId>, drains: u64) {
         let reuse = !self.back.is_empty()
             && self.frames.back().is_some_and(|frame| frame.kind == Kind::Ping);
-        if reuse && let Some(ping) = self.pings.back_mut() {
-            ping.flush = flush.or(ping.flush);
-            ping.drains = ping.drains.max(drains);
-            return;
+        if reuse {
+            return self.pings.extend_last(flush, drains);
         }
         self.since_ping = 0;
         self.push_control(Kind::Ping, encode::ping);
-        let drains = drains.max(self.pings.back().map_or(0, |ping| ping.drains));
-        self.pings.push_back(Ping { flush, drains, lent: false, answered: false, written: None });
+        self.pings.push(flush, drains);
+    }
+
+    /// A PONG for the server, unless one is still queued.
+    pub(super) fn answer_ping(&mut self) {
+        if !self.pong_queued {
+            self.pong_queued = true;
+            self.push_control(Kind::Pong, encode::pong);
+        }
     }
 
     fn push_control(&mut self, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) {
@@ -208,9 +148,17 @@ impl Outbound {
         &mut self.handshake
     }
 
-    /// Takes back the message at `position` if no byte of it was handed out, and returns its
-    /// length. `None`: too late.
-    pub(super) fn withdraw(&mut self, position: Position) -> Option<usize> {
+    /// The PING that ends the handshake.
+    pub(super) fn end_handshake(&mut self) {
+        encode::ping(&mut self.handshake);
+        self.greeting = self.handshake.len();
+    }
+
+    /// Takes back the message at `position` if no byte of it was handed out. False: too late.
+    ///
+    /// One that lies in a batch that is out is not sent either if the transport takes no byte of
+    /// it: `settle` tells.
+    pub(super) fn withdraw(&mut self, position: Position) -> bool {
         let mut index = self.frames.partition_point(|frame| frame.position < position.0);
         while self
             .frames
@@ -219,19 +167,30 @@ impl Outbound {
         {
             index += 1;
         }
-        let out = if self.lent { self.front_frames } else { usize::from(self.cut > 0) };
-        let frame = self.frames.get_mut(index)?;
-        if index < out || frame.position != position.0 || !frame.is_user() {
-            return None;
+        let begun = usize::from(self.cut > 0);
+        let Some(frame) = self.frames.get_mut(index) else {
+            return false;
+        };
+        if index < begun || frame.position != position.0 || !frame.is_user() {
+            return false;
+        }
+        if index < self.lent_frames {
+            frame.kind = Kind::Recalled;
+            return false;
         }
         frame.kind = Kind::Dead;
         let len = frame.len as usize;
-        self.dead_bytes += len;
         self.user_bytes -= len;
-        if self.dead_bytes > 64 * 1024 && self.dead_bytes > self.user_bytes {
+        if index < self.front_frames {
+            self.dead_front += len;
+        } else {
+            self.dead_back += len;
+        }
+        let dead = self.dead_back + if self.lent { 0 } else { self.dead_front };
+        if dead > 64 * 1024 && dead > self.user_bytes {
             self.compact();
         }
-        Some(len)
+        true
     }
 
     // ---- measures ------------------------------------------------------------------------
@@ -254,8 +213,23 @@ impl Outbound {
         self.user_bytes > 0
     }
 
-    pub(super) fn has_handshake(&self) -> bool {
-        !self.handshake.is_empty()
+    /// Bytes of the handshake that wait; what is added during it stands behind its PING.
+    pub(super) fn handshake_bytes(&self) -> usize {
+        self.handshake.len()
+    }
+
+    /// The PING that ends the handshake was handed out whole.
+    pub(super) fn has_greeted(&self) -> bool {
+        self.greeting <= self.lent_handshake
+    }
+
+    pub(super) fn has_pong(&self) -> bool {
+        self.pong_queued
+    }
+
+    /// Nothing that is not in `front` leaves on this connection.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
     }
 
     pub(super) fn is_lent(&self) -> bool {
@@ -285,13 +259,18 @@ impl Outbound {
         if self.lent || !self.open {
             return;
         }
+        if self.dead_front > 0 {
+            self.compact();
+        }
+        if self.head < self.front.len() || self.held {
+            return;
+        }
         self.compact();
-        if self.head < self.front.len() || self.held || self.back.is_empty() {
+        if self.back.is_empty() {
             return;
         }
         self.front.clear();
         self.head = 0;
-        give_back(&mut self.front);
         mem::swap(&mut self.front, &mut self.back);
         self.front_frames = self.frames.len();
         if let Some(at) = self.hold_from.take() {
@@ -319,42 +298,64 @@ impl Outbound {
         };
         let end = bytes.len().min(start.saturating_add(max));
         self.lent = true;
-        if !handshake {
+        if handshake {
+            self.lent_handshake = end;
+        } else {
             self.mark_lent(end - start);
         }
         Some(Batch { attempt, handshake, bytes, start, end })
     }
 
-    /// PINGs within the next `bytes` of `front` may be answered from now on.
+    /// The frames within the next `bytes` of `front` are out of reach, and its PINGs may be
+    /// answered from now on.
     fn mark_lent(&mut self, bytes: usize) {
-        let mut pings = self.pings.iter_mut().filter(|ping| ping.written.is_none());
+        let end = self.cut + bytes;
         let mut covered = 0;
         for frame in &self.frames {
-            covered += frame.len as usize;
-            if covered > bytes + self.cut {
+            if covered >= end {
                 return;
             }
-            if frame.kind == Kind::Ping {
-                let Some(ping) = pings.next() else { return };
-                ping.lent = true;
+            covered += frame.len as usize;
+            self.lent_frames += 1;
+            if frame.kind == Kind::Ping && covered <= end {
+                self.pings.hand_out();
             }
         }
     }
 
-    /// Takes the batch back; the transport took `written` of its bytes.
-    pub(super) fn settle(&mut self, batch: Batch, written: usize) {
+    /// Takes the batch back; the transport took `written` of its bytes. Returns how many of its
+    /// messages were taken back in the meantime and are not sent.
+    pub(super) fn settle(&mut self, batch: Batch, written: usize) -> u64 {
         let Batch { mut bytes, start, end, handshake, .. } = batch;
         let written = written.min(end - start);
         self.lent = false;
         if handshake {
-            self.out_bytes += written as u64;
-            bytes.drain(..start + written);
+            self.lent_handshake = 0;
             bytes.append(&mut self.handshake);
             self.handshake = bytes;
-        } else {
-            self.front = bytes;
-            self.took(written);
+            self.took_handshake(written);
+            return 0;
         }
+        self.front = bytes;
+        self.took(written);
+        self.pings.take_back();
+        let lent = mem::take(&mut self.lent_frames);
+        let mut recalled = 0;
+        for frame in self.frames.iter_mut().take(lent).skip(usize::from(self.cut > 0)) {
+            if frame.kind == Kind::Recalled {
+                frame.kind = Kind::Dead;
+                self.dead_front += frame.len as usize;
+                self.user_bytes -= frame.len as usize;
+                recalled += 1;
+            }
+        }
+        recalled
+    }
+
+    fn took_handshake(&mut self, count: usize) {
+        self.out_bytes += count as u64;
+        self.greeting = self.greeting.saturating_sub(count);
+        self.handshake.drain(..count);
     }
 
     /// The transport took the next `count` bytes of `front`.
@@ -370,23 +371,36 @@ impl Outbound {
             self.cut -= len;
             self.frames.pop_front();
             self.front_frames = self.front_frames.saturating_sub(1);
+            self.lent_frames = self.lent_frames.saturating_sub(1);
             match frame.kind {
-                Kind::Publish | Kind::Request => {
+                Kind::Publish | Kind::Request | Kind::Recalled => {
                     self.user_bytes -= len;
                     self.written_messages += 1;
                     self.written_bytes += len as u64;
                     self.written.push(Position(frame.position), len);
                 }
                 Kind::Control => self.control_bytes -= len,
+                Kind::Pong => {
+                    self.control_bytes -= len;
+                    self.pong_queued = false;
+                }
                 Kind::Ping => {
                     self.control_bytes -= len;
-                    let at = (self.written_messages, self.written_bytes, frame.position);
-                    if let Some(ping) = self.pings.iter_mut().find(|ping| ping.written.is_none()) {
-                        ping.lent = true;
-                        ping.written = Some(at);
-                    }
+                    self.pings.wrote(Before {
+                        messages: self.written_messages,
+                        bytes: self.written_bytes,
+                        position: frame.position,
+                    });
                 }
-                Kind::Dead => self.dead_bytes -= len,
+                Kind::Dead => self.dead_front -= len,
+            }
+        }
+        if self.head == self.front.len() {
+            self.front.clear();
+            self.head = 0;
+            give_back(&mut self.front);
+            if self.frames.is_empty() && self.frames.capacity() > KEEP_FRAMES {
+                self.frames = VecDeque::new();
             }
         }
     }
@@ -395,24 +409,18 @@ impl Outbound {
 
     /// A PONG came. One that answers nothing is ignored.
     pub(super) fn pong(&mut self) {
-        if let Some(ping) = self.pings.iter_mut().find(|ping| !ping.answered)
-            && ping.lent
-        {
-            ping.answered = true;
-        }
+        self.pings.pong();
     }
 
     /// The next PING that is both written and answered.
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
-        let ping = *self.pings.front()?;
-        let (messages, bytes, position) = ping.written.filter(|_| ping.answered)?;
-        self.pings.pop_front();
+        let (answer, Before { messages, bytes, position }) = self.pings.next_answer()?;
         self.confirmed_messages += messages - (self.written_messages - self.written.messages);
         self.confirmed_bytes += bytes - (self.written_bytes - self.written.bytes);
         self.written.messages = self.written_messages - messages;
         self.written.bytes = self.written_bytes - bytes;
         self.written.positions.forget_below(Position(position));
-        Some(Answer { flush: ping.flush, drains: ping.drains })
+        Some(answer)
     }
 
     // ---- transports come and go ----------------------------------------------------------
@@ -425,13 +433,19 @@ impl Outbound {
         }
     }
 
+    /// What was held goes out on this connection after all.
+    pub(super) fn release(&mut self) {
+        self.held = false;
+        self.hold_from = None;
+    }
+
     /// Lets user data out: the handshake is over. `fits` says whether a kept frame may be sent.
     pub(super) fn open(&mut self, confirm_every: usize, fits: impl Fn(&[u8]) -> bool) -> Fate {
         let mut dropped = Fate::default();
         let frames = mem::take(&mut self.frames);
         let bytes = mem::take(&mut self.back);
         self.user_bytes = 0;
-        self.dead_bytes = 0;
+        self.dead_back = 0;
         self.since_ping = 0;
         let mut start = 0;
         for frame in frames {
@@ -497,23 +511,25 @@ impl Outbound {
         split.first_unsent = unsent.unwrap_or(self.next_position);
         self.written_messages = 0;
         self.written_bytes = 0;
-        self.handshake.clear();
+        self.reset_handshake();
         self.head = 0;
         self.cut = 0;
         self.front_frames = 0;
-        self.dead_bytes = 0;
+        self.dead_front = 0;
+        self.dead_back = 0;
+        self.pong_queued = false;
         self.control_bytes = 0;
         self.since_ping = 0;
         self.pings.clear();
         self.open = false;
-        self.held = false;
-        self.hold_from = None;
+        self.release();
         split
     }
 
     /// A transport ended before user data could go out: nothing that waits changes.
     pub(super) fn reset_handshake(&mut self) {
         self.handshake.clear();
+        self.greeting = 0;
     }
 
     /// Drops what was kept for a next connection that will not come.
@@ -526,69 +542,53 @@ impl Outbound {
         }
         self.back = Vec::new();
         self.user_bytes = 0;
-        self.dead_bytes = 0;
+        self.dead_back = 0;
         dropped
     }
 
-    /// Squeezes the withdrawn frames out of `back`, and out of what is left of `front` unless it
-    /// is lent (then it holds none).
+    /// Squeezes the withdrawn frames out of `back`, and out of what is left of `front` unless
+    /// that is out.
     fn compact(&mut self) {
-        if self.dead_bytes == 0 {
+        let squeeze_front = self.dead_front > 0 && !self.lent;
+        if !squeeze_front && self.dead_back == 0 {
             return;
         }
-        if !self.lent {
+        if squeeze_front {
             self.front.drain(..self.head.min(self.front.len()));
             self.head = 0;
+            self.dead_front = 0;
         }
         let (mut front, mut back) = (Squeeze::default(), Squeeze::default());
         let (mut kept_frames, mut front_frames, mut held_dead) = (0, 0, 0);
         for index in 0..self.frames.len() {
             let frame = self.frames[index];
             let len = frame.len as usize - if index == 0 { self.cut } else { 0 };
-            let alive = frame.kind != Kind::Dead;
+            let mut stays = frame.kind != Kind::Dead;
             if index >= self.front_frames {
-                held_dead += if !alive && self.hold_from.is_some_and(|hold| back.from < hold) {
-                    len
-                } else {
-                    0
-                };
-                back.step(&mut self.back, len, alive);
+                if !stays && self.hold_from.is_some_and(|hold| back.from < hold) {
+                    held_dead += len;
+                }
+                back.step(&mut self.back, len, stays);
             } else {
-                front_frames += usize::from(alive);
-                if !self.lent {
-                    front.step(&mut self.front, len, alive);
+                stays |= !squeeze_front;
+                front_frames += usize::from(stays);
+                if squeeze_front {
+                    front.step(&mut self.front, len, stays);
                 }
             }
-            if alive {
+            if stays {
                 self.frames[kept_frames] = frame;
                 kept_frames += 1;
             }
         }
-        if !self.lent {
+        if squeeze_front {
             self.front.truncate(front.kept);
         }
         self.back.truncate(back.kept);
         self.frames.truncate(kept_frames);
         self.front_frames = front_frames;
         self.hold_from = self.hold_from.map(|hold| hold - held_dead);
-        self.dead_bytes = 0;
-    }
-}
-
-/// A pass over a buffer that moves what stays to the front.
-#[derive(Default)]
-struct Squeeze {
-    from: usize,
-    kept: usize,
-}
-
-impl Squeeze {
-    fn step(&mut self, buffer: &mut [u8], len: usize, keep: bool) {
-        if keep {
-            buffer.copy_within(self.from..self.from + len, self.kept);
-            self.kept += len;
-        }
-        self.from += len;
+        self.dead_back = 0;
     }
 }
 
@@ -617,30 +617,9 @@ impl Buf for Outbound {
         if self.handshake.is_empty() {
             self.took(count);
         } else {
-            self.out_bytes += count as u64;
-            self.handshake.drain(..count);
+            self.took_handshake(count);
         }
     }
-}
-
-/// True when the encoded publish `frame` can be sent under these limits.
-pub(super) fn fits(frame: &[u8], max_payload: Option<usize>, headers: bool) -> bool {
-    let small = max_payload.is_none_or(|max| frame.len() <= max);
-    if small && (headers || frame.first() == Some(&b'P')) {
-        return true;
-    }
-    let limits = wire::Limits { control_line: usize::MAX, info: usize::MAX, frame: usize::MAX };
-    match wire::decode_client(frame, &limits) {
-        Ok(Some((wire::ClientOp::Publish { headers: block, payload, .. }, _))) => {
-            let size = payload.len() + block.map_or(0, <[u8]>::len);
-            (headers || block.is_none()) && max_payload.is_none_or(|max| size <= max)
-        }
-        _ => false,
-    }
-}
-
-fn frame_len(len: usize) -> u32 {
-    u32::try_from(len).expect("a frame is below 4 GiB: sizes have at most nine digits")
 }
 
 fn give_back(buffer: &mut Vec<u8>) {

@@ -3,8 +3,8 @@
 use super::errors::{DisconnectCause, EndReason, RequestError};
 use super::handshake::Phase;
 use super::inbound::Received;
-use super::outbound::Answer;
 use super::output::{Event, Sink};
+use super::pings::Answer;
 use super::subscriptions::Delivery;
 use super::{Connection, Sid};
 use crate::Message;
@@ -48,7 +48,7 @@ impl Connection {
             Received::Ping => self.pong_due = true,
             Received::Pong if matches!(self.phase, Phase::Greeting) => {
                 // A PONG that comes before our PING has left answers nothing.
-                if self.session.pinged && !self.outbound.has_handshake() {
+                if self.session.pinged && self.outbound.has_greeted() {
                     self.came_up();
                 }
             }
@@ -117,7 +117,11 @@ impl Connection {
         self.events.push_back(Event::ServerError(error));
     }
 
+    /// It ends. What is not sent yet would come to nothing, and is not sent.
     fn request_denied(&mut self, id: super::RequestId, error: &ServerError) {
+        if let Some(position) = self.requests.position(id) {
+            self.withdraw(position);
+        }
         self.requests.end(id);
         self.events.push_back(Event::Response(id, Err(RequestError::Permission(error.clone()))));
     }

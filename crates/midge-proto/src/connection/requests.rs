@@ -154,6 +154,9 @@ impl Requests {
 
     /// The oldest request to `subject`.
     pub(super) fn with_subject(&self, subject: &[u8]) -> Option<RequestId> {
+        if self.live == 0 {
+            return None;
+        }
         let wanted = hash(subject);
         let waiting = self.slots.iter().enumerate().filter_map(|(index, slot)| {
             let waiting = slot.waiting.filter(|waiting| waiting.subject == wanted)?;

@@ -57,21 +57,17 @@ impl Servers {
         self.pool.len()
     }
 
-    /// The server to try now, which is in use from here on.
-    pub(super) fn begin(&mut self) -> Option<Arc<ServerUrl>> {
+    /// The server to try now, which is in use from here on, and the name that its certificate
+    /// must bear.
+    pub(super) fn begin(&mut self) -> Option<(Arc<ServerUrl>, String)> {
         self.detached = false;
-        self.pool.first().map(|server| Arc::clone(&server.url))
+        let server = self.pool.first()?;
+        let tls_name = server.tls_name.clone().unwrap_or_else(|| server.url.host().to_string());
+        Some((Arc::clone(&server.url), tls_name))
     }
 
     fn in_use(&mut self) -> Option<&mut Server> {
         if self.detached { None } else { self.pool.first_mut() }
-    }
-
-    /// The name that the current server's certificate must bear.
-    pub(super) fn tls_name(&self) -> String {
-        self.pool.first().map_or_else(String::new, |server| {
-            server.tls_name.clone().unwrap_or_else(|| server.url.host().to_string())
-        })
     }
 
     /// The current server answered: what it failed before is forgotten.
@@ -117,11 +113,13 @@ impl Servers {
         self.detached = true;
     }
 
-    /// Takes over the list of servers from INFO. The current server stays whatever it says.
+    /// Takes over the list of servers from INFO. The current server stays whatever it says, and
+    /// those that are IP addresses bear its `tls_name`.
     pub(super) fn learn(
         &mut self,
         info: &ServerInfo,
         current: &ServerUrl,
+        tls_name: &str,
         rng: &mut Rng,
     ) -> Changes {
         let mut changes = Changes { ignored: info.urls_dropped, ..Changes::default() };
@@ -147,7 +145,6 @@ impl Servers {
             }
         }
         let mut discovered = self.pool.iter().filter(|server| server.discovered).count();
-        let tls_name = self.tls_name();
         let known = self.pool.len();
         for url in urls {
             if self.pool.iter().any(|server| url.same_place(&server.url)) {
@@ -158,7 +155,7 @@ impl Servers {
                 continue;
             }
             discovered += 1;
-            let tls_name = url.ip().is_some().then(|| tls_name.clone());
+            let tls_name = url.ip().is_some().then(|| tls_name.to_string());
             let server = Server { discovered: true, tls_name, ..Server::given(url) };
             changes.added.push(Arc::clone(&server.url));
             self.pool.push(server);

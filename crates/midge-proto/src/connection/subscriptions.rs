@@ -27,8 +27,8 @@ pub(super) struct Subscription {
 struct Slot {
     generation: u64,
     subscription: Option<Subscription>,
-    /// An UNSUB is due: for the subscription here, or for the one that has just left.
-    unsub_due: bool,
+    /// The number of the last UNSUB that waits: for the subscription here, or for one that left.
+    unsub: u64,
 }
 
 /// What became of a message for a subscription.
@@ -47,8 +47,12 @@ pub(super) struct Subscriptions {
     slots: Vec<Slot>,
     free: Vec<u32>,
     live: usize,
+    /// How many of them are internal.
+    internal: usize,
     /// UNSUBs to write, each with the count to stop at.
     unsubs: VecDeque<(Sid, Option<u64>)>,
+    /// UNSUBs that were written or forgotten: the number of the first that waits.
+    unsubs_gone: u64,
     /// Slots below this were announced on this connection.
     cursor: usize,
     /// Drains that wait for a PONG, with the number of the PING that they wait for.
@@ -76,6 +80,7 @@ impl Subscriptions {
             None => return Err(SubscribeError::TooMany),
         };
         self.live += 1;
+        self.internal += usize::from(internal);
         let slot = &mut self.slots[index];
         slot.subscription = Some(Subscription {
             subject,
@@ -105,9 +110,10 @@ impl Subscriptions {
     }
 
     fn remove(&mut self, sid: Sid) -> bool {
-        if self.get(sid).is_none() {
+        let Some(subscription) = self.get(sid) else {
             return false;
-        }
+        };
+        self.internal -= usize::from(subscription.internal);
         let slot = &mut self.slots[sid.index()];
         slot.subscription = None;
         slot.generation += 1;
@@ -150,7 +156,8 @@ impl Subscriptions {
         match max {
             Some(max) if max > subscription.delivered => {
                 subscription.max = Some(max);
-                if connected {
+                // While draining, the UNSUB that ends it at once is on its way or gone.
+                if connected && !subscription.draining {
                     self.queue_unsub(sid, true);
                 }
                 None
@@ -169,13 +176,14 @@ impl Subscriptions {
     fn queue_unsub(&mut self, sid: Sid, counted: bool) {
         let max = if counted { self.remaining(sid) } else { None };
         let slot = &mut self.slots[sid.index()];
-        if slot.unsub_due
-            && let Some(due) = self.unsubs.iter_mut().find(|(due, _)| *due == sid)
+        let waits = slot.unsub.checked_sub(self.unsubs_gone);
+        if let Some(due) = waits.and_then(|at| self.unsubs.get_mut(at as usize))
+            && due.0 == sid
         {
             due.1 = max;
             return;
         }
-        slot.unsub_due = true;
+        slot.unsub = self.unsubs_gone + self.unsubs.len() as u64;
         self.unsubs.push_back((sid, max));
     }
 
@@ -209,12 +217,7 @@ impl Subscriptions {
     }
 
     pub(super) fn is_empty_but_internal(&self) -> bool {
-        self.live
-            == self
-                .slots
-                .iter()
-                .filter(|slot| slot.subscription.as_ref().is_some_and(|s| s.internal))
-                .count()
+        self.live == self.internal
     }
 
     fn select(&self, wanted: impl Fn(&Subscription) -> bool) -> Vec<Sid> {
@@ -263,10 +266,8 @@ impl Subscriptions {
         let ServerError::SubscribePermission { subject, queue, sid, .. } = error else {
             return None;
         };
-        if let Some(sid) = sid.map(Sid::from_number)
-            && let Some(subscription) = self.get(sid)
-        {
-            return Some((sid, subscription.internal));
+        if let Some(sid) = sid.map(Sid::from_number) {
+            return self.get(sid).map(|subscription| (sid, subscription.internal));
         }
         self.slots.iter().enumerate().find_map(|(index, slot)| {
             let subscription = slot.subscription.as_ref()?;
@@ -281,8 +282,8 @@ impl Subscriptions {
     /// A new connection knows nothing: everything is announced again.
     pub(super) fn forget_connection(&mut self) {
         self.cursor = 0;
+        self.unsubs_gone += self.unsubs.len() as u64;
         self.unsubs.clear();
-        self.slots.iter_mut().for_each(|slot| slot.unsub_due = false);
     }
 
     /// Drains that a lost connection has ended: nothing more can come.
@@ -333,8 +334,8 @@ impl Subscriptions {
 
     /// The next UNSUB to write.
     pub(super) fn next_unsub(&mut self) -> Option<(Sid, Option<u64>)> {
-        let (sid, max) = self.unsubs.pop_front()?;
-        self.slots[sid.index()].unsub_due = false;
-        Some((sid, max))
+        let next = self.unsubs.pop_front()?;
+        self.unsubs_gone += 1;
+        Some(next)
     }
 }

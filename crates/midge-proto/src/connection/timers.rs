@@ -49,17 +49,24 @@ impl Timers {
         self.deadlines[timer as usize] = Some(at);
     }
 
-    /// Sets the timer once the time is known.
-    pub(super) fn set_after(&mut self, timer: Timer, duration: Duration) {
-        self.asked[timer as usize] = Some(duration);
+    /// Sets the timer once the time is known. An earlier deadline stays.
+    pub(super) fn hasten(&mut self, timer: Timer, duration: Duration) {
+        let asked = &mut self.asked[timer as usize];
+        *asked = Some(asked.map_or(duration, |earlier| earlier.min(duration)));
     }
 
     pub(super) fn start_asked(&mut self, now: Instant) {
         for (deadline, asked) in self.deadlines.iter_mut().zip(&mut self.asked) {
             if let Some(duration) = asked.take() {
-                *deadline = Some(now + duration);
+                let at = now + duration;
+                *deadline = Some(deadline.map_or(at, |earlier| earlier.min(at)));
             }
         }
+    }
+
+    /// Stops the timer. Returns when it would have run out.
+    pub(super) fn take(&mut self, timer: Timer) -> Option<Instant> {
+        self.deadlines[timer as usize].take()
     }
 
     pub(super) fn stop(&mut self, timer: Timer) {

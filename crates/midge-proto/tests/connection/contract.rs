@@ -1,102 +1,15 @@
-//! The ten lines of the contract of `poll`, a test each.
+//! The ten lines of the contract of `poll`, a test each; `walk.rs` holds 1 to 7 in random runs.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Buf;
 use midge_proto::{
-    Action, Attempt, Config, Connection, DisconnectCause, Event, FlushId, Instant, Message, Output,
-    RequestError, RequestId, Sid, Sink, SubjectRef, Timer, Wait,
+    Config, DisconnectCause, Event, Instant, Message, Output, RequestError, RequestId, Sid, Sink,
+    SubjectRef, Timer, Wait,
 };
 use proptest::prelude::*;
 
 use crate::rig::{INFO, Rig, config, describe};
-
-/// A step of a random run.
-#[derive(Debug, Clone)]
-enum Step {
-    Publish(usize),
-    Request(u64),
-    CancelRequest(usize),
-    Subscribe,
-    Unsubscribe(usize, u64),
-    DrainSubscription(usize),
-    Flush,
-    CancelFlush(usize),
-    Reconnect,
-    Pause(bool),
-    Drain,
-    QueuesDrained,
-    Close(u64),
-    /// The answer to the last action that asks for one, or the end of the transport.
-    Answer,
-    Fail,
-    /// A frame of the server.
-    Server(usize),
-    /// The transport takes so many bytes.
-    Write(usize),
-    Time(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0usize..300).prop_map(Step::Publish),
-        2 => (1u64..5000).prop_map(Step::Request),
-        1 => (0usize..4).prop_map(Step::CancelRequest),
-        2 => Just(Step::Subscribe),
-        1 => ((0usize..4), (0u64..4)).prop_map(|(which, max)| Step::Unsubscribe(which, max)),
-        1 => (0usize..4).prop_map(Step::DrainSubscription),
-        2 => Just(Step::Flush),
-        1 => (0usize..4).prop_map(Step::CancelFlush),
-        1 => Just(Step::Reconnect),
-        1 => any::<bool>().prop_map(Step::Pause),
-        8 => Just(Step::Answer),
-        1 => Just(Step::Fail),
-        8 => (0usize..9).prop_map(Step::Server),
-        8 => (1usize..2000).prop_map(Step::Write),
-        4 => (0u64..4000).prop_map(Step::Time),
-    ]
-}
-
-fn last_steps() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        Just(Step::Drain),
-        Just(Step::QueuesDrained),
-        (0u64..3000).prop_map(Step::Close),
-        Just(Step::Answer),
-        (0usize..9).prop_map(Step::Server),
-        (1usize..2000).prop_map(Step::Write),
-        (0u64..4000).prop_map(Step::Time),
-    ]
-}
-
-fn run_of_steps() -> impl Strategy<Value = Vec<Step>> {
-    (proptest::collection::vec(step(), 0..80), proptest::collection::vec(last_steps(), 0..20))
-        .prop_map(|(mut steps, last)| {
-            steps.extend(last);
-            steps
-        })
-}
-
-/// Drives a connection through random steps, and checks what each line of the contract says.
-struct Walk {
-    connection: Connection,
-    now: Instant,
-    asked: Option<(Attempt, bool)>,
-    live: Option<Attempt>,
-    greeted: bool,
-    wait: Wait,
-    outbound: Vec<u8>,
-    subscriptions: Vec<Sid>,
-    requests: Vec<RequestId>,
-    flushes: Vec<FlushId>,
-    /// Every id handed out, and how many final events it got.
-    ends: BTreeMap<String, usize>,
-    cancelled: Vec<String>,
-    transcript: Vec<String>,
-    closed: bool,
-    published: u64,
-}
 
 fn small() -> Config {
     let mut config = config("127.0.0.1:1,127.0.0.1:2");
@@ -108,254 +21,6 @@ fn small() -> Config {
     config.max_message = 100;
     config.drain_timeout = Duration::from_secs(3);
     config
-}
-
-impl Walk {
-    fn new() -> Self {
-        let mut walk = Self {
-            connection: Connection::new(small()).unwrap(),
-            now: Instant::from_nanos(1),
-            asked: None,
-            live: None,
-            greeted: false,
-            wait: Wait::default(),
-            outbound: Vec::new(),
-            subscriptions: Vec::new(),
-            requests: Vec::new(),
-            flushes: Vec::new(),
-            ends: BTreeMap::new(),
-            cancelled: Vec::new(),
-            transcript: Vec::new(),
-            closed: false,
-            published: 0,
-        };
-        walk.settle();
-        walk
-    }
-
-    /// Polls until idle, checking as it goes.
-    fn settle(&mut self) {
-        let wait = loop {
-            match self.connection.poll(self.now) {
-                Output::Action(action) => self.act(action),
-                Output::Event(event) => self.happened(event),
-                Output::Yield => panic!("poll never yields"),
-                Output::Idle(wait) => break wait,
-            }
-        };
-        // 1: no hot loop.
-        assert!(wait.until.is_none_or(|until| until > self.now), "{wait:?} at {:?}", self.now);
-        assert_eq!(wait.until.is_some(), wait.reason.is_some());
-        // 2: nothing changes by itself.
-        assert!(matches!(self.connection.poll(self.now), Output::Idle(again) if again == wait));
-        // 7: the end is the end.
-        if self.closed {
-            assert_eq!(wait, Wait::default());
-        }
-        // 6: bounded.
-        assert!(self.connection.pending_bytes() <= 2000 + 1100);
-        self.wait = wait;
-    }
-
-    fn act(&mut self, action: Action) {
-        assert!(!self.closed, "an action after Closed: {action:?}");
-        match action {
-            Action::Connect { attempt, .. } => {
-                // 4: one live attempt at most.
-                assert!(self.live.is_none(), "{attempt:?} while {:?} lives", self.live);
-                self.live = Some(attempt);
-                self.asked = Some((attempt, true));
-                self.greeted = false;
-            }
-            Action::Close { attempt } => {
-                assert_eq!(self.live, Some(attempt), "only what lives is closed");
-                self.live = None;
-                self.asked = None;
-                self.greeted = false;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn happened(&mut self, event: Event) {
-        assert!(!self.closed, "an event after Closed: {event:?}");
-        self.transcript.push(describe(&event));
-        let ended = match &event {
-            Event::Response(id, _) => Some(format!("{id:?}")),
-            Event::Flushed(id, _) => Some(format!("{id:?}")),
-            Event::SubscriptionEnded(sid, _) => Some(format!("{sid:?}")),
-            _ => None,
-        };
-        if let Some(id) = ended {
-            let count =
-                self.ends.get_mut(&id).unwrap_or_else(|| panic!("{id} was never handed out"));
-            *count += 1;
-            assert_eq!(*count, 1, "{id} ended twice");
-            assert!(!self.cancelled.contains(&id), "{id} was cancelled");
-        }
-        if let Event::Closed(_) = event {
-            // 5: every id has ended before.
-            for (id, ends) in &self.ends {
-                assert!(*ends == 1 || self.cancelled.contains(id), "{id} never ended");
-            }
-            self.closed = true;
-        }
-    }
-
-    fn take(&mut self, step: &Step) {
-        let subject = SubjectRef::new("some.subject").unwrap();
-        match *step {
-            Step::Publish(size) => {
-                let payload = vec![b'p'; size];
-                self.published +=
-                    u64::from(self.connection.publish(subject, None, None, &payload).is_ok());
-            }
-            Step::Request(millis) => {
-                let deadline = self.now + Duration::from_millis(millis);
-                if let Ok(id) = self.connection.request(subject, None, b"q", deadline) {
-                    self.published += 1;
-                    self.requests.push(id);
-                    self.ends.insert(format!("{id:?}"), 0);
-                }
-            }
-            Step::CancelRequest(which) => {
-                if let Some(id) = self.requests.iter().rev().nth(which).copied() {
-                    if self.ends[&format!("{id:?}")] == 0 {
-                        self.cancelled.push(format!("{id:?}"));
-                    }
-                    self.connection.cancel(id);
-                }
-            }
-            Step::Subscribe => {
-                if let Ok(sid) = self.connection.subscribe(subject, None) {
-                    self.subscriptions.push(sid);
-                    self.ends.insert(format!("{sid:?}"), 0);
-                }
-            }
-            Step::Unsubscribe(which, max) => {
-                if let Some(sid) = self.subscriptions.iter().rev().nth(which) {
-                    self.connection.unsubscribe(*sid, (max > 0).then_some(max));
-                }
-            }
-            Step::DrainSubscription(which) => {
-                if let Some(sid) = self.subscriptions.iter().rev().nth(which) {
-                    self.connection.drain_subscription(*sid);
-                }
-            }
-            Step::Flush => {
-                if let Ok(id) = self.connection.flush() {
-                    self.flushes.push(id);
-                    self.ends.insert(format!("{id:?}"), 0);
-                }
-            }
-            Step::CancelFlush(which) => {
-                if let Some(id) = self.flushes.iter().rev().nth(which).copied() {
-                    if self.ends[&format!("{id:?}")] == 0 {
-                        self.cancelled.push(format!("{id:?}"));
-                    }
-                    self.connection.cancel_flush(id);
-                }
-            }
-            Step::Reconnect => self.connection.reconnect(),
-            Step::Pause(paused) => self.connection.pause(paused),
-            Step::Drain => self.connection.drain(),
-            Step::QueuesDrained => self.connection.queues_drained(),
-            Step::Close(millis) => self.connection.close(Duration::from_millis(millis)),
-            Step::Answer => {
-                if let Some((attempt, _)) = self.asked.take() {
-                    self.connection.connected(attempt, false, self.now);
-                }
-            }
-            Step::Fail => {
-                if let Some(attempt) = self.live.take() {
-                    self.asked = None;
-                    self.connection.closed(attempt, DisconnectCause::Eof, self.now);
-                }
-            }
-            Step::Server(which) => self.server(which),
-            Step::Write(max) => self.write(max),
-            Step::Time(millis) => self.pass(Duration::from_millis(millis)),
-        }
-        self.settle();
-        let statistics = self.connection.statistics();
-        assert_eq!(statistics.out_messages, self.published);
-        let settled = statistics.confirmed + statistics.unknown + statistics.dropped;
-        assert!(settled <= self.published, "{statistics:?} {:?}", self.transcript);
-    }
-
-    fn server(&mut self, which: usize) {
-        let last = self.subscriptions.last().map_or(1, |sid| sid.number());
-        let message = format!("MSG some.subject {last} 3\r\nabc\r\n");
-        let large = format!("MSG some.subject {last} 150\r\n{}\r\n", "x".repeat(150));
-        let frame = if !self.greeted {
-            self.greeted = true;
-            format!("{INFO}\r\n")
-        } else {
-            match which {
-                0..=2 => "PONG\r\n".to_owned(),
-                3 => "PING\r\n".to_owned(),
-                4 => large,
-                5 => "-ERR 'Permissions Violation for Subscription to \"some.subject\"'\r\n"
-                    .to_owned(),
-                6 => "INFO {\"max_payload\":64,\"headers\":true}\r\n".to_owned(),
-                _ => message,
-            }
-        };
-        let mut bytes = frame.as_bytes();
-        while self.wait.read && !bytes.is_empty() {
-            let room = self.connection.read_buf();
-            assert!(!room.is_empty(), "`read` without room");
-            let count = room.len().min(bytes.len());
-            room[..count].copy_from_slice(&bytes[..count]);
-            self.connection.received(count);
-            bytes = &bytes[count..];
-            self.settle();
-        }
-        if !bytes.is_empty() && bytes.len() == frame.len() && frame.starts_with("INFO {\"server_id")
-        {
-            self.greeted = false;
-        }
-    }
-
-    fn write(&mut self, max: usize) {
-        let out = self.connection.transmit();
-        let count = out.remaining().min(max);
-        // 3: bytes that may be sent mean `write`.
-        assert!(self.wait.write || out.remaining() == 0, "bytes without `write`");
-        self.outbound.extend_from_slice(&out.chunk()[..count]);
-        out.advance(count);
-    }
-
-    fn pass(&mut self, by: Duration) {
-        let end = self.now + by;
-        while let Some(until) = self.wait.until.filter(|until| *until <= end) {
-            self.now = until;
-            self.settle();
-        }
-        self.now = end;
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::default())]
-
-    /// Lines 1 to 7, after every step of random runs, to the end of the connection.
-    #[test]
-    fn the_contract_holds_in_random_runs(steps in run_of_steps()) {
-        let mut walk = Walk::new();
-        for step in &steps {
-            walk.take(step);
-        }
-        walk.take(&Step::Close(0));
-        walk.take(&Step::Time(1));
-        prop_assert!(walk.closed, "a close without lingering closes");
-        let statistics = walk.connection.statistics();
-        prop_assert_eq!(
-            statistics.confirmed + statistics.unknown + statistics.dropped,
-            walk.published,
-            "the fates account for every publish: {:?}", statistics
-        );
-    }
 }
 
 #[test]
@@ -483,10 +148,13 @@ fn stream() -> Vec<u8> {
 }
 
 fn transcript_of_cuts(cuts: &[usize]) -> Vec<String> {
+    transcript_of(&stream(), cuts)
+}
+
+fn transcript_of(bytes: &[u8], cuts: &[usize]) -> Vec<String> {
     let mut rig = Rig::up(small());
     rig.run("subscribe a\n> SUB a 1");
-    let bytes = stream();
-    let mut rest = &bytes[..];
+    let mut rest = bytes;
     for cut in cuts.iter().cycle() {
         if rest.is_empty() {
             return rig.log();
@@ -614,4 +282,73 @@ fn every_budget_gives_the_same_transcript() {
         polled.extend(rig.log());
     }
     assert_eq!(polled, all);
+}
+
+#[test]
+fn line_8_a_large_message_without_its_line_end_is_the_same_fault_however_it_is_cut() {
+    let bytes = format!("MSG a 1 3\r\nabc\r\nMSG a 1 150\r\n{}XX", "x".repeat(150));
+    let whole = transcript_of(bytes.as_bytes(), &[usize::MAX]);
+    assert!(!whole.iter().any(|line| line.starts_with("oversized")), "{whole:?}");
+    for cut in [1, 7, 80] {
+        assert_eq!(transcript_of(bytes.as_bytes(), &[cut]), whole, "{cut}");
+    }
+}
+
+#[test]
+fn line_1_a_batch_that_is_out_leaves_no_deadline_in_the_past() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.stalled = true;
+    rig.run("publish a x\nrequest q y 1s");
+    let batch = rig.connection.take_transmit(12).unwrap();
+    rig.run("eof");
+    let deadline = rig.wait.until.unwrap();
+    assert_eq!(rig.wait.reason, Some(Timer::Request), "a request ends on time all the same");
+    rig.run("+ 999ms\n+ 1ms\n! response 1 the request was not sent: its deadline passed...");
+    assert!(rig.now >= deadline);
+    assert_eq!(rig.wait, Wait::default(), "nothing but the batch is waited for");
+    rig.run("+ 300s");
+    rig.connection.settle(batch, 12);
+    rig.turn();
+    rig.run("! disconnected the server closed the connection; unknown 0..1; kept -; dropped -\n! connect 127.0.0.1:4222");
+}
+
+#[test]
+fn line_3_what_a_move_holds_back_is_no_reason_to_write() {
+    let mut small = config("127.0.0.1");
+    small.control_reserve = 40;
+    let mut rig = Rig::up(small);
+    for _ in 0..20 {
+        rig.command("subscribe a");
+    }
+    rig.sent();
+    rig.run("reconnect\n> PING");
+    for sid in 1..=20 {
+        rig.run(&format!("unsubscribe {sid}\n! ended {sid} unsubscribed"));
+    }
+    rig.run("< PING");
+    assert!(!rig.wait.write, "nothing of it can be written");
+}
+
+#[test]
+fn line_6_pings_of_a_server_that_reads_nothing_fill_no_memory() {
+    for greeted in [false, true] {
+        let mut rig = Rig::new(config("127.0.0.1"));
+        if greeted {
+            rig.come_up();
+        } else {
+            rig.command("connected");
+            rig.feed(format!("{INFO}\r\n").as_bytes());
+            rig.sent();
+        }
+        rig.stalled = true;
+        for _ in 0..1000 {
+            rig.feed(b"PING\r\n");
+            let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+            assert!(batch.as_slice().len() <= 12, "{:?}", batch.as_slice());
+            rig.connection.settle(batch, 0);
+        }
+        rig.stalled = false;
+        rig.turn();
+        assert_eq!(rig.sent(), b"PONG\r\nPONG\r\n", "for those before and those behind the first");
+    }
 }

@@ -240,3 +240,62 @@ fn after_closed_every_command_is_refused_and_nothing_happens() {
     );
     assert_eq!(rig.wait, midge_proto::Wait::default());
 }
+
+#[test]
+fn a_drain_takes_no_longer_in_all_than_its_time_out() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "publish a x
+        > PUB a 1
+        > x
+        drain
+        ! subscriptions drained
+        + 100ms
+        > PING
+        + 29s
+        queues-drained
+        > PING
+        + 899ms
+        + 1ms
+        ! close
+        ! closed drained by the caller; unknown 0..1; dropped -; confirmed 0",
+    );
+}
+
+#[test]
+fn a_second_close_can_shorten_the_first_and_not_lengthen_it() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "close 10s
+        > PING
+        + 1s
+        close 1s
+        close 20s
+        + 999ms
+        + 1ms
+        ! close
+        ! closed closed by the caller; unknown -; dropped -; confirmed 0",
+    );
+}
+
+#[test]
+fn a_close_during_a_move_sends_what_the_move_held_back() {
+    let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
+    rig.run(
+        "publish a before
+        > PUB a 6
+        > before
+        reconnect
+        > PING
+        publish a held
+        close 3s
+        > PUB a 4
+        > held
+        > PING
+        + 2999ms
+        < PONG
+        < PONG
+        ! close
+        ! closed closed by the caller; unknown -; dropped -; confirmed 2",
+    );
+}

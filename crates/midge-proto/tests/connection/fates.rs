@@ -195,8 +195,7 @@ fn while_disconnected_the_reconnect_buffer_is_the_bound() {
         ! disconnected the server closed the connection; unknown -; kept -; dropped 0..1
         ! connect 127.0.0.1:4222
         publish a y
-        ! refused: the outbound buffer is full...
-        ! writable",
+        ! refused: the outbound buffer is full...",
     );
 }
 
@@ -382,4 +381,51 @@ fn positions_that_are_in_no_fate_are_confirmed() {
     rig.run("publish a x\n> PUB a 1\n> x\nflush\n> PING\n< PONG\n! flushed");
     let unknown = midge_proto::Positions::default();
     assert!(in_none(&[&unknown], 0));
+}
+
+#[test]
+fn writable_waits_until_the_smallest_refused_message_has_room() {
+    let mut config = config("127.0.0.1");
+    config.max_pending = 40;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "stall
+        publish a 12345
+        publish a 12345-12345-12345-12345
+        ! refused: the outbound buffer is full...
+        publish a 12345-12345-12345
+        ! refused: the outbound buffer is full...
+        unstall
+        > PUB a 5
+        > 12345
+        ! writable",
+    );
+}
+
+#[test]
+fn a_pong_that_came_before_the_settled_loss_confirms() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.stalled = true;
+    rig.run("publish a one\nflush\npublish a two");
+    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    let written = batch.as_slice().len();
+    rig.run("< PONG\neof");
+    rig.connection.settle(batch, written);
+    rig.turn();
+    rig.run(
+        "! flushed
+        ! disconnected the server closed the connection; unknown 1..2; kept -; dropped -
+        ! connect 127.0.0.1:4222",
+    );
+}
+
+#[test]
+fn a_pong_for_a_ping_that_came_back_unwritten_confirms_nothing() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.stalled = true;
+    rig.run("publish a one\nflush");
+    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    rig.run("< PONG");
+    rig.connection.settle(batch, 4);
+    rig.run("< PONG\nunstall\n> a 3\n> one\n> PING\n< PONG\n! flushed");
 }

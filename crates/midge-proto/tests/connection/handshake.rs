@@ -255,3 +255,83 @@ fn a_configuration_that_cannot_be_is_refused_by_field() {
     );
     assert_eq!(refused(|config| config.read_chunk = 0), ConfigError::Zero("read_chunk"));
 }
+
+#[test]
+fn the_first_pong_counts_though_a_later_sub_still_waits() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run(&format!(
+        "! connect 127.0.0.1:4222
+        connected
+        < {INFO}
+        > CONNECT ...
+        > PING
+        stall
+        subscribe late
+        < PONG
+        ! connected ...
+        unstall
+        > SUB late 1"
+    ));
+}
+
+#[test]
+fn a_pong_before_the_first_ping_has_left_is_none() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run("! connect 127.0.0.1:4222\nconnected\nstall");
+    rig.feed(format!("{INFO}\r\n").as_bytes());
+    let batch = rig.connection.take_transmit(20).unwrap();
+    rig.run("< PONG");
+    rig.connection.settle(batch, 20);
+    rig.run("< PONG");
+    let rest = rig.connection.take_transmit(usize::MAX).unwrap();
+    let written = rest.as_slice().len();
+    rig.run("< PONG\n! connected ...");
+    rig.connection.settle(rest, written);
+}
+
+#[test]
+fn plaintext_in_a_read_buffer_from_before_tls_fails_the_attempt() {
+    for after in ["", "tls-ready\n> CONNECT ...\n> PING"] {
+        let mut rig = Rig::new(config("tls://127.0.0.1"));
+        rig.run("! connect 127.0.0.1:4222\nconnected");
+        let info = b"INFO {\"tls_required\":true}\r\n";
+        let mut buffer = rig.connection.take_read().unwrap();
+        buffer[..info.len()].copy_from_slice(info);
+        rig.connection.filled(buffer, info.len());
+        // A reader that is quicker than the connection.
+        let mut buffer = rig.connection.take_read().unwrap();
+        rig.turn();
+        rig.run(&format!("! tls 127.0.0.1\n{after}"));
+        buffer[..6].copy_from_slice(b"PONG\r\n");
+        rig.connection.filled(buffer, 6);
+        rig.turn();
+        rig.run("! close\n! failed tls://127.0.0.1:4222 plaintext behind INFO...\n! closed ...");
+    }
+}
+
+#[test]
+fn replacing_the_pool_does_not_change_the_name_that_the_certificate_must_bear() {
+    let mut rig = Rig::new(config("one"));
+    rig.run(
+        "! resolve one
+        resolved 127.0.0.1
+        ! connect 127.0.0.1:4222
+        servers two
+        connected
+        < INFO {\"tls_required\":true,\"connect_urls\":[\"127.0.0.7:1\"]}
+        ! tls one
+        ! servers +nats://127.0.0.7:1 - ignored 0",
+    );
+}
+
+#[test]
+fn an_error_that_was_received_before_the_end_of_the_transport_is_its_cause() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run("! connect 127.0.0.1:4222\nconnected");
+    rig.feed(format!("{INFO}\r\n").as_bytes());
+    rig.sent();
+    let text = b"-ERR 'Authorization Violation'\r\n";
+    rig.connection.read_buf()[..text.len()].copy_from_slice(text);
+    rig.connection.received(text.len());
+    rig.run("eof\n! failed nats://127.0.0.1:4222 the server says: ...\n! closed ...");
+}

@@ -129,3 +129,58 @@ fn kept_messages_pin_a_bounded_number_of_chunks() {
     }
     assert!(shared < kept.len() / 2, "{shared} of {} share a chunk", kept.len());
 }
+
+#[test]
+fn chunks_are_shared_again_once_the_kept_messages_are_gone() {
+    let mut config = config("127.0.0.1");
+    config.max_chunks = 2;
+    config.read_chunk = 16 * 1024;
+    let mut rig = Rig::up(config);
+    rig.run("subscribe a\n> SUB a 1");
+    let frame = 100 + "MSG a 1 100\r\n\r\n".len();
+    let share = |messages: &[Message]| {
+        let at = |message: &Message| message.payload().as_ptr() as usize;
+        messages.windows(2).filter(|pair| at(&pair[1]).wrapping_sub(at(&pair[0])) == frame).count()
+    };
+    let kept = receive(&mut rig, 2000, 100);
+    assert!(share(&kept[1000..]) < 500, "past the bound each message is a copy");
+    drop(kept);
+    for _ in 0..4 {
+        receive(&mut rig, 100, 100);
+    }
+    let again = receive(&mut rig, 100, 100);
+    assert!(share(&again) > 90, "{}", share(&again));
+}
+
+#[test]
+fn a_long_info_is_moved_a_few_times_only() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let info = format!("INFO {{\"cluster\":\"{}\"}}\r\n", "x".repeat(1_000_000));
+    let (mut moves, mut start) = (0, 0);
+    let mut fed = 0;
+    while fed < info.len() {
+        let room = rig.connection.read_buf();
+        let base = (room.as_ptr() as usize).wrapping_sub(fed);
+        moves += usize::from(base != start);
+        start = base;
+        let count = room.len().min(info.len() - fed);
+        room[..count].copy_from_slice(&info.as_bytes()[fed..fed + count]);
+        rig.connection.received(count);
+        fed += count;
+        rig.turn();
+    }
+    assert!(rig.connection.is_connected());
+    assert!(moves < 10, "{moves}");
+}
+
+#[test]
+fn a_read_buffer_that_comes_back_to_another_attempt_is_room_and_nothing_more() {
+    let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
+    let mut buffer = rig.connection.take_read().unwrap();
+    rig.run("eof\n! disconnected ...\n! connect 127.0.0.1:2\nconnected");
+    assert!(rig.connection.take_read().is_none() && rig.connection.read_buf().is_empty());
+    buffer[..7].copy_from_slice(b"garbage");
+    rig.connection.filled(buffer, 7);
+    rig.come_up_from_info();
+    assert!(rig.connection.is_connected());
+}

@@ -1,4 +1,5 @@
 //! The connection, driven by hand on a virtual clock.
+#![allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")]
 
 mod contract;
 mod ending;
@@ -6,7 +7,10 @@ mod fates;
 mod handshake;
 mod inbound;
 mod keep_alive;
+mod model;
 mod requests;
 mod rig;
 mod servers;
+mod steps;
 mod subscriptions;
+mod walk;

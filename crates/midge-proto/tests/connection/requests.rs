@@ -204,3 +204,49 @@ fn a_hundred_thousand_timed_out_requests_leave_nothing_behind() {
     let id = rig.connection.request(subject, None, b"x", rig.now + Duration::from_secs(1)).unwrap();
     assert!(id.index() < 1000, "places are used again");
 }
+
+#[test]
+fn requests_that_wait_behind_a_denied_inbox_are_not_sent() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("request q x 9s\n> SUB _INBOX.x.* 1\n> PUB q _INBOX.x.1 1\n> x\nstall");
+    rig.run(
+        "request q late 9s
+        < -ERR 'Permissions Violation for Subscription to \"_INBOX.x.*\"'
+        ! response 1 not permitted...
+        ! response 2 not permitted...
+        ! server error...
+        unstall",
+    );
+    assert_eq!(rig.connection.statistics().dropped, 1);
+}
+
+#[test]
+fn a_request_behind_the_end_of_a_batch_can_be_taken_back() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("request q first 9s\n> SUB _INBOX.x.* 1\n> PUB q _INBOX.x.1 5\n> first\nstall");
+    rig.run("publish a one\nrequest q y 1s\npublish a two");
+    let batch = rig.connection.take_transmit(4).unwrap();
+    assert_eq!(batch.as_slice(), b"PUB ");
+    rig.run("+ 1s\n! response 2 the request was not sent: its deadline passed...");
+    rig.connection.settle(batch, 4);
+    rig.stalled = false;
+    rig.turn();
+    rig.run("> a 3\n> one\n> PUB a 3\n> two\n> PING");
+}
+
+#[test]
+fn a_request_taken_back_in_a_batch_is_not_sent_unless_it_was_begun() {
+    for (written, rest) in [(0, ""), (1, "> UB q _INBOX.x.2 1\n> y\n")] {
+        let mut rig = Rig::up(config("127.0.0.1"));
+        rig.run("request q first 9s\n> SUB _INBOX.x.* 1\n> PUB q _INBOX.x.1 5\n> first\nstall");
+        rig.run("request q y 1s\npublish a two");
+        let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+        rig.run("cancel 2");
+        rig.connection.settle(batch, written);
+        rig.stalled = false;
+        rig.turn();
+        rig.run(&format!("{rest}> PUB a 3\n> two"));
+        assert_eq!(rig.connection.statistics().dropped, u64::from(written == 0));
+        assert_eq!(rig.connection.pending_bytes(), 0);
+    }
+}

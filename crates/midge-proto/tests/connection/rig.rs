@@ -13,7 +13,7 @@
 //! What a line causes must be expected before the next line that causes something. The random
 //! part of inboxes reads `x`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -22,33 +22,33 @@ use midge_proto::{
     Instant, Output, Position, Positions, QueueGroup, RequestId, ServerUrl, Sid, SubjectRef, Wait,
 };
 
-pub struct Rig {
-    pub connection: Connection,
-    pub now: Instant,
-    pub attempt: Option<Attempt>,
-    pub wait: Wait,
+pub(crate) struct Rig {
+    pub(crate) connection: Connection,
+    pub(crate) now: Instant,
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) wait: Wait,
     /// The transport takes no bytes.
-    pub stalled: bool,
+    pub(crate) stalled: bool,
     log: VecDeque<String>,
     sent: Vec<u8>,
     inbox: Option<String>,
-    subscriptions: HashMap<u64, Sid>,
+    subscriptions: BTreeMap<u64, Sid>,
     requests: Vec<RequestId>,
     flushes: Vec<FlushId>,
     headers: Option<HeaderMap>,
 }
 
-pub fn config(servers: &str) -> Config {
+pub(crate) fn config(servers: &str) -> Config {
     let servers = servers.split(',').map(|url| ServerUrl::parse(url).unwrap()).collect();
     let mut config = Config::new(servers, [7; 32]);
     config.retain_order = true;
     config
 }
 
-pub const INFO: &str = r#"INFO {"server_id":"S","max_payload":1048576,"headers":true} "#;
+pub(crate) const INFO: &str = r#"INFO {"server_id":"S","max_payload":1048576,"headers":true} "#;
 
 impl Rig {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         let mut rig = Self {
             connection: Connection::new(config).unwrap(),
             now: Instant::from_nanos(1_000_000_000),
@@ -58,7 +58,7 @@ impl Rig {
             log: VecDeque::new(),
             sent: Vec::new(),
             inbox: None,
-            subscriptions: HashMap::new(),
+            subscriptions: BTreeMap::new(),
             requests: Vec::new(),
             flushes: Vec::new(),
             headers: None,
@@ -68,14 +68,18 @@ impl Rig {
     }
 
     /// A connection that is up, with everything about that already expected.
-    pub fn up(config: Config) -> Self {
+    pub(crate) fn up(config: Config) -> Self {
         let mut rig = Self::new(config);
         rig.come_up();
         rig
     }
 
-    pub fn come_up(&mut self) {
+    pub(crate) fn come_up(&mut self) {
         self.command("connected");
+        self.come_up_from_info();
+    }
+
+    pub(crate) fn come_up_from_info(&mut self) {
         self.feed(format!("{INFO}\r\n").as_bytes());
         self.feed(b"PONG\r\n");
         self.log.clear();
@@ -84,7 +88,7 @@ impl Rig {
 
     /// Runs a scenario; panics at the first line that is not as it says.
     #[track_caller]
-    pub fn run(&mut self, scenario: &str) {
+    pub(crate) fn run(&mut self, scenario: &str) {
         for line in scenario.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(expected) = line.strip_prefix("! ") {
                 let got = self.log.pop_front();
@@ -129,7 +133,7 @@ impl Rig {
         })
     }
 
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.connection.read_buf();
             assert!(!room.is_empty(), "the connection does not read");
@@ -142,7 +146,7 @@ impl Rig {
     }
 
     /// Time passes, from deadline to deadline.
-    pub fn advance(&mut self, by: Duration) {
+    pub(crate) fn advance(&mut self, by: Duration) {
         let end = self.now + by;
         while let Some(until) = self.wait.until.filter(|until| *until <= end) {
             self.now = until;
@@ -153,7 +157,7 @@ impl Rig {
     }
 
     /// Polls until idle, and lets the transport take what there is.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         loop {
             match self.connection.poll(self.now) {
                 Output::Action(action) => self.action(action),
@@ -171,7 +175,7 @@ impl Rig {
     }
 
     /// The transport takes up to `max` bytes.
-    pub fn take(&mut self, max: usize) {
+    pub(crate) fn take(&mut self, max: usize) {
         let mut left = max;
         loop {
             let out = self.connection.transmit();
@@ -186,12 +190,12 @@ impl Rig {
     }
 
     /// What was sent and not expected yet.
-    pub fn sent(&mut self) -> Vec<u8> {
+    pub(crate) fn sent(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.sent)
     }
 
     /// What happened and was not expected yet.
-    pub fn log(&mut self) -> Vec<String> {
+    pub(crate) fn log(&mut self) -> Vec<String> {
         self.log.drain(..).collect()
     }
 
@@ -216,7 +220,7 @@ impl Rig {
     }
 
     /// Does what a line of a scenario says, then polls.
-    pub fn command(&mut self, line: &str) {
+    pub(crate) fn command(&mut self, line: &str) {
         let words: Vec<_> = line.split(' ').collect();
         let attempt = self.attempt.unwrap_or_default();
         let now = self.now;
@@ -327,7 +331,7 @@ fn unescape(text: &str) -> String {
     text.replace("\\r", "\r").replace("\\n", "\n")
 }
 
-pub fn duration(text: &str) -> Duration {
+pub(crate) fn duration(text: &str) -> Duration {
     if let Some(millis) = text.strip_suffix("ms") {
         Duration::from_millis(millis.parse().unwrap())
     } else {
@@ -342,7 +346,7 @@ fn positions(positions: &Positions) -> String {
 }
 
 /// One line that says all that a test wants to know of an event.
-pub fn describe(event: &Event) -> String {
+pub(crate) fn describe(event: &Event) -> String {
     match event {
         Event::Message(sid, message) => {
             let payload = String::from_utf8_lossy(message.payload());
@@ -394,6 +398,6 @@ pub fn describe(event: &Event) -> String {
 }
 
 /// True when `position` is in none of the fates.
-pub fn in_none(fates: &[&Positions], position: u64) -> bool {
+pub(crate) fn in_none(fates: &[&Positions], position: u64) -> bool {
     fates.iter().all(|positions| !positions.contains(Position(position)))
 }

@@ -208,3 +208,27 @@ fn servers_are_shuffled_unless_their_order_is_retained() {
         .collect();
     assert!(first.len() > 3, "{first:?}");
 }
+
+#[test]
+fn lame_duck_is_said_once_though_the_first_info_says_it_already() {
+    let mut rig = Rig::new(config("127.0.0.1:1"));
+    rig.run(
+        "! connect 127.0.0.1:1
+        connected
+        < INFO {\"ldm\":true}
+        > CONNECT ...
+        > PING
+        ! lame duck
+        < PONG
+        ! connected ...
+        < INFO {\"ldm\":true}
+        eof
+        ! disconnected ...
+        ! connect 127.0.0.1:1
+        connected
+        < INFO {\"ldm\":true}
+        > CONNECT ...
+        > PING
+        ! lame duck",
+    );
+}

@@ -266,3 +266,101 @@ fn many_subscriptions_are_announced_in_pieces() {
     assert_eq!(sent.matches("SUB some").count(), 20_000);
     assert!(sent.ends_with("PING\r\n") && sent.matches("PING").count() == 1);
 }
+
+#[test]
+fn a_drain_during_a_handshake_that_fails_is_over() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(&format!(
+        "subscribe a
+        > SUB a 1
+        {LOST}
+        > SUB a 1
+        > PING
+        drain-subscription 1
+        eof
+        ! ended 1 drained
+        ! failed ...
+        + 100ms
+        ! connect 127.0.0.1:4222
+        connected
+        < {INFO}
+        > CONNECT ...
+        > PING"
+    ));
+}
+
+#[test]
+fn a_maximum_does_not_undo_a_drain() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        stall
+        drain-subscription 1
+        unsubscribe 1 5
+        unstall
+        > UNSUB 1
+        > PING
+        < PONG
+        ! ended 1 drained",
+    );
+}
+
+#[test]
+fn a_refusal_that_names_an_ended_subscription_is_not_for_another_with_its_subject() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        unsubscribe 1
+        > UNSUB 1
+        ! ended 1 unsubscribed
+        subscribe a
+        > SUB a 16777217
+        < -ERR 'Permissions Violation for Subscription to \"a\" (sid \"1\")'
+        ! server error...
+        < MSG a 16777217 1\\r\\nx
+        ! message 16777217 a x",
+    );
+}
+
+#[test]
+fn subscriptions_during_a_handshake_that_stands_still_are_bounded() {
+    let mut config = config("127.0.0.1");
+    config.control_reserve = 1000;
+    let mut rig = Rig::new(config);
+    rig.run("! connect 127.0.0.1:4222\nconnected");
+    rig.feed(format!("{INFO}\r\n").as_bytes());
+    rig.sent();
+    rig.stalled = true;
+    let mut refused = Vec::new();
+    while refused.is_empty() {
+        rig.command("subscribe some.subject");
+        refused = rig.log();
+    }
+    assert!(refused[0].contains("too many control operations"), "{refused:?}");
+    assert!(rig.connection.subscriptions() < 10_000);
+}
+
+#[test]
+fn an_unsub_that_waits_is_replaced_and_one_of_a_former_subscription_stays() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        stall
+        unsubscribe 1 5
+        unsubscribe 1 7
+        unsubscribe 1
+        ! ended 1 unsubscribed
+        subscribe b
+        unsubscribe 16777217 3
+        unsubscribe 16777217 4
+        unstall
+        > SUB b 16777217
+        > UNSUB 1
+        > UNSUB 16777217 4
+        unsubscribe 16777217 9
+        > UNSUB 16777217 9",
+    );
+}
