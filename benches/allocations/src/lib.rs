@@ -24,9 +24,6 @@ pub fn run(test: impl AsyncFnOnce(&Client)) {
     let server = Server::start().expect("a listener on a loopback address");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // The driver of a busy connection wakes itself. By default the future that is blocked on,
-        // here the reader, has one turn in up to 61 of the driver's, and would not keep up.
-        .event_interval(1)
         .build()
         .expect("a runtime of one thread");
     runtime.block_on(async {

@@ -130,6 +130,10 @@ pub struct Config {
     pub reconnect_buffer: usize,
     /// Unwritten bytes of SUB and PING, past which a subscribe is refused. Default: 1 MiB.
     pub control_reserve: usize,
+    /// The longest control line, without its operation, that the server takes: subjects that need
+    /// more are refused. The server does not tell; this must not exceed its `max_control_line`.
+    /// Default: 4096, the server's own default.
+    pub server_control_line: usize,
     /// The longest control line from the server. Default: 64 KiB.
     pub max_control_line: usize,
     /// The longest INFO. Default: 1 MiB.
@@ -183,6 +187,7 @@ impl Config {
             max_pending: 8 << 20,
             reconnect_buffer: 8 << 20,
             control_reserve: 1 << 20,
+            server_control_line: 4096,
             max_control_line: 64 * 1024,
             max_info: 1 << 20,
             max_message: 64 << 20,

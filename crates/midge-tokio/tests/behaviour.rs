@@ -212,7 +212,7 @@ async fn a_server_that_is_not_there_fails_the_connect() -> Outcome {
     let error = error.map(|_| ()).unwrap_err();
     let dial = |cause: &DisconnectCause| matches!(cause, DisconnectCause::Dial(_));
     assert!(
-        matches!(&error, ConnectError::Closed(CloseReason::NoServers(cause)) if dial(cause)),
+        matches!(&error, ConnectError::Closed(CloseReason::NoServers { cause, .. }) if dial(cause)),
         "{error}"
     );
     Ok(())

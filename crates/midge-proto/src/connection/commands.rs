@@ -75,6 +75,11 @@ impl Connection {
             headers.map(|_| block),
             payload.len(),
         );
+        let line = length - size - if headers.is_some() { 9 } else { 8 };
+        if line > self.config.server_control_line {
+            let max = self.config.server_control_line;
+            return Err(PublishError::LineTooLong { length: line, max });
+        }
         if !self.has_room(length) {
             self.wants_room = Some(self.wants_room.map_or(length, |least| least.min(length)));
             return Err(PublishError::Full);
@@ -159,6 +164,9 @@ impl Connection {
         if let Some(position) = self.requests.position(id) {
             self.requests.end(id);
             self.withdraw(position);
+        } else {
+            // It has ended, and its event may not have been polled yet.
+            self.events.retain(|event| !matches!(event, Event::Response(ended, _) if *ended == id));
         }
     }
 
@@ -209,6 +217,12 @@ impl Connection {
     ) -> Result<Sid, SubscribeError> {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
             return Err(SubscribeError::Closed);
+        }
+        // Blanks and the longest sid, so that no later number makes it too long.
+        let line = subject.as_str().len() + queue.as_ref().map_or(0, |q| q.as_str().len() + 1) + 21;
+        if line > self.config.server_control_line && !internal {
+            let max = self.config.server_control_line;
+            return Err(SubscribeError::LineTooLong { length: line, max });
         }
         let crowded = match self.phase {
             Phase::Up => self.outbound.control_bytes() > self.config.control_reserve,
@@ -293,6 +307,8 @@ impl Connection {
     pub fn cancel_flush(&mut self, id: FlushId) {
         if let Ok(index) = self.flushes.binary_search(&id) {
             self.flushes.remove(index);
+        } else {
+            self.events.retain(|event| !matches!(event, Event::Flushed(ended, _) if *ended == id));
         }
     }
 

@@ -9,12 +9,26 @@ use crate::{HeaderError, QueueGroupError, SubjectError};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The subject or the reply subject is not valid.
+    /// The subject is not valid.
     #[error("invalid subject: {0}")]
     Subject(#[from] SubjectError),
-    /// Wildcards are for subscriptions.
-    #[error("a message cannot be published to a subject with wildcards")]
+    /// The reply subject is not valid.
+    #[error("invalid reply subject: {0}")]
+    Reply(SubjectError),
+    /// A subject or reply subject has wildcards.
+    #[error("`*` and `>` as tokens are for subscriptions: publish to a subject without them")]
     Wildcard,
+    /// Subject and reply subject are longer than the server takes in a control line. It would
+    /// close the connection, with all that is on its way.
+    #[error(
+        "subject and reply subject need {length} bytes, the server takes {max}: shorten them, or raise server_control_line here and max_control_line on the server"
+    )]
+    LineTooLong {
+        /// Bytes of the control line behind its operation.
+        length: usize,
+        /// `server_control_line`.
+        max: usize,
+    },
     /// A header is not valid.
     #[error("invalid header: {0}")]
     Header(#[from] HeaderError),
@@ -49,6 +63,17 @@ pub enum SubscribeError {
     /// The queue group is not valid.
     #[error("invalid queue group: {0}")]
     QueueGroup(#[from] QueueGroupError),
+    /// Subject and queue group are longer than the server takes in a control line. It would close
+    /// the connection, and the next one again.
+    #[error(
+        "subject and queue group need {length} bytes, the server takes {max}: shorten them, or raise server_control_line here and max_control_line on the server"
+    )]
+    LineTooLong {
+        /// Bytes of the control line behind its operation.
+        length: usize,
+        /// `server_control_line`.
+        max: usize,
+    },
     /// There are `max_subscriptions` already.
     #[error("there are as many subscriptions as max_subscriptions allows")]
     TooMany,
@@ -173,7 +198,9 @@ pub enum DisconnectCause {
     #[error("TLS failed: {0}")]
     Tls(String),
     /// TLS is needed and this client cannot give it.
-    #[error("the server needs TLS, which this client has off or was built without")]
+    #[error(
+        "the server needs TLS, which this client does not use: connect where TLS is not required"
+    )]
     TlsUnavailable,
     /// TLS was asked for and the server does not offer it.
     #[error("TLS is required, and the server does not offer it")]
@@ -199,8 +226,10 @@ pub enum DisconnectCause {
     /// The server's INFO is not what it must be.
     #[error("the server's INFO is unusable: {0}")]
     Info(InfoError),
-    /// Something other than INFO came first, or INFO never came.
-    #[error("the server did not begin with INFO")]
+    /// Something other than INFO came first, or INFO did not come within `connect_timeout`.
+    #[error(
+        "the connection was accepted, but no INFO came first: is this the client port of a NATS server?"
+    )]
     NoInfo,
     /// The caller asked for a reconnect.
     #[error("the caller asked for another connection")]

@@ -367,7 +367,7 @@ impl Connection {
         let keep = if goes_on { self.config.reconnect_buffer } else { 0 };
         let split = self.outbound.lose(keep);
         if !goes_on {
-            let why = self.ending.reason().unwrap_or(CloseReason::NoServers(cause));
+            let why = self.ending.reason().unwrap_or_else(|| self.no_servers(cause));
             self.finish(why, split);
             return true;
         }
@@ -412,7 +412,7 @@ impl Connection {
             _ => false,
         };
         let retry_address =
-            !matches!(cause, DisconnectCause::TimedOut | DisconnectCause::Server(_));
+            self.timers.is_set(Timer::Attempt) && !matches!(cause, DisconnectCause::Server(_));
         if retry_address && self.dial() {
             return;
         }
@@ -425,13 +425,20 @@ impl Connection {
         let passed = first && self.session.tries >= self.servers.len();
         self.servers.failed(self.config.max_attempts.filter(|_| !first));
         if fatal || passed || self.servers.len() == 0 {
-            let why = if fatal { CloseReason::Fatal(cause) } else { CloseReason::NoServers(cause) };
+            let why = if fatal { CloseReason::Fatal(cause) } else { self.no_servers(cause) };
             let split = self.outbound.lose(0);
             return self.finish(why, split);
         }
         if !first {
             let wait = self.backoff();
             self.timers.set(Timer::Reconnect, self.now + wait);
+        }
+    }
+
+    fn no_servers(&self, cause: DisconnectCause) -> CloseReason {
+        match self.session.server.clone() {
+            Some(server) => CloseReason::NoServers { server, cause },
+            None => CloseReason::Fatal(cause),
         }
     }
 

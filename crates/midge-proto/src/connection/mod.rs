@@ -312,6 +312,9 @@ impl Connection {
 
     fn expired(&mut self, timer: Timer) {
         match timer {
+            Timer::Attempt if matches!(self.phase, Phase::Info) => {
+                self.fail(DisconnectCause::NoInfo);
+            }
             Timer::Attempt => self.fail(DisconnectCause::TimedOut),
             // The attempt begins because the timer no longer runs.
             Timer::Reconnect | Timer::Request => {}
@@ -357,7 +360,8 @@ impl Connection {
     fn may_receive(&self) -> bool {
         match self.phase {
             Phase::Info | Phase::Greeting => true,
-            Phase::Up => !self.paused,
+            // A close waits for its PONG whatever is unread, and hands nothing over.
+            Phase::Up => !self.paused || self.ending.is_closing(),
             _ => false,
         }
     }

@@ -396,9 +396,8 @@ impl Outbound {
             }
         }
         if self.head == self.front.len() {
-            self.front.clear();
-            self.head = 0;
             give_back(&mut self.front);
+            self.head = 0;
             if self.frames.is_empty() && self.frames.capacity() > KEEP_FRAMES {
                 self.frames = VecDeque::new();
             }
@@ -622,8 +621,10 @@ impl Buf for Outbound {
     }
 }
 
+/// Empties a buffer that was written out, and gives its memory back unless it was needed.
 fn give_back(buffer: &mut Vec<u8>) {
-    if buffer.capacity() > KEEP_CAPACITY {
+    if buffer.capacity() > KEEP_CAPACITY && buffer.len() < buffer.capacity() / 8 {
         *buffer = Vec::new();
     }
+    buffer.clear();
 }

@@ -189,8 +189,13 @@ pub enum CloseReason {
     #[error("drained by the caller")]
     Drained,
     /// No server could be reached within the attempts allowed, or reconnecting is off.
-    #[error("no server left to try; the last one: {0}")]
-    NoServers(DisconnectCause),
+    #[error("no server left to try; the last one, {server}: {cause}")]
+    NoServers {
+        /// The server that was tried last, or lost.
+        server: Arc<ServerUrl>,
+        /// Why it failed, or was lost.
+        cause: DisconnectCause,
+    },
     /// A fault that trying again does not mend.
     #[error("not worth trying again: {0}")]
     Fatal(DisconnectCause),

@@ -21,12 +21,13 @@ impl Connection {
             Received::Message { sid, message, size } => {
                 self.statistics.in_messages += 1;
                 match self.subscriptions.deliver(sid) {
+                    Delivery::Internal => self.receive_reply(message, sink),
+                    _ if self.ending.is_closing() => {}
                     Delivery::Deliver(sid) => sink.message(sid, message),
                     Delivery::DeliverLast(sid) => {
                         sink.message(sid, message);
                         self.subscription_ended(sid, EndReason::MaxReached);
                     }
-                    Delivery::Internal => self.receive_reply(message, sink),
                     Delivery::Unknown => {}
                 }
                 return size;

@@ -299,3 +299,23 @@ fn a_close_during_a_move_sends_what_the_move_held_back() {
         ! closed closed by the caller; unknown -; dropped -; confirmed 2",
     );
 }
+
+#[test]
+fn a_close_while_paused_hands_nothing_over_and_sees_its_pong() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        pause
+        publish a x
+        > PUB a 1
+        > x
+        close 2s
+        > PING
+        < MSG a 1 1\\r\\nx
+        < PONG
+        ! close
+        ! ended 1 the connection closed
+        ! closed closed by the caller; unknown -; dropped -; confirmed 1",
+    );
+}

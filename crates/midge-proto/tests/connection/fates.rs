@@ -213,7 +213,7 @@ fn wildcards_are_refused_in_a_publish() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
         "publish a.*
-        ! refused: a message cannot be published to a subject with wildcards",
+        ! refused: `*` and `>` as tokens are for subscriptions: publish to a subject without them",
     );
     let (plain, wild) = (SubjectRef::new("a").unwrap(), SubjectRef::new("r.>").unwrap());
     assert_eq!(rig.connection.publish(plain, Some(wild), None, b""), Err(PublishError::Wildcard));
@@ -428,4 +428,18 @@ fn a_pong_for_a_ping_that_came_back_unwritten_confirms_nothing() {
     rig.run("< PONG");
     rig.connection.settle(batch, 4);
     rig.run("< PONG\nunstall\n> a 3\n> one\n> PING\n< PONG\n! flushed");
+}
+
+#[test]
+fn a_subject_that_no_server_takes_is_refused_before_it_costs_the_connection() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let fits = "s".repeat(4096 - 3 - 2);
+    rig.run(&format!("publish {fits} x\n> PUB {fits} 1\n> x"));
+    let long = "s".repeat(4096);
+    rig.run(&format!(
+        "publish {long} x
+        ! refused: subject and reply subject need 4098 bytes, the server takes 4096: ...
+        subscribe {long}
+        ! refused: subject and queue group need 4117 bytes, the server takes 4096: ..."
+    ));
 }

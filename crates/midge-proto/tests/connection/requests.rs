@@ -250,3 +250,21 @@ fn a_request_taken_back_in_a_batch_is_not_sent_unless_it_was_begun() {
         assert_eq!(rig.connection.pending_bytes(), 0);
     }
 }
+
+#[test]
+fn a_request_that_has_ended_but_was_not_polled_can_still_be_cancelled() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.command("request a x 9s");
+    rig.sent();
+    let subject = SubjectRef::new("a").unwrap();
+    let deadline = rig.now + Duration::from_secs(9);
+    let id = rig.connection.request(subject, None, b"y", deadline).unwrap();
+    let attempt = rig.attempt.unwrap();
+    rig.connection.closed(attempt, midge_proto::DisconnectCause::Eof, rig.now);
+    // The first event of the loss is polled, the one of `id` is not.
+    assert!(matches!(rig.connection.poll(rig.now), midge_proto::Output::Event(_)));
+    rig.connection.cancel(id);
+    rig.turn();
+    let log = rig.log();
+    assert!(!log.iter().any(|line| line.starts_with("response")), "{log:?}");
+}

@@ -76,7 +76,10 @@ fn a_connect_that_fails_says_why() {
     rig.receive("-ERR 'Authorization Violation'\r\n");
     assert!(rig.done);
     match connecting.ready().map(|_| ()) {
-        Err(ConnectError::Closed(CloseReason::NoServers(DisconnectCause::Server(_)))) => {}
+        Err(ConnectError::Closed(CloseReason::NoServers {
+            cause: DisconnectCause::Server(_),
+            ..
+        })) => {}
         other => panic!("{other:?}"),
     }
 }
