@@ -85,3 +85,34 @@ fn one_at_a_time_allocates_nothing() {
         Cost { operations: MESSAGES, counted: meter.stop() }.at_most(0);
     });
 }
+
+/// Messages that wait keep so many read buffers alive that the later ones are copied out of
+/// theirs; once they are read, none is any more.
+#[test]
+fn a_reader_that_was_slow_costs_nothing_later() {
+    const WAITING: u64 = 40_000;
+    const MESSAGES: u64 = 5_000;
+    run(async |client| {
+        let mut subscription = client.subscribe(SUBJECT).await.unwrap();
+        let before = client.statistics().in_messages;
+        client.publish(BLAST, WAITING.to_string()).await.unwrap();
+        while client.statistics().in_messages < before + WAITING {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..WAITING {
+            subscription.next().await.unwrap();
+        }
+        let mut receive = async || {
+            client.publish(BLAST, "1").await.unwrap();
+            subscription.next().await.unwrap();
+        };
+        for _ in 0..MESSAGES {
+            receive().await;
+        }
+        let meter = Meter::start();
+        for _ in 0..MESSAGES {
+            receive().await;
+        }
+        Cost { operations: MESSAGES, counted: meter.stop() }.at_most(0);
+    });
+}
