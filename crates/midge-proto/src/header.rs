@@ -3,6 +3,10 @@
 //! On the wire a block is `NATS/1.0[ code[ description]]`, then `name: value` lines, then an
 //! empty line, each ended by CR LF. Order, case and repeated names are kept and lookups are
 //! case-sensitive. No server validates a block, so the reader takes anything.
+//!
+//! On case, sources differ: the README of nats.js says that names are made canonical as in MIME
+//! and that lookups ignore case; ADR-4, and the code of nats.js, keep them as given. Here ADR-4
+//! holds, and a lookup that does otherwise is asked for by name.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -339,6 +343,16 @@ impl<'a> Headers<'a> {
             .find_map(|(_, value)| core::str::from_utf8(value).ok())
     }
 
+    /// The first value that is UTF-8 of the canonical form of `name`, as MIME and HTTP write it:
+    /// capitals at the start and behind each `-`, small letters elsewhere. So `nats-msg-id` finds
+    /// `Nats-Msg-Id`, and no line whose name is in another form.
+    #[must_use]
+    pub fn get_canonical(self, name: &str) -> Option<&'a str> {
+        self.iter()
+            .filter(|(other, _)| is_canonical_of(other, name))
+            .find_map(|(_, value)| core::str::from_utf8(value).ok())
+    }
+
     /// The status on the first line, when there is one.
     #[must_use]
     pub fn status(self) -> Option<Status<'a>> {
@@ -486,6 +500,16 @@ fn value_of<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let rest = line.strip_prefix(name.as_bytes())?;
     rest.strip_prefix(b":")?;
     read_line(line).filter(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+fn is_canonical_of(canonical: &str, name: &str) -> bool {
+    let mut starts = true;
+    let form = name.bytes().map(|byte| {
+        let form = if starts { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+        starts = byte == b'-';
+        form
+    });
+    canonical.bytes().eq(form)
 }
 
 fn trim(mut text: &[u8]) -> &[u8] {

@@ -166,6 +166,18 @@ fn values_are_trimmed_and_may_be_any_bytes() {
     assert_eq!(headers.get_ignore_case("D"), Some("ok"));
 }
 
+#[test]
+fn the_canonical_form_is_looked_up_by_any_form() {
+    let mut map = HeaderMap::new();
+    map.append("nats-msg-id", "1").unwrap().append("Nats-Msg-Id", "2").unwrap();
+    for name in ["nats-msg-id", "NATS-MSG-ID", "Nats-Msg-Id"] {
+        assert_eq!(map.view().get_canonical(name), Some("2"), "{name}");
+    }
+    assert_eq!(map.view().get_canonical("Nats-Msg"), None);
+    map.remove("Nats-Msg-Id");
+    assert_eq!(map.view().get_canonical("nats-msg-id"), None, "its line is in another form");
+}
+
 fn entries() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
     let value = proptest::collection::vec(
         any::<u8>().prop_filter("line end", |byte| !b"\r\n".contains(byte)),

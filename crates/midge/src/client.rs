@@ -5,14 +5,27 @@ use std::sync::Arc;
 
 use midge_proto::wire::ServerInfo;
 use midge_proto::{
-    AsSubject, Message, Position, PublishError, ServerUrl, ServerUrlError, Statistics,
+    AsSubject, Message, Position, PublishError, ServerUrl, ServerUrlError, Statistics, SubjectError,
 };
 
 use crate::shared::{Handle, Shared, lock};
 use crate::waiters::Wakes;
 use crate::{
-    Closing, Events, Flush, IntoServers, Publish, Request, Respond, Rtt, Status, Subscribe,
+    Closing, Events, Flush, IntoServers, LastError, Publish, Request, RequestMany, Respond, Rtt,
+    Status, Subscribe, WhenClosed,
 };
+
+/// Why a subject cannot begin the names of inboxes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InboxError {
+    /// The prefix is not a subject.
+    #[error("invalid prefix of inboxes: {0}")]
+    Subject(#[from] SubjectError),
+    /// The prefix holds a wildcard, so others could guess it.
+    #[error("the prefix of inboxes must not hold wildcards")]
+    Wildcard,
+}
 
 /// A handle to a connection. A clone costs one reference count.
 ///
@@ -95,6 +108,28 @@ impl Client {
         Request::new(self.clone(), subject, payload)
     }
 
+    /// Publishes a request and gives all replies to it, as they come, until they end (ADR-47).
+    ///
+    /// ```no_run
+    /// # async fn example(client: midge::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let request = client.request_many("sensors.read", "").stall(Duration::from_millis(300));
+    /// let mut replies = request.await?;
+    /// while let Some(reply) = replies.next().await {
+    ///     println!("{:?}", reply?.payload());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request_many<'a, S: AsSubject, P: AsRef<[u8]>>(
+        &self,
+        subject: S,
+        payload: P,
+    ) -> RequestMany<'a, S, P> {
+        RequestMany::new(self.clone(), subject, payload)
+    }
+
     /// Subscribes to a subject, which may hold wildcards.
     pub fn subscribe<S: AsSubject>(&self, subject: S) -> Subscribe<S> {
         Subscribe::new(self.clone(), subject)
@@ -105,9 +140,25 @@ impl Client {
         self.subscribe(subject).queue(group)
     }
 
-    /// A subject that nobody else uses, to receive answers on.
+    /// A subject that nobody else uses, to receive answers on. It begins with `inbox_prefix` of
+    /// the options.
     pub fn new_inbox(&self) -> String {
         lock(&self.shared().inner).connection.new_inbox()
+    }
+
+    /// As [`new_inbox`](Self::new_inbox), with another prefix: one or more tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`InboxError`] when `prefix` is not a subject, or holds wildcards.
+    pub fn new_inbox_with(&self, prefix: impl AsSubject) -> Result<String, InboxError> {
+        let prefix = prefix.as_subject()?;
+        if prefix.has_wildcards() {
+            return Err(InboxError::Wildcard);
+        }
+        let inbox = self.new_inbox();
+        let token = inbox.rsplit('.').next().unwrap_or_default();
+        Ok(format!("{prefix}.{token}"))
     }
 
     // ---- the connection ------------------------------------------------------------------
@@ -143,6 +194,12 @@ impl Client {
     pub fn close(&self) -> Closing {
         self.shared().close();
         Closing::new(self.handle.clone())
+    }
+
+    /// Waits until the connection has closed, by anyone and for whatever reason, and gives the
+    /// report. It closes nothing itself and does not keep the connection alive.
+    pub fn closed(&self) -> WhenClosed {
+        WhenClosed::new(self.handle.shared.clone())
     }
 
     /// Leaves the server after what was published is confirmed, and connects again.
@@ -187,6 +244,34 @@ impl Client {
     /// The server connected to, or tried.
     pub fn server(&self) -> Option<Arc<ServerUrl>> {
         lock(&self.shared().inner).connection.server()
+    }
+
+    /// What last went wrong: an error that the server reported, a connection that was lost, or one
+    /// that could not be made. A later success does not clear it.
+    pub fn last_error(&self) -> Option<LastError> {
+        lock(&self.shared().board).last_error().cloned()
+    }
+
+    /// The server's number for this client, on the present or last connection.
+    pub fn client_id(&self) -> Option<u64> {
+        self.server_info().map(|info| info.client_id)
+    }
+
+    /// This client's address as the server sees it; `None` before the first connection, and when
+    /// the server does not tell.
+    pub fn client_ip(&self) -> Option<String> {
+        self.server_info().map(|info| info.client_ip.clone()).filter(|ip| !ip.is_empty())
+    }
+
+    /// Bytes of messages that are queued and not written.
+    pub fn pending_bytes(&self) -> usize {
+        lock(&self.shared().inner).connection.pending_bytes()
+    }
+
+    /// Subscriptions that have not ended. Once a request was sent, the inbox that requests share
+    /// is one of them.
+    pub fn subscriptions(&self) -> usize {
+        lock(&self.shared().inner).connection.subscriptions()
     }
 
     /// The largest message, headers and payload in bytes, that the server takes; `None` before

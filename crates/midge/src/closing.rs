@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use midge_proto::{CloseReason, Closed};
 
-use crate::shared::{Handle, lock};
+use crate::shared::{Handle, Shared, lock};
 use crate::waiters::WaiterKey;
 use crate::{Client, OptionsError, State};
 
@@ -89,14 +89,7 @@ impl Future for Closing {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mut board = lock(&this.handle.shared.board);
-        if let Some(closed) = board.closed() {
-            return Poll::Ready(closed.clone());
-        }
-        let old = board.wait(&mut this.waiter, context.waker());
-        drop(board);
-        drop(old);
-        Poll::Pending
+        poll_closed(&this.handle.shared, &mut this.waiter, context)
     }
 }
 
@@ -105,4 +98,52 @@ impl Drop for Closing {
         let old = lock(&self.handle.shared.board).leave(&mut self.waiter);
         drop(old);
     }
+}
+
+/// Waits until a connection has closed, for whatever reason, then gives the report as
+/// [`Closing`] does. Made by [`Client::closed`].
+///
+/// It closes nothing, and does not keep the connection alive.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct WhenClosed {
+    shared: Arc<Shared>,
+    waiter: Option<WaiterKey>,
+}
+
+impl WhenClosed {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, waiter: None }
+    }
+}
+
+impl Future for WhenClosed {
+    type Output = Arc<Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        poll_closed(&this.shared, &mut this.waiter, context)
+    }
+}
+
+impl Drop for WhenClosed {
+    fn drop(&mut self) {
+        let old = lock(&self.shared.board).leave(&mut self.waiter);
+        drop(old);
+    }
+}
+
+fn poll_closed(
+    shared: &Shared,
+    waiter: &mut Option<WaiterKey>,
+    context: &Context<'_>,
+) -> Poll<Arc<Closed>> {
+    let mut board = lock(&shared.board);
+    if let Some(closed) = board.closed() {
+        return Poll::Ready(closed.clone());
+    }
+    let old = board.wait(waiter, context.waker());
+    drop(board);
+    drop(old);
+    Poll::Pending
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use midge_proto::{EndReason, Instant, Sid, Sink};
+use midge_proto::wire::ServerError;
+use midge_proto::{Instant, Sid, Sink};
 
 use crate::Event;
-use crate::router::Burst;
+use crate::end::{End, EndReason};
+use crate::router::{Burst, Slot};
 use crate::shared::{Inner, Room, Shared, lock};
+use crate::subscribe::WhenFull;
 use crate::timers::Owner;
 use crate::waiters::Wakes;
 
@@ -30,12 +33,16 @@ impl Shared {
             let subject = slot.queue.subject.clone();
             let event = Event::SlowConsumer { sid, subject, pending: slot.queue.unread().messages };
             lock(&self.board).note(&event, wakes);
-            if self.settings.slow_hold.is_zero() {
-                slot.burst = Burst::Dropping;
-            } else {
-                inner.hold(sid, now + self.settings.slow_hold);
-                changed = true;
-            }
+            let until = match slot.queue.when_full {
+                WhenFull::Hold => Some(now + self.settings.slow_hold),
+                WhenFull::Pause => None,
+                WhenFull::DropNewest | WhenFull::DropOldest => {
+                    slot.burst = Burst::Dropping;
+                    continue;
+                }
+            };
+            inner.hold(sid, until);
+            changed = true;
         }
         changed
     }
@@ -47,6 +54,8 @@ impl Shared {
                 Owner::Room(room, key) => inner.wake_in_room(room, key, wakes),
                 Owner::Flush(id) => inner.flush_is_due(id, wakes),
                 Owner::Hold(sid) => inner.hold_expired(sid),
+                Owner::Deadline(sid) => inner.deadline_passed(sid, wakes),
+                Owner::Stall(sid) => inner.stalled(sid, wakes),
             }
         }
     }
@@ -70,7 +79,7 @@ impl Shared {
                 return;
             }
             Core::Flushed(id, result) => return inner.flushed(id, result, now, wakes),
-            Core::SubscriptionEnded(sid, reason) => return inner.ended(sid, reason, wakes),
+            Core::SubscriptionEnded(sid, reason) => return inner.ended(sid, reason.into(), wakes),
             Core::Writable => return inner.wake_room(Room::Messages, wakes),
             Core::SubscriptionsDrained => {
                 inner.draining = true;
@@ -83,7 +92,10 @@ impl Shared {
                 Event::ServersChanged { added, removed, ignored }
             }
             Core::LameDuck => Event::LameDuck,
-            Core::ServerError(error) => Event::ServerError(error),
+            Core::ServerError(error) => {
+                inner.request_denied(&error, wakes);
+                Event::ServerError(error)
+            }
             Core::Oversized { sid, length } => Event::Oversized { sid, length },
             Core::Closed(closed) => Event::Closed(Arc::new(closed)),
             _ => return,
@@ -93,16 +105,80 @@ impl Shared {
             inner.wake_room(Room::Messages, wakes);
             inner.wake_room(Room::Control, wakes);
         }
+        if let Event::Disconnected(_) = event {
+            inner.requests_lost(wakes);
+        }
         lock(&self.board).note(&event, wakes);
     }
 }
 
 impl Inner {
+    /// The core has ended a subscription.
     fn ended(&mut self, sid: Sid, reason: EndReason, wakes: &mut Wakes) {
-        let Some(slot) = self.remove_slot(sid) else { return };
-        slot.queue.end(reason, wakes);
+        if let Some(slot) = self.remove_slot(sid) {
+            self.end_queue(sid, &slot, End::Reason(reason), wakes);
+        }
+    }
+
+    /// Ends a subscription by the client's own decision.
+    fn end_now(&mut self, sid: Sid, end: End, wakes: &mut Wakes) {
+        if let Some(slot) = self.remove_slot(sid) {
+            self.connection.unsubscribe(sid, None);
+            self.end_queue(sid, &slot, end, wakes);
+        }
+    }
+
+    fn end_queue(&mut self, sid: Sid, slot: &Slot, end: End, wakes: &mut Wakes) {
+        slot.queue.end(end, wakes);
         if slot.queue.unread().messages > 0 {
             self.unread.insert(sid);
+        }
+        if let Some(handler) = slot.handler() {
+            // It is called with the rest, then it goes away.
+            self.router.calls.push((sid, handler.clone()));
+        }
+    }
+
+    fn deadline_passed(&mut self, sid: Sid, wakes: &mut Wakes) {
+        let Some(slot) = self.router.slots.get_mut(sid) else { return };
+        if slot.asked().is_some() {
+            self.end_now(sid, End::Deadline, wakes);
+        } else if !slot.has_begun() {
+            self.end_now(sid, End::Reason(EndReason::NoFirstMessage), wakes);
+        }
+    }
+
+    fn stalled(&mut self, sid: Sid, wakes: &mut Wakes) {
+        if let Some(slot) = self.router.slots.get_mut(sid) {
+            slot.extra().stall = None;
+            slot.queue.wake(wakes);
+        }
+    }
+
+    /// Requests with an inbox of their own end with the connection that they were sent through.
+    fn requests_lost(&mut self, wakes: &mut Wakes) {
+        while let Some(sid) = self.inboxes.pop_first() {
+            self.end_now(sid, End::Lost, wakes);
+        }
+    }
+
+    /// The server does not let a request through, or not with its reply subject. The text names
+    /// no request: it is the oldest with this subject.
+    fn request_denied(&mut self, error: &ServerError, wakes: &mut Wakes) {
+        let slots = &mut self.router.slots;
+        let denied = self.inboxes.iter().copied().find(|sid| {
+            slots.get_mut(*sid).is_some_and(|slot| match error {
+                ServerError::PublishPermission { subject } => {
+                    slot.asked().is_some_and(|asked| *asked == subject.as_str())
+                }
+                ServerError::PublishReplyPermission { reply } => {
+                    slot.queue.subject == reply.as_str()
+                }
+                _ => false,
+            })
+        });
+        if let Some(sid) = denied {
+            self.end_now(sid, End::Reason(EndReason::Denied(error.clone())), wakes);
         }
     }
 }

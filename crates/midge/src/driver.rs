@@ -29,6 +29,7 @@ pub use midge_proto;
 
 use crate::Client;
 use crate::closing::Connecting;
+use crate::handler::Calls;
 use crate::options::{ConnectOptions, OptionsError};
 use crate::request::Requests;
 use crate::shared::{Inner, Room, Shared, lock};
@@ -93,9 +94,8 @@ pub fn connect(
     let (config, settings) = options.build()?;
     let credentials = config.credentials.clone();
     let connection = Connection::new(config)?;
-    let holds = !settings.slow_hold.is_zero();
     let shared = Arc::new(Shared {
-        inner: Inner::new(connection, holds).into(),
+        inner: Inner::new(connection).into(),
         requests: Requests::new().into(),
         board: Board::new().into(),
         clock,
@@ -106,6 +106,7 @@ pub fn connect(
         credentials,
         wakes: Wakes::default(),
         discarded: Vec::new(),
+        calls: Calls::default(),
     };
     Ok((Connecting::new(Client::new(shared), at_once), driver))
 }
@@ -120,6 +121,7 @@ pub struct Driver {
     wakes: Wakes,
     /// Messages that nobody gets, kept for its memory.
     discarded: Vec<Message>,
+    calls: Calls,
 }
 
 impl Driver {
@@ -132,20 +134,29 @@ impl Driver {
     ///
     /// The waker is woken when there is something to do that was not before; not by time, and
     /// not by sockets.
+    ///
+    /// # Panics
+    ///
+    /// When a handler of a subscription does. The driver is to be dropped then.
     pub fn turn(&mut self, context: &mut Context<'_>) -> Turn {
-        let now = self.now();
+        let mut now = self.now();
         loop {
             let mut inner = lock(&self.shared.inner);
             let old = inner.register_driver(context.waker());
             let turn = self.shared.step(&mut inner, &self.credentials, now, &mut self.wakes);
-            inner.idle = matches!(turn, Some(Turn::Idle(_)));
+            self.calls.take(&mut inner.router.calls);
+            inner.idle = self.calls.is_empty() && matches!(turn, Some(Turn::Idle(_)));
             std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
             drop(inner);
             drop(old);
             self.wakes.wake();
             self.discarded.clear();
-            if let Some(turn) = turn {
-                return turn;
+            let called = self.calls.run(&self.shared);
+            match turn {
+                // What the handlers did comes first.
+                Some(Turn::Idle(_)) if called => now = self.now(),
+                Some(turn) => return turn,
+                None => {}
             }
         }
     }
@@ -316,8 +327,10 @@ impl Shared {
             }
         }
         let discarded = std::mem::take(&mut inner.router.discarded);
+        let mut calls = Calls::default();
+        calls.take(&mut inner.router.calls);
         drop(guard);
-        drop(discarded);
+        drop((discarded, calls));
         wakes.wake();
     }
 }

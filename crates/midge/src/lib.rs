@@ -8,7 +8,9 @@
 //! |---|---|
 //! | set up a connection | [`ConnectOptions`], then the `connect` of an adapter |
 //! | publish, request, subscribe | [`Client`] |
-//! | receive | [`Subscription`] |
+//! | receive | [`Subscription`], or a function: [`Subscribe::handler`] |
+//! | ask many | [`Client::request_many`] |
+//! | send and receive typed values | `json`, with the feature `serde` |
 //! | see what happens to the connection | [`Client::status`], [`Client::events`] |
 //! | write an adapter | [`driver`] |
 //!
@@ -17,16 +19,23 @@
 //! have arrived before the process ends goes through [`Client::flush`], [`Client::drain`] or
 //! [`Client::close`].
 
+mod ask;
 mod client;
 mod closing;
+mod confirm;
 mod dispatch;
 pub mod driver;
+mod end;
 mod events;
 mod flush;
+mod handler;
+#[cfg(feature = "serde")]
+pub mod json;
 mod options;
 mod publish;
 mod queue;
 mod request;
+mod request_many;
 mod router;
 mod shared;
 mod status;
@@ -37,21 +46,26 @@ mod timers;
 mod waiters;
 
 pub use bytes::Bytes;
-pub use client::Client;
-pub use closing::{Closing, ConnectError, Connecting};
+pub use client::{Client, InboxError};
+pub use closing::{Closing, ConnectError, Connecting, WhenClosed};
+pub use confirm::{ConfirmError, Confirming, SubscribeConfirmed, SubscribingConfirmed};
+pub use end::EndReason;
 pub use events::{Event, Events, NextEvent};
 pub use flush::{Flush, FlushError, Flushing, Rtt};
+pub use handler::{HandlerSubscription, SubscribeHandler, SubscribingHandler};
+#[cfg(feature = "serde")]
+pub use json::Json;
 pub use midge_proto::wire::{ServerError, ServerInfo};
 pub use midge_proto::{
-    AsSubject, CloseReason, Closed, ConfigError, Connected, DisconnectCause, Disconnected,
-    EndReason, Fate, HeaderError, HeaderMap, Headers, Instant, Message, NotSent, Position,
-    Positions, PublishError, QueueGroup, QueueGroupError, RequestError, Scheme, ServerUrl,
-    ServerUrlError, Sid, Statistics, Status as MessageStatus, Subject, SubjectError, SubjectRef,
-    SubscribeError,
+    AsSubject, CloseReason, Closed, ConfigError, Connected, DisconnectCause, Disconnected, Fate,
+    HeaderError, HeaderMap, Headers, Instant, Message, NotSent, Position, Positions, PublishError,
+    QueueGroup, QueueGroupError, RequestError, Scheme, ServerUrl, ServerUrlError, Sid, Statistics,
+    Status as MessageStatus, Subject, SubjectError, SubjectRef, SubscribeError,
 };
 pub use options::{ConnectOptions, IntoServers, OptionsError};
 pub use publish::{Publish, Publishing, Respond, RespondError, Responding};
 pub use request::{Request, Requesting};
-pub use status::{State, Status};
-pub use subscribe::{Subscribe, Subscribing};
+pub use request_many::{NextReply, Replies, RepliesError, RequestMany, RequestingMany};
+pub use status::{LastError, State, Status};
+pub use subscribe::{Subscribe, Subscribing, WhenFull};
 pub use subscription::{DrainSubscription, Messages, Next, NextBatch, Subscription};

@@ -71,7 +71,7 @@ impl ConnectOptions {
             flush_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(2),
             slow_hold: Duration::from_secs(1),
-            limits: Limits { messages: 524_288, bytes: 64 << 20 },
+            limits: Limits { messages: 65_536, bytes: 8 << 20 },
             event_capacity: 128,
         };
         Self { config, settings, error }
@@ -235,7 +235,8 @@ impl ConnectOptions {
     }
 
     /// How much of a subscription may be unread, in messages and in bytes of subject, reply,
-    /// headers and payload. Default: 524,288 messages and 64 MiB. One subscription can differ, see
+    /// headers and payload. Default: 65,536 messages and 8 MiB, which together take about 21 MiB
+    /// of memory when the messages have 128 bytes. One subscription can differ, see
     /// [`Subscribe::capacity`](crate::Subscribe::capacity).
     pub fn subscription_capacity(mut self, messages: usize, bytes: usize) -> Self {
         self.settings.limits = Limits { messages, bytes };
@@ -301,7 +302,7 @@ pub trait IntoServers {
 
 impl IntoServers for &str {
     fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        self.split(',').map(ServerUrl::parse).collect()
+        ServerUrl::parse_list(self)
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use midge_proto::{
-    AsSubject, HeaderError, HeaderMap, Message, Position, PublishError, SubjectError, SubjectRef,
+    AsSubject, HeaderMap, Message, Position, PublishError, SubjectError, SubjectRef,
 };
 
 use crate::Client;
@@ -19,11 +19,39 @@ pub(crate) enum HeadersToSend<'a> {
     None,
     Borrowed(&'a HeaderMap),
     Owned(HeaderMap),
-    Invalid(HeaderError),
+    Invalid(PublishError),
 }
+
+/// Where the servers report on a message's path (ADR-41).
+const TRACE_DEST: &str = "Nats-Trace-Dest";
+const TRACE_ONLY: &str = "Nats-Trace-Only";
 
 impl<'a> HeadersToSend<'a> {
     pub(crate) fn append(&mut self, name: &str, value: &[u8]) {
+        self.change(|map| {
+            map.append(name, value)?;
+            Ok(())
+        });
+    }
+
+    /// Asks for reports to `destination`; with `only`, the message itself is not delivered.
+    pub(crate) fn trace(&mut self, destination: &(impl AsSubject + ?Sized), only: bool) {
+        self.change(|map| {
+            let destination = destination.as_subject()?;
+            if destination.has_wildcards() {
+                return Err(PublishError::Wildcard);
+            }
+            map.insert(TRACE_DEST, destination.as_bytes())?;
+            map.remove(TRACE_ONLY);
+            if only {
+                map.insert(TRACE_ONLY, "true")?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Changes a map of its own.
+    fn change(&mut self, change: impl FnOnce(&mut HeaderMap) -> Result<(), PublishError>) {
         let mut map = match std::mem::take(self) {
             Self::None => HeaderMap::new(),
             Self::Borrowed(map) => map.clone(),
@@ -33,8 +61,8 @@ impl<'a> HeadersToSend<'a> {
                 return;
             }
         };
-        *self = match map.append(name, value) {
-            Ok(_) => Self::Owned(map),
+        *self = match change(&mut map) {
+            Ok(()) => Self::Owned(map),
             Err(error) => Self::Invalid(error),
         };
     }
@@ -46,7 +74,7 @@ impl<'a> HeadersToSend<'a> {
     }
 
     #[inline]
-    pub(crate) fn get(&self) -> Result<Option<&HeaderMap>, HeaderError> {
+    pub(crate) fn get(&self) -> Result<Option<&HeaderMap>, PublishError> {
         match self {
             Self::None => Ok(None),
             Self::Borrowed(map) => Ok(Some(map)),
@@ -83,7 +111,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
         self
     }
 
-    /// The headers, in place of any given before.
+    /// The headers, in place of any given before, those of [`trace`](Self::trace) included.
     pub fn headers(mut self, headers: &'a HeaderMap) -> Self {
         self.headers.set(headers);
         self
@@ -92,6 +120,20 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
     /// Adds a header. An invalid one makes the publish fail.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.append(name, value.as_ref());
+        self
+    }
+
+    /// Asks the servers to report to the subject `destination` how they route the message, which
+    /// is delivered as well (ADR-41). Only given headers are changed, not the caller's map. From
+    /// nats-server 2.14 on, publishing to `destination` must be permitted.
+    pub fn trace(mut self, destination: impl AsSubject) -> Self {
+        self.headers.trace(&destination, false);
+        self
+    }
+
+    /// As [`trace`](Self::trace), without the message being delivered to anyone.
+    pub fn trace_only(mut self, destination: impl AsSubject) -> Self {
+        self.headers.trace(&destination, true);
         self
     }
 

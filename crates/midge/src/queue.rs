@@ -9,9 +9,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::Waker;
 
-use midge_proto::{EndReason, Message, Subject};
+use midge_proto::{Message, Subject};
 
+use crate::end::{End, EndReason};
 use crate::shared::lock;
+use crate::subscribe::WhenFull;
 use crate::waiters::Wakes;
 
 /// Buffers with room for more messages than this are not kept once they are empty.
@@ -29,7 +31,12 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
-/// Messages and bytes, as counters that only grow and wrap around.
+impl Limits {
+    /// What a handler is called with is never unread for longer than a turn.
+    pub(crate) const NONE: Self = Self { messages: usize::MAX, bytes: usize::MAX };
+}
+
+/// Messages and bytes, as counters that wrap around.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
     pub(crate) messages: usize,
@@ -43,12 +50,21 @@ impl Amount {
         self.bytes = self.bytes.wrapping_add(message.size());
     }
 
+    fn take_back(&mut self, message: &Message) {
+        self.messages = self.messages.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(message.size());
+    }
+
     #[inline]
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             messages: self.messages.wrapping_sub(earlier.messages),
             bytes: self.bytes.wrapping_sub(earlier.bytes),
         }
+    }
+
+    fn exceeds(self, limits: Limits) -> bool {
+        self.messages > limits.messages || self.bytes > limits.bytes
     }
 
     /// At most half of the limits.
@@ -83,8 +99,9 @@ impl Counter {
 pub(crate) struct Queue {
     pub(crate) subject: Subject,
     pub(crate) limits: Limits,
+    pub(crate) when_full: WhenFull,
     state: Mutex<State>,
-    /// Written by the driver.
+    /// Written by the driver: all that was ever put in, but for what made room for newer ones.
     put: Counter,
     /// Written by the driver.
     dropped: AtomicUsize,
@@ -98,7 +115,7 @@ pub(crate) struct Queue {
 struct State {
     messages: VecDeque<Message>,
     waker: Option<Waker>,
-    end: Option<Box<EndReason>>,
+    end: Option<Box<End>>,
 }
 
 /// What a reader found.
@@ -111,10 +128,11 @@ pub(crate) enum Taken {
 }
 
 impl Queue {
-    pub(crate) fn new(subject: Subject, limits: Limits) -> Self {
+    pub(crate) fn new(subject: Subject, limits: Limits, when_full: WhenFull) -> Self {
         Self {
             subject,
             limits,
+            when_full,
             state: Mutex::default(),
             put: Counter::default(),
             dropped: AtomicUsize::new(0),
@@ -125,15 +143,33 @@ impl Queue {
 
     // ---- the driver's side ---------------------------------------------------------------
 
-    /// Puts in all of `batch`, which is left empty. `put` counts everything ever put in.
-    pub(crate) fn put(&self, batch: &mut VecDeque<Message>, put: Amount, wakes: &mut Wakes) {
+    /// Puts in all of `batch`, which is left empty. `put` counts everything ever put in. What
+    /// makes room for newer messages goes to `discarded`.
+    pub(crate) fn put(
+        &self,
+        batch: &mut VecDeque<Message>,
+        put: &mut Amount,
+        discarded: &mut Vec<Message>,
+        wakes: &mut Wakes,
+    ) {
         let mut state = lock(&self.state);
-        self.put.store(put, Ordering::SeqCst);
         if state.messages.is_empty() {
             std::mem::swap(&mut state.messages, batch);
         } else {
             state.messages.append(batch);
         }
+        if self.when_full == WhenFull::DropOldest {
+            // What the reader has taken out counts and cannot make room; the newest stays.
+            while state.messages.len() > 1
+                && put.since(self.read.load()).exceeds(self.limits)
+                && let Some(oldest) = state.messages.pop_front()
+            {
+                put.take_back(&oldest);
+                discarded.push(oldest);
+                self.count_dropped();
+            }
+        }
+        self.put.store(*put, Ordering::SeqCst);
         wakes.add(state.waker.take());
         drop(state);
         if batch.capacity() > KEEP_CAPACITY {
@@ -142,12 +178,17 @@ impl Queue {
     }
 
     /// Nothing more will be put in.
-    pub(crate) fn end(&self, reason: EndReason, wakes: &mut Wakes) {
+    pub(crate) fn end(&self, end: End, wakes: &mut Wakes) {
         let mut state = lock(&self.state);
-        state.end.get_or_insert_with(|| Box::new(reason));
+        state.end.get_or_insert_with(|| Box::new(end));
         wakes.add(state.waker.take());
         drop(state);
         self.flags.fetch_or(ENDED, Ordering::SeqCst);
+    }
+
+    /// Lets the reader look again.
+    pub(crate) fn wake(&self, wakes: &mut Wakes) {
+        wakes.add(lock(&self.state).waker.take());
     }
 
     pub(crate) fn read_so_far(&self) -> Amount {
@@ -166,16 +207,25 @@ impl Queue {
         }
     }
 
+    /// Lets whoever waits look again, at once. To be called with no lock held.
+    pub(crate) fn wake_reader(&self) {
+        let waker = lock(&self.state).waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     // ---- the reader's side ---------------------------------------------------------------
 
-    /// Takes out all messages into `local`, which must be empty.
-    pub(crate) fn take(&self, local: &mut VecDeque<Message>, waker: &Waker) -> Taken {
+    /// Takes out messages into `local`, which must be empty: all of them, or at most `max` where
+    /// the oldest may still have to make room.
+    pub(crate) fn take(&self, local: &mut VecDeque<Message>, max: usize, waker: &Waker) -> Taken {
         if local.capacity() > KEEP_CAPACITY {
             *local = VecDeque::new();
         }
         let mut state = lock(&self.state);
         if !state.messages.is_empty() {
-            std::mem::swap(&mut state.messages, local);
+            self.move_out(&mut state, local, max);
             return Taken::Messages;
         }
         if state.end.is_some() {
@@ -188,8 +238,17 @@ impl Queue {
     }
 
     /// As [`take`](Self::take), without waiting.
-    pub(crate) fn try_take(&self, local: &mut VecDeque<Message>) {
-        std::mem::swap(&mut lock(&self.state).messages, local);
+    pub(crate) fn try_take(&self, local: &mut VecDeque<Message>, max: usize) {
+        self.move_out(&mut lock(&self.state), local, max);
+    }
+
+    #[inline]
+    fn move_out(&self, state: &mut State, local: &mut VecDeque<Message>, max: usize) {
+        if self.when_full == WhenFull::DropOldest && state.messages.len() > max {
+            local.extend(state.messages.drain(..max));
+        } else {
+            std::mem::swap(&mut state.messages, local);
+        }
     }
 
     /// Says what the reader has read, and tells whether it must look at
@@ -222,15 +281,19 @@ impl Queue {
         self.dropped.load(Ordering::Relaxed) as u64
     }
 
-    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+    pub(crate) fn how_it_ended(&self) -> Option<End> {
         lock(&self.state).end.as_deref().cloned()
+    }
+
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        self.how_it_ended().map(End::into_reason)
     }
 
     /// Ends it from the reader's side, once the driver has forgotten it: takes out what nobody
     /// will read, and counts it as read. Returns it, and all that was ever put in.
     pub(crate) fn abandon(&self, reason: EndReason) -> (VecDeque<Message>, Amount) {
         let mut state = lock(&self.state);
-        state.end.get_or_insert_with(|| Box::new(reason));
+        state.end.get_or_insert_with(|| Box::new(End::Reason(reason)));
         let waker = state.waker.take();
         let messages = std::mem::take(&mut state.messages);
         drop(state);
@@ -240,10 +303,11 @@ impl Queue {
         (messages, put)
     }
 
-    /// Registers a waker for the end; false when it has ended.
-    pub(crate) fn wait_for_end(&self, waker: &Waker) -> bool {
+    /// Registers a waker for the end; false when it has ended. With `read_out`, the end comes
+    /// when nothing is unread.
+    pub(crate) fn wait_for_end(&self, waker: &Waker, read_out: bool) -> bool {
         let mut state = lock(&self.state);
-        if state.end.is_some() {
+        if state.end.is_some() && !(read_out && self.unread().messages > 0) {
             return false;
         }
         let old = crate::waiters::set_waker(&mut state.waker, waker);

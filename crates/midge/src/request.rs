@@ -2,16 +2,20 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use midge_proto::{AsSubject, HeaderMap, Instant, Message, PublishError, RequestError, RequestId};
+use midge_proto::{
+    AsSubject, HeaderMap, Instant, Message, PublishError, RequestError, RequestId, Subject,
+};
 
-use crate::Client;
+use crate::ask::{Asking, Question, checked_reply, is_no_responders};
+use crate::end::{End, EndReason};
 use crate::publish::HeadersToSend;
 use crate::shared::{Room, RoomWait, Shared, lock};
 use crate::table::Table;
 use crate::waiters::{Wakes, set_waker};
+use crate::{Client, Subscription};
 
 /// Where responses wait for their futures.
 #[derive(Debug)]
@@ -62,11 +66,28 @@ pub struct Request<'a, S, P> {
     headers: HeadersToSend<'a>,
     payload: P,
     timeout: Option<Duration>,
+    inbox: Inbox,
+}
+
+/// Where the reply is to come.
+#[derive(Debug)]
+enum Inbox {
+    /// On the inbox that requests share.
+    Shared,
+    Own,
+    Given(Result<Subject, PublishError>),
 }
 
 impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
     pub(crate) fn new(client: Client, subject: S, payload: P) -> Self {
-        Self { client, subject, headers: HeadersToSend::None, payload, timeout: None }
+        Self {
+            client,
+            subject,
+            headers: HeadersToSend::None,
+            payload,
+            timeout: None,
+            inbox: Inbox::Shared,
+        }
     }
 
     /// How long to wait, from the first poll to the reply; waiting for room or for a connection
@@ -76,7 +97,23 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
         self
     }
 
-    /// The headers, in place of any given before.
+    /// Subscribes to an inbox for this request alone, instead of the one that requests share: for
+    /// accounts and permissions that do not let replies through to that. Costs a SUB and an UNSUB.
+    ///
+    /// Such a request waits for a connection before it is queued. When that is lost, the request
+    /// ends as [`RequestError::Unknown`], also when it was not written yet.
+    pub fn own_inbox(mut self) -> Self {
+        self.inbox = Inbox::Own;
+        self
+    }
+
+    /// As [`own_inbox`](Self::own_inbox), with this reply subject instead of a fresh inbox.
+    pub fn reply(mut self, reply: impl AsSubject) -> Self {
+        self.inbox = Inbox::Given(checked_reply(&reply));
+        self
+    }
+
+    /// The headers, in place of any given before, those of [`trace`](Self::trace) included.
     pub fn headers(mut self, headers: &'a HeaderMap) -> Self {
         self.headers.set(headers);
         self
@@ -88,6 +125,41 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
         self
     }
 
+    /// Asks the servers to report to the subject `destination` how they route the message, which
+    /// is delivered as well (ADR-41). Only given headers are changed, not the caller's map. From
+    /// nats-server 2.14 on, publishing to `destination` must be permitted.
+    pub fn trace(mut self, destination: impl AsSubject) -> Self {
+        self.headers.trace(&destination, false);
+        self
+    }
+
+    /// As [`trace`](Self::trace), without the message being delivered to anyone.
+    pub fn trace_only(mut self, destination: impl AsSubject) -> Self {
+        self.headers.trace(&destination, true);
+        self
+    }
+
+    fn question(&self) -> Result<Question<'_>, PublishError> {
+        Ok(Question {
+            subject: self.subject.as_subject()?,
+            headers: self.headers.get()?,
+            payload: self.payload.as_ref(),
+        })
+    }
+
+    fn first_state(&mut self, deadline: Instant) -> Result<State, PublishError> {
+        let given = match std::mem::replace(&mut self.inbox, Inbox::Shared) {
+            Inbox::Shared => {
+                let wait = RoomWait::until(Room::Messages, deadline);
+                return Ok(State::Unsent(deadline, wait));
+            }
+            Inbox::Own => None,
+            Inbox::Given(reply) => Some(reply?),
+        };
+        let asking = Asking::new(self.client.clone(), given, Some(1), deadline);
+        Ok(State::Asking(Box::new(asking)))
+    }
+
     /// Sends it and returns its id, with a slot for the response.
     fn poll_send(
         &self,
@@ -95,9 +167,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
         wait: &mut RoomWait,
         context: &Context<'_>,
     ) -> Poll<Result<RequestId, RequestError>> {
-        let subject = self.subject.as_subject().map_err(PublishError::from)?;
-        let headers = self.headers.get().map_err(PublishError::from)?;
-        let payload = self.payload.as_ref();
+        let Question { subject, headers, payload } = self.question()?;
         let shared = self.client.shared();
         shared.poll_with_room(
             wait,
@@ -119,14 +189,17 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for Request<'a, S, P> {
     type IntoFuture = Requesting<'a, S, P>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Requesting { request: self, state: State::Unsent(None, RoomWait::new(Room::Messages)) }
+        Requesting { request: self, state: State::New }
     }
 }
 
 #[derive(Debug)]
 enum State {
-    Unsent(Option<Instant>, RoomWait),
+    New,
+    Unsent(Instant, RoomWait),
     Sent(RequestId),
+    Asking(Box<Asking>),
+    Asked(Box<Subscription>),
     Over,
 }
 
@@ -149,32 +222,56 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Requesting<'_, S, P> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let shared = this.request.client.shared();
-        match &mut this.state {
+        let result = this.poll_state(context);
+        if result.is_ready() {
+            this.state = State::Over;
+        }
+        result
+    }
+}
+
+impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
+    fn poll_state(&mut self, context: &Context<'_>) -> Poll<Result<Message, RequestError>> {
+        if let State::New = self.state {
+            let shared = self.request.client.shared();
+            let timeout = self.request.timeout.unwrap_or(shared.settings.request_timeout);
+            let deadline = shared.after(timeout);
+            self.state = self.request.first_state(deadline)?;
+        }
+        match &mut self.state {
             State::Unsent(deadline, wait) => {
-                let timeout = this.request.timeout.unwrap_or(shared.settings.request_timeout);
-                let deadline = *deadline.get_or_insert_with(|| shared.after(timeout));
-                wait.deadline = Some(deadline);
-                match this.request.poll_send(deadline, wait, context) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(id)) => this.state = State::Sent(id),
-                    Poll::Ready(Err(error)) => {
-                        this.state = State::Over;
-                        return Poll::Ready(Err(error));
-                    }
-                }
-                Poll::Pending
+                let id = ready!(self.request.poll_send(*deadline, wait, context))?;
+                self.state = State::Sent(id);
+                return Poll::Pending;
             }
-            State::Sent(id) => {
-                let result = poll_response(shared, *id, context.waker());
-                if result.is_ready() {
-                    this.state = State::Over;
-                }
-                result
+            State::Asking(asking) => {
+                let inbox = ready!(asking.poll(self.request.question()?, context))?;
+                self.state = State::Asked(Box::new(inbox));
             }
-            State::Over => panic!("a request was polled after it was ready"),
+            _ => {}
+        }
+        match &mut self.state {
+            State::Sent(id) => poll_response(self.request.client.shared(), *id, context.waker()),
+            State::Asked(inbox) => poll_inbox(inbox, context),
+            _ => panic!("a request was polled after it was ready"),
         }
     }
+}
+
+fn poll_inbox(
+    inbox: &mut Subscription,
+    context: &Context<'_>,
+) -> Poll<Result<Message, RequestError>> {
+    Poll::Ready(match ready!(inbox.poll_message(context)) {
+        Some(message) if is_no_responders(&message) => Err(RequestError::NoResponders),
+        Some(message) => Ok(message),
+        None => Err(match inbox.queue().how_it_ended() {
+            // The reply was larger than `max_message`.
+            Some(End::Deadline | End::Reason(EndReason::MaxReached)) => RequestError::TimedOut,
+            Some(End::Reason(EndReason::Denied(error))) => RequestError::Permission(error),
+            _ => RequestError::Unknown,
+        }),
+    })
 }
 
 fn poll_response(
@@ -210,7 +307,7 @@ impl<S, P> Drop for Requesting<'_, S, P> {
                 });
                 drop(slot);
             }
-            State::Over => {}
+            State::New | State::Asking(_) | State::Asked(_) | State::Over => {}
         }
     }
 }

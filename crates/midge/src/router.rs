@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use midge_proto::{Message, RequestError, RequestId, Sid, Sink};
+use midge_proto::{Message, RequestError, RequestId, Sid, Sink, Subject};
 
+use crate::handler::Handler;
 use crate::queue::{Amount, Queue};
+use crate::subscribe::WhenFull;
 use crate::table::Table;
 use crate::timers::TimerKey;
 use crate::waiters::Wakes;
@@ -19,9 +21,22 @@ pub(crate) enum Burst {
     /// They were reached. Reading stops, once what this turn found is handed over.
     Begun,
     /// Reading has stopped until half is read, or until the timer fires.
-    Holding(TimerKey),
+    Holding(Option<TimerKey>),
     /// Reading goes on, and what exceeds the limits is dropped, until half is read.
     Dropping,
+}
+
+/// What only some subscriptions have.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// Called with each message, in the place of a reader.
+    pub(crate) handler: Option<Arc<Handler>>,
+    /// The first message, or every reply, must come until then.
+    pub(crate) deadline: Option<TimerKey>,
+    /// The reader wants to be woken then.
+    pub(crate) stall: Option<TimerKey>,
+    /// The subject of the request whose inbox this is.
+    pub(crate) asked: Option<Subject>,
 }
 
 /// The driver's side of one subscription.
@@ -30,17 +45,19 @@ pub(crate) struct Slot {
     pub(crate) queue: Arc<Queue>,
     /// Messages of this turn that are not in the queue yet.
     staged: VecDeque<Message>,
-    /// All that was ever taken.
+    /// All that was ever taken, but for what made room for newer ones.
     put: Amount,
     /// All that was ever read, when it was last looked at.
     read: Amount,
     pub(crate) burst: Burst,
+    pub(crate) extra: Option<Box<Extra>>,
 }
 
 impl Slot {
     pub(crate) fn new(queue: Arc<Queue>) -> Self {
         Self {
             queue,
+            extra: None,
             staged: VecDeque::new(),
             put: Amount::default(),
             read: Amount::default(),
@@ -63,10 +80,11 @@ impl Slot {
         exceeds(self.put.since(self.read), &self.queue)
     }
 
-    /// The policy for a slow subscription: whether a message of `size` bytes is taken. Policies
-    /// other than "hold, then drop the newest" belong here.
+    /// The policy for a slow subscription: whether a message of `size` bytes is taken. Where the
+    /// oldest make room, they do so when the batch is put into the queue.
     #[inline]
-    fn admit(&mut self, size: usize, holds: bool) -> Admission {
+    fn admit(&mut self, size: usize) -> Admission {
+        let drops = self.queue.when_full == WhenFull::DropNewest;
         match self.burst {
             Burst::None => {
                 if !self.exceeds(size) {
@@ -74,9 +92,10 @@ impl Slot {
                 }
                 self.queue.set_slow(true);
                 self.burst = Burst::Begun;
-                if holds { Admission::TakeAndTell } else { Admission::DropAndTell }
+                if drops { Admission::DropAndTell } else { Admission::TakeAndTell }
             }
-            Burst::Begun | Burst::Holding(_) if holds => Admission::Take,
+            Burst::Begun | Burst::Holding(_) if !drops => Admission::Take,
+            _ if self.queue.when_full == WhenFull::DropOldest => Admission::Take,
             _ => {
                 if self.exceeds(size) {
                     Admission::Drop
@@ -85,6 +104,24 @@ impl Slot {
                 }
             }
         }
+    }
+
+    /// Whether a message has come.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.put.messages > 0
+    }
+
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub(crate) fn handler(&self) -> Option<&Arc<Handler>> {
+        self.extra.as_ref()?.handler.as_ref()
+    }
+
+    /// The subject of the request whose inbox this is.
+    pub(crate) fn asked(&self) -> Option<&Subject> {
+        self.extra.as_ref()?.asked.as_ref()
     }
 }
 
@@ -108,19 +145,19 @@ pub(crate) struct Router {
     pub(crate) responses: Vec<(RequestId, Result<Message, RequestError>)>,
     /// Messages that nobody gets, to be dropped without a lock.
     pub(crate) discarded: Vec<Message>,
-    /// Whether a slow subscription stops reading at first.
-    holds: bool,
+    /// Handlers that are due to be called without a lock.
+    pub(crate) calls: Vec<(Sid, Arc<Handler>)>,
 }
 
 impl Router {
-    pub(crate) fn new(holds: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             slots: Table::new(),
             touched: Vec::new(),
             bursts: Vec::new(),
             responses: Vec::new(),
             discarded: Vec::new(),
-            holds,
+            calls: Vec::new(),
         }
     }
 
@@ -128,7 +165,10 @@ impl Router {
     pub(crate) fn deliver(&mut self, wakes: &mut Wakes) {
         for sid in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(sid) {
-                slot.queue.put(&mut slot.staged, slot.put, wakes);
+                slot.queue.put(&mut slot.staged, &mut slot.put, &mut self.discarded, wakes);
+                if let Some(handler) = slot.handler() {
+                    self.calls.push((sid, handler.clone()));
+                }
             }
         }
     }
@@ -141,7 +181,7 @@ impl Sink for Router {
             self.discarded.push(message);
             return;
         };
-        let admission = slot.admit(message.size(), self.holds);
+        let admission = slot.admit(message.size());
         if matches!(admission, Admission::TakeAndTell | Admission::DropAndTell) {
             self.bursts.push(sid);
         }

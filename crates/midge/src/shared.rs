@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     rooms: [Waiters; 2],
     /// Subscriptions that have ended and are not read out.
     pub(crate) unread: BTreeSet<Sid>,
+    /// The inboxes of requests that were sent and have one of their own.
+    pub(crate) inboxes: BTreeSet<Sid>,
     /// The core waits to hear that the queues are read out.
     pub(crate) draining: bool,
     /// Subscriptions for whose sake reading has stopped.
@@ -88,11 +90,23 @@ pub(crate) struct RoomWait {
     timer: Option<TimerKey>,
     /// The wait ends here, with the refusal.
     pub(crate) deadline: Option<Instant>,
+    /// Waits for a connection too, not only while connected.
+    for_connection: bool,
 }
 
 impl RoomWait {
     pub(crate) fn new(room: Room) -> Self {
-        Self { room, key: None, timer: None, deadline: None }
+        Self { room, key: None, timer: None, deadline: None, for_connection: false }
+    }
+
+    /// A wait that ends at `deadline`.
+    pub(crate) fn until(room: Room, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..Self::new(room) }
+    }
+
+    /// A wait for room and for a connection, until `deadline`.
+    pub(crate) fn with_connection(room: Room, deadline: Instant) -> Self {
+        Self { for_connection: true, ..Self::until(room, deadline) }
     }
 
     /// Must be called when the future that waits is dropped.
@@ -163,7 +177,7 @@ impl Shared {
     }
 
     fn may_wait(&self, inner: &Inner, wait: &RoomWait) -> bool {
-        inner.connection.is_connected()
+        (wait.for_connection || inner.connection.is_connected())
             && wait.deadline.is_none_or(|deadline| deadline > self.clock.now())
     }
 
@@ -177,6 +191,18 @@ impl Shared {
         self.clock.now() + timeout
     }
 
+    /// Ends a subscription from the reader's side. Drop what is returned without a lock.
+    pub(crate) fn unsubscribe(&self, sid: Sid) -> Option<Slot> {
+        self.command(|inner| {
+            inner.read_out(sid);
+            let slot = inner.remove_slot(sid);
+            if slot.is_some() {
+                inner.connection.unsubscribe(sid, None);
+            }
+            slot
+        })
+    }
+
     /// The reader of a subscription has caught up, or has read out a queue that has ended.
     #[cold]
     pub(crate) fn read_down(&self, sid: Sid) {
@@ -188,14 +214,15 @@ impl Shared {
 }
 
 impl Inner {
-    pub(crate) fn new(connection: Connection, holds: bool) -> Self {
+    pub(crate) fn new(connection: Connection) -> Self {
         Self {
             connection,
-            router: Router::new(holds),
+            router: Router::new(),
             timers: Timers::default(),
             flushes: BTreeMap::new(),
             rooms: Default::default(),
             unread: BTreeSet::new(),
+            inboxes: BTreeSet::new(),
             draining: false,
             holding: 0,
             driver: None,
@@ -253,16 +280,29 @@ impl Inner {
 
     // ---- subscriptions -------------------------------------------------------------------
 
-    /// Forgets a subscription, and the hold for its sake.
+    /// Forgets a subscription, and what was done for its sake.
     pub(crate) fn remove_slot(&mut self, sid: Sid) -> Option<Slot> {
         self.end_burst(sid);
-        self.router.slots.remove(sid)
+        let mut slot = self.router.slots.remove(sid)?;
+        if let Some(extra) = &mut slot.extra {
+            if let Some(timer) = extra.deadline.take() {
+                self.timers.stop(timer, Owner::Deadline(sid));
+            }
+            if let Some(timer) = extra.stall.take() {
+                self.timers.stop(timer, Owner::Stall(sid));
+            }
+            if extra.asked.is_some() {
+                self.inboxes.remove(&sid);
+            }
+        }
+        Some(slot)
     }
 
     /// Stops reading for the sake of a subscription that has reached a limit.
-    pub(crate) fn hold(&mut self, sid: Sid, until: Instant) {
+    pub(crate) fn hold(&mut self, sid: Sid, until: Option<Instant>) {
         if let Some(slot) = self.router.slots.get_mut(sid) {
-            slot.burst = Burst::Holding(self.timers.start(Owner::Hold(sid), until));
+            let timer = until.map(|until| self.timers.start(Owner::Hold(sid), until));
+            slot.burst = Burst::Holding(timer);
             self.holding += 1;
             self.connection.pause(true);
         }
@@ -283,7 +323,9 @@ impl Inner {
         let Some(slot) = self.router.slots.get_mut(sid) else { return };
         slot.queue.set_slow(false);
         if let Burst::Holding(timer) = std::mem::replace(&mut slot.burst, Burst::None) {
-            self.timers.stop(timer, Owner::Hold(sid));
+            if let Some(timer) = timer {
+                self.timers.stop(timer, Owner::Hold(sid));
+            }
             self.release();
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use midge_proto::wire::ServerError;
 use midge_proto::{CloseReason, Closed, DisconnectCause, ServerUrl};
 
 use crate::events::{Event, Ring};
@@ -42,11 +43,32 @@ pub enum State {
     },
 }
 
+/// What last went wrong with a connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LastError {
+    /// The server reported an error.
+    #[error("the server reported: {0}")]
+    Server(ServerError),
+    /// An established connection was lost.
+    #[error("the connection was lost: {0}")]
+    Lost(DisconnectCause),
+    /// A server could not be connected to.
+    #[error("could not connect to {server}: {cause}")]
+    Attempt {
+        /// The server.
+        server: Arc<ServerUrl>,
+        /// Why.
+        cause: DisconnectCause,
+    },
+}
+
 /// The latest state, the listeners, and the futures that wait for a change.
 #[derive(Debug)]
 pub(crate) struct Board {
     status: Status,
     closed: Option<Arc<Closed>>,
+    last_error: Option<LastError>,
     waiters: Waiters,
     pub(crate) listeners: Vec<Option<Ring>>,
 }
@@ -56,6 +78,7 @@ impl Board {
         Self {
             status: Status { state: State::Connecting, transition: 0 },
             closed: None,
+            last_error: None,
             waiters: Waiters::default(),
             listeners: Vec::new(),
         }
@@ -70,6 +93,10 @@ impl Board {
         self.closed.as_ref()
     }
 
+    pub(crate) fn last_error(&self) -> Option<&LastError> {
+        self.last_error.as_ref()
+    }
+
     /// Notes an event and the state that follows from it, and tells the listeners.
     pub(crate) fn note(&mut self, event: &Event, wakes: &mut Wakes) {
         wakes.trace(event);
@@ -78,12 +105,18 @@ impl Board {
                 self.enter(State::Connected { server: connected.server.clone() }, wakes);
             }
             Event::Disconnected(disconnected) => {
+                self.last_error = Some(LastError::Lost(disconnected.cause.clone()));
                 self.enter(State::Reconnecting { cause: disconnected.cause.clone() }, wakes);
             }
             Event::Closed(closed) => {
                 self.closed = Some(closed.clone());
                 self.enter(State::Closed { why: closed.why.clone() }, wakes);
             }
+            Event::AttemptFailed { server, cause } => {
+                let (server, cause) = (server.clone(), cause.clone());
+                self.last_error = Some(LastError::Attempt { server, cause });
+            }
+            Event::ServerError(error) => self.last_error = Some(LastError::Server(error.clone())),
             _ => {}
         }
         for ring in self.listeners.iter_mut().flatten() {

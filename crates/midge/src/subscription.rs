@@ -8,22 +8,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use midge_proto::{EndReason, Message, Sid, Subject};
+use midge_proto::{Message, Sid, Subject};
 
+use crate::confirm::Confirming;
+use crate::end::EndReason;
 use crate::queue::{Amount, Queue, Taken};
-use crate::shared::Handle;
+use crate::shared::{Handle, Shared};
+use crate::subscribe::Made;
 
 /// The messages of one subscription, a stream with a single reader.
 ///
-/// What has arrived waits here, within the bounds of [`Subscribe::capacity`]; past them the
-/// newest messages are dropped and [counted](Self::dropped), after reading from the server has
-/// stopped for `slow_hold`. It ends when it is unsubscribed, drained, or denied by the server,
-/// when its maximum came, or when the connection closes. A lost connection does not end it: it is
+/// What has arrived waits here, within the bounds of [`Subscribe::capacity`]; what happens past
+/// them is for [`Subscribe::when_full`] to say, by default: reading from the server stops for
+/// `slow_hold`, then the newest messages are dropped and [counted](Self::dropped). It ends when it
+/// is unsubscribed, drained, or denied by the server, when its maximum came or its first message
+/// did not, or when the connection closes. A lost connection does not end it: it is
 /// announced again to the next server, and messages published in between are missed.
 ///
 /// Dropping it unsubscribes. It keeps the connection alive.
 ///
 /// [`Subscribe::capacity`]: crate::Subscribe::capacity
+/// [`Subscribe::when_full`]: crate::Subscribe::when_full
 pub struct Subscription {
     handle: Arc<Handle>,
     queue: Arc<Queue>,
@@ -35,7 +40,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(handle: Arc<Handle>, queue: Arc<Queue>, sid: Sid) -> Self {
+    pub(crate) fn new(made: Made) -> Self {
+        let Made { handle, queue, sid, .. } = made;
         let local = VecDeque::new();
         Self { handle, queue, sid, local, read: Amount::default(), delivered: 0 }
     }
@@ -62,15 +68,15 @@ impl Subscription {
     /// The next message if there is one.
     pub fn try_next(&mut self) -> Option<Message> {
         if self.local.is_empty() {
-            self.queue.try_take(&mut self.local);
+            self.queue.try_take(&mut self.local, 1);
         }
         self.pop()
     }
 
     #[inline]
-    fn poll_message(&mut self, context: &Context<'_>) -> Poll<Option<Message>> {
+    pub(crate) fn poll_message(&mut self, context: &Context<'_>) -> Poll<Option<Message>> {
         if self.local.is_empty() {
-            match self.queue.take(&mut self.local, context.waker()) {
+            match self.queue.take(&mut self.local, 1, context.waker()) {
                 Taken::Messages => {}
                 Taken::Ended => return Poll::Ready(None),
                 Taken::Nothing => return Poll::Pending,
@@ -96,14 +102,7 @@ impl Subscription {
 
     /// Ends it at once. Messages that are not read are dropped, and nothing follows.
     pub fn unsubscribe(&mut self) {
-        let slot = self.handle.shared.command(|inner| {
-            inner.read_out(self.sid);
-            let slot = inner.remove_slot(self.sid);
-            if slot.is_some() {
-                inner.connection.unsubscribe(self.sid, None);
-            }
-            slot
-        });
+        let slot = self.handle.shared.unsubscribe(self.sid);
         let (unread, put) = self.queue.abandon(EndReason::Unsubscribed);
         self.read = put;
         self.local.clear();
@@ -121,12 +120,26 @@ impl Subscription {
     /// gives the rest and then `None`. It need not be awaited.
     pub fn drain(&mut self) -> DrainSubscription<'_> {
         self.handle.shared.command(|inner| inner.connection.drain_subscription(self.sid));
-        DrainSubscription { subscription: self }
+        DrainSubscription { queue: &self.queue, read_out: false }
+    }
+
+    /// Waits until the server has it: a PING behind the SUB, and its PONG. When the connection is
+    /// lost meanwhile, until the next server has it. The future does not borrow the subscription.
+    pub fn confirmed(&self) -> Confirming {
+        Confirming::new(self.handle.clone(), self.queue.clone())
     }
 
     /// Why it has ended, once it has. Messages may still be unread.
     pub fn end(&self) -> Option<EndReason> {
         self.queue.end_reason()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     // ---- looking at it -------------------------------------------------------------------
@@ -149,6 +162,16 @@ impl Subscription {
     /// Messages that have arrived and are not read.
     pub fn pending(&self) -> usize {
         self.queue.unread().messages
+    }
+
+    /// Bytes of subject, reply, headers and payload of these.
+    pub fn pending_bytes(&self) -> usize {
+        self.queue.unread().bytes
+    }
+
+    /// How much may be unread: messages, and bytes.
+    pub fn capacity(&self) -> (usize, usize) {
+        (self.queue.limits.messages, self.queue.limits.bytes)
     }
 
     /// Messages that were dropped because too many were unread.
@@ -210,16 +233,19 @@ impl<'a> Future for NextBatch<'a> {
     type Output = Option<Messages<'a>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let max = self.max;
         let subscription = self.subscription.as_mut().expect("a batch is polled until it is ready");
         if subscription.local.is_empty() {
-            match subscription.queue.take(&mut subscription.local, context.waker()) {
+            let Subscription { queue, local, .. } = &mut **subscription;
+            match queue.take(local, max, context.waker()) {
                 Taken::Messages => {}
                 Taken::Ended => return Poll::Ready(None),
                 Taken::Nothing => return Poll::Pending,
             }
         }
-        let left = self.max;
-        Poll::Ready(self.subscription.take().map(|subscription| Messages { subscription, left }))
+        Poll::Ready(
+            self.subscription.take().map(|subscription| Messages { subscription, left: max }),
+        )
     }
 }
 
@@ -250,14 +276,22 @@ impl ExactSizeIterator for Messages<'_> {}
 /// The future of [`Subscription::drain`]. Dropping it does not stop the drain.
 #[derive(Debug)]
 pub struct DrainSubscription<'a> {
-    subscription: &'a mut Subscription,
+    queue: &'a Queue,
+    read_out: bool,
+}
+
+impl<'a> DrainSubscription<'a> {
+    /// Also waits until nothing is unread.
+    pub(crate) fn read_out(queue: &'a Queue) -> Self {
+        Self { queue, read_out: true }
+    }
 }
 
 impl Future for DrainSubscription<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        match self.subscription.queue.wait_for_end(context.waker()) {
+        match self.queue.wait_for_end(context.waker(), self.read_out) {
             true => Poll::Pending,
             false => Poll::Ready(()),
         }

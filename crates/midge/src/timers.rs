@@ -14,6 +14,10 @@ pub(crate) enum Owner {
     Flush(FlushId),
     /// Reading has stopped for the sake of a slow subscription.
     Hold(Sid),
+    /// A subscription waits for its first message, or a request for its replies.
+    Deadline(Sid),
+    /// A request waits for one more reply.
+    Stall(Sid),
 }
 
 /// The place of a deadline. It is only valid together with its owner.

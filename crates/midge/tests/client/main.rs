@@ -1,8 +1,16 @@
 //! What clients see while a driver is turned by hand: no sockets, no runtime, no time.
 
 mod delivery;
+mod getters;
+mod handlers;
+#[cfg(feature = "serde")]
+mod json;
 mod lifetime;
+mod many;
+mod own_inbox;
 mod requests;
 mod rig;
 mod slow;
+mod subscribing;
+mod trace;
 mod waking;

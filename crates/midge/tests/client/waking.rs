@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use midge::{FlushError, PublishError};
+use midge::{FlushError, PublishError, SubscribeError};
 
-use crate::rig::{Rig, Task, options, ready};
+use crate::rig::{Rig, Task, options};
 
 #[test]
 fn a_publish_wakes_an_idle_driver_once() {
@@ -155,8 +155,10 @@ fn flushes_that_were_dropped_do_not_count() {
 fn a_subscribe_that_finds_no_room_waits_until_control_operations_are_written() {
     let (client, mut rig) = Rig::connected(options());
     rig.writable = false;
-    let subject = "s".repeat(1 << 20);
-    let _first = ready(client.subscribe(&subject)).unwrap();
+    let subject = "s".repeat(4000);
+    let subscribe = || client.subscribe(&subject).try_subscribe();
+    let _first: Vec<_> = std::iter::from_fn(|| subscribe().ok()).collect();
+    assert_eq!(subscribe().map(|_| ()), Err(SubscribeError::Full));
     let mut second = Task::new(client.subscribe("second"));
     assert!(second.poll().is_pending());
     assert!(client.subscribe("x").try_subscribe().is_err());
