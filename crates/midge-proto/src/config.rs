@@ -105,8 +105,8 @@ pub struct Config {
     /// Treat the first connect like a reconnect, instead of giving up after one pass through the
     /// servers. Default: false.
     pub retry_first_connect: bool,
-    /// The wait before the second attempt after a loss; doubles with each further one. The first
-    /// attempt comes at once. Default: 100 ms.
+    /// The wait before the second attempt after a loss; doubles with each further one, and its
+    /// upper half is random. The first attempt comes at once. Default: 100 ms.
     pub reconnect_wait: Duration,
     /// The longest wait between two attempts. Default: 5 s.
     pub reconnect_wait_max: Duration,

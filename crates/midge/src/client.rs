@@ -64,6 +64,16 @@ impl Client {
     /// up to `reconnect_buffer`, and then refused at once. What became of it is seen by its
     /// [`Position`] in the reports of [`Event::Disconnected`](crate::Event::Disconnected) and
     /// [`close`](Self::close), or by a [`flush`](Self::flush).
+    ///
+    /// `.await` gives `Result<Position, PublishError>`. To hand the call to something that takes
+    /// a future, use [`into_future`](std::future::IntoFuture::into_future).
+    ///
+    /// ```no_run
+    /// # async fn example(client: &midge::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.publish("orders.new", "one coffee").header("Trace-Id", "4711").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn publish<S: AsSubject, P: AsRef<[u8]>>(
         &self,
@@ -100,6 +110,18 @@ impl Client {
     ///
     /// A request that was written when the connection is lost ends at once, and may or may not
     /// have been carried out; one that was not written is not sent later.
+    ///
+    /// `.await` gives `Result<Message, RequestError>`; nobody there is
+    /// [`RequestError::NoResponders`](crate::RequestError::NoResponders), at once.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn example(client: &midge::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let reply = client.request("double", "21").timeout(Duration::from_secs(2)).await?;
+    /// assert_eq!(reply.payload(), b"42");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn request<'a, S: AsSubject, P: AsRef<[u8]>>(
         &self,
         subject: S,
@@ -131,6 +153,20 @@ impl Client {
     }
 
     /// Subscribes to a subject, which may hold wildcards.
+    ///
+    /// `.await` gives `Result<Subscription, SubscribeError>` without asking the server;
+    /// [`Subscribe::confirmed`] asks it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &midge::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut questions = client.subscribe("double").queue("workers").await?;
+    /// while let Some(question) = questions.next().await {
+    ///     let number: u64 = str::from_utf8(question.payload())?.parse()?;
+    ///     client.respond(&question, (number * 2).to_string()).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn subscribe<S: AsSubject>(&self, subject: S) -> Subscribe<S> {
         Subscribe::new(self.clone(), subject)
     }
@@ -164,7 +200,8 @@ impl Client {
     // ---- the connection ------------------------------------------------------------------
 
     /// Waits until the server has processed everything that was published before: a PING and its
-    /// PONG.
+    /// PONG. `.await` gives `Result<(), FlushError>`. A publish that the server denied was
+    /// processed too: it is told by [`Event::ServerError`](crate::Event::ServerError).
     pub fn flush(&self) -> Flush {
         Flush::new(self.handle.clone())
     }
@@ -188,9 +225,10 @@ impl Client {
         Closing::new(self.handle.clone())
     }
 
-    /// Begins to close the connection, at once: nothing more can be sent, what is queued is
-    /// written and confirmed for at most `linger`, and subscriptions end. The future waits for
-    /// the end; it need not be awaited.
+    /// Begins to close the connection, at once: nothing more can be sent, and nothing more is
+    /// delivered. While connected, what is queued is written and confirmed for at most `linger`;
+    /// while not connected, it is dropped at once and reported. The future waits for the end and
+    /// gives the report; it need not be awaited.
     pub fn close(&self) -> Closing {
         self.shared().close();
         Closing::new(self.handle.clone())

@@ -352,7 +352,7 @@ impl Inner {
             Action::Resolve { attempt, host } => Some(Turn::Resolve { attempt, host }),
             Action::Connect { attempt, address, server } => {
                 if let Scheme::Ws | Scheme::Wss = server.scheme() {
-                    let cause = "this client was built without WebSocket: use a nats URL".into();
+                    let cause = "WebSocket is not supported yet: use a nats URL".into();
                     self.connection.closed(attempt, DisconnectCause::Dial(cause), now);
                     return None;
                 }

@@ -147,7 +147,8 @@ impl ConnectOptions {
     }
 
     /// The wait before the second attempt after a loss, which doubles with each further one, and
-    /// its upper bound. The first attempt comes at once. Default: 100 ms and 5 s.
+    /// its upper bound; of each wait the upper half is random. The first attempt comes at once.
+    /// Default: 100 ms and 5 s.
     pub fn reconnect_wait(mut self, first: Duration, longest: Duration) -> Self {
         self.config.reconnect_wait = first;
         self.config.reconnect_wait_max = longest;
@@ -231,6 +232,20 @@ impl ConnectOptions {
     /// Requests at a time. Default: 1,048,576.
     pub fn max_requests(mut self, requests: usize) -> Self {
         self.config.max_requests = requests;
+        self
+    }
+
+    /// Flushes at a time. Default: 65,536.
+    pub fn max_flushes(mut self, flushes: usize) -> Self {
+        self.config.max_flushes = flushes;
+        self
+    }
+
+    /// The longest control line in bytes, without its operation, that the server takes: subjects
+    /// that need more are refused, since the server would close the connection. It does not tell
+    /// its own limit, `max_control_line`, which this must not exceed. Default: 4096, as there.
+    pub fn server_control_line(mut self, bytes: usize) -> Self {
+        self.config.server_control_line = bytes;
         self
     }
 

@@ -45,7 +45,8 @@ pub enum PublishError {
         /// What the server takes.
         max: usize,
     },
-    /// As many bytes wait as the configuration allows. `Event::Writable` says when there is room.
+    /// As many bytes wait as the configuration allows. `Event::Writable` of the connection says
+    /// when there is room; the futures of a client wait for it.
     #[error("the outbound buffer is full: wait for room, or raise max_pending or reconnect_buffer")]
     Full,
     /// The connection is closed or closing.
