@@ -565,3 +565,22 @@ async fn many_tasks_publish_and_many_subscriptions_receive() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_longest_subject_that_is_not_refused_costs_no_connection() -> Outcome {
+    let server = NatsServer::start()?;
+    let client = client(&server).await?;
+    // `subject` and ` 1` are what the server counts against its default of 4096.
+    let longest = "s".repeat(4096 - 2);
+    client.publish(longest.as_str(), "x").await?;
+    soon(client.flush().into_future()).await?;
+    let refused = client.publish(format!("{longest}s"), "x").await;
+    assert_eq!(refused, Err(PublishError::LineTooLong { length: 4097, max: 4096 }));
+    let longest = "s".repeat(4096 - 21);
+    let _subscription = client.subscribe(longest.as_str()).await?;
+    soon(client.flush().into_future()).await?;
+    let refused = client.subscribe(format!("{longest}s")).await.map(|_| ());
+    assert_eq!(refused, Err(SubscribeError::LineTooLong { length: 4097, max: 4096 }));
+    assert_eq!(client.statistics().connects, 1);
+    Ok(())
+}
