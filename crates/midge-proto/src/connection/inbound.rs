@@ -302,3 +302,41 @@ impl Inbound {
         self.chunk.advance(len);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::vec;
+
+    use super::*;
+    use crate::ServerUrl;
+
+    #[test]
+    fn what_a_large_message_needed_is_given_back() {
+        let server = ServerUrl::parse("127.0.0.1").expect("an address");
+        let mut inbound = Inbound::new(&Config::new(vec![server], [7; 32]));
+        let mut feed = |size: usize| {
+            let mut frame = format!("MSG a 1 {size}\r\n").into_bytes();
+            frame.resize(frame.len() + size, b'x');
+            frame.extend_from_slice(b"\r\n");
+            let (mut rest, mut messages) = (&frame[..], 0);
+            while !rest.is_empty() {
+                let room = inbound.room();
+                let count = room.len().min(rest.len());
+                room[..count].copy_from_slice(&rest[..count]);
+                inbound.received(count);
+                rest = &rest[count..];
+                while inbound.next().expect("frames that are whole").is_some() {
+                    messages += 1;
+                }
+            }
+            (messages, inbound.chunk.capacity())
+        };
+        assert_eq!(feed(8 << 20).0, 1);
+        for _ in 0..100 {
+            let (messages, capacity) = feed(1000);
+            assert_eq!(messages, 1);
+            assert!(capacity <= 4 * 64 * 1024, "{capacity}");
+        }
+    }
+}

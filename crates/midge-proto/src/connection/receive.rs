@@ -22,6 +22,9 @@ impl Connection {
                 self.statistics.in_messages += 1;
                 match self.subscriptions.deliver(sid) {
                     Delivery::Internal => self.receive_reply(message, sink),
+                    Delivery::DeliverLast(sid) if self.ending.is_closing() => {
+                        self.subscription_ended(sid, EndReason::Closed);
+                    }
                     _ if self.ending.is_closing() => {}
                     Delivery::Deliver(sid) => sink.message(sid, message),
                     Delivery::DeliverLast(sid) => {

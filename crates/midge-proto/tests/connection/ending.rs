@@ -319,3 +319,21 @@ fn a_close_while_paused_hands_nothing_over_and_sees_its_pong() {
         ! closed closed by the caller; unknown -; dropped -; confirmed 1",
     );
 }
+
+#[test]
+fn a_last_message_that_comes_during_a_close_still_ends_its_subscription() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        unsubscribe 1 1
+        > UNSUB 1 1
+        close 2s
+        > PING
+        < MSG a 1 1\\r\\nx
+        ! ended 1 the connection closed
+        < PONG
+        ! close
+        ! closed closed by the caller; unknown -; dropped -; confirmed 0",
+    );
+}

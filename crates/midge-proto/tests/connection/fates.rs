@@ -443,3 +443,25 @@ fn a_subject_that_no_server_takes_is_refused_before_it_costs_the_connection() {
         ! refused: subject and queue group need 4117 bytes, the server takes 4096: ..."
     ));
 }
+
+#[test]
+fn a_request_taken_back_in_front_of_a_move_does_not_let_the_held_message_out() {
+    let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
+    rig.run("request q x 9s\n> SUB _INBOX.x.* 1\n> PUB q _INBOX.x.1 1\n> x\nstall");
+    rig.run(
+        "request q y 9s
+        publish a before
+        reconnect
+        publish a held
+        cancel 2
+        unstall
+        > PUB a 6
+        > before
+        > PING
+        < PONG
+        ! close
+        ! response 1 the connection was lost; the request may or may not have been carried out
+        ! disconnected the caller asked for another connection; unknown -; kept 3..4; dropped -
+        ! connect 127.0.0.1:2",
+    );
+}

@@ -22,6 +22,8 @@ pub(crate) enum Step {
     /// The answer to the last action that asks for one.
     Answer,
     Fail,
+    /// Every answer there is, of attempts that are over.
+    Late,
     /// Everyone does what the other waits for.
     ComeUp,
     /// The server answers what it was sent.
@@ -55,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Pause),
         8 => Just(Step::Answer),
         1 => Just(Step::Fail),
+        1 => Just(Step::Late),
         2 => Just(Step::ComeUp),
         8 => Just(Step::Serve),
         4 => (0usize..12).prop_map(Step::Say),

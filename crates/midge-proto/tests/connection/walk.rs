@@ -41,6 +41,7 @@ struct Walk {
     run: Run,
     asked: Option<Action>,
     live: Option<Attempt>,
+    attempts: Vec<Attempt>,
     peers: Vec<Peer>,
     batch: Option<Batch>,
     written: usize,
@@ -86,6 +87,7 @@ impl Walk {
             run: run.clone(),
             asked: None,
             live: None,
+            attempts: Vec::new(),
             peers: Vec::new(),
             batch: None,
             written: 0,
@@ -152,6 +154,7 @@ impl Walk {
                 assert!(self.live.is_none(), "{attempt:?} while {:?} lives", self.live);
                 assert!(self.batch.is_none(), "the next attempt waits for the batch");
                 self.live = Some(*attempt);
+                self.attempts.push(*attempt);
                 self.moving = false;
             }
             Action::StartTls { attempt, .. } | Action::Authorize { attempt, .. } => {
@@ -395,6 +398,7 @@ impl Walk {
                     self.connection.closed(attempt, DisconnectCause::Eof, self.now);
                 }
             }
+            Step::Late => self.answer_late(),
             Step::ComeUp => {
                 let round =
                     [Step::Answer, Step::Read(usize::MAX), Step::Write(usize::MAX), Step::Serve];
@@ -467,6 +471,19 @@ impl Walk {
             }
             _ => {}
         }
+    }
+
+    /// 4: answers that name another attempt than the live one change nothing.
+    fn answer_late(&mut self) {
+        let now = self.now;
+        for &old in self.attempts.iter().filter(|attempt| Some(**attempt) != self.live) {
+            self.connection.resolved(old, &["127.0.0.1".parse().unwrap()], now);
+            self.connection.connected(old, true, now);
+            self.connection.tls_ready(old, now);
+            self.connection.authorize(old, Credentials::default(), now);
+            self.connection.closed(old, DisconnectCause::Eof, now);
+        }
+        assert!(matches!(self.connection.poll(now), Output::Idle(again) if again == self.wait));
     }
 
     fn say(&mut self, which: usize) {
