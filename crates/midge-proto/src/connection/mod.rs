@@ -153,7 +153,7 @@ pub struct Connection {
     wants_room: Option<usize>,
     paused: bool,
     pong_due: bool,
-    /// Keep-alive PINGs since anything came from the server.
+    /// Keep-alive PINGs since the last PONG.
     pings_out: u32,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
@@ -398,7 +398,6 @@ impl Connection {
 
     /// Bytes came, through TLS or not.
     fn heard(&mut self, secure: bool) {
-        self.pings_out = 0;
         if matches!(self.phase, Phase::Tls) || secure != self.session.secure {
             // They were read before TLS began.
             self.fail(DisconnectCause::TlsInjection);

@@ -56,7 +56,10 @@ impl Connection {
                     self.came_up();
                 }
             }
-            Received::Pong => self.outbound.pong(),
+            Received::Pong => {
+                self.pings_out = 0;
+                self.outbound.pong();
+            }
             Received::Info(json) => match ServerInfo::parse(&json) {
                 Ok(info) => self.take_info(info),
                 Err(error) => self.fail(DisconnectCause::Info(error)),
