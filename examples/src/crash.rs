@@ -6,6 +6,8 @@
 //! it says that it does not *know* may be missing; and none may arrive twice.
 
 use std::collections::BTreeMap;
+use std::io::{Write, stdout};
+use std::ops::Range;
 
 use midge::{Client, Event, Events, Position, Positions, State, Subscription};
 use midge_testing::NatsServer;
@@ -23,9 +25,30 @@ const AFTER: u64 = 5_000;
 /// What became of the messages, by what Midge says.
 #[derive(Debug, Default)]
 struct Fates {
+    /// All confirmed, over the whole life of the client.
+    confirmed: u64,
+    /// Those that were confirmed when the connection was lost: the first ones.
+    confirmed_before: u64,
+    /// How many were published when the connection came back.
+    published_at_reconnect: u64,
     unknown: Vec<Positions>,
-    kept: u64,
     dropped: Vec<Positions>,
+}
+
+impl Fates {
+    fn is_unknown(&self, number: u64) -> bool {
+        self.unknown.iter().any(|positions| positions.contains(Position(number)))
+    }
+
+    fn is_dropped(&self, number: u64) -> bool {
+        self.dropped.iter().any(|positions| positions.contains(Position(number)))
+    }
+
+    /// How many of `numbers` are neither unknown nor dropped.
+    fn others(&self, numbers: Range<u64>) -> u64 {
+        let other = |number: &u64| !self.is_unknown(*number) && !self.is_dropped(*number);
+        numbers.filter(other).count() as u64
+    }
 }
 
 /// Kills `server` with SIGKILL in the middle of a stream of publishes, starts it again on the
@@ -49,12 +72,15 @@ pub async fn crash(client: &Client, mut server: NatsServer) -> Result<(), Failur
         tokio::task::yield_now().await;
     }
     let mut server = killer.await??;
-    println!("  killed the server with SIGKILL after about {number} messages");
+    // Nothing is confirmed while there is no server.
+    fates.confirmed_before = client.statistics().confirmed;
+    writeln!(stdout(), "  killed the server with SIGKILL after about {number} messages")?;
     publish(client, &mut number, WITHOUT).await?;
-    println!("  published {WITHOUT} more without a server");
+    writeln!(stdout(), "  published {WITHOUT} more without a server")?;
     let server = tokio::task::spawn_blocking(move || server.restart().map(|()| server)).await??;
-    println!("  started it again on port {}", server.port());
+    writeln!(stdout(), "  started it again on port {}", server.port())?;
     reconnected(&mut events, &mut fates).await?;
+    fates.published_at_reconnect = number;
     publish(client, &mut number, AFTER).await?;
     client.flush().await?;
 
@@ -62,7 +88,8 @@ pub async fn crash(client: &Client, mut server: NatsServer) -> Result<(), Failur
     let arrived = reader.await?;
     fates.unknown.push(closed.unknown.positions.clone());
     fates.dropped.push(closed.dropped.positions.clone());
-    reconcile(number, closed.confirmed, &fates, &arrived)
+    fates.confirmed = closed.confirmed;
+    reconcile(number, &fates, &arrived)
 }
 
 /// Publishes the next `count` numbers. Nothing else publishes through this client, so the
@@ -93,14 +120,15 @@ async fn reconnected(events: &mut Events, fates: &mut Fates) -> Result<(), Failu
     while let Some(event) = events.next().await {
         match event {
             Event::Disconnected(lost) => {
-                println!("  disconnected: {}", lost.cause);
+                writeln!(stdout(), "  disconnected: {}", lost.cause)?;
                 fates.unknown.push(lost.unknown.positions.clone());
-                fates.kept += lost.kept.messages;
                 fates.dropped.push(lost.dropped.positions.clone());
             }
-            Event::AttemptFailed { server, cause } => println!("  {server}: {cause}"),
+            Event::AttemptFailed { server, cause } => {
+                writeln!(stdout(), "  {server}: {cause}")?;
+            }
             Event::Connected(connected) if connected.again => {
-                println!("  reconnected to {}", connected.server);
+                writeln!(stdout(), "  reconnected to {}", connected.server)?;
                 fates.dropped.push(connected.dropped.positions.clone());
                 return Ok(());
             }
@@ -110,19 +138,11 @@ async fn reconnected(events: &mut Events, fates: &mut Fates) -> Result<(), Failu
     Err("the connection ended instead of coming back".into())
 }
 
-fn reconcile(
-    published: u64,
-    confirmed: u64,
-    fates: &Fates,
-    arrived: &BTreeMap<u64, u64>,
-) -> Result<(), Failure> {
-    let within = |all: &[Positions], number: u64| {
-        all.iter().any(|positions| positions.contains(Position(number)))
-    };
+/// Checks every number against what arrived, and prints the sums.
+fn reconcile(published: u64, fates: &Fates, arrived: &BTreeMap<u64, u64>) -> Result<(), Failure> {
     let (mut faults, mut unknown_arrived) = (Vec::new(), 0);
     for number in 0..published {
-        let unknown = within(&fates.unknown, number);
-        let dropped = within(&fates.dropped, number);
+        let (unknown, dropped) = (fates.is_unknown(number), fates.is_dropped(number));
         let times = arrived.get(&number).copied().unwrap_or(0);
         let right = match (unknown, dropped) {
             (true, true) => false,
@@ -136,32 +156,47 @@ fn reconcile(
                 .push(format!("{number} (unknown {unknown}, dropped {dropped}, arrived {times}x)"));
         }
     }
+    if arrived.keys().any(|number| *number >= published) {
+        faults.push("a number arrived that was never published".to_owned());
+    }
+
     let count = |all: &[Positions]| all.iter().map(Positions::len).sum::<u64>();
     let (unknown, dropped) = (count(&fates.unknown), count(&fates.dropped));
+    let confirmed = fates.confirmed;
+    if confirmed + unknown + dropped != published {
+        faults.push(format!("{confirmed} + {unknown} + {dropped} is not {published}"));
+    }
+    // What was confirmed before the loss comes first; what was published later than that, and
+    // is not unknown or dropped, was kept; what was published after the reconnect never was.
+    let before = fates.confirmed_before;
+    let kept = fates.others(before..fates.published_at_reconnect);
+    let after = fates.others(fates.published_at_reconnect..published);
+    if before + kept + after != confirmed {
+        faults.push(format!("{before} + {kept} + {after} is not {confirmed}"));
+    }
+
     let ranges: Vec<_> = fates
         .unknown
         .iter()
         .flat_map(Positions::ranges)
         .map(|range| format!("{} to {}", range.start, range.end - 1))
         .collect();
-    println!("\n  of {published} messages published");
-    println!("    {confirmed:>6} confirmed  the server said that it has them");
-    println!("    {unknown:>6} unknown    written, not confirmed: {}", ranges.join(", "));
-    println!("    {dropped:>6} dropped");
-    println!(
-        "  {:>6} of the confirmed were kept when the connection was lost, and sent after it",
-        fates.kept + WITHOUT
-    );
-    println!(
-        "  {:>6} arrived, among them {unknown_arrived} of the unknown, none twice",
+    let mut out = stdout();
+    writeln!(out, "\n  of {published} messages published")?;
+    writeln!(
+        out,
+        "  {confirmed:>8} confirmed  processed by the server (it answered a later PING):"
+    )?;
+    writeln!(out, "  {before:>19} before the connection was lost")?;
+    writeln!(out, "  {kept:>19} kept while there was none, and sent on the next")?;
+    writeln!(out, "  {after:>19} published after the reconnect")?;
+    writeln!(out, "  {unknown:>8} unknown    written, not confirmed: {}", ranges.join(", "))?;
+    writeln!(out, "  {dropped:>8} dropped")?;
+    writeln!(
+        out,
+        "  {:>8} arrived, among them {unknown_arrived} of the unknown, none twice",
         arrived.len()
-    );
-    if confirmed + unknown + dropped != published {
-        faults.push(format!("{confirmed} + {unknown} + {dropped} is not {published}"));
-    }
-    if arrived.keys().any(|number| *number >= published) {
-        faults.push("a number arrived that was never published".to_owned());
-    }
+    )?;
     match faults.len() {
         0 => Ok(()),
         count => {

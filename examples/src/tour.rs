@@ -1,5 +1,6 @@
 //! The main calls, one after the other, against a running server.
 
+use std::io::{Write, stdout};
 use std::time::Duration;
 
 use midge::{Client, HeaderMap, RequestError, Subscription};
@@ -13,7 +14,7 @@ use crate::Failure;
 /// The first call that fails, or an answer that is not as expected.
 pub async fn tour(client: &Client) -> Result<(), Failure> {
     let info = client.server_info().ok_or("a connected client knows its server")?;
-    println!("connected to nats-server {}", info.version);
+    writeln!(stdout(), "connected to nats-server {}", info.version)?;
 
     publish_and_subscribe(client).await?;
     headers(client).await?;
@@ -35,7 +36,7 @@ async fn publish_and_subscribe(client: &Client) -> Result<(), Failure> {
     for _ in 0..2 {
         let message = next(&mut greetings).await?;
         let text = String::from_utf8_lossy(message.payload());
-        println!("  wildcard       {} on greet.*: {text}", message.subject());
+        writeln!(stdout(), "  wildcard       {} on greet.*: {text}", message.subject())?;
     }
     // Dropping a subscription unsubscribes; a drain waits until all that was sent is here.
     greetings.drain().await;
@@ -50,7 +51,7 @@ async fn headers(client: &Client) -> Result<(), Failure> {
     let order = next(&mut orders).await?;
     let received = order.headers().ok_or("the headers are missing")?;
     let tags: Vec<_> = received.get_all("Tag").map(String::from_utf8_lossy).collect();
-    println!("  headers        Trace-Id {:?}, Tag {tags:?}", received.get("Trace-Id"));
+    writeln!(stdout(), "  headers        Trace-Id {:?}, Tag {tags:?}", received.get("Trace-Id"))?;
     if tags != ["new", "paid"] {
         return Err("a header was lost".into());
     }
@@ -68,7 +69,11 @@ async fn request_and_respond(client: &Client) -> Result<(), Failure> {
         Ok::<_, Failure>(())
     });
     let reply = client.request("double", "21").timeout(Duration::from_secs(2)).await?;
-    println!("  request/reply  21 doubled is {}", String::from_utf8_lossy(reply.payload()));
+    writeln!(
+        stdout(),
+        "  request/reply  21 doubled is {}",
+        String::from_utf8_lossy(reply.payload())
+    )?;
     service.abort();
     if reply.payload() != b"42" { Err("a wrong reply".into()) } else { Ok(()) }
 }
@@ -83,14 +88,17 @@ async fn queue_group(client: &Client) -> Result<(), Failure> {
     client.flush().await?;
     let count = |worker: &mut Subscription| std::iter::from_fn(|| worker.try_next()).count();
     let (one, two) = (count(&mut first), count(&mut second));
-    println!("  queue group    100 jobs, one worker did {one}, the other {two}");
+    writeln!(stdout(), "  queue group    100 jobs, one worker did {one}, the other {two}")?;
     if one + two != 100 { Err("a job was lost or done twice".into()) } else { Ok(()) }
 }
 
 async fn no_responders(client: &Client) -> Result<(), Failure> {
     match client.request("nobody.home", "hello?").await {
         Err(RequestError::NoResponders) => {
-            println!("  no responders  nobody.home answers at once that nobody is there");
+            writeln!(
+                stdout(),
+                "  no responders  nobody.home answers at once that nobody is there"
+            )?;
             Ok(())
         }
         other => Err(format!("expected no responders, got {other:?}").into()),

@@ -1,15 +1,12 @@
-//! Real servers: started, disturbed, stopped, and gone afterwards.
+//! Real servers: started, disturbed, stopped.
 
 #![allow(
     clippy::unwrap_used,
     reason = "also outside of test functions, a failed step fails the test"
 )]
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use midge_testing::{
@@ -40,17 +37,6 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::yield_now();
     }
-}
-
-/// Processes that have `text` on their command line.
-#[cfg(target_os = "linux")]
-fn processes_with(text: &str) -> Vec<String> {
-    std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| std::fs::read(entry.unwrap().path().join("cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(text))
-        .collect()
 }
 
 #[test]
@@ -174,7 +160,7 @@ fn a_refused_reload_leaves_the_old_configuration() {
 
 #[test]
 fn a_lame_duck_tells_its_clients_and_ends() {
-    let server = NatsServer::builder()
+    let mut server = NatsServer::builder()
         .config("lame_duck_grace_period: 100ms\nlame_duck_duration: 30s")
         .start()
         .unwrap();
@@ -185,6 +171,8 @@ fn a_lame_duck_tells_its_clients_and_ends() {
     assert!(info.contains(r#""ldm":true"#), "{info}");
     server.wait_for_log("lame duck", LONG).unwrap();
     client.expect_closed().unwrap();
+    server.wait().unwrap();
+    assert!(!server.is_running().unwrap());
 }
 
 #[test]
@@ -221,57 +209,6 @@ fn a_server_takes_the_port_and_the_arguments_it_is_given() {
         NatsServer::builder().port(port).arg("--server_name").arg("given").start().unwrap();
     assert_eq!(server.url(), format!("nats://127.0.0.1:{port}"));
     assert_eq!(info_field(&server, "server_name"), "given");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn nothing_is_left_after_a_drop() {
-    let server = NatsServer::start().unwrap();
-    let files = server.files().to_owned();
-    let running = processes_with(files.to_str().unwrap());
-    assert!(running.iter().any(|line| line.contains("nats-server")), "{running:?}");
-    drop(server);
-    assert_eq!(processes_with(files.to_str().unwrap()), [""; 0]);
-    assert!(!files.exists());
-}
-
-/// The test runs itself a second time, as the process that is killed.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_server_does_not_outlive_a_killed_test_process() {
-    const ROLE: &str = "MIDGE_TESTING_TO_BE_KILLED";
-    if std::env::var_os(ROLE).is_some() {
-        let server = NatsServer::start().unwrap();
-        // The test harness captures what `eprintln!` writes.
-        writeln!(std::io::stderr(), "files {}", server.files().display()).unwrap();
-        loop {
-            std::thread::park();
-        }
-    }
-    for whole_group in [false, true] {
-        let mut victim = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_server_does_not_outlive_a_killed_test_process"])
-            .env(ROLE, "1")
-            .process_group(0)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let files = BufReader::new(victim.stderr.take().unwrap())
-            .lines()
-            .find_map(|line| line.unwrap().strip_prefix("files ").map(str::to_owned))
-            .unwrap();
-        assert!(!processes_with(&files).is_empty());
-
-        let target = if whole_group { "-" } else { "" }.to_owned() + &victim.id().to_string();
-        let kill = Command::new("kill").args(["-9", "--", &target]).status();
-        assert!(kill.unwrap().success());
-        victim.wait().unwrap();
-
-        eventually("the end of server and files", || {
-            processes_with(&files).is_empty() && !Path::new(&files).exists()
-        });
-    }
 }
 
 #[test]

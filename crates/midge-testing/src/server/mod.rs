@@ -3,6 +3,7 @@
 mod cluster;
 mod fetch;
 mod find;
+mod guard;
 mod process;
 
 use std::ffi::OsString;
@@ -13,9 +14,9 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::Peer;
+use guard::Guard;
 use process::{Process, wait_for};
 
 pub use cluster::{Cluster, ClusterBuilder};
@@ -29,15 +30,16 @@ const ADDRESS_IN_USE: &str = "address already in use";
 /// directory.
 ///
 /// It is killed when dropped, and its files are removed; also, within moments, when the test
-/// process dies without dropping it.
+/// process dies at any time without dropping it: a small process, which signals to the test's
+/// group do not reach, sees to that.
 #[derive(Debug)]
 pub struct NatsServer {
     setup: NatsServerBuilder,
     binary: Binary,
     process: Process,
     ports: Ports,
-    // Last: removed after the process is gone.
-    files: TempDir,
+    // Last: the files are removed after the process is gone.
+    guard: Guard,
 }
 
 /// How a [`NatsServer`] is started. Made by [`NatsServer::builder`].
@@ -208,17 +210,14 @@ impl NatsServerBuilder {
     /// [`StartError`]. No process and no file is left behind.
     pub fn start(self) -> Result<NatsServer, StartError> {
         let binary = self.search.find()?;
-        let files = tempfile::Builder::new()
-            .prefix("midge-testing-")
-            .tempdir()
-            .map_err(StartError::io("make a temporary directory"))?;
-        let (process, ports) = self.run(&binary, files.path())?;
-        Ok(NatsServer { setup: self, binary, process, ports, files })
+        let guard = Guard::start().map_err(StartError::io("make a temporary directory"))?;
+        let (process, ports) = self.run(&binary, &guard)?;
+        Ok(NatsServer { setup: self, binary, process, ports, guard })
     }
 
     /// Starts a process; while the address is not free yet, starts another one.
-    fn run(&self, binary: &Binary, files: &Path) -> Result<(Process, Ports), StartError> {
-        let last = wait_for(PATIENCE, || match self.run_once(binary, files) {
+    fn run(&self, binary: &Binary, guard: &Guard) -> Result<(Process, Ports), StartError> {
+        let last = wait_for(PATIENCE, || match self.run_once(binary, guard) {
             Err(StartError::Ended { log, .. })
                 if self.port != 0 && log.contains(ADDRESS_IN_USE) =>
             {
@@ -228,11 +227,12 @@ impl NatsServerBuilder {
         })?;
         match last {
             Some(run) => Ok(run),
-            None => self.run_once(binary, files),
+            None => self.run_once(binary, guard),
         }
     }
 
-    fn run_once(&self, binary: &Binary, files: &Path) -> Result<(Process, Ports), StartError> {
+    fn run_once(&self, binary: &Binary, guard: &Guard) -> Result<(Process, Ports), StartError> {
+        let files = guard.directory();
         let failed = StartError::io("start nats-server");
         let ports_dir = files.join("ports");
         // A killed server leaves its ports file behind.
@@ -253,7 +253,7 @@ impl NatsServerBuilder {
             command.arg("-js").arg("-sd").arg(files.join("store"));
         }
         command.args(&self.args);
-        let mut process = Process::start(command, &files.join("log"), files).map_err(&failed)?;
+        let mut process = Process::start(&command, &files.join("log"), guard).map_err(&failed)?;
 
         let ports_file = ports_dir.join(format!(
             "{}_{}.ports",
@@ -321,7 +321,7 @@ impl NatsServer {
 
     /// The directory of the server's files: configuration, log, store.
     pub fn files(&self) -> &Path {
-        self.files.path()
+        self.guard.directory()
     }
 
     /// The process id.
@@ -393,6 +393,15 @@ impl NatsServer {
             .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "nats-server does not stop"))
     }
 
+    /// Waits until it ends by itself, or another program ends it.
+    ///
+    /// # Errors
+    ///
+    /// An [`io::Error`] if the system does not say.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.process.wait()
+    }
+
     /// Freezes it (SIGSTOP) and waits until it stands still: connections stay open, and nothing
     /// answers.
     ///
@@ -432,7 +441,7 @@ impl NatsServer {
     pub fn reload(&mut self, config: impl Into<String>) -> Result<(), ReloadError> {
         let start = self.process.log()?.len();
         let before = std::mem::replace(&mut self.setup.config, config.into());
-        self.setup.write_config(self.files.path())?;
+        self.setup.write_config(self.guard.directory())?;
         self.process.signal(Signal::HUP)?;
         let line = wait_for(PATIENCE, || {
             self.find_in_log(start, &["Reloaded server configuration", "Failed to reload"])
@@ -440,7 +449,7 @@ impl NatsServer {
         match line {
             Some(line) if line.contains("Failed") => {
                 self.setup.config = before;
-                self.setup.write_config(self.files.path())?;
+                self.setup.write_config(self.guard.directory())?;
                 Err(ReloadError::Refused { line })
             }
             Some(_) => Ok(()),
@@ -459,7 +468,7 @@ impl NatsServer {
         self.kill().map_err(StartError::io("kill nats-server"))?;
         self.setup.port = self.ports.client_port;
         self.setup.websocket_port = self.ports.websocket_port;
-        (self.process, self.ports) = self.setup.run(&self.binary, self.files.path())?;
+        (self.process, self.ports) = self.setup.run(&self.binary, &self.guard)?;
         Ok(())
     }
 

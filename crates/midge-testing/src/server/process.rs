@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+use super::guard::{Guard, Watch};
 
 /// How often a condition that only shows in a file is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(3);
@@ -16,7 +18,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(3);
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
-    guard: Child,
+    watch: Watch,
     ended: Option<ExitStatus>,
     log: PathBuf,
     /// Where the output of this run starts in the log.
@@ -25,19 +27,13 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command` with its output appended to `log`. If this process dies without
-    /// dropping it, the child is killed and `scratch` removed.
-    pub(super) fn start(mut command: Command, log: &Path, scratch: &Path) -> io::Result<Process> {
+    /// dropping it, `guard` kills it.
+    pub(super) fn start(command: &Command, log: &Path, guard: &Guard) -> io::Result<Process> {
         let output = File::options().create(true).append(true).open(log)?;
         let log_start = output.metadata()?.len();
-        let mut child =
-            command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn()?;
-        match guard(&child, scratch) {
-            Ok(guard) => Ok(Process { child, guard, ended: None, log: log.to_owned(), log_start }),
-            Err(error) => {
-                end(&mut child)?;
-                Err(error)
-            }
-        }
+        let (mut launch, watch) = guard.watch(command)?;
+        let child = launch.stdout(output.try_clone()?).stderr(output).spawn()?;
+        Ok(Process { child, watch, ended: None, log: log.to_owned(), log_start })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -72,22 +68,45 @@ impl Process {
 
     /// How it ended, if it has.
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        if self.ended.is_none()
-            && let Some(status) = self.child.try_wait()?
-        {
-            self.ended = Some(status);
-            end(&mut self.guard)?;
+        self.look(WaitIdOptions::NOHANG)
+    }
+
+    /// Waits until it ends.
+    pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.look(WaitIdOptions::empty())? {
+                return Ok(status);
+            }
         }
-        Ok(self.ended)
     }
 
     /// Kills it at once and waits until it is gone. Nothing happens if it has ended.
     pub(super) fn kill(&mut self) -> io::Result<()> {
         if self.ended.is_none() {
-            // The guard first: it must never act on an id that is free again.
-            end(&mut self.guard)?;
-            self.ended = Some(end(&mut self.child)?);
+            self.child.kill()?;
+            self.reap()?;
         }
+        Ok(())
+    }
+
+    /// Whether it has ended, and how; only then is it reaped.
+    fn look(&mut self, how: WaitIdOptions) -> io::Result<Option<ExitStatus>> {
+        if self.ended.is_none() {
+            let id = WaitId::Pid(Pid::from_child(&self.child));
+            let look = how | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            match waitid(id, look) {
+                Ok(Some(_)) => self.reap()?,
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(self.ended)
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        // The guard first: it must never act on an id that is free again.
+        self.watch.end(&self.child);
+        self.ended = Some(self.child.wait()?);
         Ok(())
     }
 
@@ -122,25 +141,4 @@ pub(super) fn wait_for<T, E>(
         }
         std::thread::sleep(LOOK_AGAIN);
     }
-}
-
-/// A shell that waits for the end of its input, which comes when this process dies in whatever
-/// way, and then kills `child`. A parent-death signal would need unsafe code between fork and
-/// exec, and follows the thread that forked, not the process.
-fn guard(child: &Child, scratch: &Path) -> io::Result<Child> {
-    Command::new("sh")
-        .args(["-c", r#"read -r _; kill -9 "$1"; rm -rf -- "$2""#, "sh"])
-        .arg(child.id().to_string())
-        .arg(scratch)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        // A signal to the test's group must not end the guard too.
-        .process_group(0)
-        .spawn()
-}
-
-fn end(child: &mut Child) -> io::Result<ExitStatus> {
-    child.kill()?;
-    child.wait()
 }
