@@ -584,3 +584,14 @@ async fn the_longest_subject_that_is_not_refused_costs_no_connection() -> Outcom
     assert_eq!(client.statistics().connects, 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_mistake_in_a_reply_subject_is_told_apart_from_one_in_the_subject() -> Outcome {
+    let server = NatsServer::start()?;
+    let client = client(&server).await?;
+    let error = client.publish("a", "x").reply("b c").await;
+    assert!(matches!(error, Err(PublishError::Reply(_))), "{error:?}");
+    let error = client.publish("b c", "x").reply("a").try_send();
+    assert!(matches!(error, Err(PublishError::Subject(_))), "{error:?}");
+    Ok(())
+}

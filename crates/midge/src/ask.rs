@@ -41,7 +41,7 @@ pub(crate) struct Question<'a> {
 
 /// A reply subject that a caller gives.
 pub(crate) fn checked_reply(reply: &(impl AsSubject + ?Sized)) -> Result<Subject, PublishError> {
-    let reply = reply.as_subject()?;
+    let reply = reply.as_subject().map_err(PublishError::Reply)?;
     if reply.has_wildcards() { Err(PublishError::Wildcard) } else { Ok(reply.to_subject()) }
 }
 

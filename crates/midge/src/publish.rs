@@ -152,8 +152,9 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
     #[inline]
     pub fn try_send(self) -> Result<Position, PublishError> {
         let subject = self.subject.as_subject()?;
+        let reply = self.reply.map_err(PublishError::Reply)?;
         let headers = self.headers.get()?;
-        self.client.shared().publish(subject, self.reply?, headers, self.payload.as_ref())
+        self.client.shared().publish(subject, reply, headers, self.payload.as_ref())
     }
 
     fn poll(
@@ -162,7 +163,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
         context: &Context<'_>,
     ) -> Poll<Result<Position, PublishError>> {
         let subject = self.subject.as_subject()?;
-        let reply = self.reply?;
+        let reply = self.reply.map_err(PublishError::Reply)?;
         let headers = self.headers.get()?;
         let payload = self.payload.as_ref();
         self.client.shared().poll_with_room(

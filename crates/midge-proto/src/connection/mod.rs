@@ -551,6 +551,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     let zero = [
         ("connect_timeout", config.connect_timeout.is_zero()),
         ("ping_interval", config.ping_interval.is_zero()),
+        ("max_pings_out", config.max_pings_out == 0),
         ("confirm_interval", config.confirm_interval.is_zero()),
         ("confirm_bytes", config.confirm_bytes == 0),
         ("max_control_line", config.max_control_line == 0),

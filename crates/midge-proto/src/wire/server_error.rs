@@ -29,9 +29,7 @@ pub enum ServerError {
         reply: String,
     },
     /// The user may not have this subscription; it is dead (ADR-40).
-    #[error(
-        "the user may not subscribe to {subject:?} (queue group {queue:?}); ask for the permission"
-    )]
+    #[error("the user may not subscribe to {subject:?}{}; ask for the permission", in_group(queue))]
     SubscribePermission {
         /// The subject.
         subject: String,
@@ -144,6 +142,10 @@ const QUEUE: &str = " using queue ";
 const SID: &str = " (sid ";
 const TOO_MANY_TOKENS: &str = ", too many tokens";
 const WRONG_PORT: &str = "attempted to connect to ";
+
+fn in_group(queue: &Option<String>) -> String {
+    queue.as_ref().map_or_else(String::new, |queue| format!(" as queue group {queue:?}"))
+}
 
 impl ServerError {
     /// Reads the text of a `-ERR`, without its quotes. Case does not matter, nor what follows a
