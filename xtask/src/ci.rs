@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cargo::{self, Package};
-use crate::{Failure, arrows, hygiene};
+use crate::{Failure, arrows, fuzz, hygiene};
 
 /// Whether the last step, the tests, belongs to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,12 @@ type Step = (&'static str, fn(&[Package]) -> Result<(), Failure>);
 
 const BEFORE_TESTS: &[Step] = &[
     ("toolchain", toolchain),
-    ("format", |_| cargo::run(&["fmt", "--all", "--check"])),
+    ("format", format),
     ("hygiene", |_| hygiene::check()),
     ("arrows", arrows::check),
     ("clippy", clippy),
     ("docs", docs),
+    ("fuzz-smoke", |_| fuzz::smoke()),
 ];
 
 /// Runs the steps up to the first that fails, and prints how long each took.
@@ -75,6 +76,12 @@ fn toolchain(packages: &[Package]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// `fuzz` is a workspace of its own.
+fn format(_: &[Package]) -> Result<(), Failure> {
+    cargo::run(&["fmt", "--all", "--check"])?;
+    cargo::run(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
 }
 
 /// One package at a time: together, cargo would turn on the features that any of them asks for,

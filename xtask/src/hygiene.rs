@@ -1,8 +1,9 @@
-//! Rules on source files that no compiler checks.
+//! Rules on files that no compiler checks.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 use crate::{Failure, cargo};
 
@@ -53,7 +54,92 @@ pub(crate) fn check() -> Result<(), Failure> {
         }
     }
     wrong.extend(excuses.iter().map(|name| format!("{EXCUSES} names {name}, which is not there")));
+    // Also a file; but not in an unpacked archive.
+    if root.join(".git").exists() {
+        wrong.extend(untracked(root)?);
+    }
     verdict(&wrong)
+}
+
+/// Packages of the workspace, and targets of links, that a clone would not have.
+fn untracked(root: &Path) -> Result<Vec<String>, Failure> {
+    let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("`git ls-files` failed: {said}").into());
+    }
+    let listed = String::from_utf8(output.stdout)?;
+    let files: BTreeSet<&str> = listed.split_terminator('\0').collect();
+    let directories: BTreeSet<&Path> =
+        files.iter().flat_map(|file| Path::new(file).ancestors().skip(1)).collect();
+    let mut wrong = Vec::new();
+
+    let metadata = cargo::output(&["metadata", "--format-version", "1", "--no-deps"])?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let manifest = package["manifest_path"].as_str().unwrap_or_default();
+        let manifest = Path::new(manifest).strip_prefix(root)?.display().to_string();
+        if !files.contains(&*manifest) {
+            wrong.push(format!("{manifest}: a package of the workspace that git does not track"));
+        }
+    }
+
+    for file in files.iter().filter(|file| file.ends_with(".md")) {
+        // One that was just removed has no links.
+        let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+        let place = Path::new(file).parent().unwrap_or(Path::new(""));
+        for (number, link) in links(&text) {
+            let target = resolve(place, link);
+            let tracked = target.as_ref().is_some_and(|target| {
+                target.to_str().is_some_and(|target| files.contains(target))
+                    || directories.contains(&**target)
+            });
+            if !tracked {
+                wrong
+                    .push(format!("{file}:{number}: a link to `{link}`, which git does not track"));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+/// The relative links of a Markdown text, `[…](link)` and `[…]: link`, with their line numbers
+/// and without what follows `#`. Fenced code has none.
+fn links(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut fenced = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced {
+            continue;
+        }
+        let inline = line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+        let defined = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
+        let defined = defined.and_then(|(_, rest)| rest.split_whitespace().next());
+        for link in inline.chain(defined) {
+            let target = link.split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:") {
+                found.push((number, target));
+            }
+        }
+    }
+    found
+}
+
+/// The path from the root that `link` means in a file in `place`. `None` outside the root.
+fn resolve(place: &Path, link: &str) -> Option<PathBuf> {
+    let mut path = PathBuf::new();
+    for part in place.join(link).components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => path.pop().then_some(())?,
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(path)
 }
 
 /// Turns a list of breaches into a failure that shows them.
@@ -94,4 +180,27 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{links, resolve};
+    use std::path::Path;
+
+    #[test]
+    fn relative_links_are_found_outside_of_code() {
+        let text = "a [b](c.md#d) and [e](../f \"g\") [h](https://i/j) [k](#l)\n\
+                    [m]: n/o.md\n```\n[p](q)\n```\n[r](mailto:s) [t](u)";
+        assert_eq!(links(text), [(1, "c.md"), (1, "../f"), (2, "n/o.md"), (6, "u")]);
+    }
+
+    #[test]
+    fn a_link_counts_from_its_file() {
+        let resolved = |link| resolve(Path::new("a/b"), link);
+        assert_eq!(resolved("c.md").as_deref(), Some(Path::new("a/b/c.md")));
+        assert_eq!(resolved("./../c/").as_deref(), Some(Path::new("a/c")));
+        assert_eq!(resolved("../..").as_deref(), Some(Path::new("")));
+        assert_eq!(resolved("../../../c"), None);
+        assert_eq!(resolved("/c"), None);
+    }
 }

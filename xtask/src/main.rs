@@ -5,11 +5,14 @@
 mod arrows;
 mod cargo;
 mod ci;
+mod fuzz;
 mod hygiene;
 
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 
-use midge_testing::{Search, Version};
+use midge_testing::{NatsServer, Search, Version};
 
 /// A task that did not succeed, in words for the person who started it.
 type Failure = Box<dyn std::error::Error>;
@@ -21,16 +24,23 @@ cargo xtask <task>
 
   help                 print this
   demo                 build and run the demonstration of midge-examples
+  server [port]        run a nats-server on 127.0.0.1, on this port or 4222, until Ctrl-C
   tools [release…]     fetch nats-server and print where it is; without a release the one that
                        tests use, with `all` each of them, else one such as 2.12
+  fuzz [--minutes N] [target…]
+                       fuzz these targets or all, one after the other, for N minutes (10) on one
+                       core each; needs a nightly toolchain, see fuzz/README.md
+  fuzz --keep [target…]
+                       put the smallest set of inputs that reaches as much into fuzz/corpus
   test                 every test, example and documentation test of every package
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
                          format     rustfmt
-                         hygiene    rules on files: length, first line, unfinished work
+                         hygiene    rules on files: length, first line, unfinished work, links
                          arrows     which package may depend on which
                          clippy     each package by itself, bare, and with each feature alone
                          docs       rustdoc without warnings
+                         fuzz-smoke each fuzz target for some seconds; says so where it cannot be run
                          test       as above; left out with --before-tests
 ";
 
@@ -43,7 +53,10 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["demo"] => cargo::run(&["run", "--quiet", "-p", "midge-examples", "--bin", "demo"]),
+        ["server"] => server("4222"),
+        ["server", port] => server(port),
         ["tools", ref releases @ ..] => tools(releases),
+        ["fuzz", ref arguments @ ..] => fuzz::run(arguments),
         ["test"] => test(),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),
@@ -56,6 +69,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a server until somebody ends it. Its files go with it.
+fn server(port: &str) -> Result<(), Failure> {
+    let port: u16 = port.parse().map_err(|_| format!("`{port}` is no port"))?;
+    // Else the start would wait for the port to become free.
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| {
+        format!("port {port} cannot be used ({error}); name another: cargo xtask server <port>")
+    })?;
+    let mut server = NatsServer::builder().port(port).start()?;
+    let release = server.binary().release();
+    let mut out = std::io::stdout();
+    writeln!(out, "nats-server {release} runs on {} until Ctrl-C", server.url())?;
+    let status = server.wait()?;
+    Err(format!("nats-server ended with {status}; its log:\n{}", server.log()?).into())
 }
 
 fn tools(releases: &[&str]) -> Result<(), Failure> {

@@ -46,7 +46,8 @@ impl Scheme {
 /// The address of a server: `[scheme://][user[:password]@ | token@]host[:port][/path]`.
 ///
 /// Without a scheme it is `nats`, without a port the scheme's. User, password and token are
-/// percent-decoded; `/`, `?`, `#`, `,` and `%` in them must be encoded. An IPv6 address stands in
+/// percent-decoded; `/`, `?`, `#`, `,` and `%` in them must be encoded. The path is sent as given,
+/// so that all but printable ASCII must be encoded in it, and `@`. An IPv6 address stands in
 /// brackets. `Display`, `Debug` and errors never show a password or token.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ServerUrl {
@@ -82,7 +83,7 @@ pub enum ServerUrlError {
     /// User, password or token holds a character that ends this part of a URL. What it is is not
     /// shown, for it may be secret.
     #[error(
-        "an `@` behind a path, query or list: percent-encode `/`, `?`, `#` and `,` in user, password or token (`/` is `%2F`)"
+        "an `@` behind a path, query or list: percent-encode `/`, `?`, `#` and `,` in user, password or token (`/` is `%2F`), and `@` in a path"
     )]
     CredentialsNotEncoded,
     /// There is no `//` behind the scheme.
@@ -91,6 +92,11 @@ pub enum ServerUrlError {
     /// A path on a scheme that has none.
     #[error("only ws and wss URLs have a path, query or fragment: remove `{0}`")]
     Path(String),
+    /// A path with a blank, a control character or one outside of ASCII.
+    #[error(
+        "the path of the URL holds a blank, a control or a non-ASCII character: percent-encode it"
+    )]
+    PathNotEncoded,
 }
 
 impl ServerUrl {
@@ -116,12 +122,17 @@ impl ServerUrl {
         };
         let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(authority_end);
-        if path.contains('@') && !authority.contains('@') {
+        // Also behind another `@`: what is in front of this one may be half of a password.
+        if path.contains('@') {
             return Err(ServerUrlError::CredentialsNotEncoded);
         }
         let web = matches!(scheme, Scheme::Ws | Scheme::Wss);
         if !web && !matches!(path, "" | "/") {
             return Err(ServerUrlError::Path(path.to_owned()));
+        }
+        // It goes into the request line of the WebSocket handshake as it is.
+        if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ServerUrlError::PathNotEncoded);
         }
         let (credentials, place) = match authority.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials), place),

@@ -47,6 +47,11 @@ fn a_mistake_is_named() {
         ("nats://%ff@a", E::Credentials),
         ("nats://%zz@a", E::Credentials),
         ("nats://50%@a", E::Credentials),
+        ("ws://h/a@b", E::CredentialsNotEncoded),
+        ("ws://user@h/a@b", E::CredentialsNotEncoded),
+        ("ws://h/a b", E::PathNotEncoded),
+        ("ws://h/a\r\nHost: x", E::PathNotEncoded),
+        ("ws://h?\u{e9}", E::PathNotEncoded),
     ] {
         assert_eq!(ServerUrl::parse(text).unwrap_err(), error, "{text}");
     }
@@ -70,6 +75,8 @@ fn no_error_and_no_debug_shows_a_secret() {
         "nats://user:x/s3cret@host",
         "nats://user:s3c#s3cret@host",
         "nats://user:?s3cret@host",
+        "nats://user:x@y/s3cret@host",
+        "ws://user:x@y/s3cret@host",
         "nats://user:s3cret,x@host",
         "nats://user:x,s3cret@host:y",
     ] {

@@ -1,0 +1,741 @@
+//! The driver of a run: carries out steps, and checks what the connection answers.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use bytes::Buf;
+use midge_proto::wire::ServerInfo;
+use midge_proto::{
+    Action, Attempt, Batch, Config, Connection, Credentials, DisconnectCause, EndReason, Event,
+    FlushId, HeaderMap, Instant, Message, Output, QueueGroup, ReadBuffer, RequestError, RequestId,
+    ServerUrl, Sid, Sink, SubjectRef, TlsMode, Wait,
+};
+
+use super::super::describe::describe;
+use super::super::input::Input;
+use super::ledger::Ledger;
+use super::server::Server;
+
+/// The largest payload that is published, and what else a frame can have.
+const PAYLOAD: usize = 2500;
+const AROUND: usize = 100;
+/// No frame that is received whole needs more than this, see [`super::config`].
+const ROOM: usize = 8 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Id {
+    Subscription(Sid),
+    Request(RequestId),
+    Flush(FlushId),
+}
+
+/// What is known of an id that was handed out.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) ended: bool,
+    /// Ended by the caller: no event follows.
+    cancelled: bool,
+    /// Of a request: its message. Of a flush: the messages before it.
+    position: u64,
+    pub(super) subject: Vec<u8>,
+    pub(super) queue: Option<Vec<u8>>,
+    /// Of a subscription: messages after which it ends, and those that came.
+    pub(super) max: Option<u64>,
+    pub(super) delivered: u64,
+    /// The number in the last message.
+    last: Option<u64>,
+    pub(super) draining: bool,
+    /// Of a flush: the server answered.
+    pub(super) flushed: bool,
+}
+
+pub(super) struct Driver {
+    pub(super) config: Config,
+    pub(super) connection: Connection,
+    pub(super) now: Instant,
+    busy: bool,
+    pub(super) wait: Wait,
+    /// Nothing happened since `wait` was returned.
+    pub(super) polled: bool,
+    pub(super) asked: Option<Action>,
+    pub(super) live: Option<Attempt>,
+    last: Attempt,
+    pub(super) batch: Option<Batch>,
+    pub(super) read: Option<ReadBuffer>,
+    pub(super) paused: bool,
+    pub(super) server: Server,
+    pub(super) ledger: Ledger,
+    pub(super) ids: BTreeMap<Id, Facts>,
+    messages: u64,
+    pub(super) subscriptions_drained: bool,
+    pub(super) closed: bool,
+    pub(super) events: Vec<String>,
+    pub(super) written: Vec<u8>,
+    /// Each step, when it was, and how many events there were before.
+    steps: Vec<(u8, Instant, usize)>,
+}
+
+/// A broken promise is easier to read behind the story of the run.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tell(&self.steps, &self.events);
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn new(config: Config, busy: bool) -> Self {
+        let mut driver = Self {
+            connection: Connection::new(config.clone()).expect("a good configuration"),
+            config,
+            now: Instant::from_nanos(1_000_000_000),
+            busy,
+            wait: Wait::default(),
+            polled: false,
+            asked: None,
+            live: None,
+            last: Attempt::default(),
+            batch: None,
+            read: None,
+            paused: false,
+            server: Server::default(),
+            ledger: Ledger::default(),
+            ids: BTreeMap::new(),
+            messages: 0,
+            subscriptions_drained: false,
+            closed: false,
+            events: Vec::new(),
+            written: Vec::new(),
+            steps: Vec::new(),
+        };
+        driver.settle();
+        driver
+    }
+
+    // ---- polling -------------------------------------------------------------------------
+
+    /// Polls until idle, and checks the contract.
+    pub(super) fn settle(&mut self) {
+        if std::mem::replace(&mut self.polled, true) {
+            return;
+        }
+        let mut polls = 0;
+        let wait = loop {
+            polls += 1;
+            assert!(polls < 10_000, "poll never comes to rest");
+            match self.poll() {
+                Output::Action(action) => self.act(action),
+                Output::Event(event) => self.happened(&event),
+                Output::Yield => assert!(self.busy, "poll never yields"),
+                Output::Idle(wait) => break wait,
+            }
+        };
+        // 1: no hot loop.
+        assert!(wait.until.is_none_or(|until| until > self.now), "{wait:?} at {:?}", self.now);
+        assert_eq!(wait.until.is_some(), wait.reason.is_some());
+        // 2 and 9: nothing changes by itself, nor by a clock that goes back.
+        for now in [self.now, Instant::ZERO] {
+            assert!(matches!(self.connection.poll(now), Output::Idle(again) if again == wait));
+        }
+        // 7: the end is the end.
+        if self.closed {
+            assert_eq!(wait, Wait::default());
+            assert!(self.connection.is_closed());
+        }
+        // 6: bounded.
+        let bound = self.config.max_pending.max(self.config.reconnect_buffer);
+        let pending = self.connection.pending_bytes();
+        assert!(pending <= bound + PAYLOAD + AROUND, "{pending} bytes wait");
+        assert!(self.connection.subscriptions() <= self.config.max_subscriptions);
+        assert!(self.connection.requests() <= self.config.max_requests);
+        self.wait = wait;
+        let trusted = !self.server.tainted;
+        let idle = self.batch.is_none() && self.read.is_none() && !self.paused;
+        let exact = trusted && idle && self.connection.is_connected();
+        self.ledger.check(&self.connection.statistics(), exact, trusted);
+    }
+
+    fn poll(&mut self) -> Output {
+        if !self.busy {
+            return self.connection.poll(self.now);
+        }
+        let mut collected = Collected(Vec::new());
+        let output = self.connection.poll_into(self.now, 300, &mut collected);
+        for event in collected.0 {
+            self.happened(&event);
+        }
+        output
+    }
+
+    fn act(&mut self, action: Action) {
+        assert!(!self.closed, "an action after Closed: {action:?}");
+        // 4: one live attempt at most.
+        match &action {
+            Action::Resolve { attempt, .. } | Action::Connect { attempt, .. } => {
+                assert_eq!(self.live.replace(*attempt), None, "{action:?}");
+                assert!(*attempt > self.last, "{action:?} is not new");
+                self.last = *attempt;
+                self.server = Server::default();
+            }
+            Action::StartTls { attempt, .. } | Action::Authorize { attempt, .. } => {
+                assert_eq!(self.live, Some(*attempt), "{action:?}");
+            }
+            Action::Close { attempt } => {
+                match self.live.take() {
+                    Some(live) => assert_eq!(live, *attempt, "only what lives is closed"),
+                    // It came and went between two polls.
+                    None => assert!(*attempt > self.last, "{action:?} is old"),
+                }
+                self.last = *attempt;
+                self.asked = None;
+                return;
+            }
+            other => panic!("{other:?}"),
+        }
+        self.asked = Some(action);
+    }
+
+    fn happened(&mut self, event: &Event) {
+        assert!(!self.closed, "an event after Closed: {event:?}");
+        self.events.push(describe(event));
+        match event {
+            Event::Message(sid, message) => {
+                let number = message.payload().split(|byte| *byte == b'.').next();
+                let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
+                let number = number.and_then(|digits| digits.parse().ok());
+                self.delivered(*sid, number);
+            }
+            Event::Oversized { sid, length } => {
+                assert!(*length > self.config.max_message);
+                self.delivered(*sid, None);
+            }
+            Event::Response(id, result) => {
+                let trusted = !self.server.tainted;
+                let position = self.ended(Id::Request(*id)).position;
+                match result {
+                    Ok(message) if trusted => {
+                        assert_eq!(message.payload(), position.to_string().as_bytes());
+                    }
+                    Err(RequestError::NotSent(_)) => self.ledger.dropped(position),
+                    Err(_) => self.ledger.withdrawn(position),
+                    Ok(_) => {}
+                }
+            }
+            Event::Flushed(id, result) => {
+                let facts = self.ended(Id::Flush(*id));
+                facts.flushed = result.is_ok();
+                let position = facts.position;
+                let proven = result.is_err() || self.server.tainted;
+                assert!(proven || self.ledger.is_flushed(position), "{id:?} proves nothing");
+            }
+            Event::SubscriptionEnded(sid, why) => {
+                let facts = self.ended(Id::Subscription(*sid));
+                assert!(*why != EndReason::Drained || facts.draining, "nobody drained {sid:?}");
+            }
+            Event::Connected(facts) => self.ledger.all_dropped(&facts.dropped),
+            Event::Disconnected(facts) => {
+                let (begun, trusted) = (self.server.begun(), !self.server.tainted);
+                let kept = Some(&facts.kept);
+                self.ledger.lost(&facts.unknown, kept, &facts.dropped, begun, trusted);
+                assert!(facts.kept.bytes <= self.config.reconnect_buffer as u64);
+                self.server = Server::default();
+            }
+            Event::SubscriptionsDrained => self.subscriptions_drained = true,
+            Event::Closed(facts) => {
+                let (begun, trusted) = (self.server.begun(), !self.server.tainted);
+                self.ledger.lost(&facts.unknown, None, &facts.dropped, begun, trusted);
+                // 5: every id has ended before.
+                for (id, facts) in &self.ids {
+                    assert!(facts.ended, "{id:?} never ended");
+                }
+                self.closed = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn delivered(&mut self, sid: Sid, number: Option<u64>) {
+        let trusted = !self.server.tainted;
+        let facts = self.ids.get_mut(&Id::Subscription(sid)).expect("handed out");
+        assert!(!facts.ended, "a message after the end of {sid:?}");
+        facts.delivered += 1;
+        assert!(facts.max.is_none_or(|max| facts.delivered <= max), "too many for {sid:?}");
+        if let Some(number) = number.filter(|_| trusted) {
+            assert!(facts.last.is_none_or(|last| last < number), "out of order for {sid:?}");
+            facts.last = Some(number);
+        }
+    }
+
+    /// 5: exactly one final event.
+    fn ended(&mut self, id: Id) -> &mut Facts {
+        let facts = self.ids.get_mut(&id).unwrap_or_else(|| panic!("{id:?} was not handed out"));
+        assert!(!facts.cancelled, "an event for {id:?}, which was cancelled");
+        assert!(!std::mem::replace(&mut facts.ended, true), "{id:?} ended twice");
+        facts
+    }
+
+    // ---- steps ---------------------------------------------------------------------------
+
+    pub(super) fn step(&mut self, input: &mut Input<'_>) {
+        let operation = input.byte();
+        self.steps.push((operation, self.now, self.events.len()));
+        match operation & 31 {
+            0 => self.publish(input, false),
+            1 => self.publish(input, true),
+            2 => self.request(input),
+            3 => self.cancel(input),
+            4 => self.subscribe(input),
+            5 => {
+                let max = input.byte() % 8;
+                self.unsubscribe(input, (max > 0).then_some(u64::from(max)));
+            }
+            6 => {
+                if let Some(sid) = self.subscription(input) {
+                    self.known(sid).draining = true;
+                    self.connection.drain_subscription(sid);
+                }
+            }
+            7 => drop(self.flush()),
+            8 => {
+                if let Some(Id::Flush(id)) = self.pick(input, |id| matches!(id, Id::Flush(_))) {
+                    self.cancelled(Id::Flush(id));
+                    self.connection.cancel_flush(id);
+                }
+            }
+            9 => self.connection.reconnect(),
+            10 => self.pause(input.byte() % 2 == 1),
+            11 => {
+                let urls = [&["127.0.0.1:3"][..], &["c.example:4", "127.0.0.1:1"], &[]];
+                let urls = urls[usize::from(input.byte() % 3)].iter();
+                let urls = urls.map(|url| ServerUrl::parse(url).expect("a URL")).collect();
+                self.connection.set_servers(urls);
+            }
+            12 => self.answer(input.byte()),
+            13 => self.fail(input.byte()),
+            14 => self.answer_late(input.byte()),
+            15 | 16 => self.server_says(input),
+            17 => drop(self.feed(input.number())),
+            18 => drop(self.write(input.number())),
+            19 => {
+                if self.batch.is_none() {
+                    self.batch = self.connection.take_transmit(input.number());
+                }
+            }
+            20 => self.settle_batch(input.number()),
+            21 => {
+                if self.read.is_none() {
+                    self.read = self.connection.take_read();
+                }
+            }
+            22 => self.give_back(input.number()),
+            23 | 24 => self.pass(Duration::from_millis(input.number() as u64)),
+            25 => {
+                if input.byte() % 4 == 3 {
+                    self.connection.drain();
+                    for (id, facts) in &mut self.ids {
+                        facts.draining |= matches!(id, Id::Subscription(_)) && !facts.ended;
+                    }
+                }
+            }
+            26 => self.connection.queues_drained(),
+            27 => {
+                let millis = input.number() as u64;
+                if input.byte() % 4 == 3 {
+                    self.connection.close(Duration::from_millis(millis));
+                }
+            }
+            28 => {
+                let _ = (self.connection.new_inbox(), self.connection.server());
+                let _ = (self.connection.server_info(), self.connection.is_draining());
+            }
+            _ => self.go(),
+        }
+        self.polled = false;
+        if operation < 128 {
+            self.settle();
+        }
+    }
+
+    fn publish(&mut self, input: &mut Input<'_>, with_headers: bool) {
+        let mut headers = HeaderMap::new();
+        headers.append("A", "b").expect("a header");
+        let headers = with_headers.then_some(&headers);
+        let payload = self.payload(input.number());
+        if let Ok(position) = self.connection.publish(subject(), None, headers, &payload) {
+            assert!(!self.closed, "a publish after Closed");
+            assert_eq!(position.0, self.ledger.accepted());
+        }
+    }
+
+    /// Says which message it is of.
+    fn payload(&self, size: usize) -> Vec<u8> {
+        let mut payload = self.ledger.published().to_string().into_bytes();
+        payload.resize(payload.len().max(size % PAYLOAD), b'.');
+        payload
+    }
+
+    fn request(&mut self, input: &mut Input<'_>) {
+        let deadline = self.now + Duration::from_millis(input.number() as u64);
+        let payload = self.payload(0);
+        if let Ok(id) = self.connection.request(subject(), None, &payload, deadline) {
+            let position = self.ledger.accepted();
+            self.handed_out(Id::Request(id), Facts { position, ..Facts::default() });
+        }
+    }
+
+    fn cancel(&mut self, input: &mut Input<'_>) {
+        let Some(Id::Request(id)) = self.pick(input, |id| matches!(id, Id::Request(_))) else {
+            return;
+        };
+        let waits = !self.ids[&Id::Request(id)].ended;
+        self.cancelled(Id::Request(id));
+        let before = self.connection.statistics().dropped;
+        self.connection.cancel(id);
+        match self.connection.statistics().dropped - before {
+            0 if !waits => {}
+            0 => self.ledger.withdrawn(self.ids[&Id::Request(id)].position),
+            1 => self.ledger.dropped(self.ids[&Id::Request(id)].position),
+            more => panic!("a cancel drops {more} messages"),
+        }
+    }
+
+    fn cancelled(&mut self, id: Id) {
+        if let Some(facts) = self.ids.get_mut(&id).filter(|facts| !facts.ended) {
+            facts.ended = true;
+            facts.cancelled = true;
+        }
+    }
+
+    fn subscribe(&mut self, input: &mut Input<'_>) {
+        let kind = input.byte();
+        let text = ["a", "b.*.c", "d.>"][usize::from(kind % 3)];
+        let queue = (kind >= 128).then(|| QueueGroup::new("q").expect("a name"));
+        let subject = SubjectRef::new(text).expect("a subject");
+        if let Ok(sid) = self.connection.subscribe(subject, queue.as_ref()) {
+            let queue = queue.map(|queue| queue.as_bytes().to_vec());
+            let facts = Facts { subject: text.into(), queue, ..Facts::default() };
+            self.handed_out(Id::Subscription(sid), facts);
+        }
+    }
+
+    fn unsubscribe(&mut self, input: &mut Input<'_>, max: Option<u64>) {
+        let Some(sid) = self.subscription(input) else { return };
+        let facts = self.known(sid);
+        if !facts.ended && max.is_some_and(|max| max > facts.delivered) {
+            facts.max = max;
+        }
+        self.connection.unsubscribe(sid, max);
+    }
+
+    pub(super) fn flush(&mut self) -> Option<Id> {
+        self.polled = false;
+        let id = Id::Flush(self.connection.flush().ok()?);
+        let position = self.ledger.published();
+        self.handed_out(id, Facts { position, ..Facts::default() });
+        Some(id)
+    }
+
+    pub(super) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.connection.pause(paused);
+        self.polled = false;
+    }
+
+    fn handed_out(&mut self, id: Id, facts: Facts) {
+        assert!(!self.closed, "{id:?} is handed out after Closed");
+        assert!(self.ids.insert(id, facts).is_none(), "{id:?} is handed out twice");
+    }
+
+    fn known(&mut self, sid: Sid) -> &mut Facts {
+        self.ids.get_mut(&Id::Subscription(sid)).expect("handed out")
+    }
+
+    fn subscription(&mut self, input: &mut Input<'_>) -> Option<Sid> {
+        match self.pick(input, |id| matches!(id, Id::Subscription(_)))? {
+            Id::Subscription(sid) => Some(sid),
+            _ => None,
+        }
+    }
+
+    /// One of the ids, also one that has ended: low choices are new ones.
+    fn pick(&self, input: &mut Input<'_>, kind: impl Fn(&Id) -> bool) -> Option<Id> {
+        let nth = usize::from(input.byte() % 16);
+        self.ids.keys().rev().filter(|id| kind(id)).nth(nth).copied()
+    }
+
+    // ---- actions -------------------------------------------------------------------------
+
+    /// Carries out what was asked for last.
+    pub(super) fn answer(&mut self, how: u8) {
+        let now = self.now;
+        self.polled &= self.asked.is_none();
+        match self.asked.take() {
+            Some(Action::Resolve { attempt, .. }) => {
+                let all = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)];
+                let all = all.map(IpAddr::V4);
+                self.live = None;
+                self.connection.resolved(attempt, &all[usize::from(how % 3)..], now);
+            }
+            Some(Action::Connect { attempt, server, .. }) => {
+                let web = matches!(server.scheme(), midge_proto::Scheme::Wss);
+                let secure = self.config.tls == TlsMode::First || web;
+                self.server = Server::new(&info(how));
+                self.connection.connected(attempt, secure, now);
+            }
+            Some(Action::StartTls { attempt, .. }) => self.connection.tls_ready(attempt, now),
+            Some(Action::Authorize { attempt, .. }) => {
+                let token = Some("t".to_owned());
+                let credentials = Credentials { token, ..Credentials::default() };
+                self.connection.authorize(attempt, credentials, now);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn fail(&mut self, how: u8) {
+        let Some(attempt) = self.live.take() else { return };
+        self.polled = false;
+        self.asked = None;
+        let cause = match how % 4 {
+            0 => DisconnectCause::Eof,
+            1 => DisconnectCause::Io("reset".to_owned()),
+            2 => DisconnectCause::Dial("refused".to_owned()),
+            _ => DisconnectCause::Tls("no".to_owned()),
+        };
+        self.connection.closed(attempt, cause, self.now);
+    }
+
+    /// Answers for the attempt before the one that lives change nothing.
+    fn answer_late(&mut self, how: u8) {
+        if self.live.is_some() {
+            return;
+        }
+        let (attempt, now) = (self.last, self.now);
+        match how % 5 {
+            0 => self.connection.closed(attempt, DisconnectCause::Eof, now),
+            1 => self.connection.connected(attempt, true, now),
+            2 => self.connection.tls_ready(attempt, now),
+            3 => self.connection.authorize(attempt, Credentials::default(), now),
+            _ => self.connection.resolved(attempt, &[], now),
+        }
+    }
+
+    // ---- bytes ---------------------------------------------------------------------------
+
+    fn server_says(&mut self, input: &mut Input<'_>) {
+        if self.live.is_none() || matches!(self.asked, Some(Action::Connect { .. })) {
+            return;
+        }
+        match input.byte() % 16 {
+            0..=2 => drop(self.server.pong()),
+            3..=5 => {
+                self.messages += 1;
+                self.server.message(input, self.messages, 0);
+            }
+            6 => {
+                self.messages += 1;
+                let size = self.config.max_message + input.number() % 3000;
+                self.server.message(input, self.messages, size);
+            }
+            7..=9 => self.server.reply(input),
+            10 => self.server.ping(),
+            11 => self.server.info(&info(input.byte())),
+            12 | 13 => self.server.error(input),
+            14 => self.server.ok(),
+            _ => {
+                let raw = input.counted();
+                self.server.raw(raw);
+            }
+        }
+        self.feed(usize::MAX);
+    }
+
+    /// Up to `most` bytes of what the server said arrive.
+    pub(super) fn feed(&mut self, most: usize) -> bool {
+        let mut left = most;
+        let mut fed = false;
+        while left > 0 && self.live.is_some() && self.read.is_none() && self.wait.read {
+            let bytes = self.server.pending();
+            let room = self.connection.read_buf();
+            assert!(!room.is_empty() || !self.polled, "`read` without room");
+            assert!(room.len() <= ROOM, "{} bytes of room", room.len());
+            let count = room.len().min(bytes.len()).min(left);
+            if count == 0 {
+                break;
+            }
+            room[..count].copy_from_slice(&bytes[..count]);
+            self.connection.received(count);
+            self.server.took(count, &mut self.ledger);
+            self.polled = false;
+            self.settle();
+            left -= count;
+            fed = true;
+        }
+        fed
+    }
+
+    /// Gives the read buffer back with up to `most` bytes of what the server said.
+    pub(super) fn give_back(&mut self, most: usize) {
+        let Some(mut buffer) = self.read.take() else { return };
+        let mut count = 0;
+        if self.live == Some(buffer.attempt()) {
+            let bytes = self.server.pending();
+            count = buffer.len().min(bytes.len()).min(most);
+            buffer[..count].copy_from_slice(&bytes[..count]);
+            self.server.took(count, &mut self.ledger);
+        }
+        self.connection.filled(buffer, count);
+        self.polled = false;
+    }
+
+    /// The transport takes up to `most` bytes.
+    pub(super) fn write(&mut self, most: usize) -> bool {
+        if self.live.is_none() {
+            return false;
+        }
+        let out = self.connection.transmit();
+        let count = out.remaining().min(most);
+        // 3: bytes that may be sent mean `write`.
+        assert!(count == 0 || !self.polled || self.wait.write, "{count} bytes without `write`");
+        if out.remaining() == 0 && self.wait.write && self.polled {
+            // What was to be written has been withdrawn: it must not be promised again.
+            self.polled = false;
+            self.settle();
+            assert!(!self.wait.write, "`write`, and nothing to write");
+            return false;
+        }
+        self.written.extend_from_slice(&out.chunk()[..count]);
+        self.server.receive(&out.chunk()[..count], &mut self.ledger);
+        out.advance(count);
+        self.polled = false;
+        count > 0
+    }
+
+    /// The transport took up to `most` bytes of the batch, if it is still there.
+    pub(super) fn settle_batch(&mut self, most: usize) {
+        let Some(batch) = self.batch.take() else { return };
+        let mut count = 0;
+        if self.live == Some(batch.attempt()) {
+            count = batch.as_slice().len().min(most);
+            self.written.extend_from_slice(&batch.as_slice()[..count]);
+            self.server.receive(&batch.as_slice()[..count], &mut self.ledger);
+        }
+        self.connection.settle(batch, count);
+        self.polled = false;
+    }
+
+    // ---- time ----------------------------------------------------------------------------
+
+    fn pass(&mut self, by: Duration) {
+        self.settle();
+        let end = self.now + by;
+        while let Some(until) = self.wait.until.filter(|until| *until <= end) {
+            self.wake(until);
+        }
+        self.wake(end);
+    }
+
+    /// Polls at `at`, and when busy also at times before that at which nothing is due.
+    pub(super) fn wake(&mut self, at: Instant) {
+        if self.busy {
+            let half = at.saturating_since(self.now) / 2;
+            let start = self.now;
+            for between in [half / 2, half] {
+                self.now = start + between;
+                self.polled = false;
+                self.settle();
+            }
+        }
+        self.now = at;
+        self.polled = false;
+        self.settle();
+    }
+}
+
+const NAMES: [&str; 32] = [
+    "publish",
+    "publish with headers",
+    "request",
+    "cancel",
+    "subscribe",
+    "unsubscribe",
+    "drain a subscription",
+    "flush",
+    "cancel a flush",
+    "reconnect",
+    "pause",
+    "set servers",
+    "answer an action",
+    "fail",
+    "answer late",
+    "server",
+    "server",
+    "feed",
+    "write",
+    "take a batch",
+    "settle the batch",
+    "take the read buffer",
+    "give the read buffer back",
+    "time",
+    "time",
+    "drain",
+    "queues drained",
+    "close",
+    "getters",
+    "go",
+    "go",
+    "go",
+];
+
+#[allow(clippy::print_stderr, reason = "libFuzzer and cargo show it with the panic")]
+fn tell(steps: &[(u8, Instant, usize)], events: &[String]) {
+    let mut told = 0;
+    for &(operation, now, before) in steps {
+        events[told..before].iter().for_each(|event| eprintln!("      ! {event}"));
+        told = before;
+        let unpolled = if operation < 128 { "" } else { " (unpolled)" };
+        eprintln!("{now:?} {}{unpolled}", NAMES[usize::from(operation & 31)]);
+    }
+    events[told..].iter().for_each(|event| eprintln!("      ! {event}"));
+}
+
+fn subject() -> SubjectRef<'static> {
+    SubjectRef::new("p").expect("a subject")
+}
+
+/// What servers say of themselves.
+fn info(how: u8) -> ServerInfo {
+    let mut info = ServerInfo {
+        server_id: "S".to_owned(),
+        headers: how & 1 == 0,
+        max_payload: if how & 2 == 0 { 1 << 20 } else { 300 },
+        tls_available: how & 4 == 0,
+        tls_required: how & 8 != 0,
+        auth_required: how & 16 != 0,
+        lame_duck: how & 32 != 0,
+        ..ServerInfo::default()
+    };
+    if how & 64 != 0 {
+        info.connect_urls = vec!["10.0.0.9:5".to_owned(), "d.example:6".to_owned()];
+    }
+    if how & 128 != 0 {
+        info.nonce = Some("n".to_owned());
+        info.connect_urls = vec!["10.0.0.8:7".to_owned(), "no host".to_owned()];
+    }
+    info
+}
+
+/// Messages and replies in the order in which they come.
+struct Collected(Vec<Event>);
+
+impl Sink for Collected {
+    fn message(&mut self, sid: Sid, message: Message) {
+        self.0.push(Event::Message(sid, message));
+    }
+
+    fn response(&mut self, id: RequestId, result: Result<Message, RequestError>) {
+        self.0.push(Event::Response(id, result));
+    }
+}
