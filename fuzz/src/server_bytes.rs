@@ -65,11 +65,12 @@ fn config(setup: u8) -> Config {
     config.tls = TlsMode::Never;
     config.verbose = setup & 2 != 0;
     config.reconnect = setup & 4 != 0;
-    config.read_chunk = 512;
+    // Small, so that short inputs get past every bound.
+    config.read_chunk = 64;
     config.max_chunks = 2;
-    config.max_control_line = 256;
-    config.max_info = 512;
-    config.max_message = 600;
+    config.max_control_line = 100;
+    config.max_info = 200;
+    config.max_message = 30;
     config
 }
 

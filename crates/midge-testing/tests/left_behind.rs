@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const LONG: Duration = Duration::from_secs(10);
 
 /// Looks until `condition` holds, for at most 10 seconds.
-fn eventually(what: &str, condition: impl Fn() -> bool) {
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !condition() {
         assert!(Instant::now() < end, "waited in vain for {what}");
@@ -54,7 +54,9 @@ impl Victim {
 
     fn start(test: &str, binary: Option<&Path>) -> Victim {
         let scratch = tempfile::tempdir().unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        // A process that ignores signals, as those under `nohup` do, passes that on.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,TERM").arg(std::env::current_exe().unwrap());
         if let Some(binary) = binary {
             command.env("NATS_SERVER_BIN", binary);
         }
@@ -92,7 +94,7 @@ impl Victim {
 
     /// No file, no server, no guard.
     fn assert_nothing_is_left(&mut self) {
-        self.process.wait().unwrap();
+        eventually("the end of the test process", || self.process.try_wait().unwrap().is_some());
         let scratch = self.scratch.path();
         eventually("the end of server and files", || {
             processes_with(scratch.to_str().unwrap()).is_empty()

@@ -55,13 +55,16 @@ pub(super) struct Driver {
     pub(super) connection: Connection,
     pub(super) now: Instant,
     busy: bool,
+    /// The connection has heard of this time.
+    told: Instant,
     pub(super) wait: Wait,
     /// Nothing happened since `wait` was returned.
     pub(super) polled: bool,
     pub(super) asked: Option<Action>,
     pub(super) live: Option<Attempt>,
     last: Attempt,
-    pub(super) batch: Option<Batch>,
+    /// Lent, and how much of it the transport took.
+    pub(super) batch: Option<(Batch, usize)>,
     pub(super) read: Option<ReadBuffer>,
     pub(super) paused: bool,
     pub(super) server: Server,
@@ -69,6 +72,8 @@ pub(super) struct Driver {
     pub(super) ids: BTreeMap<Id, Facts>,
     messages: u64,
     pub(super) subscriptions_drained: bool,
+    /// A move to another server was asked for, by the caller or by the server.
+    moving: bool,
     pub(super) closed: bool,
     pub(super) events: Vec<String>,
     pub(super) written: Vec<u8>,
@@ -92,6 +97,7 @@ impl Driver {
             config,
             now: Instant::from_nanos(1_000_000_000),
             busy,
+            told: Instant::ZERO,
             wait: Wait::default(),
             polled: false,
             asked: None,
@@ -105,6 +111,7 @@ impl Driver {
             ids: BTreeMap::new(),
             messages: 0,
             subscriptions_drained: false,
+            moving: false,
             closed: false,
             events: Vec::new(),
             written: Vec::new(),
@@ -161,8 +168,11 @@ impl Driver {
         if !self.busy {
             return self.connection.poll(self.now);
         }
+        // 9: once a time is known, an earlier one means the same.
+        let now = if self.told == self.now { Instant::ZERO } else { self.now };
+        self.told = self.now;
         let mut collected = Collected(Vec::new());
-        let output = self.connection.poll_into(self.now, 300, &mut collected);
+        let output = self.connection.poll_into(now, 300, &mut collected);
         for event in collected.0 {
             self.happened(&event);
         }
@@ -234,8 +244,15 @@ impl Driver {
                 let facts = self.ended(Id::Subscription(*sid));
                 assert!(*why != EndReason::Drained || facts.draining, "nobody drained {sid:?}");
             }
-            Event::Connected(facts) => self.ledger.all_dropped(&facts.dropped),
+            Event::Connected(facts) => {
+                let greeted = self.server.pinged || self.batch.is_some();
+                assert!(greeted, "up before a PING was written");
+                self.ledger.all_dropped(&facts.dropped);
+                self.moving = facts.info.lame_duck;
+            }
             Event::Disconnected(facts) => {
+                let asked = self.moving || self.server.tainted;
+                assert!(asked || facts.cause != DisconnectCause::Requested, "nobody asked");
                 let (begun, trusted) = (self.server.begun(), !self.server.tainted);
                 let kept = Some(&facts.kept);
                 self.ledger.lost(&facts.unknown, kept, &facts.dropped, begun, trusted);
@@ -304,7 +321,10 @@ impl Driver {
                     self.connection.cancel_flush(id);
                 }
             }
-            9 => self.connection.reconnect(),
+            9 => {
+                self.moving = true;
+                self.connection.reconnect();
+            }
             10 => self.pause(input.byte() % 2 == 1),
             11 => {
                 let urls = [&["127.0.0.1:3"][..], &["c.example:4", "127.0.0.1:1"], &[]];
@@ -319,8 +339,9 @@ impl Driver {
             17 => drop(self.feed(input.number())),
             18 => drop(self.write(input.number())),
             19 => {
+                let max = input.number();
                 if self.batch.is_none() {
-                    self.batch = self.connection.take_transmit(input.number());
+                    self.batch = self.connection.take_transmit(max).map(|batch| (batch, 0));
                 }
             }
             20 => self.settle_batch(input.number()),
@@ -346,10 +367,7 @@ impl Driver {
                     self.connection.close(Duration::from_millis(millis));
                 }
             }
-            28 => {
-                let _ = (self.connection.new_inbox(), self.connection.server());
-                let _ = (self.connection.server_info(), self.connection.is_draining());
-            }
+            28 => self.write_batch(input.number()),
             _ => self.go(),
         }
         self.polled = false;
@@ -541,7 +559,11 @@ impl Driver {
             }
             7..=9 => self.server.reply(input),
             10 => self.server.ping(),
-            11 => self.server.info(&info(input.byte())),
+            11 => {
+                let how = input.byte();
+                self.moving |= info(how).lame_duck;
+                self.server.info(&info(how));
+            }
             12 | 13 => self.server.error(input),
             14 => self.server.ok(),
             _ => {
@@ -613,16 +635,23 @@ impl Driver {
         count > 0
     }
 
-    /// The transport took up to `most` bytes of the batch, if it is still there.
-    pub(super) fn settle_batch(&mut self, most: usize) {
-        let Some(batch) = self.batch.take() else { return };
-        let mut count = 0;
+    /// The transport takes up to `most` more bytes of the batch, of which nobody knows yet.
+    fn write_batch(&mut self, most: usize) {
+        let Some((batch, taken)) = &mut self.batch else { return };
         if self.live == Some(batch.attempt()) {
-            count = batch.as_slice().len().min(most);
-            self.written.extend_from_slice(&batch.as_slice()[..count]);
-            self.server.receive(&batch.as_slice()[..count], &mut self.ledger);
+            let rest = &batch.as_slice()[*taken..];
+            let rest = &rest[..rest.len().min(most)];
+            *taken += rest.len();
+            self.written.extend_from_slice(rest);
+            self.server.receive(rest, &mut self.ledger);
         }
-        self.connection.settle(batch, count);
+    }
+
+    /// Gives the batch back after up to `most` more bytes of it.
+    pub(super) fn settle_batch(&mut self, most: usize) {
+        self.write_batch(most);
+        let Some((batch, taken)) = self.batch.take() else { return };
+        self.connection.settle(batch, taken);
         self.polled = false;
     }
 
@@ -683,7 +712,7 @@ const NAMES: [&str; 32] = [
     "drain",
     "queues drained",
     "close",
-    "getters",
+    "write the batch",
     "go",
     "go",
     "go",
