@@ -41,9 +41,10 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
-/// `fuzz [--minutes N] [target…]` and `fuzz --keep [target…]`.
+/// `fuzz [--minutes N] [target…]`, `fuzz --keep [target…]` and `fuzz --smoke`.
 pub(crate) fn run(args: &[&str]) -> Result<(), Failure> {
     let (seconds, names) = match *args {
+        ["--smoke"] => return smoke(),
         ["--keep", ref names @ ..] => (None, names),
         ["--minutes", minutes, ref names @ ..] => {
             let read = minutes.parse::<u32>().ok().and_then(|minutes| minutes.checked_mul(60));

@@ -32,6 +32,7 @@ cargo xtask <task>
                        core each; needs a nightly toolchain, see fuzz/README.md
   fuzz --keep [target…]
                        put the smallest set of inputs that reaches as much into fuzz/corpus
+  fuzz --smoke         each target for some seconds, with a fixed seed
   test                 every test, example and documentation test of every package
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
@@ -40,7 +41,6 @@ cargo xtask <task>
                          arrows     which package may depend on which
                          clippy     each package by itself, bare, and with each feature alone
                          docs       rustdoc without warnings
-                         fuzz-smoke each fuzz target for some seconds; says so where it cannot be run
                          test       as above; left out with --before-tests
 ";
 
