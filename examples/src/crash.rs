@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{Write, stdout};
 use std::ops::Range;
 
-use midge::{Client, Event, Events, Position, Positions, State, Subscription};
+use midge::{Client, Event, Events, Fates, Position, State, Subscription};
 use midge_testing::NatsServer;
 
 use crate::Failure;
@@ -22,26 +22,24 @@ const WITHOUT: u64 = 5_000;
 /// Messages after the reconnect.
 const AFTER: u64 = 5_000;
 
-/// What became of the messages, by what Midge says.
-#[derive(Debug, Default)]
-struct Fates {
-    /// All confirmed, over the whole life of the client.
-    confirmed: u64,
+/// What Midge says of the messages.
+#[derive(Debug)]
+struct Account {
+    /// What became of them, over the whole life of the client.
+    fates: Fates,
     /// Those that were confirmed when the connection was lost: the first ones.
     confirmed_before: u64,
     /// How many were published when the connection came back.
     published_at_reconnect: u64,
-    unknown: Vec<Positions>,
-    dropped: Vec<Positions>,
 }
 
-impl Fates {
+impl Account {
     fn is_unknown(&self, number: u64) -> bool {
-        self.unknown.iter().any(|positions| positions.contains(Position(number)))
+        self.fates.unknown.positions.contains(Position(number))
     }
 
     fn is_dropped(&self, number: u64) -> bool {
-        self.dropped.iter().any(|positions| positions.contains(Position(number)))
+        self.fates.dropped.positions.contains(Position(number))
     }
 
     /// How many of `numbers` are neither unknown nor dropped.
@@ -61,7 +59,6 @@ pub async fn crash(client: &Client, mut server: NatsServer) -> Result<(), Failur
     let mut events = client.events();
     let subscription = client.subscribe(SUBJECT).await?;
     let reader = tokio::spawn(count_arrivals(subscription));
-    let mut fates = Fates::default();
 
     // The kill happens while the stream flows: the publishing goes on until the loss is seen.
     let mut number = 0;
@@ -73,23 +70,22 @@ pub async fn crash(client: &Client, mut server: NatsServer) -> Result<(), Failur
     }
     let mut server = killer.await??;
     // Nothing is confirmed while there is no server.
-    fates.confirmed_before = client.statistics().confirmed;
+    let confirmed_before = client.statistics().confirmed;
     writeln!(stdout(), "  killed the server with SIGKILL after about {number} messages")?;
     publish(client, &mut number, WITHOUT).await?;
     writeln!(stdout(), "  published {WITHOUT} more without a server")?;
     let server = tokio::task::spawn_blocking(move || server.restart().map(|()| server)).await??;
     writeln!(stdout(), "  started it again on port {}", server.port())?;
-    reconnected(&mut events, &mut fates).await?;
-    fates.published_at_reconnect = number;
+    reconnected(&mut events).await?;
+    let published_at_reconnect = number;
     publish(client, &mut number, AFTER).await?;
     client.flush().await?;
 
     let closed = client.drain().await;
     let arrived = reader.await?;
-    fates.unknown.push(closed.unknown.positions.clone());
-    fates.dropped.push(closed.dropped.positions.clone());
-    fates.confirmed = closed.confirmed;
-    reconcile(number, &fates, &arrived)
+    let fates = closed.fates.clone();
+    let account = Account { fates, confirmed_before, published_at_reconnect };
+    reconcile(number, &account, &arrived)
 }
 
 /// Publishes the next `count` numbers. Nothing else publishes through this client, so the
@@ -115,21 +111,18 @@ async fn count_arrivals(mut subscription: Subscription) -> BTreeMap<u64, u64> {
     arrived
 }
 
-/// Waits for the reconnect, and notes what the events say of messages.
-async fn reconnected(events: &mut Events, fates: &mut Fates) -> Result<(), Failure> {
+/// Waits for the reconnect.
+async fn reconnected(events: &mut Events) -> Result<(), Failure> {
     while let Some(event) = events.next().await {
         match event {
             Event::Disconnected(lost) => {
                 writeln!(stdout(), "  disconnected: {}", lost.cause)?;
-                fates.unknown.push(lost.unknown.positions.clone());
-                fates.dropped.push(lost.dropped.positions.clone());
             }
             Event::AttemptFailed { server, cause } => {
                 writeln!(stdout(), "  {server}: {cause}")?;
             }
             Event::Connected(connected) if connected.again => {
                 writeln!(stdout(), "  reconnected to {}", connected.server)?;
-                fates.dropped.push(connected.dropped.positions.clone());
                 return Ok(());
             }
             _ => {}
@@ -139,10 +132,14 @@ async fn reconnected(events: &mut Events, fates: &mut Fates) -> Result<(), Failu
 }
 
 /// Checks every number against what arrived, and prints the sums.
-fn reconcile(published: u64, fates: &Fates, arrived: &BTreeMap<u64, u64>) -> Result<(), Failure> {
+fn reconcile(
+    published: u64,
+    account: &Account,
+    arrived: &BTreeMap<u64, u64>,
+) -> Result<(), Failure> {
     let (mut faults, mut unknown_arrived) = (Vec::new(), 0);
     for number in 0..published {
-        let (unknown, dropped) = (fates.is_unknown(number), fates.is_dropped(number));
+        let (unknown, dropped) = (account.is_unknown(number), account.is_dropped(number));
         let times = arrived.get(&number).copied().unwrap_or(0);
         let right = match (unknown, dropped) {
             (true, true) => false,
@@ -160,25 +157,25 @@ fn reconcile(published: u64, fates: &Fates, arrived: &BTreeMap<u64, u64>) -> Res
         faults.push("a number arrived that was never published".to_owned());
     }
 
-    let count = |all: &[Positions]| all.iter().map(Positions::len).sum::<u64>();
-    let (unknown, dropped) = (count(&fates.unknown), count(&fates.dropped));
-    let confirmed = fates.confirmed;
+    let Fates { confirmed, unknown, dropped, .. } = &account.fates;
+    let [confirmed, unknown, dropped] = [confirmed, unknown, dropped].map(|fate| fate.messages);
     if confirmed + unknown + dropped != published {
         faults.push(format!("{confirmed} + {unknown} + {dropped} is not {published}"));
     }
     // What was confirmed before the loss comes first; what was published later than that, and
     // is not unknown or dropped, was kept; what was published after the reconnect never was.
-    let before = fates.confirmed_before;
-    let kept = fates.others(before..fates.published_at_reconnect);
-    let after = fates.others(fates.published_at_reconnect..published);
+    let before = account.confirmed_before;
+    let kept = account.others(before..account.published_at_reconnect);
+    let after = account.others(account.published_at_reconnect..published);
     if before + kept + after != confirmed {
         faults.push(format!("{before} + {kept} + {after} is not {confirmed}"));
     }
 
-    let ranges: Vec<_> = fates
+    let ranges: Vec<_> = account
+        .fates
         .unknown
-        .iter()
-        .flat_map(Positions::ranges)
+        .positions
+        .ranges()
         .map(|range| format!("{} to {}", range.start, range.end - 1))
         .collect();
     let mut out = stdout();

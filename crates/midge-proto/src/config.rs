@@ -128,6 +128,10 @@ pub struct Config {
     pub max_pending: usize,
     /// The same while not connected; 0 refuses every publish. Default: 8 MiB.
     pub reconnect_buffer: usize,
+    /// The longest time that a message waits for a connection, from the loss of the last one or
+    /// from when it was published, whichever is later; then it is dropped and reported. A 32nd of it
+    /// may be missing. `None`: without limit. Default: `None`.
+    pub max_kept_age: Option<Duration>,
     /// Unwritten bytes of SUB and PING, past which a subscribe is refused. Default: 1 MiB.
     pub control_reserve: usize,
     /// The longest control line, without its operation, that the server takes: subjects that need
@@ -186,6 +190,7 @@ impl Config {
             confirm_bytes: 256 * 1024,
             max_pending: 8 << 20,
             reconnect_buffer: 8 << 20,
+            max_kept_age: None,
             control_reserve: 1 << 20,
             server_control_line: 4096,
             max_control_line: 64 * 1024,

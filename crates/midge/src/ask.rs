@@ -1,8 +1,4 @@
 //! Requests with an inbox of their own: subscribing to it, and publishing behind that.
-//!
-//! The core keeps such a request like any message. Until the core can take a frame back, what
-//! was queued on a connection that is lost before a byte of it left goes out on the next one;
-//! its caller has been told that it may be carried out.
 
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +7,7 @@ use midge_proto::{
     SubjectRef, SubscribeError,
 };
 
+use crate::router::Asked;
 use crate::shared::{Inner, Room, RoomWait, lock};
 use crate::subscribe::Plan;
 use crate::timers::Owner;
@@ -52,12 +49,12 @@ impl Asking {
         max: Option<u64>,
         deadline: Instant,
     ) -> Self {
-        let control = RoomWait::with_connection(Room::Control, deadline);
-        let messages = RoomWait::with_connection(Room::Messages, deadline);
+        let control = RoomWait::until(Room::Control, deadline);
+        let messages = RoomWait::until(Room::Messages, deadline);
         Self { client, reply, max, deadline, plan: None, inbox: None, control, messages }
     }
 
-    /// Ready with the inbox once the request is queued on a connection that is up.
+    /// Ready with the inbox once the request is queued.
     pub(crate) fn poll(
         &mut self,
         question: Question<'_>,
@@ -106,13 +103,7 @@ impl Asking {
     ) -> Poll<Result<(), RequestError>> {
         let Some(inbox) = &self.inbox else { return Poll::Pending };
         let (sid, reply, deadline) = (inbox.sid(), inbox.subject().borrowed(), self.deadline);
-        let waits = |error: &RequestError| {
-            matches!(
-                error,
-                RequestError::Publish(PublishError::Full)
-                    | RequestError::NotSent(NotSent::TimedOut)
-            )
-        };
+        let waits = |error: &RequestError| *error == RequestError::Publish(PublishError::Full);
         self.client.shared().poll_with_room(&mut self.messages, context, waits, |inner| {
             inner.ask(sid, reply, question, deadline)
         })
@@ -142,15 +133,11 @@ impl Inner {
         if self.connection.is_closed() {
             return Err(RequestError::NotSent(NotSent::Closed));
         }
-        if !self.connection.is_connected() {
-            // It must not be carried out later than its deadline.
-            return Err(RequestError::NotSent(NotSent::TimedOut));
-        }
         let Some(slot) = self.router.slots.get_mut(sid) else {
             return Err(RequestError::Unknown);
         };
-        self.connection.publish(subject, Some(reply), headers, payload)?;
-        slot.extra().asked = Some(subject.to_subject());
+        let position = self.connection.publish_request(subject, reply, headers, payload)?;
+        slot.extra().asked = Some(Asked { subject: subject.to_subject(), position });
         slot.extra().deadline = Some(self.timers.start(Owner::Deadline(sid), deadline));
         self.inboxes.insert(sid);
         Ok(())

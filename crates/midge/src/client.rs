@@ -200,7 +200,7 @@ impl Client {
     // ---- the connection ------------------------------------------------------------------
 
     /// Waits until the server has processed everything that was published before: a PING and its
-    /// PONG. `.await` gives `Result<(), FlushError>`. A publish that the server denied was
+    /// PONG. `.await` gives `Result<Arc<Fates>, FlushError>`: what became of every message so far. A publish that the server denied was
     /// processed too: it is told by [`Event::ServerError`](crate::Event::ServerError).
     pub fn flush(&self) -> Flush {
         Flush::new(self.handle.clone())

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use midge_proto::{CloseReason, Closed};
+use midge_proto::{CloseReason, Fates};
 
 use crate::shared::{Handle, Shared, lock};
 use crate::waiters::WaiterKey;
@@ -68,8 +68,22 @@ impl Drop for Connecting {
     }
 }
 
-/// Waits until a connection has closed, then gives the report: why, and what became of the
-/// messages that the server has not confirmed.
+/// The end of a connection, and its report.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Why it ended.
+    pub why: CloseReason,
+    /// What became of every message that was published.
+    pub fates: Fates,
+    /// Messages that the readers and handlers of subscriptions got until then.
+    pub delivered: u64,
+    /// Messages that were received and not read until then. They can still be read, from
+    /// subscriptions that are kept.
+    pub unread: u64,
+}
+
+/// Waits until a connection has closed, then gives the report: why, and what became of messages.
 ///
 /// Dropping it does not stop the drain or the close.
 #[derive(Debug)]

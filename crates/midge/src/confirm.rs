@@ -70,11 +70,13 @@ impl Future for Confirming {
             }
             match flushed {
                 // It is announced to the next server before this PING.
-                Err(FlushError::Failed(midge_proto::FlushError::Disconnected)) => {
+                Err(FlushError::Failed(midge_proto::FlushError::Disconnected(_))) => {
                     let left = deadline.saturating_since(this.handle.shared.clock.now());
                     this.flushing = Flush::new(this.handle.clone()).timeout(left).into_future();
                 }
-                flushed => return Poll::Ready(flushed.map_err(ConfirmError::Unconfirmed)),
+                flushed => {
+                    return Poll::Ready(flushed.map(drop).map_err(ConfirmError::Unconfirmed));
+                }
             }
         }
     }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use midge_proto::wire::ServerError;
-use midge_proto::{Instant, Sid, Sink};
+use midge_proto::{Disconnected, Fate, Instant, NotSent, Position, Sid, Sink};
 
-use crate::Event;
 use crate::end::{End, EndReason};
 use crate::router::{Burst, Slot};
 use crate::shared::{Inner, Room, Shared, lock};
 use crate::subscribe::WhenFull;
 use crate::timers::Owner;
 use crate::waiters::Wakes;
+use crate::{Closed, Event};
 
 impl Shared {
     /// Hands over what one call of the core's engine gave: messages to queues, responses to
@@ -86,7 +86,7 @@ impl Shared {
                 return inner.check_drained();
             }
             Core::Connected(connected) => Event::Connected(Arc::new(connected)),
-            Core::Disconnected(disconnected) => Event::Disconnected(Arc::new(disconnected)),
+            Core::Disconnected(disconnected) => Event::Disconnected(disconnected),
             Core::AttemptFailed { server, cause } => Event::AttemptFailed { server, cause },
             Core::ServersChanged { added, removed, ignored } => {
                 Event::ServersChanged { added, removed, ignored }
@@ -97,7 +97,7 @@ impl Shared {
                 Event::ServerError(error)
             }
             Core::Oversized { sid, length } => Event::Oversized { sid, length },
-            Core::Closed(closed) => Event::Closed(Arc::new(closed)),
+            Core::Closed(closed) => Event::Closed(Arc::new(inner.report(&closed))),
             _ => return,
         };
         if let Event::Disconnected(_) | Event::Connected(_) | Event::Closed(_) = event {
@@ -105,8 +105,10 @@ impl Shared {
             inner.wake_room(Room::Messages, wakes);
             inner.wake_room(Room::Control, wakes);
         }
-        if let Event::Disconnected(_) = event {
-            inner.requests_lost(wakes);
+        match &event {
+            Event::Disconnected(lost) => inner.questions_lost(lost, wakes),
+            Event::Connected(connected) => inner.questions_refused(&connected.dropped, wakes),
+            _ => {}
         }
         lock(&self.board).note(&event, wakes);
     }
@@ -115,8 +117,18 @@ impl Shared {
 impl Inner {
     /// The core has ended a subscription.
     fn ended(&mut self, sid: Sid, reason: EndReason, wakes: &mut Wakes) {
+        let asked = self.router.slots.get_mut(sid).and_then(|slot| slot.asked());
+        let end = match asked.map(|asked| asked.position) {
+            Some(position) if reason == EndReason::Closed => {
+                match self.connection.fates().dropped.positions.contains(position) {
+                    true => End::NotSent(NotSent::Closed),
+                    false => End::Reason(reason),
+                }
+            }
+            _ => End::Reason(reason),
+        };
         if let Some(slot) = self.remove_slot(sid) {
-            self.end_queue(sid, &slot, End::Reason(reason), wakes);
+            self.end_queue(sid, &slot, end, wakes);
         }
     }
 
@@ -131,7 +143,7 @@ impl Inner {
     fn end_queue(&mut self, sid: Sid, slot: &Slot, end: End, wakes: &mut Wakes) {
         slot.queue.end(end, wakes);
         if slot.queue.unread().messages > 0 {
-            self.unread.insert(sid);
+            self.unread.insert(sid, slot.queue.clone());
         }
         if let Some(handler) = slot.handler() {
             // It is called with the rest, then it goes away.
@@ -141,8 +153,12 @@ impl Inner {
 
     fn deadline_passed(&mut self, sid: Sid, wakes: &mut Wakes) {
         let Some(slot) = self.router.slots.get_mut(sid) else { return };
-        if slot.asked().is_some() {
-            self.end_now(sid, End::Deadline, wakes);
+        if let Some(position) = slot.asked().map(|asked| asked.position) {
+            let end = match self.connection.withdraw(position) {
+                true => End::NotSent(NotSent::TimedOut),
+                false => End::Deadline,
+            };
+            self.end_now(sid, end, wakes);
         } else if !slot.has_begun() {
             self.end_now(sid, End::Reason(EndReason::NoFirstMessage), wakes);
         }
@@ -156,9 +172,45 @@ impl Inner {
     }
 
     /// Requests with an inbox of their own end with the connection that they were sent through.
-    fn requests_lost(&mut self, wakes: &mut Wakes) {
-        while let Some(sid) = self.inboxes.pop_first() {
-            self.end_now(sid, End::Lost, wakes);
+    fn questions_lost(&mut self, lost: &Disconnected, wakes: &mut Wakes) {
+        self.end_questions(wakes, |position| {
+            if position >= lost.end {
+                None
+            } else if lost.dropped.positions.contains(position) {
+                Some(End::NotSent(NotSent::Disconnected))
+            } else {
+                Some(End::Lost)
+            }
+        });
+    }
+
+    /// The next server does not take them.
+    fn questions_refused(&mut self, dropped: &Fate, wakes: &mut Wakes) {
+        self.end_questions(wakes, |position| {
+            let refused = dropped.positions.contains(position);
+            refused.then_some(End::NotSent(NotSent::NotAllowed))
+        });
+    }
+
+    fn end_questions(&mut self, wakes: &mut Wakes, end: impl Fn(Position) -> Option<End>) {
+        let slots = &mut self.router.slots;
+        let ends = self.inboxes.iter().filter_map(|sid| {
+            let position = slots.get_mut(*sid)?.asked()?.position;
+            Some((*sid, end(position)?))
+        });
+        for (sid, end) in ends.collect::<Vec<_>>() {
+            self.end_now(sid, end, wakes);
+        }
+    }
+
+    /// The report of the end, with what subscriptions have to say.
+    fn report(&self, closed: &midge_proto::Closed) -> Closed {
+        let unread = self.unread.values().map(|queue| queue.unread().messages as u64).sum();
+        Closed {
+            why: closed.why.clone(),
+            fates: closed.fates.clone(),
+            delivered: self.router.taken.saturating_sub(unread + self.discarded),
+            unread,
         }
     }
 
@@ -169,7 +221,7 @@ impl Inner {
         let denied = self.inboxes.iter().copied().find(|sid| {
             slots.get_mut(*sid).is_some_and(|slot| match error {
                 ServerError::PublishPermission { subject } => {
-                    slot.asked().is_some_and(|asked| *asked == subject.as_str())
+                    slot.asked().is_some_and(|asked| asked.subject == subject.as_str())
                 }
                 ServerError::PublishReplyPermission { reply } => {
                     slot.queue.subject == reply.as_str()

@@ -1,5 +1,6 @@
 //! Why a subscription ended.
 
+use midge_proto::NotSent;
 use midge_proto::wire::ServerError;
 
 /// Why a subscription ended.
@@ -43,7 +44,9 @@ impl From<midge_proto::EndReason> for EndReason {
 #[derive(Clone, Debug)]
 pub(crate) enum End {
     Reason(EndReason),
-    /// The request's time is up.
+    /// The request never left.
+    NotSent(NotSent),
+    /// The time of the request is up.
     Deadline,
     /// The connection that the request was sent through is lost.
     Lost,
@@ -54,7 +57,7 @@ impl End {
     pub(crate) fn into_reason(self) -> EndReason {
         match self {
             Self::Reason(reason) => reason,
-            Self::Deadline => EndReason::Unsubscribed,
+            Self::Deadline | Self::NotSent(_) => EndReason::Unsubscribed,
             Self::Lost => EndReason::Closed,
         }
     }

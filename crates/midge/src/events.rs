@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 use midge_proto::wire::ServerError;
-use midge_proto::{Closed, Connected, DisconnectCause, Disconnected, ServerUrl, Sid, Subject};
+use midge_proto::{Connected, DisconnectCause, Disconnected, ServerUrl, Sid, Subject};
 
+use crate::Closed;
 use crate::shared::{Shared, lock};
 use crate::waiters::{Wakes, set_waker};
 

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use midge_proto::{FlushId, Instant};
+use midge_proto::{Fates, FlushId, Instant};
 
 use crate::shared::{Handle, Inner};
 use crate::timers::{Owner, TimerKey};
 use crate::waiters::{Wakes, set_waker};
+
+/// What a flush found: the server has processed all that was sent before it, and this is what
+/// became of all messages of the connection up to now.
+type Outcome = Result<Arc<Fates>, midge_proto::FlushError>;
 
 /// A flush that failed. What was published before it may or may not have arrived.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +33,7 @@ pub enum FlushError {
 pub(crate) struct PendingFlush {
     waker: Option<Waker>,
     timer: Option<TimerKey>,
-    done: Option<(Result<(), midge_proto::FlushError>, Instant)>,
+    done: Option<(Outcome, Instant)>,
 }
 
 impl Inner {
@@ -37,7 +41,7 @@ impl Inner {
     pub(crate) fn flushed(
         &mut self,
         id: FlushId,
-        result: Result<(), midge_proto::FlushError>,
+        result: Outcome,
         now: Instant,
         wakes: &mut Wakes,
     ) {
@@ -69,6 +73,11 @@ impl Inner {
 }
 
 /// A flush that is about to begin. Made by [`Client::flush`](crate::Client::flush).
+///
+/// `.await` gives the [`Fates`] of all messages that the connection accepted so far: everything
+/// published before the flush is in one of them. What an earlier loss of the connection has left
+/// unknown is there too, so a program that publishes and flushes and listens to no events learns
+/// of it.
 #[derive(Debug)]
 #[must_use = "nothing is waited for until `.await`"]
 pub struct Flush {
@@ -91,7 +100,7 @@ impl Flush {
 }
 
 impl IntoFuture for Flush {
-    type Output = Result<(), FlushError>;
+    type Output = Result<Arc<Fates>, FlushError>;
     type IntoFuture = Flushing;
 
     fn into_future(self) -> Flushing {
@@ -116,8 +125,11 @@ struct Begun {
 }
 
 impl Flushing {
-    /// Ready with the time between the first poll and the PONG.
-    fn poll_duration(&mut self, context: &Context<'_>) -> Poll<Result<Duration, FlushError>> {
+    /// Ready with the time between the first poll and the PONG, too.
+    fn poll_timed(
+        &mut self,
+        context: &Context<'_>,
+    ) -> Poll<Result<(Arc<Fates>, Duration), FlushError>> {
         let shared = &self.handle.shared;
         let now = shared.clock.now();
         let Some(begun) = self.begun else {
@@ -138,10 +150,8 @@ impl Flushing {
                 return (Poll::Ready(Err(midge_proto::FlushError::Closed.into())), false);
             };
             if let Some((result, at)) = flush.done.clone() {
-                return (
-                    Poll::Ready(result.map(|()| at - begun.at).map_err(FlushError::from)),
-                    false,
-                );
+                let timed = result.map(|fates| (fates, at - begun.at));
+                return (Poll::Ready(timed.map_err(FlushError::from)), false);
             }
             if now >= begun.deadline {
                 return (Poll::Ready(Err(FlushError::TimedOut)), false);
@@ -173,10 +183,10 @@ impl Flushing {
 }
 
 impl Future for Flushing {
-    type Output = Result<(), FlushError>;
+    type Output = Result<Arc<Fates>, FlushError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_duration(context).map_ok(|_| ())
+        self.poll_timed(context).map_ok(|(fates, _)| fates)
     }
 }
 
@@ -203,6 +213,6 @@ impl Future for Rtt {
     type Output = Result<Duration, FlushError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.flushing.poll_duration(context)
+        self.flushing.poll_timed(context).map_ok(|(_, time)| time)
     }
 }

@@ -188,7 +188,7 @@ impl HandlerSubscription {
 
     /// Ends it at once: no call begins after this.
     pub fn unsubscribe(&mut self) {
-        let slot = self.handle.shared.unsubscribe(self.sid);
+        let slot = self.handle.shared.unsubscribe(self.sid, &self.handler.queue);
         self.handler.stop(EndReason::Unsubscribed);
         drop(slot);
     }

@@ -47,7 +47,7 @@ mod waiters;
 
 pub use bytes::Bytes;
 pub use client::{Client, InboxError};
-pub use closing::{Closing, ConnectError, Connecting, WhenClosed};
+pub use closing::{Closed, Closing, ConnectError, Connecting, WhenClosed};
 pub use confirm::{ConfirmError, Confirming, SubscribeConfirmed, SubscribingConfirmed};
 pub use end::EndReason;
 pub use events::{Event, Events, NextEvent};
@@ -57,7 +57,7 @@ pub use handler::{HandlerSubscription, SubscribeHandler, SubscribingHandler};
 pub use json::Json;
 pub use midge_proto::wire::{ServerError, ServerInfo};
 pub use midge_proto::{
-    AsSubject, CloseReason, Closed, ConfigError, Connected, DisconnectCause, Disconnected, Fate,
+    AsSubject, CloseReason, ConfigError, Connected, DisconnectCause, Disconnected, Fate, Fates,
     HeaderError, HeaderMap, Headers, Instant, Message, NotSent, Position, Positions, PublishError,
     QueueGroup, QueueGroupError, RequestError, Scheme, ServerUrl, ServerUrlError, Sid, Statistics,
     Status as MessageStatus, Subject, SubjectError, SubjectRef, SubscribeError,

@@ -216,6 +216,15 @@ impl ConnectOptions {
         self
     }
 
+    /// The longest time that a message waits for a connection, from the loss of the last one or
+    /// from when it was published, whichever is later. Then it is dropped, and reported by
+    /// [`Event::Connected`](crate::Event::Connected); up to a 32nd of the time may be missing.
+    /// Default: without limit.
+    pub fn max_kept_age(mut self, age: Duration) -> Self {
+        self.config.max_kept_age = Some(age);
+        self
+    }
+
     /// The largest message, headers and payload in bytes, that is received. A larger one is
     /// skipped and reported as [`Event::Oversized`](crate::Event::Oversized). Default: 64 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {

@@ -100,8 +100,6 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
     /// Subscribes to an inbox for this request alone, instead of the one that requests share: for
     /// accounts and permissions that do not let replies through to that. Costs a SUB and an UNSUB.
     ///
-    /// Such a request waits for a connection before it is queued. When that is lost, the request
-    /// ends as [`RequestError::Unknown`], also when it was not written yet.
     pub fn own_inbox(mut self) -> Self {
         self.inbox = Inbox::Own;
         self
@@ -267,6 +265,7 @@ fn poll_inbox(
         Some(message) => Ok(message),
         None => Err(match inbox.queue().how_it_ended() {
             // The reply was larger than `max_message`.
+            Some(End::NotSent(why)) => RequestError::NotSent(why),
             Some(End::Deadline | End::Reason(EndReason::MaxReached)) => RequestError::TimedOut,
             Some(End::Reason(EndReason::Denied(error))) => RequestError::Permission(error),
             _ => RequestError::Unknown,

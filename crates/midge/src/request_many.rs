@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use midge_proto::wire::ServerError;
-use midge_proto::{AsSubject, HeaderMap, Instant, Message, PublishError, RequestError};
+use midge_proto::{AsSubject, HeaderMap, Instant, Message, NotSent, PublishError, RequestError};
 
 use crate::ask::{Asking, Question, is_no_responders};
 use crate::end::{End, EndReason};
@@ -31,6 +31,9 @@ pub enum RepliesError {
         /// The text behind it.
         description: String,
     },
+    /// The request never left, and never will.
+    #[error("the request was not sent: {0}")]
+    NotSent(NotSent),
     /// The connection was lost. The request may have been carried out, and replies may be missing.
     #[error("the connection was lost; replies may be missing")]
     Disconnected,
@@ -295,6 +298,7 @@ enum Judgement {
 fn failure(end: Option<End>) -> Option<RepliesError> {
     match end? {
         End::Deadline => None,
+        End::NotSent(why) => Some(RepliesError::NotSent(why)),
         End::Lost => Some(RepliesError::Disconnected),
         End::Reason(reason) => match reason {
             EndReason::MaxReached | EndReason::Unsubscribed | EndReason::NoFirstMessage => None,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use midge_proto::{Message, RequestError, RequestId, Sid, Sink, Subject};
+use midge_proto::{Message, Position, RequestError, RequestId, Sid, Sink, Subject};
 
 use crate::handler::Handler;
 use crate::queue::{Amount, Queue};
@@ -35,8 +35,15 @@ pub(crate) struct Extra {
     pub(crate) deadline: Option<TimerKey>,
     /// The reader wants to be woken then.
     pub(crate) stall: Option<TimerKey>,
-    /// The subject of the request whose inbox this is.
-    pub(crate) asked: Option<Subject>,
+    /// The request whose inbox this is.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// A request that has an inbox of its own.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) subject: Subject,
+    pub(crate) position: Position,
 }
 
 /// The driver's side of one subscription.
@@ -119,8 +126,8 @@ impl Slot {
         self.extra.as_ref()?.handler.as_ref()
     }
 
-    /// The subject of the request whose inbox this is.
-    pub(crate) fn asked(&self) -> Option<&Subject> {
+    /// The request whose inbox this is.
+    pub(crate) fn asked(&self) -> Option<&Asked> {
         self.extra.as_ref()?.asked.as_ref()
     }
 }
@@ -137,6 +144,8 @@ enum Admission {
 #[derive(Debug)]
 pub(crate) struct Router {
     pub(crate) slots: Table<Sid, Slot>,
+    /// Messages that queues took, but for those that made room for newer ones.
+    pub(crate) taken: u64,
     /// Subscriptions with staged messages.
     touched: Vec<Sid>,
     /// Subscriptions that reached a limit.
@@ -153,6 +162,7 @@ impl Router {
     pub(crate) fn new() -> Self {
         Self {
             slots: Table::new(),
+            taken: 0,
             touched: Vec::new(),
             bursts: Vec::new(),
             responses: Vec::new(),
@@ -165,7 +175,9 @@ impl Router {
     pub(crate) fn deliver(&mut self, wakes: &mut Wakes) {
         for sid in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(sid) {
+                let discarded = self.discarded.len();
                 slot.queue.put(&mut slot.staged, &mut slot.put, &mut self.discarded, wakes);
+                self.taken -= (self.discarded.len() - discarded) as u64;
                 if let Some(handler) = slot.handler() {
                     self.calls.push((sid, handler.clone()));
                 }
@@ -194,6 +206,7 @@ impl Sink for Router {
             self.touched.push(sid);
         }
         slot.put.add(&message);
+        self.taken += 1;
         slot.staged.push_back(message);
     }
 

@@ -15,6 +15,7 @@ use midge_proto::{
 use crate::driver::Clock;
 use crate::flush::PendingFlush;
 use crate::options::Settings;
+use crate::queue::Queue;
 use crate::request::Requests;
 use crate::router::{Burst, Router, Slot};
 use crate::status::Board;
@@ -61,7 +62,9 @@ pub(crate) struct Inner {
     /// Futures that wait for room for messages, and for control operations.
     rooms: [Waiters; 2],
     /// Subscriptions that have ended and are not read out.
-    pub(crate) unread: BTreeSet<Sid>,
+    pub(crate) unread: BTreeMap<Sid, Arc<Queue>>,
+    /// Messages that were in a queue and that nobody will read.
+    pub(crate) discarded: u64,
     /// The inboxes of requests that were sent and have one of their own.
     pub(crate) inboxes: BTreeSet<Sid>,
     /// The core waits to hear that the queues are read out.
@@ -90,23 +93,16 @@ pub(crate) struct RoomWait {
     timer: Option<TimerKey>,
     /// The wait ends here, with the refusal.
     pub(crate) deadline: Option<Instant>,
-    /// Waits for a connection too, not only while connected.
-    for_connection: bool,
 }
 
 impl RoomWait {
     pub(crate) fn new(room: Room) -> Self {
-        Self { room, key: None, timer: None, deadline: None, for_connection: false }
+        Self { room, key: None, timer: None, deadline: None }
     }
 
     /// A wait that ends at `deadline`.
     pub(crate) fn until(room: Room, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..Self::new(room) }
-    }
-
-    /// A wait for room and for a connection, until `deadline`.
-    pub(crate) fn with_connection(room: Room, deadline: Instant) -> Self {
-        Self { for_connection: true, ..Self::until(room, deadline) }
     }
 
     /// Must be called when the future that waits is dropped.
@@ -177,7 +173,7 @@ impl Shared {
     }
 
     fn may_wait(&self, inner: &Inner, wait: &RoomWait) -> bool {
-        (wait.for_connection || inner.connection.is_connected())
+        inner.connection.is_connected()
             && wait.deadline.is_none_or(|deadline| deadline > self.clock.now())
     }
 
@@ -192,8 +188,9 @@ impl Shared {
     }
 
     /// Ends a subscription from the reader's side. Drop what is returned without a lock.
-    pub(crate) fn unsubscribe(&self, sid: Sid) -> Option<Slot> {
+    pub(crate) fn unsubscribe(&self, sid: Sid, queue: &Queue) -> Option<Slot> {
         self.command(|inner| {
+            inner.discarded += queue.unread().messages as u64;
             inner.read_out(sid);
             let slot = inner.remove_slot(sid);
             if slot.is_some() {
@@ -221,7 +218,8 @@ impl Inner {
             timers: Timers::default(),
             flushes: BTreeMap::new(),
             rooms: Default::default(),
-            unread: BTreeSet::new(),
+            unread: BTreeMap::new(),
+            discarded: 0,
             inboxes: BTreeSet::new(),
             draining: false,
             holding: 0,
@@ -291,8 +289,9 @@ impl Inner {
             if let Some(timer) = extra.stall.take() {
                 self.timers.stop(timer, Owner::Stall(sid));
             }
-            if extra.asked.is_some() {
+            if let Some(asked) = &extra.asked {
                 self.inboxes.remove(&sid);
+                self.connection.withdraw(asked.position);
             }
         }
         Some(slot)
@@ -341,7 +340,7 @@ impl Inner {
 
     /// A queue that had ended is read out, or nobody will read it.
     pub(crate) fn read_out(&mut self, sid: Sid) {
-        if self.unread.remove(&sid) {
+        if self.unread.remove(&sid).is_some() {
             self.check_drained();
         }
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use midge_proto::wire::ServerError;
-use midge_proto::{CloseReason, Closed, DisconnectCause, ServerUrl};
+use midge_proto::{CloseReason, DisconnectCause, ServerUrl};
 
+use crate::Closed;
 use crate::events::{Event, Ring};
 use crate::waiters::{WaiterKey, Waiters, Wakes};
 

@@ -167,7 +167,14 @@ impl<S: AsSubject> Subscribe<S> {
         let queue = Arc::new(Queue::new(subject, self.limits, when_full));
         let function = self.function.take();
         let handler = function.map(|function| Arc::new(Handler::new(queue.clone(), function.0)));
-        Ok(Plan { queue, group, handler, max: self.max, first_within: self.first_within })
+        Ok(Plan {
+            queue,
+            group,
+            handler,
+            max: self.max,
+            first_within: self.first_within,
+            replies: false,
+        })
     }
 }
 
@@ -179,17 +186,23 @@ pub(crate) struct Plan {
     handler: Option<Arc<Handler>>,
     max: Option<u64>,
     first_within: Option<Duration>,
+    /// It is an inbox for the replies to one request.
+    replies: bool,
 }
 
 impl Plan {
     /// An inbox for at most `max` replies, from which none is dropped.
     pub(crate) fn inbox(subject: Subject, limits: Limits, max: Option<u64>) -> Self {
         let queue = Arc::new(Queue::new(subject, limits, WhenFull::Pause));
-        Self { queue, group: None, handler: None, max, first_within: None }
+        Self { queue, group: None, handler: None, max, first_within: None, replies: true }
     }
 
     pub(crate) fn make(&self, shared: &Shared, inner: &mut Inner) -> Result<Sid, SubscribeError> {
-        let sid = inner.connection.subscribe(self.queue.subject.borrowed(), self.group.as_ref())?;
+        let subject = self.queue.subject.borrowed();
+        let sid = match self.replies {
+            true => inner.connection.subscribe_replies(subject)?,
+            false => inner.connection.subscribe(subject, self.group.as_ref())?,
+        };
         let mut slot = Slot::new(self.queue.clone());
         if let Some(handler) = &self.handler {
             slot.extra().handler = Some(handler.clone());

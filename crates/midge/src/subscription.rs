@@ -102,7 +102,7 @@ impl Subscription {
 
     /// Ends it at once. Messages that are not read are dropped, and nothing follows.
     pub fn unsubscribe(&mut self) {
-        let slot = self.handle.shared.unsubscribe(self.sid);
+        let slot = self.handle.shared.unsubscribe(self.sid, &self.queue);
         let (unread, put) = self.queue.abandon(EndReason::Unsubscribed);
         self.read = put;
         self.local.clear();

@@ -255,14 +255,19 @@ impl Driver {
                 assert!(asked || facts.cause != DisconnectCause::Requested, "nobody asked");
                 let (begun, trusted) = (self.server.begun(), !self.server.tainted);
                 let kept = Some(&facts.kept);
-                self.ledger.lost(&facts.unknown, kept, &facts.dropped, begun, trusted);
+                let (unknown, dropped) =
+                    (self.ledger.news(&facts.unknown), self.ledger.news(&facts.dropped));
+                self.ledger.lost(&unknown, kept, &dropped, begun, trusted);
                 assert!(facts.kept.bytes <= self.config.reconnect_buffer as u64);
                 self.server = Server::default();
             }
             Event::SubscriptionsDrained => self.subscriptions_drained = true,
             Event::Closed(facts) => {
                 let (begun, trusted) = (self.server.begun(), !self.server.tainted);
-                self.ledger.lost(&facts.unknown, None, &facts.dropped, begun, trusted);
+                let unknown = self.ledger.news(&facts.fates.unknown);
+                let mut dropped = self.ledger.news(&facts.fates.dropped);
+                dropped.extend(self.ledger.news(&facts.fates.kept));
+                self.ledger.lost(&unknown, None, &dropped, begun, trusted);
                 // 5: every id has ended before.
                 for (id, facts) in &self.ids {
                     assert!(facts.ended, "{id:?} never ended");

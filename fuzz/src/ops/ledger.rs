@@ -90,6 +90,11 @@ impl Ledger {
         self.withdrawn.iter().filter(open).copied()
     }
 
+    /// What a report over the life of the connection adds to those before.
+    pub(super) fn news(&self, fate: &Fate) -> Vec<u64> {
+        positions(fate).filter(|position| self.fate(*position).is_none()).collect()
+    }
+
     /// All messages below `end` are with the server, or lost and reported.
     pub(super) fn is_flushed(&self, end: u64) -> bool {
         (0..end).all(|position| {
@@ -102,15 +107,15 @@ impl Ledger {
     /// that answers nothing.
     pub(super) fn lost(
         &mut self,
-        unknown: &Fate,
+        unknown: &[u64],
         kept: Option<&Fate>,
-        dropped: &Fate,
+        dropped: &[u64],
         begun: Begun,
         trusted: bool,
     ) {
         let read = std::mem::take(&mut self.read);
         let mut cut = 0;
-        for position in positions(unknown) {
+        for &position in unknown {
             if !read.contains(&position) {
                 assert!(position >= self.next, "message {position} is unknown and was not begun");
                 cut += 1;
@@ -130,7 +135,9 @@ impl Ledger {
                 self.settle(position, Final::Confirmed);
             }
         }
-        self.all_dropped(dropped);
+        for &position in dropped {
+            self.dropped(position);
+        }
         for position in self.recalled().collect::<Vec<_>>() {
             self.settle(position, Final::Dropped);
         }

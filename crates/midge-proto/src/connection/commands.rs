@@ -5,9 +5,11 @@ use alloc::vec::Vec;
 use super::Connection;
 use super::errors::{EndReason, FlushError, NotSent, PublishError, RequestError, SubscribeError};
 use super::fates::Position;
+use super::frames::Kind;
 use super::handshake::{ANNOUNCE, Phase};
 use super::ids::{FlushId, RequestId, Sid};
 use super::output::Event;
+use super::subscriptions::Role;
 use super::timers::Timer;
 use crate::{HeaderMap, Instant, QueueGroup, ServerUrl, SubjectRef};
 
@@ -33,12 +35,52 @@ impl Connection {
         headers: Option<&HeaderMap>,
         payload: &[u8],
     ) -> Result<Position, PublishError> {
+        self.publish_as(Kind::Publish, subject, reply, headers, payload)
+    }
+
+    /// As [`publish`](Self::publish), for a message that nobody must act on much later: a question
+    /// whose asker will have gone. It is not kept when the connection is lost before a byte of it
+    /// was handed out, but dropped; [`withdraw`](Self::withdraw) takes it back at any time.
+    ///
+    /// Its replies come to a subscription of the caller, see
+    /// [`subscribe_replies`](Self::subscribe_replies); [`request`](Self::request) needs none.
+    ///
+    /// # Errors
+    ///
+    /// As for `publish`.
+    pub fn publish_request(
+        &mut self,
+        subject: SubjectRef<'_>,
+        reply: SubjectRef<'_>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Result<Position, PublishError> {
+        self.publish_as(Kind::Request, subject, Some(reply), headers, payload)
+    }
+
+    fn publish_as(
+        &mut self,
+        kind: Kind,
+        subject: SubjectRef<'_>,
+        reply: Option<SubjectRef<'_>>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Result<Position, PublishError> {
         if reply.is_some_and(SubjectRef::has_wildcards) {
             return Err(PublishError::Wildcard);
         }
         let reply = reply.map(SubjectRef::as_bytes);
         self.check_publish(subject, reply, headers, payload)?;
-        Ok(self.enqueue(subject, reply, headers, payload, false))
+        Ok(self.enqueue(kind, subject, reply, headers, payload))
+    }
+
+    /// Takes back a message that was published, if no byte of it was handed out: true when it is
+    /// certain that it will never be sent. It counts as dropped.
+    ///
+    /// False when it was sent, or is in a [`Batch`](crate::Batch) that is out; in that case it is
+    /// still not sent if the transport takes no byte of it.
+    pub fn withdraw(&mut self, position: Position) -> bool {
+        self.outbound.withdraw(position)
     }
 
     fn check_publish(
@@ -95,18 +137,24 @@ impl Connection {
 
     fn enqueue(
         &mut self,
+        kind: Kind,
         subject: SubjectRef<'_>,
         reply: Option<&[u8]>,
         headers: Option<&HeaderMap>,
         payload: &[u8],
-        request: bool,
     ) -> Position {
         let headers = headers.map(HeaderMap::as_bytes);
-        let position = self.outbound.publish(subject.as_bytes(), reply, headers, payload, request);
-        if self.is_connected() && self.outbound.since_ping() >= self.config.confirm_bytes {
+        let position = self.outbound.publish(kind, subject.as_bytes(), reply, headers, payload);
+        let due = self.outbound.since_ping() >= self.config.confirm_bytes;
+        if due && self.is_connected() && !self.has_much_control() {
             self.outbound.ping(None, 0);
         }
         position
+    }
+
+    /// No more control operations may wait.
+    pub(super) fn has_much_control(&self) -> bool {
+        self.outbound.control_bytes() > self.config.control_reserve
     }
 
     /// The bytes of messages that may wait.
@@ -152,9 +200,9 @@ impl Connection {
         self.check_publish(subject, Some(reply), headers, payload)?;
         if self.requests.mux.is_none() {
             let inbox = self.requests.inbox_subject();
-            self.requests.mux = Some(self.add_subscription(inbox, None, true)?);
+            self.requests.mux = Some(self.add_subscription(inbox, None, Role::Mux)?);
         }
-        let position = self.enqueue(subject, Some(reply), headers, payload, true);
+        let position = self.enqueue(Kind::Request, subject, Some(reply), headers, payload);
         self.requests.start(id, position, subject.as_bytes(), deadline);
         Ok(())
     }
@@ -183,12 +231,6 @@ impl Connection {
         self.events.push_back(Event::Response(id, Err(error)));
     }
 
-    pub(super) fn withdraw(&mut self, position: Position) -> bool {
-        let withdrawn = self.outbound.withdraw(position);
-        self.statistics.dropped += u64::from(withdrawn);
-        withdrawn
-    }
-
     // ---- subscriptions -------------------------------------------------------------------
 
     /// Subscribes, now and on every later connection.
@@ -206,26 +248,39 @@ impl Connection {
         if self.ending.is_draining() {
             return Err(SubscribeError::Draining);
         }
-        self.add_subscription(subject.to_subject(), queue.cloned(), false)
+        self.add_subscription(subject.to_subject(), queue.cloned(), Role::Caller)
+    }
+
+    /// As [`subscribe`](Self::subscribe), for the replies to requests: a drain of the connection
+    /// waits until the caller has ended it.
+    ///
+    /// # Errors
+    ///
+    /// As for `subscribe`.
+    pub fn subscribe_replies(&mut self, subject: SubjectRef<'_>) -> Result<Sid, SubscribeError> {
+        if self.ending.is_draining() {
+            return Err(SubscribeError::Draining);
+        }
+        self.add_subscription(subject.to_subject(), None, Role::Replies)
     }
 
     fn add_subscription(
         &mut self,
         subject: crate::Subject,
         queue: Option<QueueGroup>,
-        internal: bool,
+        role: Role,
     ) -> Result<Sid, SubscribeError> {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
             return Err(SubscribeError::Closed);
         }
         // Blanks and the longest sid, so that no later number makes it too long.
         let line = subject.as_str().len() + queue.as_ref().map_or(0, |q| q.as_str().len() + 1) + 21;
-        if line > self.config.server_control_line && !internal {
+        if line > self.config.server_control_line && role != Role::Mux {
             let max = self.config.server_control_line;
             return Err(SubscribeError::LineTooLong { length: line, max });
         }
         let crowded = match self.phase {
-            Phase::Up => self.outbound.control_bytes() > self.config.control_reserve,
+            Phase::Up => self.has_much_control(),
             Phase::Greeting => {
                 self.outbound.handshake_bytes() > ANNOUNCE + self.config.control_reserve
             }
@@ -234,8 +289,7 @@ impl Connection {
         if crowded {
             return Err(SubscribeError::Full);
         }
-        let sid =
-            self.subscriptions.add(subject, queue, internal, self.config.max_subscriptions)?;
+        let sid = self.subscriptions.add(subject, queue, role, self.config.max_subscriptions)?;
         if self.is_connected() {
             let subscriptions = &self.subscriptions;
             self.outbound.control(|out| subscriptions.write_sub(sid, out));
@@ -287,7 +341,7 @@ impl Connection {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
             return Err(FlushError::Closed);
         }
-        if self.flushes.len() >= self.config.max_flushes {
+        if self.flushes.len() >= self.config.max_flushes || self.has_much_control() {
             return Err(FlushError::TooMany);
         }
         let id = self.next_flush_id();

@@ -65,7 +65,7 @@ impl Connection {
     /// At once, new subscriptions and requests are refused. Every subscription is drained;
     /// `Event::SubscriptionsDrained` says when the last has ended. The caller reads out what it
     /// was given and calls [`queues_drained`](Self::queues_drained). Then pending requests run to
-    /// their reply or deadline, publishes are refused, what was published is confirmed, and the
+    /// their reply or deadline and subscriptions for replies to their end, publishes are refused, what was published is confirmed, and the
     /// connection closes.
     pub fn drain(&mut self) {
         if self.ending.is_draining()
@@ -157,12 +157,12 @@ impl Connection {
             return false;
         }
         match self.ending.drain {
-            Drain::Subscriptions if self.subscriptions.is_empty_but_internal() => {
+            Drain::Subscriptions if self.subscriptions.is_empty_but_for_replies() => {
                 self.ending.drain = Drain::Queues;
                 self.events.push_back(Event::SubscriptionsDrained);
                 true
             }
-            Drain::Requests if self.requests.len() == 0 => {
+            Drain::Requests if self.requests.len() == 0 && !self.subscriptions.awaits_replies() => {
                 self.ending.drain = Drain::Inbox;
                 if let Some(mux) = self.requests.mux {
                     self.drain_subscription(mux);
@@ -208,7 +208,6 @@ impl Connection {
             return self.fail(DisconnectCause::Closed);
         }
         let why = closing.why.clone();
-        let split = self.outbound.lose(0);
-        self.finish(why, split);
+        self.finish_unconnected(why);
     }
 }

@@ -1,7 +1,9 @@
 //! The errors of a connection, one type per operation.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 
+use super::output::Disconnected;
 use crate::wire::{DecodeError, InfoError, ServerError};
 use crate::{HeaderError, QueueGroupError, SubjectError};
 
@@ -144,16 +146,21 @@ pub enum NotSent {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// There are `max_flushes` already.
-    #[error("there are as many flushes as max_flushes allows")]
+    /// There are `max_flushes` already, or `control_reserve` bytes of control operations wait to be
+    /// written.
+    #[error("too many flushes wait for the server: wait for one of them, then try again")]
     TooMany,
-    /// The connection was lost before the PONG. Messages before the flush may be unknown, see
-    /// `Disconnected`.
+    /// The connection was lost before the PONG. What became of messages is in it.
     #[error(
-        "the connection was lost before the server answered: what was published before may not have arrived"
+        "the connection to {server} was lost before it answered ({cause}); of what was published, {unknown} may be lost, {kept} will be sent to the next server, {dropped} will not be sent",
+        server = .0.server,
+        cause = .0.cause,
+        unknown = .0.unknown.messages,
+        kept = .0.kept.messages,
+        dropped = .0.dropped.messages,
     )]
-    Disconnected,
-    /// The connection closed.
+    Disconnected(Arc<Disconnected>),
+    /// The connection closed; its [`Closed`](crate::Closed) says what became of messages.
     #[error("the connection is closed")]
     Closed,
 }

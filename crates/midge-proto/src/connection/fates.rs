@@ -44,14 +44,53 @@ impl Fate {
         self.positions.push(position);
     }
 
-    pub(crate) fn append(&mut self, later: Fate) {
-        self.messages += later.messages;
-        self.bytes += later.bytes;
-        for range in later.positions.0 {
-            self.positions.push_range(range);
+    /// Adds what may lie between what is here.
+    pub(crate) fn merge(&mut self, other: &Fate) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        for range in other.positions.ranges() {
+            self.positions.insert(range);
         }
     }
+
+    /// Takes out the `messages` with `bytes` below `position`, all that are below it.
+    pub(crate) fn split_below(&mut self, position: Position, messages: u64, bytes: u64) -> Fate {
+        self.messages -= messages;
+        self.bytes -= bytes;
+        Fate { messages, bytes, positions: self.positions.split_below(position) }
+    }
 }
+
+/// What became of all messages that a connection accepted, over its whole life.
+///
+/// Disjoint; what is in none of them is still on its way. Counts and bytes are exact. Of the
+/// numbers, each keeps its latest 1,024 ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fates {
+    /// The server has processed them: it answered a PING behind them.
+    pub confirmed: Fate,
+    /// They may or may not have arrived, and are not sent again: a byte of them was handed out,
+    /// and the connection was lost before such an answer.
+    pub unknown: Fate,
+    /// They were never sent for want of a connection. Filled only at the end, in
+    /// [`Closed`](crate::Closed): until then they are on their way.
+    pub kept: Fate,
+    /// They were never sent: no room in `reconnect_buffer`, older than `max_kept_age`, too large
+    /// for the next server, or a request that was taken back.
+    pub dropped: Fate,
+}
+
+impl Fates {
+    /// Adds to one of them, and forgets the oldest ranges past the bound.
+    pub(crate) fn settle(fate: &mut Fate, more: &Fate) {
+        fate.merge(more);
+        fate.positions.keep_latest(MAX_RANGES);
+    }
+}
+
+/// Ranges of numbers that a report over the life of a connection keeps.
+const MAX_RANGES: usize = 1024;
 
 /// Numbers of messages as ascending ranges that neither touch nor overlap.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -91,15 +130,42 @@ impl Positions {
         }
     }
 
-    /// Forgets every number below `position`.
-    pub(crate) fn forget_below(&mut self, position: Position) {
+    /// Adds numbers of which none is here yet, wherever they belong.
+    fn insert(&mut self, added: Range<u64>) {
+        let at = self.0.partition_point(|range| range.end < added.start);
+        match self.0.get_mut(at) {
+            Some(range) if range.end == added.start => {
+                range.end = added.end;
+                if self.0.get(at + 1).is_some_and(|next| next.start == added.end)
+                    && let Some(next) = self.0.remove(at + 1)
+                {
+                    self.0[at].end = next.end;
+                }
+            }
+            Some(range) if range.start == added.end => range.start = added.start,
+            _ => self.0.insert(at, added),
+        }
+    }
+
+    /// Takes out every number below `position`.
+    fn split_below(&mut self, position: Position) -> Positions {
+        let mut below = Positions::default();
         while let Some(first) = self.0.front_mut() {
             if first.end > position.0 {
-                first.start = first.start.max(position.0);
-                return;
+                if first.start < position.0 {
+                    below.0.push_back(first.start..position.0);
+                    first.start = position.0;
+                }
+                break;
             }
-            self.0.pop_front();
+            below.0.extend(self.0.pop_front());
         }
+        below
+    }
+
+    fn keep_latest(&mut self, ranges: usize) {
+        let excess = self.0.len().saturating_sub(ranges);
+        self.0.drain(..excess);
     }
 }
 
@@ -129,15 +195,46 @@ mod tests {
     }
 
     #[test]
-    fn what_is_confirmed_is_forgotten_up_to_the_middle_of_a_range() {
+    fn numbers_are_split_in_the_middle_of_a_range() {
         let mut positions = Positions::default();
         (0..10).for_each(|position| positions.push(Position(position)));
         positions.push(Position(20));
-        positions.forget_below(Position(4));
-        assert!(positions.ranges().eq([4..10, 20..21]));
-        positions.forget_below(Position(15));
-        assert!(positions.ranges().eq(core::iter::once(20..21)));
-        positions.forget_below(Position(21));
+        let mut split = |below| positions.split_below(Position(below)).0.into_iter();
+        assert!(split(4).eq(core::iter::once(0..4)));
+        assert!(split(15).eq(core::iter::once(4..10)));
+        assert!(split(20).eq([]));
+        assert!(split(21).eq(core::iter::once(20..21)));
         assert!(positions.is_empty());
+    }
+
+    #[test]
+    fn late_numbers_join_their_neighbours() {
+        let mut positions = Positions::default();
+        for (range, expected) in [
+            (10..12, "[10..12]"),
+            (0..1, "[0..1, 10..12]"),
+            (5..6, "[0..1, 5..6, 10..12]"),
+            (6..7, "[0..1, 5..7, 10..12]"),
+            (4..5, "[0..1, 4..7, 10..12]"),
+            (1..4, "[0..7, 10..12]"),
+            (7..10, "[0..12]"),
+            (12..13, "[0..13]"),
+        ] {
+            positions.insert(range);
+            assert_eq!(alloc::format!("{positions:?}"), expected);
+        }
+    }
+
+    #[test]
+    fn a_report_keeps_its_latest_ranges_and_every_count() {
+        let mut fate = Fate::default();
+        for position in 0..2000 {
+            let mut one = Fate::default();
+            one.push(Position(position * 2), 10);
+            Fates::settle(&mut fate, &one);
+        }
+        assert_eq!((fate.messages, fate.bytes, fate.positions.len()), (2000, 20_000, 1024));
+        assert!(!fate.positions.contains(Position(0)));
+        assert!(fate.positions.contains(Position(3998)));
     }
 }

@@ -8,6 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use super::errors::{DisconnectCause, FlushError, NotSent, RequestError};
+use super::fates::Position;
 use super::frames;
 use super::ids::Attempt;
 use super::outbound::Split;
@@ -285,8 +286,7 @@ impl Connection {
         };
         let (max, headers) = (info.payload_limit(), info.headers);
         let fits = |frame: &[u8]| frames::fits(frame, max, headers);
-        let dropped = self.outbound.open(self.config.confirm_bytes, fits);
-        self.statistics.dropped += dropped.messages;
+        let mut dropped = self.outbound.open(self.config.confirm_bytes, fits);
         for (id, position) in self.requests.all() {
             if dropped.positions.contains(position) && self.requests.end(id) {
                 let error = RequestError::NotSent(NotSent::NotAllowed);
@@ -296,6 +296,9 @@ impl Connection {
         if let Some(last) = self.flushes.back() {
             self.outbound.ping(Some(*last), 0);
         }
+        self.ages.clear();
+        self.timers.stop(Timer::Kept);
+        dropped.merge(&mem::take(&mut self.expired));
         self.events.push_back(Event::Connected(Connected { server, info, again, dropped }));
     }
 
@@ -364,22 +367,23 @@ impl Connection {
         self.timers.stop(Timer::Confirm);
         self.timers.stop(Timer::Move);
         let goes_on = self.config.reconnect && !self.ending.is_closing();
-        let keep = if goes_on { self.config.reconnect_buffer } else { 0 };
+        let keep = if goes_on { self.config.reconnect_buffer } else { usize::MAX };
         let split = self.outbound.lose(keep);
         if !goes_on {
             let why = self.ending.reason().unwrap_or_else(|| self.no_servers(cause));
-            self.finish(why, split);
+            self.finish(why, &split);
             return true;
         }
-        self.account(&split);
         self.end_requests(split.first_unsent, NotSent::Disconnected);
-        for flush in mem::take(&mut self.flushes) {
-            self.events.push_back(Event::Flushed(flush, Err(FlushError::Disconnected)));
-        }
-        self.end_drained();
         if let Some(server) = self.session.server.clone() {
             let Split { unknown, kept, dropped, .. } = split;
-            let facts = Disconnected { server, cause, unknown, kept, dropped };
+            let end = Position(self.outbound.next_position());
+            let facts = Arc::new(Disconnected { server, cause, unknown, kept, dropped, end });
+            for flush in mem::take(&mut self.flushes) {
+                let error = FlushError::Disconnected(Arc::clone(&facts));
+                self.events.push_back(Event::Flushed(flush, Err(error)));
+            }
+            self.end_drained();
             self.events.push_back(Event::Disconnected(facts));
         }
         // The first attempt comes at once; the server that was lost is tried last.
@@ -394,15 +398,9 @@ impl Connection {
         }
     }
 
-    fn account(&mut self, split: &Split) {
-        self.statistics.unknown += split.unknown.messages;
-        self.statistics.dropped += split.dropped.messages;
-    }
-
     fn attempt_failed(&mut self, cause: DisconnectCause) {
         if let Some(why) = self.ending.reason().filter(|_| self.ending.is_closing()) {
-            let split = self.outbound.lose(0);
-            return self.finish(why, split);
+            return self.finish_unconnected(why);
         }
         let fatal = match &cause {
             DisconnectCause::Server(error) if error.is_fatal() => true,
@@ -426,8 +424,7 @@ impl Connection {
         self.servers.failed(self.config.max_attempts.filter(|_| !first));
         if fatal || passed || self.servers.len() == 0 {
             let why = if fatal { CloseReason::Fatal(cause) } else { self.no_servers(cause) };
-            let split = self.outbound.lose(0);
-            return self.finish(why, split);
+            return self.finish_unconnected(why);
         }
         if !first {
             let wait = self.backoff();
@@ -467,9 +464,14 @@ impl Connection {
         }
     }
 
+    /// The end, without a connection to lose.
+    pub(super) fn finish_unconnected(&mut self, why: CloseReason) {
+        let split = self.outbound.lose(usize::MAX);
+        self.finish(why, &split);
+    }
+
     /// The end: every id gets its final event, then comes `Closed`.
-    pub(super) fn finish(&mut self, why: CloseReason, split: Split) {
-        self.account(&split);
+    fn finish(&mut self, why: CloseReason, split: &Split) {
         self.end_requests(split.first_unsent, NotSent::Closed);
         for flush in mem::take(&mut self.flushes) {
             self.events.push_back(Event::Flushed(flush, Err(FlushError::Closed)));
@@ -480,20 +482,13 @@ impl Connection {
                 self.subscription_ended(sid, EndReason::Closed);
             }
         }
-        let mut dropped = split.dropped;
-        let kept = self.outbound.abandon();
-        self.statistics.dropped += kept.messages;
-        dropped.append(kept);
+        self.outbound.abandon();
         if self.wants_room.take().is_some() {
             self.events.push_back(Event::Writable);
         }
         self.timers.stop_all();
         self.phase = Phase::Closed;
-        self.events.push_back(Event::Closed(Closed {
-            why,
-            unknown: split.unknown,
-            dropped,
-            confirmed: self.outbound.confirmed().0,
-        }));
+        let fates = self.outbound.fates().clone();
+        self.events.push_back(Event::Closed(Arc::new(Closed { why, fates })));
     }
 }

@@ -10,6 +10,7 @@
 //! | tables | `subscriptions.rs`, `requests.rs`, `deadlines.rs`, `timers.rs` |
 //! | planned ends: drain, close, move | `ending.rs` |
 
+mod ages;
 mod commands;
 mod deadlines;
 mod ending;
@@ -40,7 +41,7 @@ pub use deadlines::Deadlines;
 pub use errors::{
     DisconnectCause, EndReason, FlushError, NotSent, PublishError, RequestError, SubscribeError,
 };
-pub use fates::{Fate, Position, Positions};
+pub use fates::{Fate, Fates, Position, Positions};
 pub use frames::Batch;
 pub use ids::{Attempt, FlushId, RequestId, Sid};
 pub use inbound::ReadBuffer;
@@ -50,6 +51,7 @@ pub use output::{
 };
 pub use timers::Timer;
 
+use ages::Ages;
 use ending::Ending;
 use handshake::{Phase, Session};
 use inbound::{Inbound, Received};
@@ -149,6 +151,9 @@ pub struct Connection {
     next_flush: u64,
     timers: Timers,
     ending: Ending,
+    ages: Ages,
+    /// Kept messages that were dropped since the last connection, as too old.
+    expired: Fate,
     /// A publish was refused as full: the bytes of the smallest one.
     wants_room: Option<usize>,
     paused: bool,
@@ -184,6 +189,8 @@ impl Connection {
             next_flush: 0,
             timers: Timers::default(),
             ending: Ending::default(),
+            ages: Ages::new(config.max_kept_age),
+            expired: Fate::default(),
             wants_room: None,
             paused: false,
             pong_due: false,
@@ -257,6 +264,7 @@ impl Connection {
     /// Does one thing that is due without input. False when nothing is.
     fn step(&mut self) -> bool {
         self.timers.start_asked(self.now);
+        self.watch_kept();
         if !self.may_receive() && self.read_out() {
             return true;
         }
@@ -327,6 +335,21 @@ impl Connection {
             Timer::Move => self.fail(DisconnectCause::Requested),
             Timer::Drain => self.drain_timed_out(),
             Timer::Close => self.shut(),
+            Timer::Kept => {
+                if let Some(below) = self.ages.expire(self.now) {
+                    self.expired.merge(&self.outbound.expire_below(below));
+                }
+            }
+        }
+    }
+
+    /// Messages that wait for a connection grow old from now on.
+    fn watch_kept(&mut self) {
+        if !self.is_connected() {
+            self.ages.note(self.now, self.outbound.next_position());
+            if let Some(due) = self.ages.due() {
+                self.timers.set(Timer::Kept, due);
+            }
         }
     }
 
@@ -443,7 +466,7 @@ impl Connection {
 
     /// Takes back a batch of which the transport took the first `written` bytes.
     pub fn settle(&mut self, batch: Batch, written: usize) {
-        self.statistics.dropped += self.outbound.settle(batch, written);
+        self.outbound.settle(batch, written);
     }
 
     /// Puts what is due into the outbound queue.
@@ -458,7 +481,7 @@ impl Connection {
                     self.pong_due = false;
                     self.outbound.answer_ping();
                 }
-                while self.outbound.control_bytes() <= self.config.control_reserve
+                while !self.has_much_control()
                     && let Some((sid, max)) = self.subscriptions.next_unsub()
                 {
                     let number = sid.number();
@@ -504,13 +527,21 @@ impl Connection {
 
     /// Counters over the whole life of the connection.
     pub fn statistics(&self) -> Statistics {
+        let fates = self.outbound.fates();
         Statistics {
             in_bytes: self.inbound.in_bytes(),
             out_bytes: self.outbound.out_bytes(),
             out_messages: self.outbound.next_position(),
-            confirmed: self.outbound.confirmed().0,
+            confirmed: fates.confirmed.messages,
+            unknown: fates.unknown.messages,
+            dropped: fates.dropped.messages + fates.kept.messages,
             ..self.statistics
         }
+    }
+
+    /// What became of messages so far, over the whole life of the connection.
+    pub fn fates(&self) -> &Fates {
+        self.outbound.fates()
     }
 
     /// Bytes of messages that wait to be written or are lent.
@@ -556,6 +587,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         ("confirm_bytes", config.confirm_bytes == 0),
         ("max_control_line", config.max_control_line == 0),
         ("read_chunk", config.read_chunk == 0),
+        ("max_kept_age", config.max_kept_age.is_some_and(|age| age.is_zero())),
     ];
     if let Some((field, _)) = zero.into_iter().find(|(_, zero)| *zero) {
         return Err(ConfigError::Zero(field));

@@ -12,7 +12,7 @@ use core::mem;
 use bytes::Buf;
 
 use super::Attempt;
-use super::fates::{Fate, Position};
+use super::fates::{Fate, Fates, Position};
 use super::frames::{Batch, FrameInfo, Kind, Squeeze, frame_len};
 use super::ids::FlushId;
 use super::pings::{Answer, Before, Pings};
@@ -63,8 +63,7 @@ pub struct Outbound {
     control_bytes: usize,
     since_ping: usize,
     written: Fate,
-    confirmed_messages: u64,
-    confirmed_bytes: u64,
+    fates: Fates,
     written_messages: u64,
     written_bytes: u64,
     out_bytes: u64,
@@ -85,11 +84,11 @@ impl Outbound {
 
     pub(super) fn publish(
         &mut self,
+        kind: Kind,
         subject: &[u8],
         reply: Option<&[u8]>,
         headers: Option<&[u8]>,
         payload: &[u8],
-        request: bool,
     ) -> Position {
         let before = self.back.len();
         encode::publish(&mut self.back, subject, reply, headers, payload);
@@ -98,7 +97,6 @@ impl Outbound {
         self.next_position += 1;
         self.user_bytes += len;
         self.since_ping += len;
-        let kind = if request { Kind::Request } else { Kind::Publish };
         self.frames.push_back(FrameInfo { position, len: frame_len(len), kind });
         Position(position)
     }
@@ -180,6 +178,9 @@ impl Outbound {
         }
         frame.kind = Kind::Dead;
         let len = frame.len as usize;
+        let mut dropped = Fate::default();
+        dropped.push(position, len);
+        Fates::settle(&mut self.fates.dropped, &dropped);
         self.user_bytes -= len;
         if index < self.front_frames {
             self.dead_front += len;
@@ -243,8 +244,9 @@ impl Outbound {
         !self.lent && (!self.handshake.is_empty() || (self.open && data))
     }
 
-    pub(super) fn confirmed(&self) -> (u64, u64) {
-        (self.confirmed_messages, self.confirmed_bytes)
+    /// What became of messages so far.
+    pub(super) fn fates(&self) -> &Fates {
+        &self.fates
     }
 
     /// Bytes that transports took, of every kind.
@@ -323,9 +325,9 @@ impl Outbound {
         }
     }
 
-    /// Takes the batch back; the transport took `written` of its bytes. Returns how many of its
-    /// messages were taken back in the meantime and are not sent.
-    pub(super) fn settle(&mut self, batch: Batch, written: usize) -> u64 {
+    /// Takes the batch back; the transport took `written` of its bytes. Those of its messages
+    /// that were taken back in the meantime, and were not begun, are not sent.
+    pub(super) fn settle(&mut self, batch: Batch, written: usize) {
         let Batch { mut bytes, start, end, handshake, .. } = batch;
         let written = written.min(end - start);
         self.lent = false;
@@ -333,23 +335,22 @@ impl Outbound {
             self.lent_handshake = 0;
             bytes.append(&mut self.handshake);
             self.handshake = bytes;
-            self.took_handshake(written);
-            return 0;
+            return self.took_handshake(written);
         }
         self.front = bytes;
         self.took(written);
         self.pings.take_back();
         let lent = mem::take(&mut self.lent_frames);
-        let mut recalled = 0;
+        let mut recalled = Fate::default();
         for frame in self.frames.iter_mut().take(lent).skip(usize::from(self.cut > 0)) {
             if frame.kind == Kind::Recalled {
                 frame.kind = Kind::Dead;
                 self.dead_front += frame.len as usize;
                 self.user_bytes -= frame.len as usize;
-                recalled += 1;
+                recalled.push(Position(frame.position), frame.len as usize);
             }
         }
-        recalled
+        Fates::settle(&mut self.fates.dropped, &recalled);
     }
 
     fn took_handshake(&mut self, count: usize) {
@@ -414,11 +415,10 @@ impl Outbound {
     /// The next PING that is both written and answered.
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
         let (answer, Before { messages, bytes, position }) = self.pings.next_answer()?;
-        self.confirmed_messages += messages - (self.written_messages - self.written.messages);
-        self.confirmed_bytes += bytes - (self.written_bytes - self.written.bytes);
-        self.written.messages = self.written_messages - messages;
-        self.written.bytes = self.written_bytes - bytes;
-        self.written.positions.forget_below(Position(position));
+        let messages = messages - (self.written_messages - self.written.messages);
+        let bytes = bytes - (self.written_bytes - self.written.bytes);
+        let confirmed = self.written.split_below(Position(position), messages, bytes);
+        Fates::settle(&mut self.fates.confirmed, &confirmed);
         Some(answer)
     }
 
@@ -464,6 +464,7 @@ impl Outbound {
             start = end;
         }
         self.open = true;
+        Fates::settle(&mut self.fates.dropped, &dropped);
         dropped
     }
 
@@ -522,6 +523,8 @@ impl Outbound {
         self.pings.clear();
         self.open = false;
         self.release();
+        Fates::settle(&mut self.fates.unknown, &split.unknown);
+        Fates::settle(&mut self.fates.dropped, &split.dropped);
         split
     }
 
@@ -531,18 +534,41 @@ impl Outbound {
         self.greeting = 0;
     }
 
-    /// Drops what was kept for a next connection that will not come.
-    pub(super) fn abandon(&mut self) -> Fate {
-        let mut dropped = Fate::default();
+    /// Gives up what was kept for a next connection that will not come.
+    pub(super) fn abandon(&mut self) {
         for frame in mem::take(&mut self.frames) {
-            if frame.is_user() {
-                dropped.push(Position(frame.position), frame.len as usize);
-            }
+            let fate = match frame.kind {
+                Kind::Publish => &mut self.fates.kept,
+                Kind::Request => &mut self.fates.dropped,
+                _ => continue,
+            };
+            let mut more = Fate::default();
+            more.push(Position(frame.position), frame.len as usize);
+            Fates::settle(fate, &more);
         }
         self.back = Vec::new();
         self.user_bytes = 0;
         self.dead_back = 0;
-        dropped
+    }
+
+    /// While there is no connection: drops what was kept below `position`, requests excepted,
+    /// whose deadlines are their own.
+    pub(super) fn expire_below(&mut self, position: u64) -> Fate {
+        let mut expired = Fate::default();
+        for frame in &mut self.frames {
+            if frame.position >= position {
+                break;
+            }
+            if frame.kind == Kind::Publish {
+                frame.kind = Kind::Dead;
+                self.dead_back += frame.len as usize;
+                self.user_bytes -= frame.len as usize;
+                expired.push(Position(frame.position), frame.len as usize);
+            }
+        }
+        self.compact();
+        Fates::settle(&mut self.fates.dropped, &expired);
+        expired
     }
 
     /// Squeezes the withdrawn frames out of `back`, and out of what is left of `front` unless

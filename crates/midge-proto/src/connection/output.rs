@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::errors::{DisconnectCause, EndReason, FlushError, RequestError};
-use super::fates::Fate;
+use super::fates::{Fate, Fates, Position};
 use super::ids::{Attempt, FlushId, RequestId, Sid};
 use super::timers::Timer;
 use crate::wire::{ServerError, ServerInfo};
@@ -90,7 +90,9 @@ pub enum Event {
     /// A request ended.
     Response(RequestId, Result<Message, RequestError>),
     /// A flush ended: the server has processed all that was published before it, or not.
-    Flushed(FlushId, Result<(), FlushError>),
+    ///
+    /// `Ok` brings what became of messages over the life of the connection, up to now.
+    Flushed(FlushId, Result<Arc<Fates>, FlushError>),
     /// A subscription ended; its id is free. Messages that came before were delivered before.
     SubscriptionEnded(Sid, EndReason),
     /// A message for the subscription was larger than `max_message` and was skipped.
@@ -105,7 +107,7 @@ pub enum Event {
     /// A server answered the first PING: the connection is up.
     Connected(Connected),
     /// An established connection ended. What follows is `Connected` or `Closed`.
-    Disconnected(Disconnected),
+    Disconnected(Arc<Disconnected>),
     /// A server could not be connected to. What follows is another attempt or `Closed`.
     AttemptFailed {
         /// The server.
@@ -131,7 +133,7 @@ pub enum Event {
     /// [`Connection::queues_drained`](crate::Connection::queues_drained).
     SubscriptionsDrained,
     /// The connection is over; nothing follows.
-    Closed(Closed),
+    Closed(Arc<Closed>),
 }
 
 /// Facts of a new connection.
@@ -144,12 +146,14 @@ pub struct Connected {
     pub info: Arc<ServerInfo>,
     /// True for a reconnect.
     pub again: bool,
-    /// Kept messages that the new server's limits do not allow; they were not sent.
+    /// Kept messages that were not sent: older than `max_kept_age`, or larger than the new server
+    /// takes, or with headers that it does not support.
     pub dropped: Fate,
 }
 
-/// Facts of a connection's end, and what became of what was published through it.
-#[derive(Clone, Debug)]
+/// Facts of a connection's end, and what became of what was published through it and had not
+/// been confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disconnected {
     /// The server it was to.
@@ -162,6 +166,8 @@ pub struct Disconnected {
     pub kept: Fate,
     /// Messages that found no room in `reconnect_buffer`, and unsent requests.
     pub dropped: Fate,
+    /// Messages from this number on were accepted after the loss.
+    pub end: Position,
 }
 
 /// The end.
@@ -170,12 +176,8 @@ pub struct Disconnected {
 pub struct Closed {
     /// Why.
     pub why: CloseReason,
-    /// Messages of the last connection that may or may not have arrived.
-    pub unknown: Fate,
-    /// Messages that were never sent.
-    pub dropped: Fate,
-    /// Messages that the server has, over the whole life of the connection.
-    pub confirmed: u64,
+    /// What became of every message that was accepted, over the whole life of the connection.
+    pub fates: Fates,
 }
 
 /// Why a connection closed for good.
@@ -229,6 +231,7 @@ pub struct Statistics {
     pub confirmed: u64,
     /// Messages whose fate is unknown, of connections that ended.
     pub unknown: u64,
-    /// Messages accepted and then not sent: no room, a lower limit, a request taken back.
+    /// Messages accepted and then not sent: no room, too old, a lower limit, a request taken back;
+    /// after the end also those that waited for a connection.
     pub dropped: u64,
 }

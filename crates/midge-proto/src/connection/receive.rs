@@ -1,5 +1,7 @@
 //! What arrives, and whom it concerns.
 
+use alloc::sync::Arc;
+
 use super::errors::{DisconnectCause, EndReason, RequestError};
 use super::handshake::Phase;
 use super::inbound::Received;
@@ -145,9 +147,12 @@ impl Connection {
     /// A PING was written and answered.
     pub(super) fn answered(&mut self, answer: Answer) {
         if let Some(last) = answer.flush {
+            let mut fates = None;
             while self.flushes.front().is_some_and(|flush| *flush <= last) {
                 if let Some(flush) = self.flushes.pop_front() {
-                    self.events.push_back(Event::Flushed(flush, Ok(())));
+                    let fates =
+                        fates.get_or_insert_with(|| Arc::new(self.outbound.fates().clone()));
+                    self.events.push_back(Event::Flushed(flush, Ok(Arc::clone(fates))));
                 }
             }
             self.ending_answered(last);

@@ -8,6 +8,17 @@ use super::ids::{MAX_SLOTS, Sid};
 use crate::wire::{ServerError, encode};
 use crate::{QueueGroup, Subject};
 
+/// Whose subscription it is, and so when a drain ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The caller's: at once.
+    Caller,
+    /// The caller's, for replies: when the caller ends it.
+    Replies,
+    /// The inbox that requests share, which is not the caller's: when no request waits any more.
+    Mux,
+}
+
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) subject: Subject,
@@ -18,8 +29,7 @@ pub(super) struct Subscription {
     delivered: u64,
     /// Messages handed over before the present connection: the server counts from its SUB.
     before: u64,
-    /// The inbox of requests: not the caller's.
-    internal: bool,
+    role: Role,
     draining: bool,
 }
 
@@ -47,8 +57,10 @@ pub(super) struct Subscriptions {
     slots: Vec<Slot>,
     free: Vec<u32>,
     live: usize,
-    /// How many of them are internal.
-    internal: usize,
+    /// How many of them are for replies of any kind.
+    for_replies: usize,
+    /// How many of these are the caller's.
+    replies: usize,
     /// UNSUBs to write, each with the count to stop at.
     unsubs: VecDeque<(Sid, Option<u64>)>,
     /// UNSUBs that were written or forgotten: the number of the first that waits.
@@ -65,7 +77,7 @@ impl Subscriptions {
         &mut self,
         subject: Subject,
         queue: Option<QueueGroup>,
-        internal: bool,
+        role: Role,
         max: usize,
     ) -> Result<Sid, SubscribeError> {
         if self.live >= max.min(MAX_SLOTS) {
@@ -80,7 +92,8 @@ impl Subscriptions {
             None => return Err(SubscribeError::TooMany),
         };
         self.live += 1;
-        self.internal += usize::from(internal);
+        self.for_replies += usize::from(role != Role::Caller);
+        self.replies += usize::from(role == Role::Replies);
         let slot = &mut self.slots[index];
         slot.subscription = Some(Subscription {
             subject,
@@ -88,7 +101,7 @@ impl Subscriptions {
             max: None,
             delivered: 0,
             before: 0,
-            internal,
+            role,
             draining: false,
         });
         Ok(Sid::new(index, slot.generation))
@@ -113,7 +126,9 @@ impl Subscriptions {
         let Some(subscription) = self.get(sid) else {
             return false;
         };
-        self.internal -= usize::from(subscription.internal);
+        let role = subscription.role;
+        self.for_replies -= usize::from(role != Role::Caller);
+        self.replies -= usize::from(role == Role::Replies);
         let slot = &mut self.slots[sid.index()];
         slot.subscription = None;
         slot.generation += 1;
@@ -132,7 +147,7 @@ impl Subscriptions {
         let Some(subscription) = self.get_mut(sid) else {
             return Delivery::Unknown;
         };
-        if subscription.internal {
+        if subscription.role == Role::Mux {
             return Delivery::Internal;
         }
         subscription.delivered += 1;
@@ -206,18 +221,22 @@ impl Subscriptions {
         true
     }
 
-    /// Every subscription of the caller that is not draining yet.
+    /// Every subscription that a drain ends at once, and that is not draining yet.
     pub(super) fn drainable(&self) -> Vec<Sid> {
-        self.select(|subscription| !subscription.internal && !subscription.draining)
+        self.select(|subscription| subscription.role == Role::Caller && !subscription.draining)
     }
 
     /// Every subscription of the caller.
     pub(super) fn all(&self) -> Vec<Sid> {
-        self.select(|subscription| !subscription.internal)
+        self.select(|subscription| subscription.role != Role::Mux)
     }
 
-    pub(super) fn is_empty_but_internal(&self) -> bool {
-        self.live == self.internal
+    pub(super) fn is_empty_but_for_replies(&self) -> bool {
+        self.live == self.for_replies
+    }
+
+    pub(super) fn awaits_replies(&self) -> bool {
+        self.replies > 0
     }
 
     fn select(&self, wanted: impl Fn(&Subscription) -> bool) -> Vec<Sid> {
@@ -267,13 +286,14 @@ impl Subscriptions {
             return None;
         };
         if let Some(sid) = sid.map(Sid::from_number) {
-            return self.get(sid).map(|subscription| (sid, subscription.internal));
+            return self.get(sid).map(|subscription| (sid, subscription.role == Role::Mux));
         }
         self.slots.iter().enumerate().find_map(|(index, slot)| {
             let subscription = slot.subscription.as_ref()?;
             let same = subscription.subject.as_str() == subject
                 && subscription.queue.as_ref().map(QueueGroup::as_str) == queue.as_deref();
-            same.then(|| (Sid::new(index, slot.generation), subscription.internal))
+            let sid = Sid::new(index, slot.generation);
+            same.then_some((sid, subscription.role == Role::Mux))
         })
     }
 

@@ -22,11 +22,13 @@ pub enum Timer {
     Drain,
     /// A close takes too long.
     Close,
+    /// Messages are kept for too long.
+    Kept,
     /// A request takes too long.
     Request,
 }
 
-const ALL: [Timer; 7] = [
+const ALL: [Timer; 8] = [
     Timer::Attempt,
     Timer::Reconnect,
     Timer::Ping,
@@ -34,6 +36,7 @@ const ALL: [Timer; 7] = [
     Timer::Move,
     Timer::Drain,
     Timer::Close,
+    Timer::Kept,
 ];
 
 /// A deadline per reason. Requests have a structure of their own.

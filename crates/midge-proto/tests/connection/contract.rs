@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Buf;
 use midge_proto::{
-    Config, DisconnectCause, Event, Instant, Message, Output, RequestError, RequestId, Sid, Sink,
-    SubjectRef, Timer, Wait,
+    Config, DisconnectCause, Event, FlushError, Instant, Message, Output, RequestError, RequestId,
+    Sid, Sink, SubjectRef, Timer, Wait,
 };
 use proptest::prelude::*;
 
@@ -327,6 +327,29 @@ fn line_3_what_a_move_holds_back_is_no_reason_to_write() {
     }
     rig.run("< PING");
     assert!(!rig.wait.write, "nothing of it can be written");
+}
+
+#[test]
+fn line_6_flushes_of_requests_that_are_cancelled_fill_no_memory() {
+    let mut config = config("127.0.0.1");
+    config.control_reserve = 6000;
+    let mut rig = Rig::up(config);
+    rig.stalled = true;
+    let subject = SubjectRef::new("q").unwrap();
+    let mut flushes = 0;
+    let refused = loop {
+        let deadline = rig.now + Duration::from_secs(1);
+        let request = rig.connection.request(subject, None, b"", deadline).unwrap();
+        match rig.connection.flush() {
+            Ok(flush) => rig.connection.cancel_flush(flush),
+            Err(error) => break error,
+        }
+        rig.connection.cancel(request);
+        flushes += 1;
+        assert!(flushes < 10_000, "nothing bounds them");
+    };
+    assert_eq!(refused, FlushError::TooMany);
+    assert!(flushes >= 900, "{flushes}");
 }
 
 #[test]

@@ -41,9 +41,38 @@ fn a_drain_ends_subscriptions_then_requests_then_the_connection() {
         ! refused: the connection is closed
         < PONG
         ! close
-        ! closed drained by the caller; unknown -; dropped -; confirmed 3",
+        ! closed drained by the caller; confirmed 0..3; unknown -; kept -; dropped -",
     );
     assert!(rig.connection.is_closed());
+}
+
+#[test]
+fn a_drain_waits_for_subscriptions_to_replies_to_end() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe-replies r
+        > SUB r 1
+        ask q r
+        > PUB q r 1
+        > ?
+        drain
+        ! subscriptions drained
+        subscribe-replies s
+        ! refused: the connection is draining
+        queues-drained
+        < MSG r 1 2\\r\\nok
+        ! message 1 r ok
+        + 100ms
+        > PING
+        < PONG
+        unsubscribe 1
+        > PING
+        > UNSUB 1
+        ! ended 1 unsubscribed
+        < PONG
+        ! close
+        ! closed drained by the caller; confirmed 0..1; unknown -; kept -; dropped -",
+    );
 }
 
 #[test]
@@ -68,7 +97,7 @@ fn a_drain_lets_a_request_run_to_its_deadline() {
         > PING
         < PONG
         ! close
-        ! closed drained by the caller; unknown -; dropped -; confirmed 1",
+        ! closed drained by the caller; confirmed 0..1; unknown -; kept -; dropped -",
     );
 }
 
@@ -84,7 +113,7 @@ fn a_drain_is_bounded_in_time() {
         + 30s
         ! ended 1 the connection closed
         ! close
-        ! closed drained by the caller; unknown -; dropped -; confirmed 0",
+        ! closed drained by the caller; confirmed -; unknown -; kept -; dropped -",
     );
 }
 
@@ -113,7 +142,7 @@ fn a_drain_while_disconnected_reconnects_only_to_write_what_was_kept() {
         ! connected ...
         < PONG
         ! close
-        ! closed drained by the caller; unknown -; dropped -; confirmed 1"
+        ! closed drained by the caller; confirmed 0..1; unknown -; kept -; dropped -"
     ));
 }
 
@@ -128,7 +157,7 @@ fn a_drain_while_disconnected_with_nothing_to_write_closes() {
         ! subscriptions drained
         queues-drained
         ! close
-        ! closed drained by the caller; unknown -; dropped -; confirmed 0",
+        ! closed drained by the caller; confirmed -; unknown -; kept -; dropped -",
     );
 }
 
@@ -148,7 +177,7 @@ fn a_close_confirms_what_was_published_first() {
         < PONG
         ! close
         ! ended 1 the connection closed
-        ! closed closed by the caller; unknown -; dropped -; confirmed 1",
+        ! closed closed by the caller; confirmed 0..1; unknown -; kept -; dropped -",
     );
 }
 
@@ -168,7 +197,7 @@ fn a_close_lingers_no_longer_than_asked_and_reports_what_is_unknown() {
         ! close
         ! response 1 the request was not sent: the connection closed
         ! flush failed: the connection is closed
-        ! closed closed by the caller; unknown 0..1; dropped 1..3; confirmed 0",
+        ! closed closed by the caller; confirmed -; unknown 0..1; kept 1..2; dropped 2..3",
     );
 }
 
@@ -182,7 +211,7 @@ fn a_close_while_disconnected_is_immediate_and_reports_what_is_dropped() {
         publish a x
         close 2s
         ! close
-        ! closed closed by the caller; unknown -; dropped 0..1; confirmed 0",
+        ! closed closed by the caller; confirmed -; unknown -; kept 0..1; dropped -",
     );
 }
 
@@ -196,7 +225,7 @@ fn a_close_between_two_attempts_is_immediate() {
         refused
         ! failed ...
         close 2s
-        ! closed closed by the caller; unknown -; dropped -; confirmed 0
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -
         close 2s
         + 10s",
     );
@@ -212,7 +241,7 @@ fn a_loss_during_a_close_ends_it() {
         close 2s
         > PING
         eof
-        ! closed closed by the caller; unknown 0..1; dropped -; confirmed 0",
+        ! closed closed by the caller; confirmed -; unknown 0..1; kept -; dropped -",
     );
 }
 
@@ -222,7 +251,7 @@ fn after_closed_every_command_is_refused_and_nothing_happens() {
     rig.run(
         "close 0s
         ! close
-        ! closed closed by the caller; unknown -; dropped -; confirmed 0
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -
         publish a
         ! refused: the connection is closed
         subscribe a
@@ -258,7 +287,7 @@ fn a_drain_takes_no_longer_in_all_than_its_time_out() {
         + 899ms
         + 1ms
         ! close
-        ! closed drained by the caller; unknown 0..1; dropped -; confirmed 0",
+        ! closed drained by the caller; confirmed -; unknown 0..1; kept -; dropped -",
     );
 }
 
@@ -274,7 +303,7 @@ fn a_second_close_can_shorten_the_first_and_not_lengthen_it() {
         + 999ms
         + 1ms
         ! close
-        ! closed closed by the caller; unknown -; dropped -; confirmed 0",
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -",
     );
 }
 
@@ -296,7 +325,7 @@ fn a_close_during_a_move_sends_what_the_move_held_back() {
         < PONG
         < PONG
         ! close
-        ! closed closed by the caller; unknown -; dropped -; confirmed 2",
+        ! closed closed by the caller; confirmed 0..2; unknown -; kept -; dropped -",
     );
 }
 
@@ -316,7 +345,7 @@ fn a_close_while_paused_hands_nothing_over_and_sees_its_pong() {
         < PONG
         ! close
         ! ended 1 the connection closed
-        ! closed closed by the caller; unknown -; dropped -; confirmed 1",
+        ! closed closed by the caller; confirmed 0..1; unknown -; kept -; dropped -",
     );
 }
 
@@ -334,6 +363,6 @@ fn a_last_message_that_comes_during_a_close_still_ends_its_subscription() {
         ! ended 1 the connection closed
         < PONG
         ! close
-        ! closed closed by the caller; unknown -; dropped -; confirmed 0",
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -",
     );
 }

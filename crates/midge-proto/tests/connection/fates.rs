@@ -1,5 +1,7 @@
 //! What becomes of every publish.
 
+use std::time::Duration;
+
 use midge_proto::{Position, PublishError, SubjectRef};
 
 use crate::rig::{INFO, Rig, config, in_none};
@@ -242,7 +244,7 @@ fn a_ping_is_added_after_so_many_bytes_and_after_so_much_time() {
         < PONG",
     );
     assert_eq!(rig.connection.statistics().confirmed, 3);
-    rig.advance(std::time::Duration::from_secs(1));
+    rig.advance(Duration::from_secs(1));
     assert_eq!(rig.sent(), b"", "confirmed messages need no more PINGs");
 }
 
@@ -258,7 +260,7 @@ fn a_pong_that_answers_nothing_confirms_nothing() {
         flush
         < PONG
         eof
-        ! flush failed: the connection was lost before the server answered: what was published before may not have arrived
+        ! flush failed: the connection to nats://127.0.0.1:4222 was lost before it answered (the server closed the connection); of what was published, 1 may be lost, 0 will be sent to the next server, 0 will not be sent
         ! disconnected the server closed the connection; unknown 0..1; kept -; dropped -
         ! connect 127.0.0.1:4222",
     );
@@ -358,7 +360,7 @@ fn withdrawn_requests_leave_no_byte_and_no_memory_behind() {
     let subject = SubjectRef::new("q").unwrap();
     let payload = [b'x'; 1000];
     for round in 0..10_000 {
-        let deadline = rig.now + std::time::Duration::from_secs(1);
+        let deadline = rig.now + Duration::from_secs(1);
         let id = rig.connection.request(subject, None, &payload, deadline).unwrap();
         rig.connection.cancel(id);
         if round % 1000 == 0 {
@@ -464,4 +466,158 @@ fn a_request_taken_back_in_front_of_a_move_does_not_let_the_held_message_out() {
         ! disconnected the caller asked for another connection; unknown -; kept 3..4; dropped -
         ! connect 127.0.0.1:2",
     );
+}
+
+#[test]
+fn a_flush_tells_what_was_lost_before_it() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "publish a 1
+        > PUB a 1
+        > 1
+        eof
+        ! disconnected the server closed the connection; unknown 0..1; kept -; dropped -
+        ! connect 127.0.0.1:4222
+        publish a 2
+        publish a 3
+        withdraw 1
+        ! withdrawn",
+    );
+    rig.come_up();
+    rig.run(
+        "flush
+        > PING
+        < PONG
+        ! flushed; confirmed 2..3; unknown 0..1; dropped 1..2",
+    );
+}
+
+#[test]
+fn a_flush_of_what_waits_for_a_connection_tells_what_the_next_server_did_not_take() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run(
+        "! connect 127.0.0.1:4222
+        publish a small
+        publish a 0123456789
+        flush
+        connected
+        < INFO {\"max_payload\":8,\"headers\":true}
+        > CONNECT ...
+        > PING
+        < PONG
+        > PUB a 5
+        > small
+        > PING
+        ! connected nats://127.0.0.1:4222; dropped 1..2
+        < PONG
+        ! flushed; confirmed 0..1; unknown -; dropped 1..2",
+    );
+}
+
+#[test]
+fn kept_messages_that_are_too_old_are_dropped_and_reported() {
+    let mut config = config("127.0.0.1");
+    config.max_kept_age = Some(Duration::from_secs(32));
+    config.connect_timeout = Duration::from_secs(3600);
+    let mut rig = Rig::up(config);
+    rig.stalled = true;
+    rig.run(
+        "publish a lost-with-the-connection
+        eof
+        ! disconnected the server closed the connection; unknown -; kept 0..1; dropped -
+        ! connect 127.0.0.1:4222
+        unstall
+        + 10s
+        publish a 1
+        + 500ms
+        publish a 2
+        + 2s
+        publish a 3",
+    );
+    let pending = rig.connection.pending_bytes();
+    rig.run("+ 19400ms");
+    assert_eq!(rig.connection.pending_bytes(), pending, "31.9 s");
+    rig.run("+ 100ms");
+    assert_eq!(rig.connection.pending_bytes(), 3 * 12, "32 s after the loss");
+    rig.run("+ 10s");
+    assert_eq!(rig.connection.pending_bytes(), 12, "32 s after the first, one mark for both");
+    rig.command("connected");
+    rig.run(&format!(
+        "< {INFO}
+        > CONNECT ...
+        > PING
+        < PONG
+        > PUB a 1
+        > 3
+        ! connected nats://127.0.0.1:4222 again; dropped 0..3
+        + 100ms
+        > PING
+        < PONG
+        + 100s"
+    ));
+    let statistics = rig.connection.statistics();
+    assert_eq!((statistics.confirmed, statistics.dropped), (1, 3));
+}
+
+#[test]
+fn a_connection_in_time_ends_the_age_of_what_was_kept() {
+    let mut config = config("127.0.0.1");
+    config.max_kept_age = Some(Duration::from_secs(1));
+    let mut rig = Rig::new(config);
+    rig.run(&format!(
+        "! connect 127.0.0.1:4222
+        publish a x
+        + 900ms
+        connected
+        < {INFO}
+        > CONNECT ...
+        > PING
+        stall
+        < PONG
+        ! connected nats://127.0.0.1:4222; dropped -
+        + 200ms
+        unstall
+        > PUB a 1
+        > x
+        > PING"
+    ));
+}
+
+#[test]
+fn a_question_is_not_kept_for_the_next_connection() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "stall
+        publish a x
+        ask q r
+        eof
+        ! disconnected the server closed the connection; unknown -; kept 0..1; dropped 1..2
+        ! connect 127.0.0.1:4222
+        ask q r
+        ask q r
+        withdraw 2
+        ! withdrawn
+        withdraw 2
+        ! too late
+        withdraw 9
+        ! too late
+        unstall
+        connected",
+    );
+    rig.run(&format!(
+        "< {INFO}
+        > CONNECT ...
+        > PING
+        < PONG
+        > PUB a 1
+        > x
+        > PUB q r 1
+        > ?
+        ! connected nats://127.0.0.1:4222 again; dropped -
+        withdraw 3
+        ! too late
+        + 100ms
+        > PING
+        < PONG"
+    ));
 }

@@ -260,6 +260,16 @@ impl Rig {
                 );
                 answer = result.err().map(|error| format!("refused: {error}"));
             }
+            "ask" => {
+                let subject = SubjectRef::new(words[1]).unwrap();
+                let reply = SubjectRef::new(words[2]).unwrap();
+                let result = self.connection.publish_request(subject, reply, None, b"?");
+                answer = result.err().map(|error| format!("refused: {error}"));
+            }
+            "withdraw" => {
+                let withdrawn = self.connection.withdraw(Position(number(1)));
+                answer = Some(if withdrawn { "withdrawn" } else { "too late" }.to_owned());
+            }
             "header" => {
                 let mut headers = HeaderMap::new();
                 headers.append(words[1], words[2]).unwrap();
@@ -281,6 +291,12 @@ impl Rig {
                 let queue = words.get(2).map(|name| QueueGroup::new(name).unwrap());
                 match self.connection.subscribe(SubjectRef::new(words[1]).unwrap(), queue.as_ref())
                 {
+                    Ok(sid) => drop(self.subscriptions.insert(sid.number(), sid)),
+                    Err(error) => answer = Some(format!("refused: {error}")),
+                }
+            }
+            "subscribe-replies" => {
+                match self.connection.subscribe_replies(SubjectRef::new(words[1]).unwrap()) {
                     Ok(sid) => drop(self.subscriptions.insert(sid.number(), sid)),
                     Err(error) => answer = Some(format!("refused: {error}")),
                 }
@@ -356,7 +372,15 @@ pub(crate) fn describe(event: &Event) -> String {
             format!("response {} ok {}", id.index() + 1, String::from_utf8_lossy(message.payload()))
         }
         Event::Response(id, Err(error)) => format!("response {} {error}", id.index() + 1),
-        Event::Flushed(_, Ok(())) => "flushed".to_owned(),
+        Event::Flushed(_, Ok(fates)) if fates.unknown.is_empty() && fates.dropped.is_empty() => {
+            "flushed".to_owned()
+        }
+        Event::Flushed(_, Ok(fates)) => format!(
+            "flushed; confirmed {}; unknown {}; dropped {}",
+            positions(&fates.confirmed.positions),
+            positions(&fates.unknown.positions),
+            positions(&fates.dropped.positions),
+        ),
         Event::Flushed(_, Err(error)) => format!("flush failed: {error}"),
         Event::SubscriptionEnded(sid, reason) => format!("ended {} {reason}", sid.number()),
         Event::Oversized { sid, length } => format!("oversized {} {length}", sid.number()),
@@ -387,11 +411,12 @@ pub(crate) fn describe(event: &Event) -> String {
         Event::ServerError(error) => format!("server error: {error}"),
         Event::SubscriptionsDrained => "subscriptions drained".to_owned(),
         Event::Closed(facts) => format!(
-            "closed {}; unknown {}; dropped {}; confirmed {}",
+            "closed {}; confirmed {}; unknown {}; kept {}; dropped {}",
             facts.why,
-            positions(&facts.unknown.positions),
-            positions(&facts.dropped.positions),
-            facts.confirmed,
+            positions(&facts.fates.confirmed.positions),
+            positions(&facts.fates.unknown.positions),
+            positions(&facts.fates.kept.positions),
+            positions(&facts.fates.dropped.positions),
         ),
         other => panic!("{other:?}"),
     }

@@ -6,9 +6,14 @@ use proptest::prelude::*;
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Publish(usize),
+    /// A message that is not kept.
+    PublishRequest(usize),
+    /// Takes back one of the latest messages.
+    Withdraw(u64),
     Request(u64),
     CancelRequest(usize),
-    Subscribe,
+    /// To replies, or to anything.
+    Subscribe(bool),
     Unsubscribe(usize, u64),
     DrainSubscription(usize),
     Flush,
@@ -45,9 +50,11 @@ pub(crate) enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0usize..300).prop_map(Step::Publish),
+        1 => (0usize..300).prop_map(Step::PublishRequest),
+        1 => (0u64..4).prop_map(Step::Withdraw),
         3 => (1u64..5000).prop_map(Step::Request),
         1 => (0usize..4).prop_map(Step::CancelRequest),
-        2 => Just(Step::Subscribe),
+        2 => prop::bool::weighted(0.2).prop_map(Step::Subscribe),
         1 => ((0usize..4), (0u64..4)).prop_map(|(which, max)| Step::Unsubscribe(which, max)),
         1 => (0usize..4).prop_map(Step::DrainSubscription),
         2 => Just(Step::Flush),
@@ -93,15 +100,22 @@ pub(crate) struct Run {
     pub(crate) named: bool,
     pub(crate) tls: bool,
     pub(crate) authorize: bool,
+    /// In milliseconds.
+    pub(crate) max_kept_age: Option<u64>,
     pub(crate) steps: Vec<Step>,
 }
 
 pub(crate) fn run() -> impl Strategy<Value = Run> {
-    let flags = (prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+    let flags = (
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.2),
+        prop::option::weighted(0.3, 1u64..3000),
+    );
     let steps =
         (proptest::collection::vec(step(), 0..150), proptest::collection::vec(last_steps(), 0..30));
-    (flags, steps).prop_map(|((named, tls, authorize), (mut steps, last))| {
+    (flags, steps).prop_map(|((named, tls, authorize, max_kept_age), (mut steps, last))| {
         steps.extend(last);
-        Run { named, tls, authorize, steps }
+        Run { named, tls, authorize, max_kept_age, steps }
     })
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Buf;
 use midge_proto::{
-    Action, Attempt, Batch, Config, Connection, Credentials, DisconnectCause, Event, Fate, FlushId,
-    Instant, Output, Position, ReadBuffer, RequestError, RequestId, ServerUrl, Sid, SubjectRef,
-    Wait,
+    Action, Attempt, Batch, Config, Connection, Credentials, DisconnectCause, Event, Fate, Fates,
+    FlushId, Instant, Output, Position, ReadBuffer, RequestError, RequestId, ServerUrl, Sid,
+    SubjectRef, Wait,
 };
 use proptest::prelude::*;
 
@@ -23,13 +23,29 @@ enum End {
     Confirmed,
     Unknown,
     Dropped,
-    /// A request that was taken back.
+    /// Taken back.
     Withdrawn,
+}
+
+/// The one or none of the fates that holds a message.
+fn place(fates: &Fates, position: u64) -> Option<End> {
+    let holds = |fate: &Fate| fate.positions.contains(Position(position));
+    let all = [
+        (&fates.confirmed, End::Confirmed),
+        (&fates.unknown, End::Unknown),
+        (&fates.dropped, End::Dropped),
+        (&fates.kept, End::Dropped),
+    ];
+    let mut places = all.into_iter().filter(|(fate, _)| holds(fate)).map(|(_, end)| end);
+    let place = places.next();
+    assert_eq!(places.next(), None, "{position} is in two of {fates:?}");
+    place
 }
 
 struct Published {
     bytes: usize,
     request: bool,
+    at: Instant,
     end: Option<End>,
     /// From now on no byte of it may reach a server.
     never: bool,
@@ -51,7 +67,9 @@ struct Walk {
     moving: bool,
     subscriptions: Vec<Sid>,
     requests: Vec<(RequestId, u64)>,
-    flushes: Vec<FlushId>,
+    /// Each with how many messages were published before it.
+    flushes: Vec<(FlushId, u64)>,
+    lost_at: Instant,
     /// Every id handed out, and how many final events it got.
     ends: BTreeMap<String, usize>,
     ended: BTreeSet<u64>,
@@ -76,6 +94,7 @@ fn small(run: &Run) -> Config {
     config.max_chunks = 2;
     config.max_message = 100;
     config.drain_timeout = Duration::from_secs(3);
+    config.max_kept_age = run.max_kept_age.map(Duration::from_millis);
     config
 }
 
@@ -98,6 +117,7 @@ impl Walk {
             subscriptions: Vec::new(),
             requests: Vec::new(),
             flushes: Vec::new(),
+            lost_at: Instant::from_nanos(1),
             ends: BTreeMap::new(),
             ended: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -196,18 +216,28 @@ impl Walk {
             assert!(!self.cancelled.contains(&id), "{id} was cancelled");
         }
         match event {
-            Event::Connected(facts) => self.end_all(&facts.dropped, End::Dropped),
-            Event::Disconnected(facts) => {
-                self.account(&facts.unknown, Some(&facts.kept), &facts.dropped);
+            Event::Connected(facts) => {
+                self.end_all(&facts.dropped, End::Dropped);
+                self.check_ages();
             }
+            Event::Disconnected(facts) => {
+                self.lost_at = self.now;
+                assert_eq!(facts.end, Position(self.published.len() as u64));
+                self.account(&facts.unknown, &facts.kept, &facts.dropped);
+            }
+            Event::Flushed(id, Ok(fates)) => self.check_flush(id, &fates),
             Event::Closed(facts) => {
                 // 5: every id has ended before.
                 for (id, ends) in &self.ends {
                     assert!(*ends == 1 || self.cancelled.contains(id), "{id} never ended");
                 }
-                self.account(&facts.unknown, None, &facts.dropped);
+                let new = |fate: &Fate, end: End| self.without_ended(fate, end);
+                let unknown = new(&facts.fates.unknown, End::Unknown);
+                let mut dropped = new(&facts.fates.dropped, End::Dropped);
+                dropped.extend(new(&facts.fates.kept, End::Dropped));
+                self.account_positions(&unknown, &BTreeSet::new(), &dropped);
                 self.closed = true;
-                assert_eq!(facts.confirmed, self.count(End::Confirmed));
+                self.check_end(&facts.fates);
             }
             _ => {}
         }
@@ -234,9 +264,57 @@ impl Walk {
         assert_eq!((fate.messages, fate.bytes), (fate.positions.len(), bytes as u64));
     }
 
+    /// What the report over a whole life adds to the reports before.
+    fn without_ended(&self, fate: &Fate, end: End) -> BTreeSet<u64> {
+        self.check_size(fate);
+        let earlier = |position: &u64| {
+            let before = self.published[*position as usize].end;
+            assert!(before.is_none() || before == Some(end) || before == Some(End::Withdrawn));
+            before.is_some()
+        };
+        fate.positions.ranges().flatten().filter(|position| !earlier(position)).collect()
+    }
+
+    /// A flush settles all that was published before it.
+    fn check_flush(&self, id: FlushId, fates: &Fates) {
+        let (_, before) = self.flushes.iter().find(|(known, _)| *known == id).unwrap();
+        for position in 0..*before {
+            assert!(place(fates, position).is_some(), "{position} of {before}: {fates:?}");
+        }
+        assert!(fates.kept.is_empty());
+        let seen = |position| self.peers.iter().any(|peer| peer.has_seen(position));
+        assert!(fates.confirmed.positions.ranges().flatten().all(seen));
+    }
+
+    /// The report of a whole life, against the reports on the way.
+    fn check_end(&self, fates: &Fates) {
+        self.check_size(&fates.confirmed);
+        for (position, message) in self.published.iter().enumerate() {
+            let end = match message.end {
+                Some(End::Withdrawn) => Some(End::Dropped),
+                end => end,
+            };
+            assert_eq!(place(fates, position as u64), end, "{position}");
+        }
+    }
+
+    /// What still waits when a connection is there is not too old.
+    fn check_ages(&self) {
+        let Some(max) = self.run.max_kept_age.map(Duration::from_millis) else { return };
+        for (position, message) in self.published.iter().enumerate() {
+            let waits = message.end.is_none() && !message.request && !message.never;
+            let age = self.now.saturating_since(message.at.max(self.lost_at));
+            assert!(!waits || age < max, "{position} is {age:?} old");
+        }
+    }
+
     fn end_all(&mut self, fate: &Fate, end: End) {
         self.check_size(fate);
-        for position in fate.positions.ranges().flatten() {
+        self.end_positions(fate.positions.ranges().flatten(), end);
+    }
+
+    fn end_positions(&mut self, positions: impl IntoIterator<Item = u64>, end: End) {
+        for position in positions {
             let seen = self.peers.iter().any(|peer| peer.has_seen(position));
             assert!(!seen || end == End::Unknown, "{position} is {end:?}, and the server saw it");
             self.end(position, end);
@@ -244,10 +322,22 @@ impl Walk {
     }
 
     /// The end of a connection: the fates are those that the server saw.
-    fn account(&mut self, unknown: &Fate, kept: Option<&Fate>, dropped: &Fate) {
+    fn account(&mut self, unknown: &Fate, kept: &Fate, dropped: &Fate) {
+        for fate in [unknown, kept, dropped] {
+            self.check_size(fate);
+        }
+        let [unknown, kept, dropped] = [unknown, kept, dropped]
+            .map(|fate| fate.positions.ranges().flatten().collect::<BTreeSet<_>>());
+        self.account_positions(&unknown, &kept, &dropped);
+    }
+
+    fn account_positions(
+        &mut self,
+        unknown: &BTreeSet<u64>,
+        kept: &BTreeSet<u64>,
+        dropped: &BTreeSet<u64>,
+    ) {
         assert!(self.batch.is_none(), "the fates wait for the batch");
-        let none = Fate::default();
-        let left = kept.unwrap_or(&none);
         let (mut frames, mut cut, mut least, mut most) = (Vec::new(), Cut::Nothing, 0, 0);
         if let Some(peer) = self.peers.last_mut().filter(|peer| !peer.accounted) {
             peer.accounted = true;
@@ -256,7 +346,7 @@ impl Walk {
         }
         let mut confirmed = 0;
         for (index, position) in frames.iter().enumerate() {
-            if unknown.positions.contains(Position(*position)) {
+            if unknown.contains(position) {
                 assert!(index >= least, "{position} is confirmed: {index} of {least}");
             } else {
                 assert!(index < most, "{position} is not confirmed: {index} of {most}");
@@ -265,21 +355,20 @@ impl Walk {
                 self.end(*position, End::Confirmed);
             }
         }
-        for position in unknown.positions.ranges().flatten() {
+        for &position in unknown {
             let cut = cut == Cut::Unclear || cut == Cut::Publish(position);
             assert!(cut || frames.binary_search(&position).is_ok(), "{position} was not sent");
         }
         if let Cut::Publish(position) = cut {
-            assert!(unknown.positions.contains(Position(position)), "{position} was begun");
+            assert!(unknown.contains(&position), "{position} was begun");
         }
-        self.end_all(unknown, End::Unknown);
-        self.end_all(dropped, End::Dropped);
-        self.check_size(left);
+        self.end_positions(unknown.iter().copied(), End::Unknown);
+        self.end_positions(dropped.iter().copied(), End::Dropped);
         for position in 0..self.published.len() as u64 {
-            let waits = left.positions.contains(Position(position));
+            let waits = kept.contains(&position);
             let message = &mut self.published[position as usize];
             if message.end.is_none() && !waits {
-                assert!(message.request, "{position} is in no fate");
+                assert!(message.request || message.never, "{position} is in no fate");
                 message.end = Some(End::Withdrawn);
                 message.never = true;
             } else {
@@ -299,7 +388,7 @@ impl Walk {
 
     fn accept(&mut self, before: usize, request: bool) {
         let bytes = self.connection.pending_bytes() - before;
-        self.published.push(Published { bytes, request, end: None, never: false });
+        self.published.push(Published { bytes, request, at: self.now, end: None, never: false });
     }
 
     // ---- steps -----------------------------------------------------------------------------
@@ -315,6 +404,23 @@ impl Walk {
                 if let Ok(position) = self.connection.publish(subject, None, None, &payload) {
                     assert_eq!(position, Position(number));
                     self.accept(before, false);
+                }
+            }
+            Step::PublishRequest(size) => {
+                let (payload, reply) = (payload(number, size), SubjectRef::new("r").unwrap());
+                if let Ok(position) =
+                    self.connection.publish_request(subject, reply, None, &payload)
+                {
+                    assert_eq!(position, Position(number));
+                    self.accept(before, true);
+                }
+            }
+            Step::Withdraw(which) => {
+                let position = number.saturating_sub(1 + which);
+                if self.connection.withdraw(Position(position)) {
+                    let message = &mut self.published[position as usize];
+                    assert!(message.end.is_none() && !message.never);
+                    message.never = true;
                 }
             }
             Step::Request(millis) => {
@@ -339,9 +445,13 @@ impl Walk {
                     }
                 }
             }
-            Step::Subscribe => {
+            Step::Subscribe(replies) => {
                 let subject = SubjectRef::new("s.x").unwrap();
-                if let Ok(sid) = self.connection.subscribe(subject, None) {
+                let made = match replies {
+                    true => self.connection.subscribe_replies(subject),
+                    false => self.connection.subscribe(subject, None),
+                };
+                if let Ok(sid) = made {
                     self.subscriptions.push(sid);
                     self.ends.insert(format!("{sid:?}"), 0);
                 }
@@ -360,12 +470,12 @@ impl Walk {
             }
             Step::Flush => {
                 if let Ok(id) = self.connection.flush() {
-                    self.flushes.push(id);
+                    self.flushes.push((id, number));
                     self.ends.insert(format!("{id:?}"), 0);
                 }
             }
             Step::CancelFlush(which) => {
-                if let Some(id) = self.flushes.iter().rev().nth(which).copied() {
+                if let Some((id, _)) = self.flushes.iter().rev().nth(which).copied() {
                     if self.ends[&format!("{id:?}")] == 0 {
                         self.cancelled.insert(format!("{id:?}"));
                     }

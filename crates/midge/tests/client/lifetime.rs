@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use midge::{
     CloseReason, ConnectError, DisconnectCause, EndReason, Event, FlushError, PublishError,
-    RequestError, State,
+    RequestError, State, WhenFull,
 };
 
 use crate::rig::{Rig, Task, message, options, ready};
@@ -38,8 +38,72 @@ fn a_close_waits_no_longer_than_linger() {
     rig.sleep(Duration::from_millis(10));
     assert!(rig.done);
     let report = closing.ready();
-    assert_eq!((report.unknown.messages, report.confirmed), (1, 0));
+    assert_eq!((report.fates.unknown.messages, report.fates.confirmed.messages), (1, 0));
     assert_eq!(client.status().state, State::Closed { why: CloseReason::Requested });
+}
+
+#[test]
+fn the_report_counts_what_was_read_and_what_was_not() {
+    let (client, mut rig) = Rig::connected(options());
+    let mut kept =
+        ready(client.subscribe("s").when_full(WhenFull::DropOldest).capacity(2, 1 << 20)).unwrap();
+    let mut dropped = ready(client.subscribe("s")).unwrap();
+    rig.run();
+    for subscription in [&kept, &dropped] {
+        rig.receive(&message(subscription.sid(), "x").repeat(5));
+    }
+    assert!(ready(kept.next()).is_some() && ready(dropped.next()).is_some());
+    drop(dropped);
+    drop(client.close());
+    rig.run();
+    rig.receive("PONG\r\n");
+    let report = ready(client.closed());
+    assert_eq!((report.delivered, report.unread), (2, 1), "3 made room, 4 were thrown away");
+    assert!(kept.try_next().is_some());
+}
+
+#[test]
+fn a_flush_brings_the_fates_of_all_messages() {
+    let (client, mut rig) = Rig::connected(options());
+    client.try_publish("s", "lost").unwrap();
+    rig.run();
+    let mut broken = Task::new(client.flush());
+    assert!(broken.poll().is_pending());
+    rig.cut();
+    let Err(FlushError::Failed(midge_proto::FlushError::Disconnected(lost))) = broken.ready()
+    else {
+        panic!("the connection is lost")
+    };
+    assert_eq!(lost.unknown.messages, 1);
+    client.try_publish("s", "kept").unwrap();
+    rig.greet();
+    rig.run();
+    let mut flush = Task::new(client.flush());
+    assert!(flush.poll().is_pending());
+    rig.run();
+    rig.receive("PONG\r\n");
+    let fates = flush.ready().unwrap();
+    assert!(fates.unknown.positions.ranges().eq(std::iter::once(0..1)));
+    assert!(fates.confirmed.positions.ranges().eq(std::iter::once(1..2)));
+}
+
+#[test]
+fn messages_that_waited_too_long_for_a_connection_are_dropped() {
+    let (client, mut rig) = Rig::connected(options().max_kept_age(Duration::from_secs(1)));
+    let mut events = client.events();
+    rig.cut();
+    client.try_publish("s", "old").unwrap();
+    rig.run();
+    rig.sleep(Duration::from_secs(1));
+    client.try_publish("s", "new").unwrap();
+    rig.greet();
+    rig.run();
+    assert_eq!(rig.take_sent(), "PUB s 3\r\nnew\r\n");
+    let dropped = std::iter::from_fn(|| events.try_next()).find_map(|event| match event {
+        Event::Connected(connected) => Some(connected.dropped.positions.clone()),
+        _ => None,
+    });
+    assert!(dropped.unwrap().ranges().eq(std::iter::once(0..1)));
 }
 
 #[test]
@@ -148,7 +212,7 @@ fn bytes_that_were_not_settled_do_not_keep_the_end_away() {
     assert!(closing.poll().is_pending());
     drop(rig);
     drop(bytes);
-    assert_eq!(closing.ready().unknown.messages, 1);
+    assert_eq!(closing.ready().fates.unknown.messages, 1);
 }
 
 #[test]

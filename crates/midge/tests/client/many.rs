@@ -212,19 +212,39 @@ fn many_unread_replies_stop_reading_and_none_is_dropped() {
 fn a_request_waits_for_a_connection_and_not_for_longer_than_its_time() {
     let (client, mut rig) = Rig::connected(options());
     rig.cut();
-    let mut early = Task::new(asker(&client));
-    let mut late = Task::new(client.request_many("q", "?").max_wait(SECOND));
-    assert!(early.poll().is_pending() && late.poll().is_pending());
+    let mut early = ready(asker(&client)).unwrap();
+    let mut late = ready(client.request_many("q", "?").max_wait(SECOND)).unwrap();
     rig.sleep(SECOND);
-    let error = late.ready().map(|_| ()).unwrap_err();
-    assert_eq!(error, RequestError::NotSent(NotSent::TimedOut));
+    assert_eq!(next(&mut late), Some(Err(RepliesError::NotSent(NotSent::TimedOut))));
+    assert_eq!(next(&mut late), None);
     rig.greet();
-    assert_eq!(early.wakes.take(), 1);
-    let mut replies = early.ready().unwrap();
     rig.run();
     assert_eq!(rig.take_sent().matches("PUB ").count(), 1);
     rig.sleep(9 * SECOND);
-    assert_eq!(next(&mut replies), None);
+    assert_eq!(next(&mut early), None);
+}
+
+#[test]
+fn a_request_whose_replies_are_dropped_in_time_is_not_sent() {
+    let (client, mut rig) = Rig::connected(options());
+    drop(ready(asker(&client)).unwrap());
+    rig.run();
+    assert!(!rig.take_sent().contains("PUB "));
+}
+
+#[test]
+fn a_drain_waits_for_the_replies_to_end() {
+    let (client, mut rig) = Rig::connected(options());
+    let (mut replies, inbox) = ask(&mut rig, asker(&client).max_messages(2));
+    let mut drained = Task::new(client.drain());
+    assert!(drained.poll().is_pending());
+    rig.run();
+    rig.receive(&reply(&inbox, "a"));
+    assert!(!rig.take_sent().contains("UNSUB"));
+    rig.receive(&reply(&inbox, "b"));
+    assert_eq!(texts(&mut replies), ["a", "b"]);
+    rig.receive("PONG\r\n");
+    assert_eq!(drained.ready().delivered, 2);
 }
 
 #[test]

@@ -67,6 +67,47 @@ fn each_failure_is_told_apart() {
 }
 
 #[test]
+fn what_was_not_sent_when_the_connection_was_lost_never_is() {
+    let (client, mut rig) = Rig::connected(options());
+    rig.writable = false;
+    let mut lost = Task::new(client.request("q", "?").own_inbox());
+    assert!(lost.poll().is_pending());
+    rig.run();
+    rig.cut();
+    assert_eq!(lost.ready(), Err(RequestError::NotSent(NotSent::Disconnected)));
+    let mut waits = Task::new(client.request("q", "!").own_inbox());
+    let mut large = Task::new(client.request("q", vec![0; 2 << 20]).own_inbox());
+    let mut dropped = Task::new(client.request("q", "dropped").own_inbox());
+    assert!(waits.poll().is_pending() && large.poll().is_pending() && dropped.poll().is_pending());
+    drop(dropped);
+    rig.writable = true;
+    rig.greet();
+    rig.run();
+    let sent = rig.take_sent();
+    assert_eq!(sent.matches("PUB ").count(), 1, "{sent}");
+    assert_eq!(large.ready(), Err(RequestError::NotSent(NotSent::NotAllowed)));
+    let to = sent.split_whitespace().skip_while(|word| *word != "q").nth(1).unwrap().to_owned();
+    let sid = rig.subscription_to(&to);
+    rig.receive(&reply(&(to, sid), "yes"));
+    assert_eq!(waits.ready().unwrap().payload(), b"yes");
+}
+
+#[test]
+fn a_close_tells_what_was_sent_from_what_was_not() {
+    let (client, mut rig) = Rig::connected(options().linger(Duration::ZERO));
+    let mut sent = Task::new(client.request("q", "?").own_inbox());
+    assert!(sent.poll().is_pending());
+    rig.run();
+    rig.writable = false;
+    let mut unsent = Task::new(client.request("q", "?").own_inbox());
+    assert!(unsent.poll().is_pending());
+    drop(client.close());
+    rig.run();
+    assert_eq!(sent.ready(), Err(RequestError::Unknown));
+    assert_eq!(unsent.ready(), Err(RequestError::NotSent(NotSent::Closed)));
+}
+
+#[test]
 fn a_dropped_request_gives_its_inbox_up() {
     let (client, mut rig) = Rig::connected(options());
     let mut request = Task::new(client.request("q", "?").own_inbox());

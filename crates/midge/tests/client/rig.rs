@@ -83,6 +83,8 @@ pub(crate) struct Rig {
     dialing: Option<Attempt>,
     dialable: bool,
     sent: Vec<u8>,
+    /// What the present server was sent before it answered.
+    greeting: String,
     /// The transport takes bytes.
     pub(crate) writable: bool,
     pub(crate) done: bool,
@@ -111,6 +113,7 @@ impl Rig {
             dialing: None,
             dialable: true,
             sent: Vec::new(),
+            greeting: String::new(),
             writable: true,
             done: false,
         };
@@ -125,7 +128,8 @@ impl Rig {
         }
         self.run();
         self.receive(&format!("{INFO}\r\n"));
-        assert!(self.take_sent().ends_with("PING\r\n"));
+        self.greeting = self.take_sent();
+        assert!(self.greeting.ends_with("PING\r\n"));
         self.receive("PONG\r\n");
     }
 
@@ -189,6 +193,13 @@ impl Rig {
     /// What was written since the last call.
     pub(crate) fn take_sent(&mut self) -> String {
         String::from_utf8(std::mem::take(&mut self.sent)).expect("these tests send text")
+    }
+
+    /// The number under which the present server knows the subscription to `subject`.
+    pub(crate) fn subscription_to(&self, subject: &str) -> String {
+        let subscribed = |line: &&str| line.starts_with(&format!("SUB {subject} "));
+        let line = self.greeting.lines().find(subscribed).expect("it was announced");
+        line.rsplit(' ').next().expect("a line has a last word").to_owned()
     }
 
     /// The transport breaks, and dialing takes until `greet`.
