@@ -116,7 +116,13 @@ pub struct Config {
     pub ignore_discovered: bool,
     /// The longest time that a drain takes. Default: 30 s.
     pub drain_timeout: Duration,
-    /// The longest time that a planned move waits for the PONG of what was sent. Default: 2 s.
+    /// Leave a server that says it is about to shut down (lame duck mode, ADR-5) for another one,
+    /// when another is known, after a random time of up to this: choose it inside the server's
+    /// `lame_duck_grace_period`, 10 s by default. `None`: stay until the server closes the
+    /// connection. Default: `None`.
+    pub leave_lame_duck: Option<Duration>,
+    /// The longest time that a planned move waits for replies to requests and for the PONG of what
+    /// was sent. Default: 2 s.
     pub move_timeout: Duration,
     /// While messages are unconfirmed, a PING is added after so much time. Default: 100 ms.
     pub confirm_interval: Duration,
@@ -185,6 +191,7 @@ impl Config {
             retain_order: false,
             ignore_discovered: false,
             drain_timeout: Duration::from_secs(30),
+            leave_lame_duck: None,
             move_timeout: Duration::from_secs(2),
             confirm_interval: Duration::from_millis(100),
             confirm_bytes: 256 * 1024,

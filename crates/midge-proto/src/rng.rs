@@ -4,6 +4,7 @@
 //! enough for jitter. It guards no secret; the inbox name takes its entropy from the seed alone.
 
 use alloc::string::String;
+use core::time::Duration;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Rng([u64; 4]);
@@ -38,6 +39,12 @@ impl Rng {
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next_u64()) * u128::from(bound);
         u64::try_from(wide >> 64).unwrap_or(0)
+    }
+
+    /// From nothing up to `longest`, which is one of the values.
+    pub(crate) fn duration(&mut self, longest: Duration) -> Duration {
+        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.below(nanos.saturating_add(1)))
     }
 
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {

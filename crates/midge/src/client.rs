@@ -240,7 +240,11 @@ impl Client {
         WhenClosed::new(self.handle.shared.clone())
     }
 
-    /// Leaves the server after what was published is confirmed, and connects again.
+    /// Leaves the server, and connects to the next one. Nothing is lost: the server is told to send
+    /// no more, what it sent arrives, pending requests run to their reply or deadline, what was
+    /// published is confirmed, and what is published from then on is kept for the next connection.
+    /// After `move_timeout` it is left as it is. Messages that others publish while there is no
+    /// connection are missed, but for those to a queue group with other members.
     pub fn reconnect(&self) {
         self.shared().command(|inner| inner.connection.reconnect());
     }

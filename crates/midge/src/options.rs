@@ -216,6 +216,16 @@ impl ConnectOptions {
         self
     }
 
+    /// Leave a server that says it is about to shut down (lame duck mode, ADR-5) for another one,
+    /// when another is known by then, after a random time of up to `longest`: choose it inside the
+    /// server's `lame_duck_grace_period`, 10 s by default. Nothing is lost in the move, see
+    /// [`Client::reconnect`](crate::Client::reconnect). Default: stay until the server closes the
+    /// connection.
+    pub fn leave_lame_duck(mut self, longest: Duration) -> Self {
+        self.config.leave_lame_duck = Some(longest);
+        self
+    }
+
     /// The longest time that a message waits for a connection, from the loss of the last one or
     /// from when it was published, whichever is later. Then it is dropped, and reported by
     /// [`Event::Connected`](crate::Event::Connected); up to a 32nd of the time may be missing.

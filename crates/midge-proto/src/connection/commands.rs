@@ -383,9 +383,10 @@ impl Connection {
         }
     }
 
-    /// Connects to another server as soon as what was sent so far is confirmed, at most
-    /// `move_timeout` later. What is published meanwhile is kept. When a reconnect is being
-    /// waited for, it happens at once.
+    /// Connects to another server without losing anything, at most `move_timeout` later: this one
+    /// is told to send no more, what it sent arrives, pending requests run to their reply or
+    /// deadline, what was published is confirmed, and what is published from then on is kept for
+    /// the next. When a reconnect is being waited for, it happens at once.
     pub fn reconnect(&mut self) {
         match self.phase {
             Phase::Up if !self.ending.is_closing() => self.begin_move(),

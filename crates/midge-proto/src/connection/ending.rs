@@ -14,8 +14,18 @@ use super::timers::Timer;
 pub(super) struct Ending {
     drain: Drain,
     closing: Option<Closing>,
-    /// A move waits for the PONG of this flush.
-    moving: Option<FlushId>,
+    moving: Option<Move>,
+}
+
+/// How far a move to another server has come.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    /// The subscriptions end at this server: for the PONG behind the UNSUBs.
+    Leaving(u64),
+    /// For requests that wait for a reply.
+    Requests,
+    /// Nothing more goes out: for the PONG of this flush.
+    Flushing(FlushId),
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -112,14 +122,48 @@ impl Connection {
         }
     }
 
-    /// Waits for the PONG of all that was published, then leaves this server.
+    /// The server is about to shut down: better to go than to be sent away, if there is another.
+    pub(super) fn leave_lame_duck(&mut self) {
+        if self.is_connected() && !self.ending.is_closing() && self.servers.has_another() {
+            self.begin_move();
+        }
+    }
+
+    /// Leaves this server once nothing more can come from it or is on its way to it.
     pub(super) fn begin_move(&mut self) {
         if self.ending.moving.is_none() {
+            self.timers.hasten(Timer::Move, self.config.move_timeout);
+            self.leave();
+        }
+    }
+
+    /// Subscriptions first: messages that are for a queue group then go to its other members.
+    fn leave(&mut self) {
+        let fence = self.subscriptions.leave();
+        self.ending.moving = Some(fence.map_or(Move::Requests, Move::Leaving));
+    }
+
+    /// The next step of a move. False when there is none now.
+    fn step_move(&mut self) -> bool {
+        let idle = self.requests.len() == 0 && !self.subscriptions.awaits_replies();
+        if !idle || !matches!(self.ending.moving, Some(Move::Requests)) {
+            return false;
+        }
+        // What was subscribed to meanwhile is still to be left.
+        self.leave();
+        if matches!(self.ending.moving, Some(Move::Requests)) {
             let flush = self.next_flush_id();
             self.outbound.ping(Some(flush), 0);
             self.outbound.hold();
-            self.ending.moving = Some(flush);
-            self.timers.hasten(Timer::Move, self.config.move_timeout);
+            self.ending.moving = Some(Move::Flushing(flush));
+        }
+        true
+    }
+
+    /// The server has done what stood before the PING with this number.
+    pub(super) fn ending_fenced(&mut self, number: u64) {
+        if matches!(self.ending.moving, Some(Move::Leaving(fence)) if fence <= number) {
+            self.ending.moving = Some(Move::Requests);
         }
     }
 
@@ -130,7 +174,7 @@ impl Connection {
         {
             closing.confirmed = true;
         }
-        if self.ending.moving.is_some_and(|own| own <= flush) {
+        if matches!(self.ending.moving, Some(Move::Flushing(own)) if own <= flush) {
             self.ending.moving = None;
             self.fail(DisconnectCause::Requested);
         }
@@ -155,6 +199,9 @@ impl Connection {
                 }
             }
             return false;
+        }
+        if self.step_move() {
+            return true;
         }
         match self.ending.drain {
             Drain::Subscriptions if self.subscriptions.is_empty_but_for_replies() => {

@@ -170,6 +170,7 @@ impl Connection {
         self.session.secure = false;
         self.session.pinged = false;
         self.session.lame_duck = false;
+        self.timers.stop(Timer::LameDuck);
         self.inbound.reset();
         self.phase = Phase::Dialing;
         let attempt = self.session.attempt;
@@ -315,6 +316,10 @@ impl Connection {
         }
         if info.lame_duck && !mem::replace(&mut self.session.lame_duck, true) {
             self.events.push_back(Event::LameDuck);
+            if let Some(longest) = self.config.leave_lame_duck {
+                let wait = self.rng.duration(longest);
+                self.timers.set(Timer::LameDuck, self.now + wait);
+            }
         }
         self.info = Some(Arc::new(info));
     }
@@ -366,6 +371,7 @@ impl Connection {
         self.timers.stop(Timer::Ping);
         self.timers.stop(Timer::Confirm);
         self.timers.stop(Timer::Move);
+        self.timers.stop(Timer::LameDuck);
         let goes_on = self.config.reconnect && !self.ending.is_closing();
         let keep = if goes_on { self.config.reconnect_buffer } else { usize::MAX };
         let split = self.outbound.lose(keep);
@@ -445,9 +451,7 @@ impl Connection {
             u32::try_from(self.session.tries.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
         let wait = self.config.reconnect_wait.saturating_mul(1 << doublings);
         let half = wait.min(self.config.reconnect_wait_max) / 2;
-        let jitter =
-            self.rng.below(u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).saturating_add(1));
-        half + Duration::from_nanos(jitter)
+        half + self.rng.duration(half)
     }
 
     /// Fails every request: those that never left are `NotSent`.

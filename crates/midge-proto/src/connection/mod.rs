@@ -332,6 +332,7 @@ impl Connection {
                     self.outbound.ping(None, 0);
                 }
             }
+            Timer::LameDuck => self.leave_lame_duck(),
             Timer::Move => self.fail(DisconnectCause::Requested),
             Timer::Drain => self.drain_timed_out(),
             Timer::Close => self.shut(),

@@ -157,6 +157,7 @@ impl Connection {
             }
             self.ending_answered(last);
         }
+        self.ending_fenced(answer.drains);
         while let Some(sid) = self.subscriptions.drained(answer.drains) {
             self.subscription_ended(sid, EndReason::Drained);
         }

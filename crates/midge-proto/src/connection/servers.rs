@@ -57,6 +57,11 @@ impl Servers {
         self.pool.len()
     }
 
+    /// There is a server that is not the one in use.
+    pub(super) fn has_another(&self) -> bool {
+        self.pool.len() > usize::from(!self.detached)
+    }
+
     /// The server to try now, which is in use from here on, and the name that its certificate
     /// must bear.
     pub(super) fn begin(&mut self) -> Option<(Arc<ServerUrl>, String)> {

@@ -31,6 +31,8 @@ pub(super) struct Subscription {
     before: u64,
     role: Role,
     draining: bool,
+    /// The server of this connection, which is about to be left, was told to send no more.
+    left: bool,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +72,8 @@ pub(super) struct Subscriptions {
     /// Drains that wait for a PONG, with the number of the PING that they wait for.
     drains: VecDeque<(u64, Sid)>,
     drain_number: u64,
+    /// A PING is wanted, also when nothing drains.
+    fence: bool,
 }
 
 impl Subscriptions {
@@ -103,6 +107,7 @@ impl Subscriptions {
             before: 0,
             role,
             draining: false,
+            left: false,
         });
         Ok(Sid::new(index, slot.generation))
     }
@@ -247,17 +252,34 @@ impl Subscriptions {
         live.collect()
     }
 
-    /// A PING with this number goes out behind the UNSUBs of all drains so far, if there are any.
+    /// Stops what the server of this connection sends, but for replies: the next server is told of
+    /// all again. Returns the number of the PING behind it, or `None` when there was nothing.
+    pub(super) fn leave(&mut self) -> Option<u64> {
+        let stays = |subscription: &Subscription| {
+            subscription.role == Role::Caller && !subscription.left && !subscription.draining
+        };
+        for sid in self.select(stays) {
+            if let Some(subscription) = self.get_mut(sid) {
+                subscription.left = true;
+            }
+            self.queue_unsub(sid, false);
+            self.fence = true;
+        }
+        self.fence.then_some(self.drain_number + 1)
+    }
+
+    /// A PING with this number goes out behind all UNSUBs so far, if one is needed.
     pub(super) fn next_drain_ping(&mut self) -> Option<u64> {
-        let waiting = self.drains.back().is_some_and(|(number, _)| *number > self.drain_number);
-        waiting.then(|| {
+        let needed = self.needs_drain_ping();
+        self.fence = false;
+        needed.then(|| {
             self.drain_number += 1;
             self.drain_number
         })
     }
 
     pub(super) fn needs_drain_ping(&self) -> bool {
-        self.drains.back().is_some_and(|(number, _)| *number > self.drain_number)
+        self.fence || self.drains.back().is_some_and(|(number, _)| *number > self.drain_number)
     }
 
     /// The next subscription whose drain ends with the PONG of PING `number`.
@@ -302,6 +324,7 @@ impl Subscriptions {
     /// A new connection knows nothing: everything is announced again.
     pub(super) fn forget_connection(&mut self) {
         self.cursor = 0;
+        self.fence = false;
         self.unsubs_gone += self.unsubs.len() as u64;
         self.unsubs.clear();
     }
@@ -323,6 +346,7 @@ impl Subscriptions {
             self.cursor += 1;
             if let Some(subscription) = &mut slot.subscription {
                 subscription.before = subscription.delivered;
+                subscription.left = false;
                 self.write_sub(sid, out);
             }
         }

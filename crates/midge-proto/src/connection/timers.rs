@@ -16,6 +16,8 @@ pub enum Timer {
     Ping,
     /// Sent messages are to be confirmed by a PING.
     Confirm,
+    /// The server, which is about to shut down, is to be left.
+    LameDuck,
     /// A planned move to another server takes too long.
     Move,
     /// A drain takes too long.
@@ -28,11 +30,12 @@ pub enum Timer {
     Request,
 }
 
-const ALL: [Timer; 8] = [
+const ALL: [Timer; 9] = [
     Timer::Attempt,
     Timer::Reconnect,
     Timer::Ping,
     Timer::Confirm,
+    Timer::LameDuck,
     Timer::Move,
     Timer::Drain,
     Timer::Close,

@@ -320,8 +320,9 @@ fn line_3_what_a_move_holds_back_is_no_reason_to_write() {
     for _ in 0..20 {
         rig.command("subscribe a");
     }
-    rig.sent();
-    rig.run("reconnect\n> PING");
+    rig.command("reconnect");
+    assert!(rig.sent().ends_with(b"UNSUB 20\r\nPING\r\n"));
+    rig.run("< PONG\n> PING");
     for sid in 1..=20 {
         rig.run(&format!("unsubscribe {sid}\n! ended {sid} unsubscribed"));
     }

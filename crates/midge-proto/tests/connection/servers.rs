@@ -1,5 +1,6 @@
 //! The pool of servers: order, back-off, who is given up, who is learnt.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::rig::{INFO, Rig, config};
@@ -200,7 +201,7 @@ fn servers_are_shuffled_unless_their_order_is_retained() {
     let servers: Vec<_> = (1..=9).map(|port| format!("127.0.0.1:{port}")).collect();
     let mut config = config(&servers.join(","));
     config.retain_order = false;
-    let first: std::collections::BTreeSet<_> = (0..20)
+    let first: BTreeSet<_> = (0..20)
         .map(|seed| {
             config.seed = [seed; 32];
             Rig::new(config.clone()).log()[0].clone()
@@ -231,4 +232,70 @@ fn lame_duck_is_said_once_though_the_first_info_says_it_already() {
         > PING
         ! lame duck",
     );
+}
+
+const LAME: &str = r#"< INFO {"max_payload":1048576,"headers":true,"ldm":true"#;
+
+#[test]
+fn a_lame_duck_is_left_within_the_given_time_for_a_server_that_is_known() {
+    let mut config = config("127.0.0.1:1,127.0.0.1:2");
+    config.leave_lame_duck = Some(Duration::from_secs(8));
+    config.move_timeout = Duration::from_secs(10);
+    let mut rig = Rig::up(config);
+    rig.run(&format!("{LAME}}}\n! lame duck\n{LAME}}}"));
+    rig.advance(Duration::from_secs(8));
+    rig.run(
+        "> PING
+        < PONG
+        ! close
+        ! disconnected the caller asked for another connection; unknown -; kept -; dropped -
+        ! connect 127.0.0.1:2
+        refused
+        ! failed nats://127.0.0.1:2 could not connect: refused
+        + 100ms
+        ! connect 127.0.0.1:1",
+    );
+}
+
+#[test]
+fn lame_ducks_are_left_at_different_times() {
+    let times = (0..20u8).map(|seed| {
+        let mut config = config("127.0.0.1:1,127.0.0.1:2");
+        config.leave_lame_duck = Some(Duration::from_secs(8));
+        config.seed = [seed; 32];
+        let mut rig = Rig::up(config);
+        rig.run(&format!("{LAME}}}\n! lame duck"));
+        let begun = rig.now;
+        rig.wait.until.expect("it is left some time").saturating_since(begun)
+    });
+    let times: BTreeSet<_> = times.collect();
+    assert!(times.len() == 20 && times.iter().all(|time| *time <= Duration::from_secs(8)));
+    assert!(*times.last().unwrap() - *times.first().unwrap() > Duration::from_secs(4));
+}
+
+#[test]
+fn a_lame_duck_is_kept_when_no_other_server_is_known_or_nobody_asked() {
+    for asked in [true, false] {
+        let mut config = config(if asked { "127.0.0.1" } else { "127.0.0.1,127.0.0.2" });
+        config.leave_lame_duck = asked.then_some(Duration::from_secs(8));
+        let mut rig = Rig::up(config);
+        rig.run(&format!("{LAME}}}\n! lame duck\n+ 60s"));
+        assert!(rig.connection.is_connected());
+    }
+}
+
+#[test]
+fn the_time_to_leave_a_lame_duck_is_over_with_its_connection() {
+    let mut config = config("127.0.0.1:1,127.0.0.1:2");
+    config.leave_lame_duck = Some(Duration::from_secs(8));
+    let mut rig = Rig::new(config);
+    rig.run(&format!(
+        "! connect 127.0.0.1:1\nconnected\n{LAME}}}\n! lame duck\n> CONNECT ...\n> PING"
+    ));
+    rig.run(
+        "eof\n! failed nats://127.0.0.1:1 the server closed the connection\n! connect 127.0.0.1:2",
+    );
+    rig.come_up();
+    rig.run("+ 60s");
+    assert!(rig.connection.is_connected());
 }
