@@ -47,6 +47,8 @@ struct Published {
     request: bool,
     at: Instant,
     end: Option<End>,
+    /// It was taken back while a batch was out: it is sent if it was begun.
+    recalled: bool,
     /// From now on no byte of it may reach a server.
     never: bool,
 }
@@ -368,7 +370,8 @@ impl Walk {
             let waits = kept.contains(&position);
             let message = &mut self.published[position as usize];
             if message.end.is_none() && !waits {
-                assert!(message.request || message.never, "{position} is in no fate");
+                let back = message.request || message.never || message.recalled;
+                assert!(back, "{position} is in no fate");
                 message.end = Some(End::Withdrawn);
                 message.never = true;
             } else {
@@ -388,7 +391,14 @@ impl Walk {
 
     fn accept(&mut self, before: usize, request: bool) {
         let bytes = self.connection.pending_bytes() - before;
-        self.published.push(Published { bytes, request, at: self.now, end: None, never: false });
+        self.published.push(Published {
+            bytes,
+            request,
+            at: self.now,
+            end: None,
+            recalled: false,
+            never: false,
+        });
     }
 
     // ---- steps -----------------------------------------------------------------------------
@@ -421,6 +431,8 @@ impl Walk {
                     let message = &mut self.published[position as usize];
                     assert!(message.end.is_none() && !message.never);
                     message.never = true;
+                } else if let Some(message) = self.published.get_mut(position as usize) {
+                    message.recalled |= self.batch.is_some();
                 }
             }
             Step::Request(millis) => {
