@@ -194,7 +194,7 @@ impl HandlerSubscription {
     }
 
     /// Ends it once `max` messages have come, counted from its start over all connections; at
-    /// once when that many came already.
+    /// once when that many came already. A larger maximum than an earlier one changes nothing.
     pub fn unsubscribe_after(&mut self, max: u64) {
         self.handle.shared.command(|inner| inner.connection.unsubscribe(self.sid, Some(max)));
     }

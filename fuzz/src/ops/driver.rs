@@ -446,8 +446,9 @@ impl Driver {
     fn unsubscribe(&mut self, input: &mut Input<'_>, max: Option<u64>) {
         let Some(sid) = self.subscription(input) else { return };
         let facts = self.known(sid);
-        if !facts.ended && max.is_some_and(|max| max > facts.delivered) {
-            facts.max = max;
+        if let Some(max) = max.filter(|max| !facts.ended && *max > facts.delivered) {
+            // The server may have ended it at the smaller one by now.
+            facts.max = Some(facts.max.map_or(max, |smaller| smaller.min(max)));
         }
         self.connection.unsubscribe(sid, max);
     }

@@ -305,7 +305,8 @@ impl Connection {
             || (matches!(self.phase, Phase::Greeting) && self.subscriptions.is_behind_cursor(sid))
     }
 
-    /// Ends a subscription: now, or once `max` messages have come since its start.
+    /// Ends a subscription: now, or once `max` messages have come since its start. A maximum can be
+    /// lowered later, not raised: the server may have ended the subscription by then.
     ///
     /// `Event::SubscriptionEnded` follows. Messages that the server sends meanwhile are dropped.
     /// An unknown `sid` changes nothing.

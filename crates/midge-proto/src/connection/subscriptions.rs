@@ -165,7 +165,7 @@ impl Subscriptions {
 
     // ---- ending --------------------------------------------------------------------------
 
-    /// Ends it now, or once `max` messages came since its start. True when it ended.
+    /// Ends it now, or once `max` messages came since its start. Says why when it ended.
     pub(super) fn unsubscribe(
         &mut self,
         sid: Sid,
@@ -174,6 +174,8 @@ impl Subscriptions {
     ) -> Option<EndReason> {
         let subscription = self.get_mut(sid)?;
         match max {
+            // The server may have ended it at the smaller one by now.
+            Some(max) if subscription.max.is_some_and(|smaller| smaller <= max) => None,
             Some(max) if max > subscription.delivered => {
                 subscription.max = Some(max);
                 // While draining, the UNSUB that ends it at once is on its way or gone.

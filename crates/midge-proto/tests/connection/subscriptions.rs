@@ -290,6 +290,25 @@ fn a_drain_during_a_handshake_that_fails_is_over() {
 }
 
 #[test]
+fn a_maximum_is_lowered_and_never_raised() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        unsubscribe 1 3
+        > UNSUB 1 3
+        unsubscribe 1 2
+        > UNSUB 1 2
+        < MSG a 1 0\\r\\n
+        ! message 1 a ...
+        unsubscribe 1 5
+        < MSG a 1 0\\r\\n
+        ! message 1 a ...
+        ! ended 1 the maximum number of messages came",
+    );
+}
+
+#[test]
 fn a_maximum_does_not_undo_a_drain() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
@@ -349,18 +368,18 @@ fn an_unsub_that_waits_is_replaced_and_one_of_a_former_subscription_stays() {
         "subscribe a
         > SUB a 1
         stall
-        unsubscribe 1 5
         unsubscribe 1 7
+        unsubscribe 1 5
         unsubscribe 1
         ! ended 1 unsubscribed
         subscribe b
-        unsubscribe 16777217 3
+        unsubscribe 16777217 9
         unsubscribe 16777217 4
         unstall
         > SUB b 16777217
         > UNSUB 1
         > UNSUB 16777217 4
-        unsubscribe 16777217 9
-        > UNSUB 16777217 9",
+        unsubscribe 16777217 3
+        > UNSUB 16777217 3",
     );
 }
