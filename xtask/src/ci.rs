@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cargo::{self, Package};
-use crate::{Failure, arrows, hygiene};
+use crate::{Failure, arrows, fuzz, hygiene};
 
 /// Whether the last step, the tests, belongs to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,7 @@ const BEFORE_TESTS: &[Step] = &[
     ("arrows", arrows::check),
     ("clippy", clippy),
     ("docs", docs),
+    ("fuzz-smoke", |_| fuzz::smoke()),
 ];
 
 /// Runs the steps up to the first that fails, and prints how long each took.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use crate::{Failure, cargo};
+use crate::{Failure, cargo, fuzz};
 
 /// A longer file under `crates/*/src` needs a reason in [`EXCUSES`].
 const LONGEST: usize = 700;
@@ -54,11 +54,41 @@ pub(crate) fn check() -> Result<(), Failure> {
         }
     }
     wrong.extend(excuses.iter().map(|name| format!("{EXCUSES} names {name}, which is not there")));
+    wrong.extend(corpora(&root.join("fuzz/corpus"))?);
     // Also a file; but not in an unpacked archive.
     if root.join(".git").exists() {
         wrong.extend(untracked(root)?);
     }
     verdict(&wrong)
+}
+
+/// Corpora that are larger than a clone and a run of the tests should bear.
+fn corpora(directory: &Path) -> Result<Vec<String>, Failure> {
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let corpus = entry?;
+        let name = corpus.file_name().display().to_string();
+        let mut count = 0;
+        for input in fs::read_dir(corpus.path())? {
+            let input = input?;
+            count += 1;
+            if input.metadata()?.len() > fuzz::LONGEST as u64 {
+                let input = input.file_name().display().to_string();
+                wrong.push(format!(
+                    "fuzz/corpus/{name}/{input}: an input has at most {} bytes",
+                    fuzz::LONGEST
+                ));
+            }
+        }
+        if count > fuzz::MOST {
+            wrong.push(format!(
+                "fuzz/corpus/{name}: {count} inputs are more than {}; `cargo xtask fuzz --keep \
+                 {name}` makes them fewer",
+                fuzz::MOST
+            ));
+        }
+    }
+    Ok(wrong)
 }
 
 /// Packages of the workspace, and targets of links, that a clone would not have.

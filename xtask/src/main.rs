@@ -32,7 +32,7 @@ cargo xtask <task>
                        core each; needs a nightly toolchain, see fuzz/README.md
   fuzz --keep [target…]
                        put the smallest set of inputs that reaches as much into fuzz/corpus
-  fuzz --smoke         each target for some seconds, with a fixed seed
+  fuzz --smoke         each target for some thousand inputs, the same every time
   test                 every test, example and documentation test of every package
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
@@ -41,6 +41,8 @@ cargo xtask <task>
                          arrows     which package may depend on which
                          clippy     each package by itself, bare, and with each feature alone
                          docs       rustdoc without warnings
+                         fuzz-smoke each fuzz target for some thousand inputs; says why where it
+                                    cannot be run, and goes on
                          test       as above; left out with --before-tests
 ";
 
