@@ -5,6 +5,7 @@
 //! | a real `nats-server`, found on this machine or fetched | [`NatsServer`] |
 //! | several of them as one cluster | [`Cluster`] |
 //! | a server that says exactly what the test says, byte by byte | [`ScriptedServer`] |
+//! | either of them over a wire that is long, stalls, or is cut | [`Link`] |
 //!
 //! Everything blocks, and nothing here needs an async runtime. It runs on Linux and macOS.
 //!
@@ -20,10 +21,12 @@
 //!
 //! No server is a failure, never a reason to skip a test: [`FindError`] says what to do.
 
+mod link;
 mod peer;
 mod scripted;
 mod server;
 
+pub use link::{Direction, Link, LinkBuilder};
 pub use peer::{Peer, ScriptError};
 pub use scripted::{Listener, ScriptedServer};
 pub use server::{

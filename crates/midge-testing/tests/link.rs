@@ -1,0 +1,212 @@
+//! The wire between a client and a server.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "also outside of test functions, a failed step fails the test"
+)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use midge_testing::{Direction, Link, LinkBuilder, NatsServer, Peer, ScriptError, unused_port};
+
+/// A link that a client and a server are connected through.
+struct Rig {
+    link: Link,
+    client: TcpStream,
+    server: TcpStream,
+}
+
+impl Rig {
+    fn new(build: impl FnOnce(LinkBuilder) -> LinkBuilder) -> Rig {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let link = build(Link::to(&address)).start().unwrap();
+        let client = TcpStream::connect(("127.0.0.1", link.port())).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            end.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        }
+        Rig { link, client, server }
+    }
+
+    fn plain() -> Rig {
+        Rig::new(|builder| builder)
+    }
+
+    fn is_reset(stream: &mut TcpStream) -> bool {
+        let error = stream.read(&mut [0]).unwrap_err();
+        error.kind() == ErrorKind::ConnectionReset
+    }
+}
+
+/// Bytes that tell their place.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at % 251) as u8).collect()
+}
+
+fn read_exactly(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// Writes until the buffers on the way are full, which is when they have taken nothing for a
+/// while, and returns how many bytes they took.
+fn fill(stream: &mut TcpStream) -> usize {
+    stream.set_nonblocking(true).unwrap();
+    let piece = pattern(64 * 1024);
+    let mut taken = 0;
+    let mut last = Instant::now();
+    loop {
+        match stream.write(&piece) {
+            Ok(count) => {
+                taken += count;
+                last = Instant::now();
+            }
+            Err(error)
+                if error.kind() == ErrorKind::WouldBlock
+                    && last.elapsed() < Duration::from_millis(500) =>
+            {
+                std::thread::yield_now();
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                break;
+            }
+        }
+    }
+    stream.set_nonblocking(false).unwrap();
+    taken
+}
+
+#[test]
+fn bytes_arrive_in_order_both_ways_after_the_latency() {
+    const LATENCY: Duration = Duration::from_millis(20);
+    let mut rig = Rig::new(|builder| builder.latency(LATENCY));
+    let there = pattern(1_000_000);
+    let began = Instant::now();
+    rig.client.write_all(&there).unwrap();
+    assert_eq!(read_exactly(&mut rig.server, there.len()), there);
+    assert!(began.elapsed() >= LATENCY);
+    let turned = Instant::now();
+    rig.server.write_all(b"and back").unwrap();
+    assert_eq!(read_exactly(&mut rig.client, 8), b"and back");
+    assert!(turned.elapsed() >= LATENCY);
+}
+
+#[test]
+fn what_travels_holds_up_nothing_behind_it() {
+    // Nothing arrives within the life of this test, and all of it can be sent.
+    let mut rig = Rig::new(|builder| builder.latency(Duration::from_secs(3600)));
+    rig.client.write_all(&pattern(32 << 20)).unwrap();
+    rig.server.set_nonblocking(true).unwrap();
+    assert_eq!(rig.server.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn what_travels_is_bounded() {
+    let latency = Duration::from_secs(3600);
+    let mut bounded = Rig::new(|builder| builder.latency(latency).capacity(1 << 20));
+    let mut wide = Rig::new(|builder| builder.latency(latency).capacity(32 << 20));
+    let (little, much) = (fill(&mut bounded.client), fill(&mut wide.client));
+    assert!(much - little >= 16 << 20, "{little} and {much} bytes travel");
+}
+
+#[test]
+fn a_stall_stops_reading_until_it_is_resumed() {
+    let mut rig = Rig::plain();
+    rig.client.write_all(b"before").unwrap();
+    assert_eq!(read_exactly(&mut rig.server, 6), b"before");
+
+    rig.link.stall(Direction::ToServer);
+    let taken = fill(&mut rig.client);
+    assert!(taken > 0);
+    rig.server.set_nonblocking(true).unwrap();
+    assert_eq!(rig.server.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    rig.server.set_nonblocking(false).unwrap();
+    rig.server.write_all(b"other way").unwrap();
+    assert_eq!(read_exactly(&mut rig.client, 9), b"other way");
+
+    rig.link.resume(Direction::ToServer);
+    assert_eq!(read_exactly(&mut rig.server, taken).len(), taken);
+}
+
+#[test]
+fn a_stall_is_for_later_connections_too() {
+    let server = NatsServer::start().unwrap();
+    let link = Link::to(&server.url()).start().unwrap();
+    link.stall(Direction::ToClient);
+    let mut client = Peer::connect(&link.url()).unwrap();
+    client.set_deadline(Duration::from_millis(50));
+    assert!(matches!(client.expect("INFO "), Err(ScriptError::TooLate { .. })));
+    link.resume(Direction::ToClient);
+    client.set_deadline(Duration::from_secs(10));
+    client.expect("INFO ").unwrap();
+    assert_eq!(link.accepted(), 1);
+}
+
+#[test]
+fn a_cut_resets_both_ends_and_later_connections_are_served() {
+    let mut rig = Rig::plain();
+    rig.link.stall(Direction::ToServer);
+    rig.client.write_all(b"lost").unwrap();
+    rig.link.cut();
+    assert!(Rig::is_reset(&mut rig.client));
+    assert!(Rig::is_reset(&mut rig.server));
+
+    let server = NatsServer::start().unwrap();
+    let link = Link::to(&server.url()).start().unwrap();
+    for _ in 0..3 {
+        let mut client = Peer::connect(&link.url()).unwrap();
+        client.expect("INFO ").unwrap();
+        link.cut();
+        client.expect_closed().unwrap();
+    }
+    assert_eq!(link.accepted(), 3);
+}
+
+#[test]
+fn a_half_close_ends_one_direction_behind_what_travels() {
+    let mut rig = Rig::new(|builder| builder.latency(Duration::from_millis(5)));
+    rig.server.write_all(b"the last").unwrap();
+    assert_eq!(read_exactly(&mut rig.client, 8), b"the last");
+    rig.link.half_close(Direction::ToClient);
+    assert_eq!(rig.client.read(&mut [0]).unwrap(), 0);
+    rig.client.write_all(b"still here").unwrap();
+    assert_eq!(read_exactly(&mut rig.server, 10), b"still here");
+}
+
+#[test]
+fn an_end_of_stream_and_a_reset_are_passed_on() {
+    let mut ended = Rig::new(|builder| builder.latency(Duration::from_millis(5)));
+    ended.client.write_all(b"bye").unwrap();
+    drop(ended.client);
+    assert_eq!(read_exactly(&mut ended.server, 3), b"bye");
+    assert_eq!(ended.server.read(&mut [0]).unwrap(), 0);
+
+    let mut reset = Rig::plain();
+    // Closing with an unread byte is a reset.
+    reset.server.write_all(b"x").unwrap();
+    assert_eq!(reset.client.peek(&mut [0]).unwrap(), 1);
+    drop(reset.client);
+    assert!(Rig::is_reset(&mut reset.server));
+}
+
+#[test]
+fn a_client_that_the_server_does_not_take_is_reset() {
+    let address = format!("127.0.0.1:{}", unused_port().unwrap());
+    let link = Link::to(&address).start().unwrap();
+    let mut client = TcpStream::connect(("127.0.0.1", link.port())).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert!(Rig::is_reset(&mut client));
+}
+
+#[test]
+fn a_dropped_link_leaves_nobody_connected() {
+    let Rig { link, mut client, mut server } = Rig::plain();
+    drop(link);
+    assert!(Rig::is_reset(&mut client) && Rig::is_reset(&mut server));
+}
