@@ -1,0 +1,380 @@
+//! What a drain keeps whole: beside others, over a long link, and when the server stops, dies, or
+//! comes back.
+//!
+//! Where a server is gone or stands still, the clock of the test is tokio's paused one: it goes on
+//! only when nothing else can, and then to the next deadline. So what takes no time takes exactly
+//! none, and what takes `drain_timeout` that, to a millisecond.
+
+mod steps;
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use midge::{
+    Client, CloseReason, Closed, DisconnectCause, EndReason, Event, Message, PublishError,
+    Subscription,
+};
+use midge_testing::{Link, NatsServer};
+use tokio::time::Instant;
+
+use steps::{
+    Outcome, PATIENCE, connect, expect_numbers, impatient, raw_subscriber, soon, until, wait_for,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn on_two_threads(test: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build()?;
+    runtime.block_on(async { tokio::spawn(test).await? })
+}
+
+fn is_disconnected(event: &Event) -> bool {
+    matches!(event, Event::Disconnected(_))
+}
+
+/// By the paused clock, whose timers fire at whole milliseconds.
+fn assert_took(began: Instant, wanted: Duration) {
+    let took = began.elapsed();
+    let most = if wanted.is_zero() { wanted } else { wanted + Duration::from_millis(2) };
+    assert!(wanted <= took && took <= most, "it took {took:?}");
+}
+
+/// Every publish has one of the four fates, of which `confirmed` are the first ones.
+fn assert_every_publish_is_accounted_for(report: &Closed, published: u64) {
+    let (unknown, dropped) = (&report.unknown, &report.dropped);
+    let mut fates: Vec<Range<u64>> =
+        unknown.positions.ranges().chain(dropped.positions.ranges()).collect();
+    fates.sort_by_key(|range| range.start);
+    fates.insert(0, 0..report.confirmed);
+    let next = fates.iter().fold(0, |next, range| {
+        assert_eq!(range.start, next, "neither twice nor never: {report:?}");
+        range.end
+    });
+    assert_eq!(next, published, "{report:?}");
+    assert_eq!(
+        (unknown.messages, dropped.messages),
+        (unknown.positions.len(), dropped.positions.len())
+    );
+}
+
+// ---- beside others ---------------------------------------------------------------------------
+
+#[test]
+fn a_drained_handler_answers_all_that_was_asked() -> Outcome {
+    const WORK: Duration = Duration::from_millis(20);
+    on_two_threads(async {
+        let server = NatsServer::start()?;
+        let (asker, responder) = (connect(server.url()).await?, connect(server.url()).await?);
+        let answers = responder.clone();
+        let handler = responder.subscribe("work").handler(move |question: Message| {
+            std::thread::sleep(WORK);
+            let answer = question.payload().repeat(2);
+            answers.respond(&question, answer).try_send().expect("publishing goes on until then");
+        });
+        let handler = handler.await?;
+        soon(handler.confirmed()).await?;
+        let asked = (0..50).map(|number: u32| {
+            let asker = asker.clone();
+            tokio::spawn(async move {
+                asker.request("work", number.to_string()).timeout(PATIENCE).await
+            })
+        });
+        let asked: Vec<_> = asked.collect();
+        until(|| asker.statistics().out_messages == 50).await;
+        soon(asker.flush()).await?;
+
+        let drained = responder.drain();
+        for (number, reply) in asked.into_iter().enumerate() {
+            let reply = soon(reply).await??;
+            assert_eq!(reply.payload(), number.to_string().repeat(2).as_bytes());
+        }
+        let report = soon(drained).await;
+        assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 50));
+        assert_eq!(handler.delivered(), 50);
+        assert_every_publish_is_accounted_for(&report, 50);
+        Ok(())
+    })
+}
+
+/// Publishes numbers until the drain is over, and some more. Returns how many.
+async fn publish_past(publisher: &Client, over: &AtomicBool) -> Result<usize, PublishError> {
+    let (mut published, mut last) = (0, usize::MAX);
+    while published < last {
+        publisher.publish("jobs", published.to_string()).await?;
+        published += 1;
+        if published % 250 == 0 {
+            soon(publisher.flush()).await.expect("the server is there");
+        }
+        if last == usize::MAX && over.load(Ordering::SeqCst) {
+            last = published + 10_000;
+        }
+    }
+    soon(publisher.flush()).await.expect("the server is there");
+    Ok(published)
+}
+
+fn number_of(job: &Message) -> usize {
+    let text = str::from_utf8(job.payload()).expect("it is text");
+    text.parse().expect("it is a number")
+}
+
+/// Reads numbers to the end.
+async fn read_numbers(jobs: &mut Subscription) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    while let Some(batch) = soon(jobs.next_batch(256)).await {
+        numbers.extend(batch.map(|job| number_of(&job)));
+    }
+    numbers
+}
+
+/// Two members over a link of 20 ms each way, of which one is drained with `drain` in the flow.
+async fn a_member_leaves(drain: impl AsyncFnOnce(&Client, &mut Subscription)) -> Outcome {
+    let server = NatsServer::start()?;
+    let link = Link::to(&server.url()).latency(Duration::from_millis(20)).start()?;
+    let (leaver, stayer) = (connect(link.url()).await?, connect(link.url()).await?);
+    let publisher = connect(server.url()).await?;
+    let mut leaving = soon(leaver.queue_subscribe("jobs", "workers").confirmed()).await?;
+    let mut staying = soon(stayer.queue_subscribe("jobs", "workers").confirmed()).await?;
+    let over = Arc::new(AtomicBool::new(false));
+    let flow = tokio::spawn({
+        let over = over.clone();
+        async move { publish_past(&publisher, &over).await }
+    });
+    let stays = tokio::spawn({
+        let stayer = stayer.clone();
+        async move { (read_numbers(&mut staying).await, stayer) }
+    });
+
+    let mut begun = Vec::new();
+    while begun.len() < 2000 {
+        let job = soon(leaving.next()).await.ok_or("the flow goes on")?;
+        begun.push(number_of(&job));
+    }
+    drain(&leaver, &mut leaving).await;
+    begun.extend(read_numbers(&mut leaving).await);
+    assert_eq!(leaving.end(), Some(EndReason::Drained));
+    over.store(true, Ordering::SeqCst);
+
+    let published = soon(flow).await??;
+    // The server has handed over all jobs, so the PONG of this drain comes behind them.
+    let report = soon(stayer.drain()).await;
+    assert_eq!(report.why, CloseReason::Drained);
+    let (others, _) = soon(stays).await?;
+    assert!(begun.len() > 2000 && others.len() > 10_000, "both had jobs during the drain");
+    let mut times = vec![0; published];
+    for number in begun.into_iter().chain(others) {
+        times[number] += 1;
+    }
+    let count = |wanted: fn(u32) -> bool| times.iter().filter(|times| wanted(**times)).count();
+    let (lost, doubled) = (count(|times| times == 0), count(|times| times > 1));
+    assert_eq!((lost, doubled), (0, 0), "of {published} jobs");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_member_whose_subscription_is_drained_in_the_flow_loses_no_job() -> Outcome {
+    a_member_leaves(async |_, jobs| soon(jobs.drain()).await).await
+}
+
+#[tokio::test]
+async fn a_member_whose_client_is_drained_in_the_flow_loses_no_job() -> Outcome {
+    a_member_leaves(async |client, _| drop(client.drain())).await
+}
+
+#[test]
+fn a_member_that_leaves_loses_no_job_on_two_threads() -> Outcome {
+    on_two_threads(a_member_leaves(async |client, _| drop(client.drain())))
+}
+
+// ---- without a server ------------------------------------------------------------------------
+
+/// A client whose subscription holds ten messages unread, and its server.
+async fn with_ten_unread()
+-> Result<(NatsServer, Client, Subscription), Box<dyn std::error::Error + Send + Sync>> {
+    let server = NatsServer::builder().arg("-DV").start()?;
+    let options = impatient(&server.url()).drain_timeout(TIMEOUT).linger(HOUR);
+    let client = connect(options).await?;
+    let subscription = client.subscribe("in").await?;
+    for number in 0..10 {
+        client.publish("in", number.to_string()).await?;
+    }
+    soon(client.flush()).await?;
+    assert_eq!(subscription.pending(), 10);
+    Ok((server, client, subscription))
+}
+
+async fn read(subscription: &mut Subscription, numbers: Range<u32>) {
+    for number in numbers {
+        let message = soon(subscription.next()).await.expect("it is readable");
+        assert_eq!(message.payload(), number.to_string().as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn without_a_server_what_is_queued_stays_readable_and_what_is_kept_is_reported() -> Outcome {
+    let (mut server, client, mut subscription) = with_ten_unread().await?;
+    let mut events = client.events();
+    server.kill()?;
+    wait_for(&mut events, is_disconnected).await;
+    tokio::time::pause();
+    let began = Instant::now();
+    for _ in 0..3 {
+        client.publish("out", "kept").await?;
+    }
+    let drained = client.drain();
+    read(&mut subscription, 0..4).await;
+    client.publish("out", "still taken").await?;
+
+    let report = soon(drained).await;
+    assert_took(began, TIMEOUT);
+    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 10));
+    assert_eq!((report.unknown.messages, report.dropped.messages), (0, 4));
+    assert_every_publish_is_accounted_for(&report, 14);
+    assert_eq!((subscription.delivered(), subscription.pending()), (4, 6));
+    read(&mut subscription, 4..10).await;
+    assert_eq!(soon(subscription.next()).await, None);
+    assert_eq!((subscription.delivered(), subscription.pending()), (10, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_server_a_drain_ends_once_all_is_read_when_nothing_is_kept() -> Outcome {
+    let (mut server, client, mut subscription) = with_ten_unread().await?;
+    let mut events = client.events();
+    server.kill()?;
+    wait_for(&mut events, is_disconnected).await;
+    tokio::time::pause();
+    let began = Instant::now();
+    let drained = client.drain();
+    read(&mut subscription, 0..10).await;
+    assert_eq!(soon(subscription.next()).await, None);
+    let report = soon(drained).await;
+    assert_took(began, Duration::ZERO);
+    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 10));
+    assert_every_publish_is_accounted_for(&report, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_ends_a_drain_in_time_and_no_publish_is_forgotten() -> Outcome {
+    let (server, client, mut subscription) = with_ten_unread().await?;
+    server.pause()?;
+    tokio::time::pause();
+    let mut published = 10;
+    // The clock goes on, and refuses, once neither the sockets nor the client take any more.
+    while client.publish("out", [0; 16 * 1024]).timeout(Duration::from_secs(1)).await.is_ok() {
+        published += 1;
+    }
+    let began = Instant::now();
+    let drained = client.drain();
+    read(&mut subscription, 0..10).await;
+
+    let report = soon(drained).await;
+    assert_took(began, TIMEOUT);
+    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 10));
+    assert!(!report.unknown.is_empty() && !report.dropped.is_empty());
+    assert_every_publish_is_accounted_for(&report, published);
+    assert_eq!(subscription.end(), Some(EndReason::Closed));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_back_after_half_the_time_gets_what_was_kept() -> Outcome {
+    let (mut server, client, mut subscription) = with_ten_unread().await?;
+    let mut events = client.events();
+    server.kill()?;
+    wait_for(&mut events, is_disconnected).await;
+    tokio::time::pause();
+    let began = Instant::now();
+    client.publish("out", "before").await?;
+    let drained = client.drain();
+    read(&mut subscription, 0..10).await;
+    client.publish("out", "during").await?;
+    assert_eq!(soon(subscription.next()).await, None);
+    tokio::time::advance(TIMEOUT / 2).await;
+    assert!(client.status().state == midge::State::Draining);
+    tokio::time::resume();
+    server.restart()?;
+
+    let report = soon(drained).await;
+    assert!(began.elapsed() < TIMEOUT);
+    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 12));
+    assert_every_publish_is_accounted_for(&report, 12);
+    let log = server.log()?;
+    assert_eq!(log.matches("[PUB out 6]").count(), 2, "{log}");
+    assert!(!log.contains("[SUB "), "it came back only to write: {log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_drain_that_loses_its_connection_midway_goes_on_with_what_it_has() -> Outcome {
+    let server = NatsServer::start()?;
+    let link = Link::to(&server.url()).start()?;
+    let client = connect(impatient(&link.url()).drain_timeout(TIMEOUT)).await?;
+    let mut events = client.events();
+    let mut answers = raw_subscriber(&server, "out")?;
+    let mut subscription = client.subscribe("in").await?;
+    for number in 0..10 {
+        client.publish("in", number.to_string()).await?;
+    }
+    soon(client.flush()).await?;
+
+    let drained = client.drain();
+    let mut answered = 0;
+    while let Some(message) = soon(subscription.next()).await {
+        client.publish("out", message.payload()).await?;
+        answered += 1;
+        if answered == 5 {
+            soon(client.flush()).await?;
+            link.cut();
+            wait_for(&mut events, is_disconnected).await;
+        }
+    }
+    assert_eq!((answered, subscription.end()), (10, Some(EndReason::Drained)));
+    let report = soon(drained).await;
+    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 20));
+    assert_every_publish_is_accounted_for(&report, 20);
+    expect_numbers(&mut answers, "out", 10)
+}
+
+#[tokio::test]
+async fn a_close_without_a_server_is_immediate() -> Outcome {
+    let (mut server, client, mut subscription) = with_ten_unread().await?;
+    let mut events = client.events();
+    server.kill()?;
+    wait_for(&mut events, is_disconnected).await;
+    tokio::time::pause();
+    let began = Instant::now();
+    client.publish("out", "kept").await?;
+    let report = soon(client.close()).await;
+    assert_took(began, Duration::ZERO);
+    assert_eq!((&report.why, report.confirmed), (&CloseReason::Requested, 10));
+    assert_eq!(report.dropped.messages, 1);
+    assert_every_publish_is_accounted_for(&report, 11);
+    read(&mut subscription, 0..10).await;
+    assert_eq!(soon(subscription.next()).await, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_close_during_a_drain_without_a_server_is_immediate_too() -> Outcome {
+    let (mut server, client, _subscription) = with_ten_unread().await?;
+    let mut events = client.events();
+    server.kill()?;
+    let lost = wait_for(&mut events, is_disconnected).await;
+    assert!(matches!(lost, Event::Disconnected(lost) if lost.cause != DisconnectCause::Requested));
+    tokio::time::pause();
+    let began = Instant::now();
+    client.publish("out", "kept").await?;
+    let drained = client.drain();
+    let report = soon(client.close()).await;
+    assert_took(began, Duration::ZERO);
+    assert_every_publish_is_accounted_for(&report, 11);
+    assert_eq!(soon(drained).await.dropped.messages, 1);
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Steps that tests against real servers share.
+
+use std::error::Error;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use midge::{Client, ConnectError, ConnectOptions, Event, Events};
+use midge_testing::{NatsServer, Peer};
+
+pub(crate) type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// What takes longer than this hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
+    let future = future.into_future();
+    tokio::time::timeout(PATIENCE, future).await.expect("it happens within a minute")
+}
+
+/// Lets others run until `condition` holds.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(wait).await;
+}
+
+pub(crate) async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {
+    loop {
+        let event = soon(events.next()).await.expect("the wanted event comes before the end");
+        if wanted(&event) {
+            return event;
+        }
+    }
+}
+
+pub(crate) async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectError> {
+    soon(midge_tokio::connect(options)).await
+}
+
+/// Options that find a server again soon after it is back.
+pub(crate) fn impatient(url: &str) -> ConnectOptions {
+    ConnectOptions::new(url).reconnect_wait(Duration::from_millis(5), Duration::from_millis(50))
+}
+
+/// A client of plain text that is subscribed to `subject`.
+pub(crate) fn raw_subscriber(
+    server: &NatsServer,
+    subject: &str,
+) -> Result<Peer, Box<dyn Error + Send + Sync>> {
+    let mut raw = Peer::connect(&server.url())?;
+    raw.expect("INFO ")?;
+    raw.send(format!("CONNECT {{\"verbose\":false}}\r\nSUB {subject} 1\r\nPING\r\n"))?;
+    raw.expect("PONG")?;
+    Ok(raw)
+}
+
+/// Reads the messages `0` to `count - 1`, in this order and each once.
+pub(crate) fn expect_numbers(raw: &mut Peer, subject: &str, count: usize) -> Outcome {
+    for number in 0..count {
+        let payload = number.to_string();
+        raw.expect_exact(format!("MSG {subject} 1 {}\r\n{payload}\r\n", payload.len()))?;
+    }
+    Ok(())
+}
