@@ -21,7 +21,7 @@ use midge_testing::{Link, NatsServer};
 use tokio::time::Instant;
 
 use steps::{
-    Outcome, PATIENCE, connect, expect_numbers, impatient, raw_subscriber, soon, until, wait_for,
+    Outcome, PATIENCE, connect, expect_numbers, impatient, raw_subscriber, soon, wait_for,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +35,16 @@ fn on_two_threads(test: impl Future<Output = Outcome> + Send + 'static) -> Outco
 
 fn is_disconnected(event: &Event) -> bool {
     matches!(event, Event::Disconnected(_))
+}
+
+/// Lets others run until `condition` holds.
+async fn until(mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(wait).await;
 }
 
 /// By the paused clock, whose timers fire at whole milliseconds.

@@ -17,16 +17,6 @@ pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("it happens within a minute")
 }
 
-/// Lets others run until `condition` holds.
-pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(wait).await;
-}
-
 pub(crate) async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {
     loop {
         let event = soon(events.next()).await.expect("the wanted event comes before the end");
