@@ -12,7 +12,7 @@ use std::fmt;
 use midge::Client;
 
 pub use allocator::{Counted, Meter};
-pub use server::{BLAST, Server};
+pub use server::{BLAST, SILENT, Server};
 
 /// Runs `test` with a client that is connected to a [`Server`] and has published before, all on
 /// the current thread.

@@ -12,6 +12,9 @@ use midge::driver::midge_proto::wire::{ClientOp, Limits, decode_client, encode};
 /// messages of 128 bytes to each subscription.
 pub const BLAST: &str = "blast";
 
+/// Requests to this subject get no reply.
+pub const SILENT: &str = "silent";
+
 const INFO: &str = r#"{"server_id":"S","max_payload":1048576,"headers":true}"#;
 /// Bytes of one write while it sends.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -97,6 +100,7 @@ impl Session {
                 let text = std::str::from_utf8(payload).map_err(io::Error::other)?;
                 self.blast(text.parse().map_err(io::Error::other)?)?;
             }
+            ClientOp::Publish { subject, .. } if subject == SILENT.as_bytes() => {}
             ClientOp::Publish { reply: Some(reply), payload, .. } => {
                 for (pattern, sid) in &self.subscriptions {
                     if pattern.matches(reply) {
