@@ -21,7 +21,8 @@ use midge_testing::{Link, NatsServer};
 use tokio::time::Instant;
 
 use steps::{
-    Outcome, PATIENCE, connect, expect_numbers, impatient, raw_subscriber, soon, wait_for,
+    Outcome, PATIENCE, assert_took, connect, expect_numbers, impatient, raw_subscriber, soon,
+    until, wait_for,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,23 +36,6 @@ fn on_two_threads(test: impl Future<Output = Outcome> + Send + 'static) -> Outco
 
 fn is_disconnected(event: &Event) -> bool {
     matches!(event, Event::Disconnected(_))
-}
-
-/// Lets others run until `condition` holds.
-async fn until(mut condition: impl FnMut() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(wait).await;
-}
-
-/// By the paused clock, whose timers fire at whole milliseconds.
-fn assert_took(began: Instant, wanted: Duration) {
-    let took = began.elapsed();
-    let most = if wanted.is_zero() { wanted } else { wanted + Duration::from_millis(2) };
-    assert!(wanted <= took && took <= most, "it took {took:?}");
 }
 
 /// Every publish has one of the four fates, of which `confirmed` are the first ones.

@@ -1,11 +1,14 @@
 //! Steps that tests against real servers share.
 
+#![allow(dead_code, reason = "no test takes all of them")]
+
 use std::error::Error;
 use std::future::IntoFuture;
 use std::time::Duration;
 
 use midge::{Client, ConnectError, ConnectOptions, Event, Events};
 use midge_testing::{NatsServer, Peer};
+use tokio::time::Instant;
 
 pub(crate) type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
@@ -15,6 +18,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
     let future = future.into_future();
     tokio::time::timeout(PATIENCE, future).await.expect("it happens within a minute")
+}
+
+/// Lets others run until `condition` holds.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(wait).await;
 }
 
 pub(crate) async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {
@@ -54,4 +67,11 @@ pub(crate) fn expect_numbers(raw: &mut Peer, subject: &str, count: usize) -> Out
         raw.expect_exact(format!("MSG {subject} 1 {}\r\n{payload}\r\n", payload.len()))?;
     }
     Ok(())
+}
+
+/// By the paused clock, whose timers fire at whole milliseconds.
+pub(crate) fn assert_took(began: Instant, wanted: Duration) {
+    let took = began.elapsed();
+    let most = if wanted.is_zero() { wanted } else { wanted + Duration::from_millis(2) };
+    assert!(wanted <= took && took <= most, "it took {took:?}, not {wanted:?}");
 }
