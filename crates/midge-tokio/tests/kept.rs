@@ -1,0 +1,120 @@
+//! What the next server gets of what waited for it, and what it never gets.
+
+mod steps;
+
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use midge::{Client, Event, Message, NotSent, RequestError};
+use midge_testing::NatsServer;
+use tokio::task::JoinHandle;
+
+use steps::{Outcome, connect, expect_numbers, impatient, raw_subscriber, soon, wait_for};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn is_disconnected(event: &Event) -> bool {
+    matches!(event, Event::Disconnected(_))
+}
+
+/// The servers take 1 MiB and 64 KiB.
+#[tokio::test]
+async fn a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection() -> Outcome {
+    const EACH: usize = 10;
+    let mut large = NatsServer::start()?;
+    let small = NatsServer::builder().config("max_payload: 65536").start()?;
+    let mut raw = raw_subscriber(&small, "s")?;
+    let client = connect(impatient(&large.url())).await?;
+    let mut events = client.events();
+    client.publish("s", "confirmed").await?;
+    soon(client.flush()).await?;
+    large.kill()?;
+    wait_for(&mut events, is_disconnected).await;
+    let mut too_large = Vec::new();
+    for number in 0..EACH {
+        client.publish("s", number.to_string()).await?;
+        too_large.push(client.publish("s", [0; 100 * 1024]).await?);
+    }
+
+    client.set_servers(small.url())?;
+    let connected = wait_for(&mut events, |event| matches!(event, Event::Connected(_))).await;
+    let Event::Connected(connected) = connected else { return Err("it is that event".into()) };
+    assert_eq!(connected.info.max_payload, 65536);
+    let dropped = &connected.dropped;
+    assert!(too_large.iter().all(|position| dropped.positions.contains(*position)));
+    assert_eq!((dropped.messages, dropped.positions.len()), (EACH as u64, EACH as u64));
+    soon(client.flush()).await?;
+    expect_numbers(&mut raw, "s", EACH)?;
+
+    let report = soon(client.close()).await;
+    assert_eq!(report.confirmed, 1 + EACH as u64);
+    assert!(report.unknown.is_empty() && report.dropped.is_empty());
+    let statistics = client.statistics();
+    assert_eq!((statistics.connects, statistics.dropped), (2, EACH as u64));
+    Ok(())
+}
+
+/// A request that waits, its subject, and another one that was dropped.
+struct Asked {
+    subject: String,
+    request: JoinHandle<Result<Message, RequestError>>,
+    dropped: String,
+}
+
+async fn ask(client: &Client, when: &str, timeout: Duration) -> Asked {
+    let spawn = |subject: &str| {
+        let request = client.request(subject.to_owned(), "").timeout(timeout);
+        tokio::spawn(request.into_future())
+    };
+    let (subject, dropped) = (format!("ask.{when}.waits"), format!("ask.{when}.dropped"));
+    let (request, other) = (spawn(&subject), spawn(&dropped));
+    // Both are queued now.
+    tokio::task::yield_now().await;
+    other.abort();
+    Asked { subject, request, dropped }
+}
+
+/// Its log shows every message that a server gets.
+#[tokio::test]
+async fn a_request_that_was_not_sent_reaches_no_server_that_comes_back() -> Outcome {
+    let mut server = NatsServer::builder().arg("-DV").start()?;
+    let client = connect(impatient(&server.url()).ping_interval(HOUR)).await?;
+    let mut events = client.events();
+    // So that the shared inbox is there, and does not come with the first request.
+    let nobody = soon(client.request("nobody", "")).await;
+    assert_eq!(nobody, Err(RequestError::NoResponders));
+
+    server.pause()?;
+    tokio::time::pause();
+    // The paused clock goes on when the driver has written all that the socket takes.
+    while client.pending_bytes() == 0 {
+        client.publish("fill", [0; 64 * 1024]).await?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let stuck = ask(&client, "stuck", HOUR).await;
+    let late = ask(&client, "late", Duration::from_millis(10)).await;
+    assert_eq!(soon(late.request).await?, Err(RequestError::NotSent(NotSent::TimedOut)));
+    tokio::time::resume();
+    server.kill()?;
+    wait_for(&mut events, is_disconnected).await;
+    assert_eq!(soon(stuck.request).await?, Err(RequestError::NotSent(NotSent::Disconnected)));
+    let alone = ask(&client, "alone", Duration::from_millis(10)).await;
+    assert_eq!(soon(alone.request).await?, Err(RequestError::NotSent(NotSent::TimedOut)));
+
+    server.restart()?;
+    client.publish("marker", "").await?;
+    soon(client.flush()).await?;
+    let log = server.log()?;
+    assert!(log.contains("[PUB marker 0]"), "{log}");
+    for subject in [
+        [late.subject, late.dropped],
+        [stuck.subject, stuck.dropped],
+        [alone.subject, alone.dropped],
+    ]
+    .iter()
+    .flatten()
+    {
+        assert!(!log.contains(&**subject), "{subject} reached the server");
+    }
+    Ok(())
+}
