@@ -332,8 +332,8 @@ async fn a_drain_lets_subscriptions_read_out_and_publishes_arrive() -> Outcome {
     assert_eq!(number, 100);
     let report = soon(drained).await;
     assert_eq!(report.why, CloseReason::Drained);
-    assert!(report.unknown.is_empty() && report.dropped.is_empty());
-    assert_eq!(report.confirmed, 200);
+    assert!(report.fates.unknown.is_empty() && report.fates.dropped.is_empty());
+    assert_eq!(report.fates.confirmed.messages, 200);
     expect_numbers(&mut raw, "out", 100)?;
     assert_eq!(client.try_publish("out", ""), Err(PublishError::Closed));
     Ok(())
@@ -407,7 +407,7 @@ async fn a_full_reconnect_buffer_refuses_at_once() -> Outcome {
     let full = soon(client.publish("s", [0; 512]).into_future()).await;
     assert_eq!(full, Err(PublishError::Full));
     let report = soon(client.close()).await;
-    assert_eq!(report.dropped.messages, 1);
+    assert_eq!(report.fates.kept.messages, 1);
     Ok(())
 }
 

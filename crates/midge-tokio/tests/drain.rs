@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use midge::{
-    Client, CloseReason, Closed, DisconnectCause, EndReason, Event, Message, PublishError,
+    Client, CloseReason, Closed, DisconnectCause, EndReason, Event, Fates, Message, PublishError,
     Subscription,
 };
-use midge_testing::{Link, NatsServer};
+use midge_testing::{Direction, Link, NatsServer};
 use tokio::time::Instant;
 
 use steps::{
@@ -38,22 +38,18 @@ fn is_disconnected(event: &Event) -> bool {
     matches!(event, Event::Disconnected(_))
 }
 
-/// Every publish has one of the four fates, of which `confirmed` are the first ones.
+/// Every publish has one of the four fates.
 fn assert_every_publish_is_accounted_for(report: &Closed, published: u64) {
-    let (unknown, dropped) = (&report.unknown, &report.dropped);
-    let mut fates: Vec<Range<u64>> =
-        unknown.positions.ranges().chain(dropped.positions.ranges()).collect();
+    let Fates { confirmed, unknown, kept, dropped, .. } = &report.fates;
+    let all = [confirmed, unknown, kept, dropped];
+    let mut fates: Vec<Range<u64>> = all.iter().flat_map(|fate| fate.positions.ranges()).collect();
     fates.sort_by_key(|range| range.start);
-    fates.insert(0, 0..report.confirmed);
     let next = fates.iter().fold(0, |next, range| {
         assert_eq!(range.start, next, "neither twice nor never: {report:?}");
         range.end
     });
     assert_eq!(next, published, "{report:?}");
-    assert_eq!(
-        (unknown.messages, dropped.messages),
-        (unknown.positions.len(), dropped.positions.len())
-    );
+    assert!(all.iter().all(|fate| fate.messages == fate.positions.len()), "{report:?}");
 }
 
 // ---- beside others ---------------------------------------------------------------------------
@@ -88,7 +84,7 @@ fn a_drained_handler_answers_all_that_was_asked() -> Outcome {
             assert_eq!(reply.payload(), number.to_string().repeat(2).as_bytes());
         }
         let report = soon(drained).await;
-        assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 50));
+        assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 50));
         assert_eq!(handler.delivered(), 50);
         assert_every_publish_is_accounted_for(&report, 50);
         Ok(())
@@ -226,9 +222,10 @@ async fn without_a_server_what_is_queued_stays_readable_and_what_is_kept_is_repo
 
     let report = soon(drained).await;
     assert_took(began, TIMEOUT);
-    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 10));
-    assert_eq!((report.unknown.messages, report.dropped.messages), (0, 4));
+    assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 10));
+    assert_eq!((report.fates.unknown.messages, report.fates.kept.messages), (0, 4));
     assert_every_publish_is_accounted_for(&report, 14);
+    assert_eq!((report.delivered, report.unread), (4, 6));
     assert_eq!((subscription.delivered(), subscription.pending()), (4, 6));
     read(&mut subscription, 4..10).await;
     assert_eq!(soon(subscription.next()).await, None);
@@ -249,7 +246,7 @@ async fn without_a_server_a_drain_ends_once_all_is_read_when_nothing_is_kept() -
     assert_eq!(soon(subscription.next()).await, None);
     let report = soon(drained).await;
     assert_took(began, Duration::ZERO);
-    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 10));
+    assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 10));
     assert_every_publish_is_accounted_for(&report, 10);
     Ok(())
 }
@@ -261,7 +258,8 @@ async fn a_server_that_stands_still_ends_a_drain_in_time_and_no_publish_is_forgo
     tokio::time::pause();
     let mut published = 10;
     // The clock goes on, and refuses, once neither the sockets nor the client take any more.
-    while client.publish("out", [0; 16 * 1024]).timeout(Duration::from_secs(1)).await.is_ok() {
+    let publish = || client.publish("out", [0; 16 * 1024]).timeout(Duration::from_secs(1));
+    while soon(publish()).await.is_ok() {
         published += 1;
     }
     let began = Instant::now();
@@ -270,8 +268,8 @@ async fn a_server_that_stands_still_ends_a_drain_in_time_and_no_publish_is_forgo
 
     let report = soon(drained).await;
     assert_took(began, TIMEOUT);
-    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 10));
-    assert!(!report.unknown.is_empty() && !report.dropped.is_empty());
+    assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 10));
+    assert!(!report.fates.unknown.is_empty() && !report.fates.kept.is_empty());
     assert_every_publish_is_accounted_for(&report, published);
     assert_eq!(subscription.end(), Some(EndReason::Closed));
     Ok(())
@@ -297,7 +295,7 @@ async fn a_server_that_is_back_after_half_the_time_gets_what_was_kept() -> Outco
 
     let report = soon(drained).await;
     assert!(began.elapsed() < TIMEOUT);
-    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 12));
+    assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 12));
     assert_every_publish_is_accounted_for(&report, 12);
     let log = server.log()?;
     assert_eq!(log.matches("[PUB out 6]").count(), 2, "{log}");
@@ -331,9 +329,75 @@ async fn a_drain_that_loses_its_connection_midway_goes_on_with_what_it_has() -> 
     }
     assert_eq!((answered, subscription.end()), (10, Some(EndReason::Drained)));
     let report = soon(drained).await;
-    assert_eq!((&report.why, report.confirmed), (&CloseReason::Drained, 20));
+    assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 20));
     assert_every_publish_is_accounted_for(&report, 20);
     expect_numbers(&mut answers, "out", 10)
+}
+
+#[tokio::test]
+async fn a_drain_that_loses_its_connection_before_the_server_answered_keeps_what_came() -> Outcome {
+    let server = NatsServer::start()?;
+    let link = Link::to(&server.url()).start()?;
+    let client = connect(impatient(&link.url()).drain_timeout(HOUR)).await?;
+    let mut events = client.events();
+    let mut answers = raw_subscriber(&server, "out")?;
+    let mut subscription = client.subscribe("in").await?;
+    for number in 0..10 {
+        client.publish("in", number.to_string()).await?;
+    }
+    soon(client.flush()).await?;
+
+    link.stall(Direction::ToClient);
+    let drained = client.drain();
+    link.cut();
+    link.resume(Direction::ToClient);
+    wait_for(&mut events, is_disconnected).await;
+    while let Some(message) = soon(subscription.next()).await {
+        client.publish("out", message.payload()).await?;
+    }
+    assert_eq!((subscription.delivered(), subscription.end()), (10, Some(EndReason::Drained)));
+    let report = soon(drained).await;
+    assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 20));
+    assert_every_publish_is_accounted_for(&report, 20);
+    expect_numbers(&mut answers, "out", 10)
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_dies_and_comes_back_gets_what_was_never_sent() -> Outcome {
+    let (mut server, client, mut subscription) = with_ten_unread().await?;
+    let mut events = client.events();
+    server.pause()?;
+    tokio::time::pause();
+    // The paused clock goes on when the driver has written all that the socket takes.
+    let mut published = 10;
+    while client.pending_bytes() == 0 {
+        client.publish("out", [b'x'; 16 * 1024]).await?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        published += 1;
+    }
+    let last = client.publish("out", "last").await?;
+    let drained = client.drain();
+    read(&mut subscription, 0..10).await;
+    tokio::time::resume();
+    server.kill()?;
+    let lost = wait_for(&mut events, is_disconnected).await;
+    let Event::Disconnected(lost) = lost else { return Err("it is that event".into()) };
+    assert!(lost.kept.positions.contains(last) && lost.dropped.is_empty());
+    assert_eq!(10 + lost.unknown.messages + lost.kept.messages, published + 1);
+    assert_eq!(soon(subscription.next()).await, None);
+
+    server.restart()?;
+    let report = soon(drained).await;
+    assert_eq!(
+        (&report.why, report.fates.confirmed.messages),
+        (&CloseReason::Drained, 10 + lost.kept.messages)
+    );
+    assert_eq!(report.fates.unknown, lost.unknown);
+    assert_every_publish_is_accounted_for(&report, published + 1);
+    let log = server.log()?;
+    assert_eq!(log.matches("[PUB out 4]").count(), 1);
+    assert_eq!(log.matches("[PUB out ").count() as u64, lost.kept.messages);
+    Ok(())
 }
 
 #[tokio::test]
@@ -347,8 +411,8 @@ async fn a_close_without_a_server_is_immediate() -> Outcome {
     client.publish("out", "kept").await?;
     let report = soon(client.close()).await;
     assert_took(began, Duration::ZERO);
-    assert_eq!((&report.why, report.confirmed), (&CloseReason::Requested, 10));
-    assert_eq!(report.dropped.messages, 1);
+    assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Requested, 10));
+    assert_eq!(report.fates.kept.messages, 1);
     assert_every_publish_is_accounted_for(&report, 11);
     read(&mut subscription, 0..10).await;
     assert_eq!(soon(subscription.next()).await, None);
@@ -369,6 +433,6 @@ async fn a_close_during_a_drain_without_a_server_is_immediate_too() -> Outcome {
     let report = soon(client.close()).await;
     assert_took(began, Duration::ZERO);
     assert_every_publish_is_accounted_for(&report, 11);
-    assert_eq!(soon(drained).await.dropped.messages, 1);
+    assert_eq!(soon(drained).await.fates.kept.messages, 1);
     Ok(())
 }

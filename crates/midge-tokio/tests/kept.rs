@@ -47,8 +47,9 @@ async fn a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection
     expect_numbers(&mut raw, "s", EACH)?;
 
     let report = soon(client.close()).await;
-    assert_eq!(report.confirmed, 1 + EACH as u64);
-    assert!(report.unknown.is_empty() && report.dropped.is_empty());
+    assert_eq!(report.fates.confirmed.messages, 1 + EACH as u64);
+    assert_eq!(report.fates.dropped, connected.dropped);
+    assert!(report.fates.unknown.is_empty() && report.fates.kept.is_empty());
     let statistics = client.statistics();
     assert_eq!((statistics.connects, statistics.dropped), (2, EACH as u64));
     Ok(())

@@ -53,7 +53,7 @@ fn publish_close_and_exit(runtime: &Runtime, url: &str) -> ! {
         let client = midge_tokio::connect(url).await.expect("the server is there");
         publish_numbers(&client, "s").expect("there is room");
         let report = client.close().await;
-        i32::from(report.confirmed != MESSAGES as u64)
+        i32::from(report.fates.confirmed.messages != MESSAGES as u64)
     });
     std::process::exit(status)
 }
@@ -100,8 +100,11 @@ async fn a_close_reports_what_was_confirmed() -> Outcome {
     let client = connect(server.url()).await?;
     publish_numbers(&client, "s")?;
     let report = soon(client.close()).await;
-    assert_eq!((&report.why, report.confirmed), (&CloseReason::Requested, MESSAGES as u64));
-    assert!(report.unknown.is_empty() && report.dropped.is_empty());
+    assert_eq!(
+        (&report.why, report.fates.confirmed.messages),
+        (&CloseReason::Requested, MESSAGES as u64)
+    );
+    assert!(report.fates.unknown.is_empty() && report.fates.dropped.is_empty());
     assert!(matches!(client.status().state, State::Closed { .. }));
     expect_numbers(&mut raw, "s", MESSAGES)
 }
@@ -157,7 +160,7 @@ async fn the_drop_of_the_last_handle_without_a_server_ends_the_driver_at_once() 
     drop(client);
     soon(driver).await?;
     assert_eq!(began.elapsed(), Duration::ZERO);
-    assert_eq!(soon(closed).await.dropped.messages, 1);
+    assert_eq!(soon(closed).await.fates.kept.messages, 1);
     Ok(())
 }
 
@@ -189,6 +192,7 @@ async fn a_subscription_keeps_the_connection() -> Outcome {
     let client = soon(connecting).await?;
     let mut subscription = soon(client.subscribe("s").confirmed()).await?;
     drop(client);
+    soon(subscription.confirmed()).await?;
     publisher.publish("s", "here").await?;
     let message = soon(subscription.next()).await.expect("it goes on");
     assert_eq!(message.payload(), b"here");
@@ -244,8 +248,11 @@ fn everything_ends_with(runtime: Runtime) -> Outcome {
     assert!(matches!(ready(flush.as_mut()), Err(FlushError::Failed(_))));
     assert!(ready(confirming.as_mut()).is_err());
     let report = ready(closed.as_mut());
-    assert_eq!((report.confirmed, report.unknown.messages), (1, MESSAGES as u64));
-    assert!(report.dropped.is_empty(), "the socket had room for all of it");
+    assert_eq!(
+        (report.fates.confirmed.messages, report.fates.unknown.messages),
+        (1, MESSAGES as u64)
+    );
+    assert!(report.fates.dropped.is_empty(), "the socket had room for all of it");
     assert!(ready(std::pin::pin!(silent.next())).is_some(), "the request itself");
     assert_eq!(ready(std::pin::pin!(silent.next())), None);
     assert_eq!(silent.end(), Some(EndReason::Closed));
