@@ -55,6 +55,14 @@ async fn a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection
     Ok(())
 }
 
+/// How a request asks for its reply.
+#[derive(Clone, Copy, Debug)]
+enum Inbox {
+    Shared,
+    Own,
+    Given,
+}
+
 /// A request that waits, its subject, and another one that was dropped.
 struct Asked {
     subject: String,
@@ -62,9 +70,14 @@ struct Asked {
     dropped: String,
 }
 
-async fn ask(client: &Client, when: &str, timeout: Duration) -> Asked {
+async fn ask(client: &Client, inbox: Inbox, when: &str, timeout: Duration) -> Asked {
     let spawn = |subject: &str| {
         let request = client.request(subject.to_owned(), "").timeout(timeout);
+        let request = match inbox {
+            Inbox::Shared => request,
+            Inbox::Own => request.own_inbox(),
+            Inbox::Given => request.reply("given.reply"),
+        };
         tokio::spawn(request.into_future())
     };
     let (subject, dropped) = (format!("ask.{when}.waits"), format!("ask.{when}.dropped"));
@@ -76,8 +89,7 @@ async fn ask(client: &Client, when: &str, timeout: Duration) -> Asked {
 }
 
 /// Its log shows every message that a server gets.
-#[tokio::test]
-async fn a_request_that_was_not_sent_reaches_no_server_that_comes_back() -> Outcome {
+async fn what_was_not_sent_stays_unsent(inbox: Inbox) -> Outcome {
     let mut server = NatsServer::builder().arg("-DV").start()?;
     let client = connect(impatient(&server.url()).ping_interval(HOUR)).await?;
     let mut events = client.events();
@@ -92,14 +104,14 @@ async fn a_request_that_was_not_sent_reaches_no_server_that_comes_back() -> Outc
         client.publish("fill", [0; 64 * 1024]).await?;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let stuck = ask(&client, "stuck", HOUR).await;
-    let late = ask(&client, "late", Duration::from_millis(10)).await;
+    let stuck = ask(&client, inbox, "stuck", HOUR).await;
+    let late = ask(&client, inbox, "late", Duration::from_millis(10)).await;
     assert_eq!(soon(late.request).await?, Err(RequestError::NotSent(NotSent::TimedOut)));
     tokio::time::resume();
     server.kill()?;
     wait_for(&mut events, is_disconnected).await;
     assert_eq!(soon(stuck.request).await?, Err(RequestError::NotSent(NotSent::Disconnected)));
-    let alone = ask(&client, "alone", Duration::from_millis(10)).await;
+    let alone = ask(&client, inbox, "alone", Duration::from_millis(10)).await;
     assert_eq!(soon(alone.request).await?, Err(RequestError::NotSent(NotSent::TimedOut)));
 
     server.restart()?;
@@ -118,4 +130,21 @@ async fn a_request_that_was_not_sent_reaches_no_server_that_comes_back() -> Outc
         assert!(!log.contains(&**subject), "{subject} reached the server");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_reaches_no_server_that_comes_back() -> Outcome {
+    what_was_not_sent_stays_unsent(Inbox::Shared).await
+}
+
+#[tokio::test]
+async fn a_request_with_its_own_inbox_that_was_not_sent_reaches_no_server_that_comes_back()
+-> Outcome {
+    what_was_not_sent_stays_unsent(Inbox::Own).await
+}
+
+#[tokio::test]
+async fn a_request_with_a_given_reply_that_was_not_sent_reaches_no_server_that_comes_back()
+-> Outcome {
+    what_was_not_sent_stays_unsent(Inbox::Given).await
 }
