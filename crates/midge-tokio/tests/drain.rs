@@ -28,6 +28,10 @@ use steps::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3600);
 
+fn on_one_thread(test: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(test)
+}
+
 fn on_two_threads(test: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).enable_all().build()?;
@@ -89,6 +93,46 @@ fn a_drained_handler_answers_all_that_was_asked() -> Outcome {
         assert_every_publish_is_accounted_for(&report, 50);
         Ok(())
     })
+}
+
+async fn fifty_requests_are_answered() -> Outcome {
+    const WORK: Duration = Duration::from_millis(20);
+    let server = NatsServer::start()?;
+    let (asker, responder) = (connect(server.url()).await?, connect(server.url()).await?);
+    let mut questions = soon(responder.subscribe("work").confirmed()).await?;
+    let asked = (0..50).map(|number: u32| {
+        let asker = asker.clone();
+        tokio::spawn(
+            async move { asker.request("work", number.to_string()).timeout(PATIENCE).await },
+        )
+    });
+    let asked: Vec<_> = asked.collect();
+    until(|| questions.pending() == 50).await;
+
+    let drained = responder.drain();
+    while let Some(question) = soon(questions.next()).await {
+        tokio::time::sleep(WORK).await;
+        responder.respond(&question, question.payload().repeat(2)).await?;
+    }
+    for (number, reply) in asked.into_iter().enumerate() {
+        let reply = soon(reply).await??;
+        assert_eq!(reply.payload(), number.to_string().repeat(2).as_bytes());
+    }
+    let report = soon(drained).await;
+    assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 50));
+    assert_eq!((questions.delivered(), questions.pending()), (50, 0));
+    assert_every_publish_is_accounted_for(&report, 50);
+    Ok(())
+}
+
+#[test]
+fn a_drained_responder_answers_all_that_is_queued_on_one_thread() -> Outcome {
+    on_one_thread(fifty_requests_are_answered())
+}
+
+#[test]
+fn a_drained_responder_answers_all_that_is_queued_on_two_threads() -> Outcome {
+    on_two_threads(fifty_requests_are_answered())
 }
 
 /// Publishes numbers until the drain is over, and some more. Returns how many.
