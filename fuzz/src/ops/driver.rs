@@ -8,13 +8,13 @@ use bytes::Buf;
 use midge_proto::wire::ServerInfo;
 use midge_proto::{
     Action, Attempt, Batch, Config, Connection, Credentials, DisconnectCause, EndReason, Event,
-    FlushId, HeaderMap, Instant, Message, Output, QueueGroup, ReadBuffer, RequestError, RequestId,
-    ServerUrl, Sid, Sink, SubjectRef, TlsMode, Wait,
+    Fates, FlushId, HeaderMap, Instant, Message, Output, Position, QueueGroup, ReadBuffer,
+    RequestError, RequestId, ServerUrl, Sid, Sink, SubjectRef, TlsMode, Wait,
 };
 
 use super::super::describe::describe;
 use super::super::input::Input;
-use super::ledger::Ledger;
+use super::ledger::{Begun, Ledger};
 use super::server::Server;
 
 /// The largest payload that is published, and what else a frame can have.
@@ -46,6 +46,8 @@ pub(super) struct Facts {
     /// The number in the last message.
     last: Option<u64>,
     pub(super) draining: bool,
+    /// A drain of the connection waits for its end.
+    for_replies: bool,
     /// Of a flush: the server answered.
     pub(super) flushed: bool,
 }
@@ -74,6 +76,15 @@ pub(super) struct Driver {
     pub(super) subscriptions_drained: bool,
     /// A move to another server was asked for, by the caller or by the server.
     moving: bool,
+    /// When the present move began at the earliest.
+    moving_since: Option<Instant>,
+    /// When a drain must be over, and a close.
+    pub(super) drained_by: Option<Instant>,
+    pub(super) closed_by: Option<Instant>,
+    /// Was up when last looked at.
+    up: bool,
+    /// Where connections may go: hosts and ports. `None` once a server has said anything at all.
+    servers: Option<Vec<(String, u16)>>,
     pub(super) closed: bool,
     pub(super) events: Vec<String>,
     pub(super) written: Vec<u8>,
@@ -94,6 +105,7 @@ impl Driver {
     pub(super) fn new(config: Config, busy: bool) -> Self {
         let mut driver = Self {
             connection: Connection::new(config.clone()).expect("a good configuration"),
+            servers: Some(places(&config.servers)),
             config,
             now: Instant::from_nanos(1_000_000_000),
             busy,
@@ -112,6 +124,10 @@ impl Driver {
             messages: 0,
             subscriptions_drained: false,
             moving: false,
+            moving_since: None,
+            drained_by: None,
+            closed_by: None,
+            up: false,
             closed: false,
             events: Vec::new(),
             written: Vec::new(),
@@ -158,10 +174,34 @@ impl Driver {
         assert!(self.connection.subscriptions() <= self.config.max_subscriptions);
         assert!(self.connection.requests() <= self.config.max_requests);
         self.wait = wait;
+        // Lent is lent once.
+        assert!(self.batch.is_none() || !wait.write, "`write` while a batch is out");
+        assert!(self.read.is_none() || self.connection.take_read().is_none());
+        self.check_planned_ends();
         let trusted = !self.server.tainted;
         let idle = self.batch.is_none() && self.read.is_none() && !self.paused;
         let exact = trusted && idle && self.connection.is_connected();
-        self.ledger.check(&self.connection.statistics(), exact, trusted);
+        if std::mem::replace(&mut self.up, self.connection.is_connected()) && !self.up {
+            self.ledger.lost_at = self.now;
+        }
+        let fates = self.connection.fates();
+        self.ledger.age_all(&fates.dropped, self.config.max_kept_age, self.now);
+        self.ledger.check(&self.connection.statistics(), fates, exact, trusted);
+    }
+
+    /// Moves, drains and closes are over in time, unless a batch holds them up.
+    fn check_planned_ends(&mut self) {
+        if self.batch.is_some() || self.closed {
+            return;
+        }
+        for end in [self.drained_by, self.closed_by].into_iter().flatten() {
+            assert!(self.now < end, "the end is late: {:?}", self.wait);
+        }
+        let moves = self.moving_since.filter(|_| self.closed_by.is_none());
+        if let Some(since) = moves.filter(|_| self.connection.is_connected()) {
+            let late = self.now.saturating_since(since) >= self.config.move_timeout;
+            assert!(!late, "the move is late: {:?}", self.wait);
+        }
     }
 
     fn poll(&mut self) -> Output {
@@ -184,6 +224,8 @@ impl Driver {
         // 4: one live attempt at most.
         match &action {
             Action::Resolve { attempt, .. } | Action::Connect { attempt, .. } => {
+                assert!(self.batch.is_none(), "{action:?} while a batch is out");
+                self.check_place(&action);
                 assert_eq!(self.live.replace(*attempt), None, "{action:?}");
                 assert!(*attempt > self.last, "{action:?} is not new");
                 self.last = *attempt;
@@ -205,6 +247,22 @@ impl Driver {
             other => panic!("{other:?}"),
         }
         self.asked = Some(action);
+    }
+
+    /// A connection goes to a server of the pool.
+    fn check_place(&self, action: &Action) {
+        let Some(servers) = &self.servers else { return };
+        let known = match action {
+            Action::Resolve { host, .. } => servers.iter().any(|(known, _)| known == host),
+            // A name was looked up before, and may have left the pool since.
+            Action::Connect { server, .. } if server.ip().is_none() => true,
+            Action::Connect { server, .. } => {
+                let place = (server.host().to_owned(), server.port());
+                servers.contains(&place)
+            }
+            _ => true,
+        };
+        assert!(known, "{action:?} is not one of {servers:?}");
     }
 
     fn happened(&mut self, event: &Event) {
@@ -239,6 +297,11 @@ impl Driver {
                 let position = facts.position;
                 let proven = result.is_err() || self.server.tainted;
                 assert!(proven || self.ledger.is_flushed(position), "{id:?} proves nothing");
+                if let Ok(fates) = result {
+                    let settled = |position| place(fates, position) == 1;
+                    assert!((0..position).all(settled), "{id:?} leaves open: {fates:?}");
+                    assert!(fates.kept.is_empty(), "{fates:?}");
+                }
             }
             Event::SubscriptionEnded(sid, why) => {
                 let facts = self.ended(Id::Subscription(*sid));
@@ -247,17 +310,29 @@ impl Driver {
             Event::Connected(facts) => {
                 let greeted = self.server.pinged || self.batch.is_some();
                 assert!(greeted, "up before a PING was written");
-                self.ledger.all_dropped(&facts.dropped);
+                self.ledger.up(&facts.dropped, self.config.max_kept_age, self.now);
+                self.up = true;
                 self.moving = facts.info.lame_duck;
+                self.moving_since = None;
             }
+            Event::LameDuck => self.moving_since = self.moving_since.or(Some(self.now)),
             Event::Disconnected(facts) => {
                 let asked = self.moving || self.server.tainted;
                 assert!(asked || facts.cause != DisconnectCause::Requested, "nobody asked");
                 let (begun, trusted) = (self.server.begun(), !self.server.tainted);
                 let kept = Some(&facts.kept);
-                let (unknown, dropped) =
-                    (self.ledger.news(&facts.unknown), self.ledger.news(&facts.dropped));
+                assert!(self.batch.is_none(), "lost while a batch is out");
+                assert_eq!(facts.end.0, self.ledger.published());
+                let in_time = self.moving_since.is_some_and(|since| {
+                    self.now.saturating_since(since) < self.config.move_timeout
+                });
+                if facts.cause == DisconnectCause::Requested && in_time && trusted {
+                    assert!(facts.unknown.is_empty(), "a planned move loses {:?}", facts.unknown);
+                }
+                let unknown: Vec<u64> = facts.unknown.positions.ranges().flatten().collect();
+                let dropped = self.ledger.news(&facts.dropped);
                 self.ledger.lost(&unknown, kept, &dropped, begun, trusted);
+                self.moving_since = None;
                 assert!(facts.kept.bytes <= self.config.reconnect_buffer as u64);
                 self.server = Server::default();
             }
@@ -267,7 +342,10 @@ impl Driver {
                 let unknown = self.ledger.news(&facts.fates.unknown);
                 let mut dropped = self.ledger.news(&facts.fates.dropped);
                 dropped.extend(self.ledger.news(&facts.fates.kept));
+                assert!(self.batch.is_none(), "closed while a batch is out");
                 self.ledger.lost(&unknown, None, &dropped, begun, trusted);
+                let settled = |position| place(&facts.fates, position) == 1;
+                assert!((0..self.ledger.published()).all(settled), "{:?}", facts.fates);
                 // 5: every id has ended before.
                 for (id, facts) in &self.ids {
                     assert!(facts.ended, "{id:?} never ended");
@@ -282,6 +360,7 @@ impl Driver {
         let trusted = !self.server.tainted;
         let facts = self.ids.get_mut(&Id::Subscription(sid)).expect("handed out");
         assert!(!facts.ended, "a message after the end of {sid:?}");
+        assert!(!self.paused, "a message for {sid:?} while paused");
         facts.delivered += 1;
         assert!(facts.max.is_none_or(|max| facts.delivered <= max), "too many for {sid:?}");
         if let Some(number) = number.filter(|_| trusted) {
@@ -304,11 +383,12 @@ impl Driver {
         let operation = input.byte();
         self.steps.push((operation, self.now, self.events.len()));
         match operation & 31 {
-            0 => self.publish(input, false),
-            1 => self.publish(input, true),
+            0 => self.publish(input, false, operation & 32 != 0),
+            1 => self.publish(input, true, operation & 32 != 0),
             2 => self.request(input),
+            3 if operation & 32 != 0 => self.withdraw(input),
             3 => self.cancel(input),
-            4 => self.subscribe(input),
+            4 => self.subscribe(input, operation & 32 != 0),
             5 => {
                 let max = input.byte() % 8;
                 self.unsubscribe(input, (max > 0).then_some(u64::from(max)));
@@ -328,13 +408,19 @@ impl Driver {
             }
             9 => {
                 self.moving = true;
+                if self.connection.is_connected() {
+                    self.moving_since = self.moving_since.or(Some(self.now));
+                }
                 self.connection.reconnect();
             }
             10 => self.pause(input.byte() % 2 == 1),
             11 => {
                 let urls = [&["127.0.0.1:3"][..], &["c.example:4", "127.0.0.1:1"], &[]];
                 let urls = urls[usize::from(input.byte() % 3)].iter();
-                let urls = urls.map(|url| ServerUrl::parse(url).expect("a URL")).collect();
+                let urls: Vec<_> = urls.map(|url| ServerUrl::parse(url).expect("a URL")).collect();
+                if let Some(servers) = self.servers.as_mut().filter(|_| !urls.is_empty()) {
+                    *servers = places(&urls);
+                }
                 self.connection.set_servers(urls);
             }
             12 => self.answer(input.byte()),
@@ -345,9 +431,7 @@ impl Driver {
             18 => drop(self.write(input.number())),
             19 => {
                 let max = input.number();
-                if self.batch.is_none() {
-                    self.batch = self.connection.take_transmit(max).map(|batch| (batch, 0));
-                }
+                self.take_batch(max);
             }
             20 => self.settle_batch(input.number()),
             21 => {
@@ -359,17 +443,14 @@ impl Driver {
             23 | 24 => self.pass(Duration::from_millis(input.number() as u64)),
             25 => {
                 if input.byte() % 4 == 3 {
-                    self.connection.drain();
-                    for (id, facts) in &mut self.ids {
-                        facts.draining |= matches!(id, Id::Subscription(_)) && !facts.ended;
-                    }
+                    self.drain();
                 }
             }
             26 => self.connection.queues_drained(),
             27 => {
                 let millis = input.number() as u64;
                 if input.byte() % 4 == 3 {
-                    self.connection.close(Duration::from_millis(millis));
+                    self.close(Duration::from_millis(millis));
                 }
             }
             28 => self.write_batch(input.number()),
@@ -381,15 +462,55 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self, input: &mut Input<'_>, with_headers: bool) {
+    fn publish(&mut self, input: &mut Input<'_>, with_headers: bool, request: bool) {
         let mut headers = HeaderMap::new();
         headers.append("A", "b").expect("a header");
         let headers = with_headers.then_some(&headers);
         let payload = self.payload(input.number());
-        if let Ok(position) = self.connection.publish(subject(), None, headers, &payload) {
-            assert!(!self.closed, "a publish after Closed");
-            assert_eq!(position.0, self.ledger.accepted());
+        let result = if request {
+            self.connection.publish_request(subject(), replies(), headers, &payload)
+        } else {
+            self.connection.publish(subject(), None, headers, &payload)
+        };
+        if let Ok(position) = result {
+            assert!(self.closed_by.is_none() && !self.closed, "a publish after a close");
+            assert_eq!(position.0, self.ledger.accepted(self.now, request));
         }
+    }
+
+    /// Takes back one of the last messages.
+    fn withdraw(&mut self, input: &mut Input<'_>) {
+        let back = u64::from(input.byte() % 8) + 1;
+        let Some(position) = self.ledger.published().checked_sub(back) else { return };
+        let untouched = self.ledger.is_untouched(position) && self.server.begun() == Begun::Nothing;
+        if self.connection.withdraw(Position(position)) {
+            self.ledger.dropped(position);
+        } else {
+            let held = self.batch.is_some() || !untouched;
+            assert!(held, "message {position} cannot be taken back");
+            self.ledger.withdrawn(position);
+        }
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.polled = false;
+        if self.closed_by.is_none() {
+            let end = self.now + self.config.drain_timeout;
+            self.drained_by = self.drained_by.or(Some(end));
+        }
+        self.connection.drain();
+        for (id, facts) in &mut self.ids {
+            let drains = matches!(id, Id::Subscription(_)) && !facts.for_replies;
+            facts.draining |= drains && !facts.ended;
+        }
+    }
+
+    pub(super) fn close(&mut self, linger: Duration) {
+        self.polled = false;
+        let linger = if self.connection.is_connected() { linger } else { Duration::ZERO };
+        let end = self.now + linger;
+        self.closed_by = Some(self.closed_by.map_or(end, |before| before.min(end)));
+        self.connection.close(linger);
     }
 
     /// Says which message it is of.
@@ -403,7 +524,8 @@ impl Driver {
         let deadline = self.now + Duration::from_millis(input.number() as u64);
         let payload = self.payload(0);
         if let Ok(id) = self.connection.request(subject(), None, &payload, deadline) {
-            let position = self.ledger.accepted();
+            assert!(self.drained_by.is_none(), "a request after a drain");
+            let position = self.ledger.accepted(self.now, true);
             self.handed_out(Id::Request(id), Facts { position, ..Facts::default() });
         }
     }
@@ -431,14 +553,20 @@ impl Driver {
         }
     }
 
-    fn subscribe(&mut self, input: &mut Input<'_>) {
+    fn subscribe(&mut self, input: &mut Input<'_>, for_replies: bool) {
         let kind = input.byte();
         let text = ["a", "b.*.c", "d.>"][usize::from(kind % 3)];
-        let queue = (kind >= 128).then(|| QueueGroup::new("q").expect("a name"));
+        let queue = (kind >= 128 && !for_replies).then(|| QueueGroup::new("q").expect("a name"));
         let subject = SubjectRef::new(text).expect("a subject");
-        if let Ok(sid) = self.connection.subscribe(subject, queue.as_ref()) {
+        let result = if for_replies {
+            self.connection.subscribe_replies(subject)
+        } else {
+            self.connection.subscribe(subject, queue.as_ref())
+        };
+        if let Ok(sid) = result {
+            assert!(self.drained_by.is_none(), "a subscription after a drain");
             let queue = queue.map(|queue| queue.as_bytes().to_vec());
-            let facts = Facts { subject: text.into(), queue, ..Facts::default() };
+            let facts = Facts { subject: text.into(), queue, for_replies, ..Facts::default() };
             self.handed_out(Id::Subscription(sid), facts);
         }
     }
@@ -574,6 +702,7 @@ impl Driver {
             14 => self.server.ok(),
             _ => {
                 let raw = input.counted();
+                self.servers = None;
                 self.server.raw(raw);
             }
         }
@@ -639,6 +768,29 @@ impl Driver {
         out.advance(count);
         self.polled = false;
         count > 0
+    }
+
+    fn take_batch(&mut self, max: usize) {
+        if self.batch.is_some() {
+            assert!(self.connection.take_transmit(max).is_none(), "two batches are out");
+            return;
+        }
+        match self.connection.take_transmit(max) {
+            Some(batch) => {
+                // That a transport has ended shows with the next poll.
+                assert!(self.live.is_none_or(|live| live == batch.attempt()));
+                assert!(max == 0 || !batch.as_slice().is_empty(), "an empty batch");
+                // 3: bytes that may be sent mean `write`.
+                assert!(!self.polled || self.wait.write, "a batch without `write`");
+                self.batch = Some((batch, 0));
+            }
+            None if self.wait.write && self.polled => {
+                self.polled = false;
+                self.settle();
+                assert!(!self.wait.write, "`write`, and nothing to write");
+            }
+            None => {}
+        }
     }
 
     /// The transport takes up to `most` more bytes of the batch, of which nobody knows yet.
@@ -738,6 +890,23 @@ fn tell(steps: &[(u8, Instant, usize)], events: &[String]) {
 
 fn subject() -> SubjectRef<'static> {
     SubjectRef::new("p").expect("a subject")
+}
+
+fn replies() -> SubjectRef<'static> {
+    SubjectRef::new("r").expect("a subject")
+}
+
+/// The servers that may be connected to while these are set: besides, those that [`info`] names.
+fn places(urls: &[ServerUrl]) -> Vec<(String, u16)> {
+    let learnt = [("10.0.0.9", 5), ("d.example", 6), ("10.0.0.8", 7)];
+    let learnt = learnt.map(|(host, port)| (host.to_owned(), port));
+    urls.iter().map(|url| (url.host().to_owned(), url.port())).chain(learnt).collect()
+}
+
+/// How many fates the message has.
+fn place(fates: &Fates, position: u64) -> usize {
+    let all = [&fates.confirmed, &fates.unknown, &fates.kept, &fates.dropped];
+    all.iter().filter(|fate| fate.positions.contains(Position(position))).count()
 }
 
 /// What servers say of themselves.

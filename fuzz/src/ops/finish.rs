@@ -51,17 +51,11 @@ impl Driver {
         if !self.closed {
             self.check_subscriptions();
             match end % 3 {
-                0 => self.connection.close(Duration::ZERO),
-                1 => self.connection.close(Duration::from_secs(1)),
-                _ => {
-                    self.connection.drain();
-                    for (id, facts) in &mut self.ids {
-                        facts.draining |= matches!(id, Id::Subscription(_));
-                    }
-                }
+                0 => self.close(Duration::ZERO),
+                1 => self.close(Duration::from_secs(1)),
+                _ => self.drain(),
             }
-            self.polled = false;
-            self.close();
+            self.until_closed();
         }
         (std::mem::take(&mut self.events), std::mem::take(&mut self.written))
     }
@@ -94,7 +88,7 @@ impl Driver {
         panic!("an honest server gets no flush through: {:?}", self.wait);
     }
 
-    fn close(&mut self) {
+    fn until_closed(&mut self) {
         for _ in 0..PATIENCE {
             self.go();
             if self.subscriptions_drained {

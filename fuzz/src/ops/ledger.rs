@@ -1,8 +1,9 @@
 //! What became of every message: what the servers read, held against what the connection reports.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use midge_proto::{Fate, Position, Statistics};
+use midge_proto::{Fate, Fates, Instant, Position, Statistics};
 
 /// A fate that does not change any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub(super) enum Begun {
 pub(super) struct Ledger {
     /// By position.
     fates: Vec<Option<Final>>,
+    /// When each was accepted, and whether it is a request, which does not age.
+    accepted: Vec<(Instant, bool)>,
+    /// When there was a connection for the last time.
+    pub(super) lost_at: Instant,
+    /// Dropped as too old, and not reported yet.
+    expired: BTreeSet<u64>,
     /// What the present server has read whole, in order.
     read: Vec<u64>,
     /// Requests that ended while a byte of them may have been on its way: if not, they are dropped
@@ -37,8 +44,9 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn accepted(&mut self) -> u64 {
+    pub(super) fn accepted(&mut self, now: Instant, request: bool) -> u64 {
         self.fates.push(None);
+        self.accepted.push((now, request));
         self.published() - 1
     }
 
@@ -73,10 +81,44 @@ impl Ledger {
         }
     }
 
-    pub(super) fn all_dropped(&mut self, fate: &Fate) {
-        for position in positions(fate) {
+    /// A connection is up: what was too old for it, or does not fit, is dropped.
+    pub(super) fn up(&mut self, dropped: &Fate, max_age: Option<Duration>, now: Instant) {
+        for position in positions(dropped) {
+            self.expired.remove(&position);
             self.dropped(position);
         }
+        assert!(self.expired.is_empty(), "too old, and nobody is told: {:?}", self.expired);
+        let Some(max) = max_age else { return };
+        for position in 0..self.published() {
+            let waits = self.fate(position).is_none() && !self.withdrawn.contains(&position);
+            if waits && !self.accepted[position as usize].1 {
+                assert!(self.age(position, now) < max, "message {position} is too old");
+            }
+        }
+    }
+
+    /// Finds the messages that were dropped as too old since the last time.
+    pub(super) fn age_all(&mut self, dropped: &Fate, max_age: Option<Duration>, now: Instant) {
+        for position in self.news(dropped) {
+            if self.withdrawn.contains(&position) {
+                continue;
+            }
+            let max = max_age.unwrap_or(Duration::MAX);
+            let (age, request) = (self.age(position, now), self.accepted[position as usize].1);
+            assert!(!request && age >= max - max / 32, "{position} is dropped, {age:?} old");
+            self.dropped(position);
+            self.expired.insert(position);
+        }
+    }
+
+    fn age(&self, position: u64, now: Instant) -> Duration {
+        now.saturating_since(self.accepted[position as usize].0.max(self.lost_at))
+    }
+
+    /// Takes back is bound to work: no byte of it was taken by any transport.
+    pub(super) fn is_untouched(&self, position: u64) -> bool {
+        let open = position >= self.next && self.fates.get(position as usize) == Some(&None);
+        open && !self.withdrawn.contains(&position)
     }
 
     pub(super) fn withdrawn(&mut self, position: u64) {
@@ -149,27 +191,32 @@ impl Ledger {
         self.answered = 0;
     }
 
-    /// Holds the counters to what was reported. `exact`: all that the server answered has been
-    /// processed.
-    pub(super) fn check(&self, statistics: &Statistics, exact: bool, trusted: bool) {
+    /// Holds the counters, and the report over the whole life, to the reports on the way. `exact`:
+    /// all that the server answered has been processed.
+    pub(super) fn check(&self, statistics: &Statistics, fates: &Fates, exact: bool, trusted: bool) {
         assert_eq!(statistics.out_messages, self.published());
-        assert_eq!(statistics.unknown, self.count(Final::Unknown), "unknown: {statistics:?}");
-        let dropped = self.count(Final::Dropped);
-        let recalled = self.recalled().count() as u64;
-        let may_be = dropped..=dropped + recalled;
-        assert!(may_be.contains(&statistics.dropped), "dropped: {statistics:?} {may_be:?}");
-        let before = self.count(Final::Confirmed);
-        let answered = self.read.iter().filter(|position| **position < self.answered).count();
-        let confirmed = before + answered as u64;
-        if exact {
-            assert_eq!(statistics.confirmed, confirmed, "confirmed: {statistics:?}");
-        } else if trusted {
-            assert!(statistics.confirmed <= confirmed, "confirmed: {statistics:?} {confirmed}");
+        let Fates { confirmed, unknown, kept, dropped, .. } = fates;
+        assert_eq!(statistics.confirmed, confirmed.messages);
+        assert_eq!(statistics.unknown, unknown.messages);
+        assert_eq!(statistics.dropped, dropped.messages + kept.messages);
+        assert!(self.all(Final::Unknown).eq(positions(unknown)), "unknown: {fates:?}");
+        let mut gone: Vec<u64> = positions(dropped).chain(positions(kept)).collect();
+        gone.sort_unstable();
+        let recalled: Vec<u64> = self.recalled().collect();
+        gone.retain(|position| !recalled.contains(position));
+        assert!(self.all(Final::Dropped).eq(gone), "dropped: {fates:?}");
+        if !trusted {
+            return;
         }
+        let answered = self.read.iter().filter(|position| **position < self.answered).copied();
+        let may_be: BTreeSet<u64> = self.all(Final::Confirmed).chain(answered).collect();
+        let found: BTreeSet<u64> = positions(confirmed).collect();
+        assert!(found.is_subset(&may_be), "confirmed: {fates:?}");
+        assert!(!exact || found == may_be, "confirmed: {fates:?}");
     }
 
-    fn count(&self, fate: Final) -> u64 {
-        self.fates.iter().filter(|other| **other == Some(fate)).count() as u64
+    fn all(&self, fate: Final) -> impl Iterator<Item = u64> {
+        (0..self.published()).filter(move |position| self.fate(*position) == Some(fate))
     }
 
     fn fate(&self, position: u64) -> Option<Final> {

@@ -18,7 +18,8 @@ use driver::Driver;
 const STEPS: usize = 400;
 
 /// The first three bytes choose the configuration and how the run ends, then each step is an
-/// operation (with 128 added: without a poll behind it) and what that reads.
+/// operation (with 32 added: a variant of it; with 128 added: without a poll behind it) and what
+/// that reads.
 ///
 /// A driver that wakes only when `Wait` says so, and one that polls all the time and in large
 /// budgets, see the same.
@@ -49,7 +50,7 @@ struct Setup {
 }
 
 fn config(setup: &Setup) -> Config {
-    let Setup { how, bounds, .. } = *setup;
+    let Setup { how, bounds, end } = *setup;
     let servers: &[&str] = match how % 4 {
         0 => &["127.0.0.1:1"],
         1 => &["127.0.0.1:1", "127.0.0.1:2"],
@@ -82,5 +83,7 @@ fn config(setup: &Setup) -> Config {
     config.max_message = 200;
     config.ping_interval = Duration::from_secs(10);
     config.drain_timeout = Duration::from_secs(3);
+    config.move_timeout = Duration::from_secs(2);
+    config.max_kept_age = (end & 128 != 0).then_some(Duration::from_millis(1500));
     config
 }

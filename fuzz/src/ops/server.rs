@@ -90,7 +90,8 @@ impl Server {
                 let number = std::str::from_utf8(number).expect("digits");
                 let position = number.parse().expect("a payload begins with a position");
                 ledger.read(position);
-                if let Some(reply) = reply {
+                // Others are answered by nobody.
+                if let Some(reply) = reply.filter(|reply| reply.starts_with(b"_INBOX.")) {
                     let inbox = self.inbox(reply);
                     assert!(inbox.is_some() || self.vague || self.tainted, "no SUB for replies");
                     self.requests.push((position, reply.to_vec()));
