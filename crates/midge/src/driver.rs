@@ -21,13 +21,14 @@ use std::task::Context;
 use std::time::Duration;
 
 use midge_proto::{
-    Action, Attempt, Batch, Connection, Credentials, DisconnectCause, Instant, Message, Output,
-    ReadBuffer, Scheme, ServerUrl, Wait,
+    Action, Attempt, Batch, Connection, DisconnectCause, Instant, Message, Output, ReadBuffer,
+    Scheme, ServerUrl, Wait,
 };
 
 pub use midge_proto;
 
 use crate::Client;
+use crate::auth::Authorizing;
 use crate::closing::Connecting;
 use crate::handler::Calls;
 use crate::options::{ConnectOptions, OptionsError};
@@ -91,8 +92,9 @@ pub fn connect(
     clock: Arc<dyn Clock>,
 ) -> Result<(Connecting, Driver), OptionsError> {
     let at_once = options.connects_in_background();
-    let (config, settings) = options.build()?;
-    let credentials = config.credentials.clone();
+    let (config, mut settings) = options.build()?;
+    let auth = std::mem::take(&mut settings.auth);
+    let authorizing = Authorizing::new(auth, config.credentials.clone());
     let connection = Connection::new(config)?;
     let shared = Arc::new(Shared {
         inner: Inner::new(connection).into(),
@@ -103,7 +105,7 @@ pub fn connect(
     });
     let driver = Driver {
         shared: Arc::clone(&shared),
-        credentials,
+        authorizing,
         wakes: Wakes::default(),
         discarded: Vec::new(),
         calls: Calls::default(),
@@ -117,7 +119,7 @@ pub fn connect(
 /// dropped the connection is over, and every future of it ends.
 pub struct Driver {
     shared: Arc<Shared>,
-    credentials: Credentials,
+    authorizing: Authorizing,
     wakes: Wakes,
     /// Messages that nobody gets, kept for its memory.
     discarded: Vec<Message>,
@@ -137,13 +139,27 @@ impl Driver {
     ///
     /// # Panics
     ///
-    /// When a handler of a subscription does. The driver is to be dropped then.
+    /// When a handler of a subscription or a provider of credentials does. The driver is to be
+    /// dropped then.
     pub fn turn(&mut self, context: &mut Context<'_>) -> Turn {
         let mut now = self.now();
         loop {
+            if let Some((attempt, answer)) = self.authorizing.poll(context) {
+                now = self.now();
+                match answer {
+                    Ok(credentials) => {
+                        self.with(|inner| inner.connection.authorize(attempt, credentials, now));
+                    }
+                    Err(why) => {
+                        self.closed(attempt, DisconnectCause::Credentials(why));
+                        return Turn::Close { attempt };
+                    }
+                }
+            }
             let mut inner = lock(&self.shared.inner);
             let old = inner.register_driver(context.waker());
-            let turn = self.shared.step(&mut inner, &self.credentials, now, &mut self.wakes);
+            let auth = &mut self.authorizing;
+            let turn = self.shared.step(&mut inner, auth, now, &mut self.wakes);
             self.calls.take(&mut inner.router.calls);
             inner.idle = self.calls.is_empty() && matches!(turn, Some(Turn::Idle(_)));
             std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
@@ -155,7 +171,12 @@ impl Driver {
             match turn {
                 // What the handlers did comes first.
                 Some(Turn::Idle(_)) if called => now = self.now(),
-                Some(turn) => return turn,
+                Some(turn) => {
+                    if let Turn::Close { attempt } = turn {
+                        self.authorizing.forget(attempt);
+                    }
+                    return turn;
+                }
                 None => {}
             }
         }
@@ -178,6 +199,7 @@ impl Driver {
     /// A look-up or dial failed, or the connection ended.
     pub fn closed(&mut self, attempt: Attempt, cause: DisconnectCause) {
         let now = self.now();
+        self.authorizing.forget(attempt);
         self.with(|inner| inner.connection.closed(attempt, cause, now));
     }
 
@@ -283,7 +305,7 @@ impl Shared {
     fn step(
         &self,
         inner: &mut Inner,
-        credentials: &Credentials,
+        auth: &mut Authorizing,
         now: Instant,
         wakes: &mut Wakes,
     ) -> Option<Turn> {
@@ -305,7 +327,7 @@ impl Shared {
                 }
                 Some(Turn::Idle(earlier(wait, own)))
             }
-            Output::Action(action) => inner.act(action, credentials, now),
+            Output::Action(action) => inner.act(action, auth, now),
         }
     }
 
@@ -347,7 +369,7 @@ fn earlier(wait: Wait, own: Option<Instant>) -> Wait {
 // Where layers between socket and core will stand: TLS and WebSocket. Until then what needs one
 // is refused here, and here only.
 impl Inner {
-    fn act(&mut self, action: Action, credentials: &Credentials, now: Instant) -> Option<Turn> {
+    fn act(&mut self, action: Action, auth: &mut Authorizing, now: Instant) -> Option<Turn> {
         match action {
             Action::Resolve { attempt, host } => Some(Turn::Resolve { attempt, host }),
             Action::Connect { attempt, address, server } => {
@@ -356,14 +378,15 @@ impl Inner {
                     self.connection.closed(attempt, DisconnectCause::Dial(cause), now);
                     return None;
                 }
+                auth.connects_to(&server);
                 Some(Turn::Connect { attempt, address, server })
             }
             Action::StartTls { attempt, .. } => {
                 self.connection.closed(attempt, DisconnectCause::TlsUnavailable, now);
                 Some(Turn::Close { attempt })
             }
-            Action::Authorize { attempt, .. } => {
-                self.connection.authorize(attempt, credentials.clone(), now);
+            Action::Authorize { attempt, nonce } => {
+                auth.ask(attempt, nonce);
                 None
             }
             Action::Close { attempt } => Some(Turn::Close { attempt }),

@@ -7,6 +7,7 @@
 //! | to | use |
 //! |---|---|
 //! | set up a connection | [`ConnectOptions`], then the `connect` of an adapter |
+//! | prove who you are | [`auth`] |
 //! | publish, request, subscribe | [`Client`] |
 //! | receive | [`Subscription`], or a function: [`Subscribe::handler`] |
 //! | ask many | [`Client::request_many`] |
@@ -20,6 +21,7 @@
 //! [`Client::close`].
 
 mod ask;
+pub mod auth;
 mod client;
 mod closing;
 mod confirm;

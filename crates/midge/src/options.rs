@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use midge_proto::{Config, ConfigError, ServerUrl, ServerUrlError, TlsMode};
 
+use crate::auth::{AuthError, Methods};
 use crate::queue::Limits;
 
 /// How to connect, and what the connection may use.
@@ -39,6 +40,26 @@ pub enum OptionsError {
     /// A time or bound that must not be zero is.
     #[error("`{0}` must be more than zero")]
     Zero(&'static str),
+    /// What says who the client is cannot be used.
+    #[error("`{option}`: {error}")]
+    Auth {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        error: AuthError,
+    },
+    /// Two options sign the server's challenge, and there is room for one signature.
+    #[error("`{other}` and `{option}` both sign the server's challenge: use one of them")]
+    TwoSignatures {
+        /// The option that was set second.
+        option: &'static str,
+        /// The option that was set first.
+        other: &'static str,
+    },
+    /// A field of a [`Context`](crate::auth::Context) that this client cannot carry out. To
+    /// connect without it would be something else than what the context says.
+    #[error("the context has `{0}`, which this client does not support: make a context without it")]
+    Context(&'static str),
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
@@ -47,6 +68,7 @@ pub enum OptionsError {
 /// What the client decides itself, besides the core.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    pub(crate) auth: Methods,
     pub(crate) request_timeout: Duration,
     pub(crate) flush_timeout: Duration,
     pub(crate) linger: Duration,
@@ -67,6 +89,7 @@ impl ConnectOptions {
         // that requires it is a failed attempt.
         config.tls = TlsMode::Never;
         let settings = Settings {
+            auth: Methods::default(),
             request_timeout: Duration::from_secs(5),
             flush_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(2),
@@ -306,9 +329,24 @@ impl ConnectOptions {
         if let Some((name, _)) = zero.into_iter().find(|(_, zero)| *zero) {
             return Err(OptionsError::Zero(name));
         }
+        settings.auth.check().map_err(|(option, error)| OptionsError::Auth { option, error })?;
+        config.authorize = !settings.auth.is_empty();
         getrandom::fill(&mut config.seed)
             .map_err(|error| OptionsError::Random(error.to_string()))?;
         Ok((config, settings))
+    }
+
+    pub(crate) fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    pub(crate) fn require_tls(&mut self, tls: TlsMode) {
+        self.config.tls = tls;
+    }
+
+    /// Notes a mistake, of which the first is reported.
+    pub(crate) fn refuse(&mut self, error: OptionsError) {
+        self.error.get_or_insert(error);
     }
 
     pub(crate) fn connects_in_background(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What clients see while a driver is turned by hand: no sockets, no runtime, no time.
 
+mod auth;
+mod context;
 mod delivery;
 mod getters;
 mod handlers;

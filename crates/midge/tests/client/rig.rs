@@ -14,7 +14,7 @@ use midge::{Client, ConnectOptions, Instant};
 const INFO: &str = r#"INFO {"server_id":"S","max_payload":1048576,"headers":true,"proto":1} "#;
 
 #[derive(Default)]
-struct TestClock(AtomicU64);
+pub(crate) struct TestClock(AtomicU64);
 
 impl Clock for TestClock {
     fn now(&self) -> Instant {
@@ -120,13 +120,18 @@ impl Rig {
         (connecting, rig)
     }
 
-    /// Dials, and plays a server's part of the handshake.
-    pub(crate) fn greet(&mut self) {
+    /// Dialing works again; the server has not said anything yet.
+    pub(crate) fn reopen(&mut self) {
         self.dialable = true;
         if let Some(attempt) = self.dialing.take() {
             self.open(attempt);
         }
         self.run();
+    }
+
+    /// Dials, and plays a server's part of the handshake.
+    pub(crate) fn greet(&mut self) {
+        self.reopen();
         self.receive(&format!("{INFO}\r\n"));
         self.greeting = self.take_sent();
         assert!(self.greeting.ends_with("PING\r\n"));
