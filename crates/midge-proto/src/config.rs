@@ -10,7 +10,7 @@ use crate::ServerUrl;
 /// What the client shows to the server as proof of who it is.
 ///
 /// Empty fields are not sent. A user or token in a server's URL goes before these for that
-/// server. `Debug` shows which fields are set, never their values.
+/// server, and for servers that it tells of. `Debug` shows which fields are set, never their values.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// User name.

@@ -179,7 +179,8 @@ impl ServerUrl {
         }
     }
 
-    /// A server that another one told of: `host:port`, reached as `like` is, without credentials.
+    /// A server that another one told of: `host:port`, reached as `like` is, with its credentials.
+    /// Those of the options go to such servers too.
     pub(crate) fn discovered(place: &str, like: &ServerUrl) -> Result<Self, ServerUrlError> {
         let (host, port) = host_and_port(place)?;
         Ok(Self {
@@ -187,8 +188,8 @@ impl ServerUrl {
             host,
             port: port.unwrap_or(like.scheme.default_port()),
             path: like.path.clone(),
-            user: None,
-            password: None,
+            user: like.user.clone(),
+            password: like.password.clone(),
         })
     }
 

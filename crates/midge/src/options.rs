@@ -108,7 +108,8 @@ impl ConnectOptions {
         self
     }
 
-    /// User name and password. Those in a server's URL go before these for that server.
+    /// User name and password. Those in a server's URL go before these for that server, and for
+    /// servers that it tells of.
     pub fn user_and_password(
         mut self,
         user: impl Into<String>,
@@ -119,7 +120,8 @@ impl ConnectOptions {
         self
     }
 
-    /// A token. One in a server's URL goes before this for that server.
+    /// A token. One in a server's URL goes before this for that server, and for servers that it
+    /// tells of.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.config.credentials.token = Some(token.into());
         self

@@ -157,6 +157,30 @@ fn servers_are_learnt_from_info_and_leave_with_it() {
 }
 
 #[test]
+fn a_learnt_server_is_shown_the_credentials_of_the_url_it_was_learnt_from() {
+    let mut rig = Rig::new(config("nats://joe:pw@127.0.0.1:1"));
+    rig.run(
+        r#"! connect 127.0.0.1:1
+        connected
+        < INFO {"connect_urls":["10.0.0.2:4222"]}
+        ! servers +nats://10.0.0.2:4222 - ignored 0
+        > CONNECT ...
+        > PING"#,
+    );
+    rig.run(
+        "< PONG
+        ! connected ...
+        eof
+        ! disconnected ...
+        ! connect 10.0.0.2:4222
+        connected",
+    );
+    rig.feed(b"INFO {}\r\n");
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    assert!(sent.contains(r#""user":"joe","pass":"pw""#), "{sent}");
+}
+
+#[test]
 fn thousands_of_urls_in_info_are_cut_at_the_bound_and_said() {
     let urls: Vec<_> = (0..5000).map(|port| format!("\"10.0.0.1:{}\"", port + 1)).collect();
     let mut rig = Rig::up(config("127.0.0.1:1"));
