@@ -102,6 +102,9 @@ pub struct Config {
     pub reconnect: bool,
     /// Failed attempts in a row after which a server is given up; `None`: never. Default: `None`.
     pub max_attempts: Option<u32>,
+    /// Go on after a server has refused the client twice in a row with the same error, instead of
+    /// closing for good (ADR-40). Default: false.
+    pub ignore_auth_error_abort: bool,
     /// Treat the first connect like a reconnect, instead of giving up after one pass through the
     /// servers. Default: false.
     pub retry_first_connect: bool,
@@ -185,6 +188,7 @@ impl Config {
             max_pings_out: 2,
             reconnect: true,
             max_attempts: None,
+            ignore_auth_error_abort: false,
             retry_first_connect: false,
             reconnect_wait: Duration::from_millis(100),
             reconnect_wait_max: Duration::from_secs(5),

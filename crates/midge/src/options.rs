@@ -180,6 +180,15 @@ impl ConnectOptions {
         self
     }
 
+    /// Whether attempts go on after a server has refused the client twice in a row with the same
+    /// error, as when credentials have run out and are renewed later. Otherwise that closes the
+    /// connection for good, as [`CloseReason::Fatal`](crate::CloseReason::Fatal). That a user has
+    /// expired while connected does not count (ADR-40). Default: false.
+    pub fn ignore_auth_error_abort(mut self, ignore: bool) -> Self {
+        self.config.ignore_auth_error_abort = ignore;
+        self
+    }
+
     /// Whether a first connect that fails is tried again like a later one (ADR-40). The client
     /// is then there at once, and connects in the background. Default: false, connecting fails
     /// after one pass through the servers.

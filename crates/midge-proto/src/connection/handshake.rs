@@ -411,7 +411,7 @@ impl Connection {
         let fatal = match &cause {
             DisconnectCause::Server(error) if error.is_fatal() => true,
             DisconnectCause::Server(error) if error.is_auth() && !error.is_expired() => {
-                self.servers.same_auth_error(error)
+                self.servers.same_auth_error(error) && !self.config.ignore_auth_error_abort
             }
             _ => false,
         };

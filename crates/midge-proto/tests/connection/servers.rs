@@ -142,6 +142,27 @@ fn two_equal_authentication_errors_of_a_server_are_the_end_and_expiry_is_not() {
 }
 
 #[test]
+fn authentication_errors_end_nothing_when_they_are_to_be_ignored() {
+    let mut config = config("127.0.0.1:1");
+    config.ignore_auth_error_abort = true;
+    let mut rig = Rig::up(config);
+    rig.run("eof\n! disconnected ...\n! connect 127.0.0.1:1");
+    for _ in 0..5 {
+        rig.run(&format!(
+            "connected
+            < {INFO}
+            > CONNECT ...
+            > PING
+            < -ERR 'Authorization Violation'
+            ! close
+            ! failed nats://127.0.0.1:1 the server says: ...
+            + 5s
+            ! connect 127.0.0.1:1"
+        ));
+    }
+}
+
+#[test]
 fn servers_are_learnt_from_info_and_leave_with_it() {
     let mut rig = Rig::up(config("127.0.0.1:1"));
     rig.run(

@@ -276,6 +276,29 @@ async fn an_expired_user_is_refused_twice_and_then_it_is_over() -> Outcome {
 }
 
 #[tokio::test]
+async fn an_expired_user_may_be_refused_until_its_file_is_renewed() -> Outcome {
+    let operator = Operator::new();
+    let server = server(&operator.config())?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("user.creds");
+    fs::write(&path, operator.user_for(Duration::from_secs(3)).credentials())?;
+    let options = ConnectOptions::new(server.url())
+        .credentials_file(&path)
+        .ignore_auth_error_abort(true)
+        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200));
+    let client = connect(options).await?;
+    let mut events = client.events();
+    for _ in 0..4 {
+        wait_for(&mut events, violation).await;
+    }
+    let next = operator.user();
+    fs::write(&path, next.credentials())?;
+    wait_for(&mut events, |event| matches!(event, Event::Connected(_))).await;
+    assert_eq!(user(&client).await?, next.key.public_key());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_revoked_user_is_cut_off_and_refused() -> Outcome {
     let mut operator = Operator::new();
     let mut server = server(&operator.config())?;

@@ -17,7 +17,8 @@
 //! renewed meanwhile is used. When that fails the attempt fails, with
 //! [`DisconnectCause::Credentials`](crate::DisconnectCause::Credentials), and the next follows as
 //! after any failed attempt. A server that refuses what it was shown twice in a row with the same
-//! error ends the connection; that a user expired while connected does not count.
+//! error ends the connection, unless [`ignore_auth_error_abort`] is set; that a user expired while
+//! connected does not count.
 //!
 //! No `Debug`, error or trace of this crate shows a secret. Seeds are wiped from memory when
 //! options and connection are gone; passwords, tokens and JWTs are not, since CONNECT bears them
@@ -31,6 +32,7 @@
 //! [`credentials`]: crate::ConnectOptions::credentials
 //! [`jwt`]: crate::ConnectOptions::jwt
 //! [`bearer_jwt`]: crate::ConnectOptions::bearer_jwt
+//! [`ignore_auth_error_abort`]: crate::ConnectOptions::ignore_auth_error_abort
 //! [`auth_provider`]: crate::ConnectOptions::auth_provider
 
 mod authorizing;
