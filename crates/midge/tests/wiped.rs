@@ -18,7 +18,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// Of nobody. Its text may be in memory, for it is not the text that signs.
 const SEED: &str = "SUAMEHYMEMGXBKJCOBWW2Q35N5ZS4R2HK5JVMMWIYROQNKEUWXQPBF4SPQ";
 /// More than an allocator hands out again at once, and so overwrites.
-const MANY: usize = 100;
+const MANY: usize = 30;
 /// What is looked for stands in memory behind this mask only.
 const MASK: u8 = 0x5a;
 /// Bytes of memory that are looked at together.

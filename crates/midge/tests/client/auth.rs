@@ -134,6 +134,31 @@ fn several_are_shown_together_and_a_provider_goes_first() {
     assert!(signed_by(&user, &connect));
 }
 
+/// Gives these values for the fields `user`, `password`, `token`, `nkey`, `jwt` and `signature`.
+fn gives(fields: [Option<&'static str>; 6]) -> impl midge::auth::Provider {
+    move |_: Challenge| {
+        let [user, password, token, nkey, jwt, signature] =
+            fields.map(|field| field.map(Into::into));
+        ready(Ok::<_, std::io::Error>(Credentials { user, password, token, nkey, jwt, signature }))
+    }
+}
+
+#[test]
+fn a_provider_changes_the_fields_that_it_gives_and_no_others() {
+    let fields = |connect: ConnectInfo| {
+        let ConnectInfo { user, pass, auth_token, nkey, jwt, sig, .. } = connect;
+        [user, pass, auth_token, nkey, jwt, sig].map(Option::unwrap_or_default)
+    };
+    let (first, second) = (["1"; 6].map(Some), ["2"; 6].map(Some));
+    let options = options().user_and_password("0", "0").token("0");
+    let unchanged = options.clone().auth_provider(gives([None; 6]));
+    assert_eq!(fields(shown(unchanged, ASKS)), ["0", "0", "0", "", "", ""]);
+    let changed = options.auth_provider(gives(first));
+    assert_eq!(fields(shown(changed.clone(), ASKS)), ["1"; 6]);
+    let changed = changed.auth_provider(gives(second)).auth_provider(gives([None; 6]));
+    assert_eq!(fields(shown(changed, ASKS)), ["2"; 6]);
+}
+
 #[test]
 fn a_provider_is_told_the_nonce_and_the_server() {
     let told = Arc::new(Mutex::new(None));
@@ -255,6 +280,7 @@ fn a_provider_that_fails_fails_the_attempt_with_its_words() {
     rig.run();
     rig.receive(&format!("{ASKS}\r\n"));
     assert!(sent(&mut rig).is_none());
+    assert!(!rig.is_open(), "the server is not left waiting");
     let cause = "`auth_provider`: the vault is sealed".to_owned();
     assert_eq!(why(connecting.ready()), DisconnectCause::Credentials(cause));
 }

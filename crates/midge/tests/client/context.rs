@@ -162,6 +162,13 @@ fn no_secret_is_shown_by_debug() {
     assert!(shown.starts_with("Context {\"url\", \"token\", \"user\", "), "{shown}");
 }
 
+#[test]
+fn a_name_that_is_no_file_name_is_refused() {
+    for name in ["", "..", "a..b", "a/b", "../a", "a\\b", "/a"] {
+        assert_eq!(Context::load(name), Err(ContextError::Name(name.to_owned())));
+    }
+}
+
 /// Part of the next test, which runs it in a process with an environment of its own.
 #[test]
 fn loads_as_the_environment_says() {

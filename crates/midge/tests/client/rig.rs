@@ -120,6 +120,11 @@ impl Rig {
         (connecting, rig)
     }
 
+    /// There is a transport that was not closed.
+    pub(crate) fn is_open(&self) -> bool {
+        self.attempt.is_some()
+    }
+
     /// Dialing works again; the server has not said anything yet.
     pub(crate) fn reopen(&mut self) {
         self.dialable = true;
