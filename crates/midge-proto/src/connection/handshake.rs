@@ -35,7 +35,7 @@ pub(super) enum Phase {
     Info,
     /// For `tls_ready`.
     Tls,
-    /// For `authorize`.
+    /// For `authorize`; the server may lose patience meanwhile.
     Authorizing,
     /// CONNECT is on its way; for the PONG behind it.
     Greeting,
@@ -121,7 +121,7 @@ impl Connection {
     /// `-ERR` in it is the better cause.
     pub fn closed(&mut self, attempt: Attempt, cause: DisconnectCause, now: Instant) {
         if !self.is_current(attempt, now) {
-        } else if matches!(self.phase, Phase::Greeting | Phase::Up) {
+        } else if matches!(self.phase, Phase::Authorizing | Phase::Greeting | Phase::Up) {
             let _ = self.session.ended.get_or_insert(cause);
         } else {
             self.lost(cause);

@@ -383,7 +383,7 @@ impl Connection {
 
     fn may_receive(&self) -> bool {
         match self.phase {
-            Phase::Info | Phase::Greeting => true,
+            Phase::Info | Phase::Authorizing | Phase::Greeting => true,
             // A close waits for its PONG whatever is unread, and hands nothing over.
             Phase::Up => !self.paused || self.ending.is_closing(),
             _ => false,

@@ -52,7 +52,7 @@ impl Connection {
                 }
             }
             Received::Ping => self.pong_due = true,
-            Received::Pong if matches!(self.phase, Phase::Greeting) => {
+            Received::Pong if matches!(self.phase, Phase::Authorizing | Phase::Greeting) => {
                 // A PONG that comes before our PING has left answers nothing.
                 if self.session.pinged && self.outbound.has_greeted() {
                     self.came_up();

@@ -112,6 +112,29 @@ fn the_nonce_is_signed_by_the_driver() {
 }
 
 #[test]
+fn a_server_may_give_up_while_credentials_are_sought() {
+    for (what, cause) in [
+        ("< -ERR 'Authentication Timeout'\n! close", "the server says: ..."),
+        ("eof", "the server closed the connection"),
+    ] {
+        let mut config = config("127.0.0.1");
+        config.authorize = true;
+        let mut rig = Rig::new(config);
+        rig.run(&format!(
+            "! connect 127.0.0.1:4222
+            connected
+            < INFO {{\"nonce\":\"abc\",\"headers\":true}}
+            ! authorize abc
+            < PING
+            < PONG
+            {what}
+            ! failed nats://127.0.0.1:4222 {cause}
+            ! closed ..."
+        ));
+    }
+}
+
+#[test]
 fn tls_starts_behind_info_when_either_side_asks_for_it() {
     for (url, mode, info, expected) in [
         ("127.0.0.1", TlsMode::WhenOffered, r#"{"tls_available":true}"#, "! tls 127.0.0.1"),

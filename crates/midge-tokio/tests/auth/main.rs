@@ -43,14 +43,18 @@ async fn user(client: &Client) -> Result<String, Box<dyn Error>> {
     Ok(info["data"]["user"].as_str().unwrap_or_default().to_owned())
 }
 
+/// Why there is no connection with these options.
+async fn cause(options: impl Into<ConnectOptions>) -> DisconnectCause {
+    match connect(options).await {
+        Err(ConnectError::Closed(CloseReason::NoServers { cause, .. })) => cause,
+        other => panic!("not given up for want of servers: {other:?}"),
+    }
+}
+
 /// The server refuses these options because of who they say the client is.
 async fn assert_refused(options: impl Into<ConnectOptions>) {
-    match connect(options).await {
-        Err(ConnectError::Closed(CloseReason::NoServers { cause, .. })) => {
-            assert_eq!(cause, DisconnectCause::Server(ServerError::AuthorizationViolation));
-        }
-        other => panic!("not refused: {other:?}"),
-    }
+    let refused = DisconnectCause::Server(ServerError::AuthorizationViolation);
+    assert_eq!(cause(options).await, refused);
 }
 
 async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {
@@ -211,6 +215,29 @@ async fn a_provider_is_asked_at_every_connect_and_may_use_the_runtime() -> Outco
     server.reload("authorization { token: second }")?;
     wait_for(&mut events, |event| matches!(event, Event::Connected(_))).await;
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_does_not_wait_longer_than_its_timeout_for_a_provider() -> Outcome {
+    let server = server("authorization { token: s3cret, timeout: 0.2 }")?;
+    let never = |_: Challenge| std::future::pending::<Result<Credentials, std::io::Error>>();
+    assert_eq!(
+        cause(ConnectOptions::new(server.url()).auth_provider(never)).await,
+        DisconnectCause::Server(ServerError::AuthenticationTimeout)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_jwt_that_is_longer_than_a_control_line_is_told_as_that() -> Outcome {
+    let operator = Operator::new();
+    let server = server(&operator.config())?;
+    let long = operator.user_with_tags(200);
+    assert_eq!(
+        cause(ConnectOptions::new(server.url()).credentials(long.credentials())).await,
+        DisconnectCause::Server(ServerError::MaxControlLine)
+    );
     Ok(())
 }
 

@@ -75,6 +75,12 @@ impl Operator {
         self.issue(KeyPair::new_user(), json!({ "bearer_token": true }), None)
     }
 
+    /// One whose JWT is so long that each tag takes about 40 bytes of it.
+    pub(crate) fn user_with_tags(&self, tags: usize) -> User {
+        let tags: Vec<_> = (0..tags).map(|tag| format!("a tag of thirty bytes {tag:08}")).collect();
+        self.issue(KeyPair::new_user(), json!({ "tags": tags }), None)
+    }
+
     /// One whose JWT expires after `time`, of which only whole seconds count.
     pub(crate) fn user_for(&self, time: Duration) -> User {
         self.issue(KeyPair::new_user(), json!({}), Some(now() + time.as_secs()))
