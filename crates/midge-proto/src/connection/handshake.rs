@@ -122,6 +122,7 @@ impl Connection {
     pub fn closed(&mut self, attempt: Attempt, cause: DisconnectCause, now: Instant) {
         if !self.is_current(attempt, now) {
         } else if matches!(self.phase, Phase::Authorizing | Phase::Greeting | Phase::Up) {
+            self.forget_asked();
             let _ = self.session.ended.get_or_insert(cause);
         } else {
             self.lost(cause);
@@ -347,9 +348,13 @@ impl Connection {
         self.session.alive = false;
         self.session.ended = None;
         self.pong_due = false;
-        // What was asked of an attempt that is over is not asked any more.
-        self.actions.retain(|action| matches!(action, Action::Close { .. }));
+        self.forget_asked();
         self.phase = Phase::Lost(cause);
+    }
+
+    /// What was asked of an attempt that is over is not asked any more.
+    fn forget_asked(&mut self) {
+        self.actions.retain(|action| matches!(action, Action::Close { .. }));
     }
 
     /// No batch is out any more: accounts for what was sent, and decides what comes next.
