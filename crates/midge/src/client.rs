@@ -214,7 +214,9 @@ impl Client {
     /// Begins to end the connection without loss, at once: subscriptions drain, and when they are
     /// read out what was published is flushed and the connection closes. New subscriptions and
     /// requests are refused, messages can be published until the last subscription is read out.
-    /// Bounded by `drain_timeout`. The future waits for the end; it need not be awaited.
+    /// Bounded by `drain_timeout`. A subscription is read out when its reader asks for a message and
+    /// gets `None`, or is dropped: so the work on the last message, and the answer to it, is waited
+    /// for too. The future waits for the end; it need not be awaited.
     pub fn drain(&self) -> Closing {
         let mut wakes = Wakes::default();
         self.shared().command(|inner| {

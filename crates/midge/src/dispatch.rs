@@ -142,7 +142,7 @@ impl Inner {
 
     fn end_queue(&mut self, sid: Sid, slot: &Slot, end: End, wakes: &mut Wakes) {
         slot.queue.end(end, wakes);
-        if slot.queue.unread().messages > 0 {
+        if !slot.queue.is_read_out() {
             self.unread.insert(sid, slot.queue.clone());
         }
         if let Some(handler) = slot.handler() {

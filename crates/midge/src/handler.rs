@@ -51,7 +51,8 @@ impl Handler {
             read.add(&message);
             function(message);
             self.called.fetch_add(1, Ordering::Relaxed);
-            if self.queue.note_read(read, batch.is_empty()) && self.queue.attention() {
+            let told = self.queue.note_read(read, batch.is_empty()) && self.queue.attention();
+            if self.queue.come_back() || told {
                 shared.read_down(sid);
             }
         }

@@ -23,6 +23,9 @@ const KEEP_CAPACITY: usize = 8 * 1024;
 const SLOW: u8 = 1;
 /// Nothing is put in any more.
 const ENDED: u8 = 2;
+/// The reader has taken the last message that there was and has not come back: it may be at work
+/// on it.
+const BUSY: u8 = 4;
 
 /// How much of a subscription may be unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,7 +263,27 @@ impl Queue {
     pub(crate) fn note_read(&self, read: Amount, last: bool) -> bool {
         let order = if last { Ordering::SeqCst } else { Ordering::Relaxed };
         self.read.store(read, order);
-        self.flags.load(Ordering::SeqCst) != 0
+        let flags = if last {
+            self.flags.fetch_or(BUSY, Ordering::SeqCst)
+        } else {
+            self.flags.load(Ordering::SeqCst)
+        };
+        flags & !BUSY != 0
+    }
+
+    /// The reader is back from the last message that there was. True when the queue has ended
+    /// meanwhile and is read out, which the driver must be told.
+    #[inline]
+    pub(crate) fn come_back(&self) -> bool {
+        let flags = self.flags.load(Ordering::Relaxed);
+        flags & BUSY != 0
+            && self.flags.fetch_and(!BUSY, Ordering::SeqCst) & ENDED != 0
+            && self.unread().messages == 0
+    }
+
+    /// Nothing is unread, and the reader is not at work on the last message.
+    pub(crate) fn is_read_out(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & BUSY == 0 && self.unread().messages == 0
     }
 
     /// What the driver must be told after a read, under its lock: that a slow reader has caught
@@ -269,7 +292,7 @@ impl Queue {
         let flags = self.flags.load(Ordering::SeqCst);
         let unread = self.unread();
         (flags & SLOW != 0 && unread.is_half(self.limits))
-            || (flags & ENDED != 0 && unread.messages == 0)
+            || (flags & (ENDED | BUSY) == ENDED && unread.messages == 0)
     }
 
     pub(crate) fn unread(&self) -> Amount {

@@ -68,6 +68,7 @@ impl Subscription {
     /// The next message if there is one.
     pub fn try_next(&mut self) -> Option<Message> {
         if self.local.is_empty() {
+            self.come_back();
             self.queue.try_take(&mut self.local, 1);
         }
         self.pop()
@@ -76,6 +77,7 @@ impl Subscription {
     #[inline]
     pub(crate) fn poll_message(&mut self, context: &Context<'_>) -> Poll<Option<Message>> {
         if self.local.is_empty() {
+            self.come_back();
             match self.queue.take(&mut self.local, 1, context.waker()) {
                 Taken::Messages => {}
                 Taken::Ended => return Poll::Ready(None),
@@ -83,6 +85,14 @@ impl Subscription {
             }
         }
         Poll::Ready(self.pop())
+    }
+
+    /// The work on the last message that was taken is over.
+    #[inline]
+    fn come_back(&self) {
+        if self.queue.come_back() {
+            self.handle.shared.read_down(self.sid);
+        }
     }
 
     /// A message that was taken out of the queue.
@@ -236,6 +246,7 @@ impl<'a> Future for NextBatch<'a> {
         let max = self.max;
         let subscription = self.subscription.as_mut().expect("a batch is polled until it is ready");
         if subscription.local.is_empty() {
+            subscription.come_back();
             let Subscription { queue, local, .. } = &mut **subscription;
             match queue.take(local, max, context.waker()) {
                 Taken::Messages => {}

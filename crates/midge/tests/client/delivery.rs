@@ -124,6 +124,9 @@ fn a_drained_client_waits_until_all_queues_are_read_out() {
     }
     drop(dropped);
     rig.run();
+    assert_eq!(rig.take_sent(), "", "its reader may be at work on the last message");
+    assert_eq!(ready(read.next()), None);
+    rig.run();
     assert_eq!(rig.take_sent(), "PING\r\n");
     assert!(drained.poll().is_pending());
     rig.receive("PONG\r\n");

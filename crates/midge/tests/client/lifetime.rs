@@ -274,7 +274,7 @@ fn a_drain_shows_until_the_end() {
     rig.greet();
     let status = client.status();
     assert_eq!((status.state, status.transition), (State::Draining, before + 1));
-    assert!(ready(unread.next()).is_some());
+    assert!(ready(unread.next()).is_some() && ready(unread.next()).is_none());
     rig.run();
     rig.receive("PONG\r\n");
     assert!(rig.done);
