@@ -40,6 +40,10 @@ impl Connection {
             Received::Oversized { sid, length } => {
                 self.statistics.in_messages += 1;
                 match self.subscriptions.deliver(sid) {
+                    Delivery::DeliverLast(sid) if self.ending.is_closing() => {
+                        self.subscription_ended(sid, EndReason::Closed);
+                    }
+                    _ if self.ending.is_closing() => {}
                     Delivery::Deliver(sid) => {
                         self.events.push_back(Event::Oversized { sid, length })
                     }

@@ -331,7 +331,9 @@ fn a_close_during_a_move_sends_what_the_move_held_back() {
 
 #[test]
 fn a_close_while_paused_hands_nothing_over_and_sees_its_pong() {
-    let mut rig = Rig::up(config("127.0.0.1"));
+    let mut config = config("127.0.0.1");
+    config.max_message = 1;
+    let mut rig = Rig::up(config);
     rig.run(
         "subscribe a
         > SUB a 1
@@ -342,6 +344,7 @@ fn a_close_while_paused_hands_nothing_over_and_sees_its_pong() {
         close 2s
         > PING
         < MSG a 1 1\\r\\nx
+        < MSG a 1 2\\r\\nxx
         < PONG
         ! close
         ! ended 1 the connection closed
