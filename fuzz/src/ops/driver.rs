@@ -75,9 +75,10 @@ pub(super) struct Driver {
     messages: u64,
     pub(super) subscriptions_drained: bool,
     /// A move to another server was asked for, by the caller or by the server.
-    moving: bool,
-    /// When the present move began at the earliest.
+    pub(super) moving: bool,
+    /// When the present move began at the earliest, and when it must be over.
     moving_since: Option<Instant>,
+    pub(super) moved_by: Option<Instant>,
     /// When a drain must be over, and a close.
     pub(super) drained_by: Option<Instant>,
     pub(super) closed_by: Option<Instant>,
@@ -125,6 +126,7 @@ impl Driver {
             subscriptions_drained: false,
             moving: false,
             moving_since: None,
+            moved_by: None,
             drained_by: None,
             closed_by: None,
             up: false,
@@ -197,10 +199,9 @@ impl Driver {
         for end in [self.drained_by, self.closed_by].into_iter().flatten() {
             assert!(self.now < end, "the end is late: {:?}", self.wait);
         }
-        let moves = self.moving_since.filter(|_| self.closed_by.is_none());
-        if let Some(since) = moves.filter(|_| self.connection.is_connected()) {
-            let late = self.now.saturating_since(since) >= self.config.move_timeout;
-            assert!(!late, "the move is late: {:?}", self.wait);
+        let stays = self.closed_by.is_none() && self.connection.is_connected();
+        if let Some(end) = self.moved_by.filter(|_| stays) {
+            assert!(self.now < end, "the move is late: {:?}", self.wait);
         }
     }
 
@@ -312,10 +313,12 @@ impl Driver {
                 assert!(greeted, "up before a PING was written");
                 self.ledger.up(&facts.dropped, self.config.max_kept_age, self.now);
                 self.up = true;
-                self.moving = facts.info.lame_duck;
-                self.moving_since = None;
+                self.moving = facts.info.lame_duck && self.config.leave_lame_duck.is_some();
+                (self.moving_since, self.moved_by) = (None, None);
             }
-            Event::LameDuck => self.moving_since = self.moving_since.or(Some(self.now)),
+            Event::LameDuck if self.config.leave_lame_duck.is_some() => {
+                self.moving_since = self.moving_since.or(Some(self.now));
+            }
             Event::Disconnected(facts) => {
                 let asked = self.moving || self.server.tainted;
                 assert!(asked || facts.cause != DisconnectCause::Requested, "nobody asked");
@@ -332,7 +335,7 @@ impl Driver {
                 let unknown: Vec<u64> = facts.unknown.positions.ranges().flatten().collect();
                 let dropped = self.ledger.news(&facts.dropped);
                 self.ledger.lost(&unknown, kept, &dropped, begun, trusted);
-                self.moving_since = None;
+                (self.moving_since, self.moved_by) = (None, None);
                 assert!(facts.kept.bytes <= self.config.reconnect_buffer as u64);
                 self.server = Server::default();
             }
@@ -361,6 +364,7 @@ impl Driver {
         let facts = self.ids.get_mut(&Id::Subscription(sid)).expect("handed out");
         assert!(!facts.ended, "a message after the end of {sid:?}");
         assert!(!self.paused, "a message for {sid:?} while paused");
+        assert!(self.closed_by.is_none(), "a message for {sid:?} after a close");
         facts.delivered += 1;
         assert!(facts.max.is_none_or(|max| facts.delivered <= max), "too many for {sid:?}");
         if let Some(number) = number.filter(|_| trusted) {
@@ -410,6 +414,7 @@ impl Driver {
                 self.moving = true;
                 if self.connection.is_connected() {
                     self.moving_since = self.moving_since.or(Some(self.now));
+                    self.moved_by = self.moved_by.or(Some(self.now + self.config.move_timeout));
                 }
                 self.connection.reconnect();
             }
@@ -695,7 +700,7 @@ impl Driver {
             10 => self.server.ping(),
             11 => {
                 let how = input.byte();
-                self.moving |= info(how).lame_duck;
+                self.moving |= info(how).lame_duck && self.config.leave_lame_duck.is_some();
                 self.server.info(&info(how));
             }
             12 | 13 => self.server.error(input),

@@ -47,6 +47,7 @@ impl Driver {
             self.fail(0);
         }
         self.pause(false);
+        self.move_on();
         self.confirm();
         if !self.closed {
             self.check_subscriptions();
@@ -58,6 +59,15 @@ impl Driver {
             self.until_closed();
         }
         (std::mem::take(&mut self.events), std::mem::take(&mut self.written))
+    }
+
+    /// Until no move is under way.
+    fn move_on(&mut self) {
+        self.go();
+        while self.moved_by.is_some() && !self.closed {
+            self.wait_for_time();
+            self.go();
+        }
     }
 
     /// Until a flush comes through, or the connection is closed.
@@ -113,7 +123,9 @@ impl Driver {
 
     /// The server has the subscriptions of the caller, and counts as the connection does.
     fn check_subscriptions(&mut self) {
-        if !self.connection.is_connected() || self.server.vague || self.server.tainted {
+        // A lame duck may be about to be left: it has been told to send no more.
+        let unsure = self.moving || self.server.vague || self.server.tainted;
+        if !self.connection.is_connected() || unsure {
             return;
         }
         let mut theirs = std::mem::take(&mut self.server.subscriptions);
