@@ -56,6 +56,8 @@ fn a_hundred_thousand_that_time_out_leave_nothing_behind() {
         for _ in 0..100 {
             time_out().await;
         }
-        Cost { operations: 100 * AT_ONCE, counted: meter.stop() }.at_most(0);
+        // The report of fates keeps 1,024 ranges of positions for each fate: until there are so
+        // many, its lists grow a few times more.
+        Cost { operations: 100 * AT_ONCE, counted: meter.stop() }.at_most(16);
     });
 }

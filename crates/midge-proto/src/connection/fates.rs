@@ -53,11 +53,28 @@ impl Fate {
         }
     }
 
-    /// Takes out the `messages` with `bytes` below `position`, all that are below it.
-    pub(crate) fn split_below(&mut self, position: Position, messages: u64, bytes: u64) -> Fate {
+    /// Adds one that may lie between what is here.
+    pub(crate) fn insert(&mut self, position: Position, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        self.positions.insert(position.0..position.0 + 1);
+        self.positions.keep_latest(MAX_RANGES);
+    }
+
+    /// Moves the `messages` with `bytes` below `position`, all that are below it, to `to`.
+    pub(crate) fn settle_below(
+        &mut self,
+        position: Position,
+        messages: u64,
+        bytes: u64,
+        to: &mut Fate,
+    ) {
         self.messages -= messages;
         self.bytes -= bytes;
-        Fate { messages, bytes, positions: self.positions.split_below(position) }
+        to.messages += messages;
+        to.bytes += bytes;
+        self.positions.split_below(position, |range| to.positions.insert(range));
+        to.positions.keep_latest(MAX_RANGES);
     }
 }
 
@@ -148,19 +165,18 @@ impl Positions {
     }
 
     /// Takes out every number below `position`.
-    fn split_below(&mut self, position: Position) -> Positions {
-        let mut below = Positions::default();
+    fn split_below(&mut self, position: Position, mut below: impl FnMut(Range<u64>)) {
         while let Some(first) = self.0.front_mut() {
             if first.end > position.0 {
                 if first.start < position.0 {
-                    below.0.push_back(first.start..position.0);
+                    below(first.start..position.0);
                     first.start = position.0;
                 }
-                break;
+                return;
             }
-            below.0.extend(self.0.pop_front());
+            below(first.clone());
+            self.0.pop_front();
         }
-        below
     }
 
     fn keep_latest(&mut self, ranges: usize) {
@@ -199,7 +215,11 @@ mod tests {
         let mut positions = Positions::default();
         (0..10).for_each(|position| positions.push(Position(position)));
         positions.push(Position(20));
-        let mut split = |below| positions.split_below(Position(below)).0.into_iter();
+        let mut split = |below| {
+            let mut ranges = alloc::vec::Vec::new();
+            positions.split_below(Position(below), |range| ranges.push(range));
+            ranges.into_iter()
+        };
         assert!(split(4).eq(core::iter::once(0..4)));
         assert!(split(15).eq(core::iter::once(4..10)));
         assert!(split(20).eq([]));

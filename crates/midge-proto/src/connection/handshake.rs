@@ -8,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use super::errors::{DisconnectCause, FlushError, NotSent, RequestError};
-use super::fates::Position;
+use super::fates::{Fates, Position};
 use super::frames;
 use super::ids::Attempt;
 use super::outbound::Split;
@@ -497,7 +497,7 @@ impl Connection {
         }
         self.timers.stop_all();
         self.phase = Phase::Closed;
-        let fates = self.outbound.fates().clone();
+        let fates = Fates::clone(self.outbound.fates());
         self.events.push_back(Event::Closed(Arc::new(Closed { why, fates })));
     }
 }

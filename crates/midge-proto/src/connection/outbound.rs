@@ -6,6 +6,7 @@
 //! whole, the one that was cut, and what never left.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -63,7 +64,8 @@ pub struct Outbound {
     control_bytes: usize,
     since_ping: usize,
     written: Fate,
-    fates: Fates,
+    /// Shared with whoever flushed last, until the next change.
+    fates: Arc<Fates>,
     written_messages: u64,
     written_bytes: u64,
     out_bytes: u64,
@@ -178,9 +180,7 @@ impl Outbound {
         }
         frame.kind = Kind::Dead;
         let len = frame.len as usize;
-        let mut dropped = Fate::default();
-        dropped.push(position, len);
-        Fates::settle(&mut self.fates.dropped, &dropped);
+        Arc::make_mut(&mut self.fates).dropped.insert(position, len);
         self.user_bytes -= len;
         if index < self.front_frames {
             self.dead_front += len;
@@ -245,7 +245,7 @@ impl Outbound {
     }
 
     /// What became of messages so far.
-    pub(super) fn fates(&self) -> &Fates {
+    pub(super) fn fates(&self) -> &Arc<Fates> {
         &self.fates
     }
 
@@ -341,16 +341,15 @@ impl Outbound {
         self.took(written);
         self.pings.take_back();
         let lent = mem::take(&mut self.lent_frames);
-        let mut recalled = Fate::default();
         for frame in self.frames.iter_mut().take(lent).skip(usize::from(self.cut > 0)) {
             if frame.kind == Kind::Recalled {
                 frame.kind = Kind::Dead;
                 self.dead_front += frame.len as usize;
                 self.user_bytes -= frame.len as usize;
-                recalled.push(Position(frame.position), frame.len as usize);
+                let dropped = &mut Arc::make_mut(&mut self.fates).dropped;
+                dropped.insert(Position(frame.position), frame.len as usize);
             }
         }
-        Fates::settle(&mut self.fates.dropped, &recalled);
     }
 
     fn took_handshake(&mut self, count: usize) {
@@ -417,8 +416,10 @@ impl Outbound {
         let (answer, Before { messages, bytes, position }) = self.pings.next_answer()?;
         let messages = messages - (self.written_messages - self.written.messages);
         let bytes = bytes - (self.written_bytes - self.written.bytes);
-        let confirmed = self.written.split_below(Position(position), messages, bytes);
-        Fates::settle(&mut self.fates.confirmed, &confirmed);
+        if messages > 0 {
+            let confirmed = &mut Arc::make_mut(&mut self.fates).confirmed;
+            self.written.settle_below(Position(position), messages, bytes, confirmed);
+        }
         Some(answer)
     }
 
@@ -464,7 +465,7 @@ impl Outbound {
             start = end;
         }
         self.open = true;
-        Fates::settle(&mut self.fates.dropped, &dropped);
+        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &dropped);
         dropped
     }
 
@@ -523,8 +524,9 @@ impl Outbound {
         self.pings.clear();
         self.open = false;
         self.release();
-        Fates::settle(&mut self.fates.unknown, &split.unknown);
-        Fates::settle(&mut self.fates.dropped, &split.dropped);
+        let fates = Arc::make_mut(&mut self.fates);
+        Fates::settle(&mut fates.unknown, &split.unknown);
+        Fates::settle(&mut fates.dropped, &split.dropped);
         split
     }
 
@@ -536,15 +538,14 @@ impl Outbound {
 
     /// Gives up what was kept for a next connection that will not come.
     pub(super) fn abandon(&mut self) {
+        let fates = Arc::make_mut(&mut self.fates);
         for frame in mem::take(&mut self.frames) {
             let fate = match frame.kind {
-                Kind::Publish => &mut self.fates.kept,
-                Kind::Request => &mut self.fates.dropped,
+                Kind::Publish => &mut fates.kept,
+                Kind::Request => &mut fates.dropped,
                 _ => continue,
             };
-            let mut more = Fate::default();
-            more.push(Position(frame.position), frame.len as usize);
-            Fates::settle(fate, &more);
+            fate.insert(Position(frame.position), frame.len as usize);
         }
         self.back = Vec::new();
         self.user_bytes = 0;
@@ -567,7 +568,7 @@ impl Outbound {
             }
         }
         self.compact();
-        Fates::settle(&mut self.fates.dropped, &expired);
+        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &expired);
         expired
     }
 

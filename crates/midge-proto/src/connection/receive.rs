@@ -151,11 +151,9 @@ impl Connection {
     /// A PING was written and answered.
     pub(super) fn answered(&mut self, answer: Answer) {
         if let Some(last) = answer.flush {
-            let mut fates = None;
             while self.flushes.front().is_some_and(|flush| *flush <= last) {
                 if let Some(flush) = self.flushes.pop_front() {
-                    let fates =
-                        fates.get_or_insert_with(|| Arc::new(self.outbound.fates().clone()));
+                    let fates = self.outbound.fates();
                     self.events.push_back(Event::Flushed(flush, Ok(Arc::clone(fates))));
                 }
             }
