@@ -376,7 +376,8 @@ impl Connection {
     }
 
     /// Stops (or lets go on) the delivery of messages, and with it reading: the server sees a
-    /// slow consumer. While paused, no PONG can be seen either, so keep-alive stands still.
+    /// slow consumer. While paused, no PONG can be seen either, so keep-alive stands still. A
+    /// handshake goes on, and what comes for announced subscriptions before its PONG is delivered.
     pub fn pause(&mut self, paused: bool) {
         self.paused = paused;
         if !paused {
