@@ -205,9 +205,12 @@ pub enum DisconnectCause {
     /// TLS failed.
     #[error("TLS failed: {0}")]
     Tls(String),
+    /// The server's certificate was not accepted.
+    #[error("the server's certificate is not accepted: {0}")]
+    Certificate(String),
     /// TLS is needed and this client cannot give it.
     #[error(
-        "the server needs TLS, which this client does not use: connect where TLS is not required"
+        "the server needs TLS, which this client does not use: allow it, or connect where TLS is not required"
     )]
     TlsUnavailable,
     /// TLS was asked for and the server does not offer it.
@@ -216,6 +219,19 @@ pub enum DisconnectCause {
     /// The server sent bytes behind INFO before TLS began: they may be injected.
     #[error("plaintext behind INFO where TLS was due: it may be injected")]
     TlsInjection,
+    /// The WebSocket handshake failed, or the server broke the WebSocket protocol.
+    #[error("WebSocket: {0}")]
+    WebSocket(String),
+    /// The server closed the WebSocket. Over this transport, the reason is the only sign of a slow
+    /// consumer.
+    #[error("the server closed the WebSocket with code {code}: {reason}")]
+    WebSocketClosed {
+        /// The code of RFC 6455, section 7.4: 1008 for what the server does not allow, 1001 when
+        /// it goes away; 1005 when there was none.
+        code: u16,
+        /// What the server says; may be empty.
+        reason: String,
+    },
     /// Credentials could not be had.
     #[error("no credentials: {0}")]
     Credentials(String),

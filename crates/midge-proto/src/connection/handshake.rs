@@ -70,6 +70,12 @@ pub(super) struct Session {
     ever_secure: bool,
 }
 
+impl Session {
+    pub(super) fn tls_name(&self) -> &str {
+        &self.tls_name
+    }
+}
+
 impl Connection {
     // ---- results of actions --------------------------------------------------------------
 
@@ -182,12 +188,14 @@ impl Connection {
     /// The first INFO: upgrade to TLS, or go on.
     pub(super) fn greeted_by(&mut self, info: ServerInfo) {
         let scheme = self.session.server.as_ref().map_or(Scheme::Nats, |server| server.scheme());
-        let offered = info.tls_required || info.tls_available;
+        // TLS begins below a WebSocket or not at all, whatever its INFO says.
+        let upgradable = !matches!(scheme, Scheme::Ws | Scheme::Wss);
+        let offered = upgradable && (info.tls_required || info.tls_available);
         let required = self.session.ever_secure
             || matches!(self.config.tls, TlsMode::Required | TlsMode::First)
             || matches!(scheme, Scheme::Tls | Scheme::Wss);
         let never = self.config.tls == TlsMode::Never;
-        let required_by_server = info.tls_required;
+        let required_by_server = upgradable && info.tls_required;
         self.take_info(info);
         if self.session.secure {
             self.authorize_or_greet();

@@ -545,6 +545,12 @@ impl Connection {
         self.outbound.fates()
     }
 
+    /// The name that the certificate of that server must bear: the host that the caller named,
+    /// also when the server was learnt from another one.
+    pub fn server_name(&self) -> &str {
+        self.session.tls_name()
+    }
+
     /// Bytes of messages that wait to be written or are lent.
     pub fn pending_bytes(&self) -> usize {
         self.outbound.user_bytes()
