@@ -98,6 +98,19 @@ impl Driver {
         self.transport = Transport::Dialing(attempt, Box::pin(dial));
     }
 
+    /// Writes what the socket takes without waiting, before it is closed.
+    fn write_once(&mut self) {
+        let Transport::Open(_, stream) = &self.transport else { return };
+        while let Some(transmit) = self.driver.take_transmit(WRITE_BYTES) {
+            let written = stream.try_write(&transmit).unwrap_or(0);
+            let all = written == transmit.len();
+            self.driver.settle(transmit, written);
+            if !all {
+                return;
+            }
+        }
+    }
+
     /// Does what may be done without waiting.
     fn round(&mut self, context: &mut Context<'_>, wait: Wait) -> Round {
         let mut round = match self.poll_transport(context, wait) {
@@ -198,6 +211,7 @@ impl Future for Driver {
                 Turn::Connect { attempt, address, .. } => this.dial(attempt, address),
                 Turn::Close { attempt } => {
                     if this.transport.attempt() == Some(attempt) {
+                        this.write_once();
                         this.transport = Transport::None;
                     }
                 }
@@ -225,15 +239,7 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let Transport::Open(_, stream) = &self.transport else { return };
-        while let Some(transmit) = self.driver.take_transmit(WRITE_BYTES) {
-            let written = stream.try_write(&transmit).unwrap_or(0);
-            let all = written == transmit.len();
-            self.driver.settle(transmit, written);
-            if !all {
-                return;
-            }
-        }
+        self.write_once();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::shared::{Handle, Shared, lock};
 use crate::waiters::Wakes;
 use crate::{
     Closing, Events, Flush, IntoServers, LastError, Publish, Request, RequestMany, Respond, Rtt,
-    Status, Subscribe, WhenClosed,
+    Status, Subscribe, TlsSession, WhenClosed,
 };
 
 /// Why a subject cannot begin the names of inboxes.
@@ -288,6 +288,12 @@ impl Client {
     /// The server connected to, or tried.
     pub fn server(&self) -> Option<Arc<ServerUrl>> {
         lock(&self.shared().inner).connection.server()
+    }
+
+    /// What TLS has agreed on with that server, and the name that its certificate was checked
+    /// for; `None` while there is no TLS, and when the adapter brought its own.
+    pub fn tls_session(&self) -> Option<TlsSession> {
+        lock(&self.shared().inner).tls.clone()
     }
 
     /// What last went wrong: an error that the server reported, a connection that was lost, or one

@@ -10,21 +10,27 @@
 //!   again before you wait.
 //! - Writing never waits for reading, nor reading for writing.
 //! - Whether the time has come is for the clock to say, not for the timer that woke you.
-//! - Before the driver is dropped, write once more what the socket takes without waiting. The
-//!   drop closes the connection, and everything that is pending ends.
+//! - Before a transport is closed, and before the driver is dropped, write once more what the
+//!   socket takes without waiting: it may be a farewell. The drop closes the connection, and
+//!   everything that is pending ends.
+//!
+//! TLS and WebSocket need nothing of an adapter: they stand between the bytes that it moves and
+//! the connection, and no driver without them pays for them.
+
+mod bytes;
+mod layered;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Deref;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 use midge_proto::{
-    Action, Attempt, Batch, Connection, DisconnectCause, Instant, Message, Output, ReadBuffer,
-    Scheme, ServerUrl, Wait,
+    Action, Attempt, Connection, DisconnectCause, Instant, Message, Output, ServerUrl, Wait,
 };
 
+pub use bytes::{Receive, Transmit};
 pub use midge_proto;
 
 use crate::Client;
@@ -36,6 +42,8 @@ use crate::request::Requests;
 use crate::shared::{Inner, Room, Shared, lock};
 use crate::status::Board;
 use crate::waiters::Wakes;
+use bytes::{Incoming, Outgoing};
+use layered::Layered;
 
 /// Bytes of messages that a turn hands over while it holds the connection's lock.
 const TURN_BYTES: usize = 64 * 1024;
@@ -59,7 +67,8 @@ pub enum Turn {
         host: String,
     },
     /// Open a TCP connection, then call [`Driver::connected`], or [`Driver::closed`] with
-    /// [`DisconnectCause::Dial`]. Drop the one before, if it is still there.
+    /// [`DisconnectCause::Dial`]. Drop the one before, if it is still there. TLS and WebSocket
+    /// are seen to by the driver.
     Connect {
         /// Names the transport.
         attempt: Attempt,
@@ -68,7 +77,8 @@ pub enum Turn {
         /// The server that this address belongs to.
         server: Arc<ServerUrl>,
     },
-    /// Close the transport, or stop opening or looking up. No answer is needed.
+    /// Write once more what the socket takes without waiting, then close the transport; or stop
+    /// opening or looking up. It may be gone already. No answer is needed.
     Close {
         /// Names the transport.
         attempt: Attempt,
@@ -95,6 +105,7 @@ pub fn connect(
     let (config, mut settings) = options.build()?;
     let auth = std::mem::take(&mut settings.auth);
     let authorizing = Authorizing::new(auth, config.credentials.clone());
+    let layered = Layered::new(config.tls);
     let connection = Connection::new(config)?;
     let shared = Arc::new(Shared {
         inner: Inner::new(connection).into(),
@@ -106,6 +117,7 @@ pub fn connect(
     let driver = Driver {
         shared: Arc::clone(&shared),
         authorizing,
+        layered,
         wakes: Wakes::default(),
         discarded: Vec::new(),
         calls: Calls::default(),
@@ -120,6 +132,7 @@ pub fn connect(
 pub struct Driver {
     shared: Arc<Shared>,
     authorizing: Authorizing,
+    layered: Layered,
     wakes: Wakes,
     /// Messages that nobody gets, kept for its memory.
     discarded: Vec<Message>,
@@ -143,7 +156,11 @@ impl Driver {
     /// dropped then.
     pub fn turn(&mut self, context: &mut Context<'_>) -> Turn {
         let mut now = self.now();
+        self.layered.turn();
         loop {
+            if let Some(attempt) = self.layered.close.take() {
+                return Turn::Close { attempt };
+            }
             if let Some((attempt, answer)) = self.authorizing.poll(context) {
                 now = self.now();
                 match answer {
@@ -159,25 +176,29 @@ impl Driver {
             let mut inner = lock(&self.shared.inner);
             let old = inner.register_driver(context.waker());
             let auth = &mut self.authorizing;
-            let turn = self.shared.step(&mut inner, auth, now, &mut self.wakes);
+            let step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
             self.calls.take(&mut inner.router.calls);
-            inner.idle = self.calls.is_empty() && matches!(turn, Some(Turn::Idle(_)));
+            inner.idle = self.calls.is_empty() && matches!(step, Step::Turn(Turn::Idle(_)));
             std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
             drop(inner);
             drop(old);
             self.wakes.wake();
             self.discarded.clear();
             let called = self.calls.run(&self.shared);
-            match turn {
+            match step {
                 // What the handlers did comes first.
-                Some(Turn::Idle(_)) if called => now = self.now(),
-                Some(turn) => {
+                Step::Turn(Turn::Idle(_)) if called => now = self.now(),
+                Step::Turn(turn) => {
                     if let Turn::Close { attempt } = turn {
                         self.authorizing.forget(attempt);
                     }
-                    return turn;
+                    match self.through_layers(turn) {
+                        Some(turn) => return turn,
+                        None => now = self.now(),
+                    }
                 }
-                None => {}
+                Step::StartTls { attempt, server_name } => self.start_tls(attempt, &server_name),
+                Step::Again => {}
             }
         }
     }
@@ -190,30 +211,53 @@ impl Driver {
         self.with(|inner| inner.connection.resolved(attempt, addresses, now));
     }
 
-    /// The connection is open, for [`Turn::Connect`]. `secure` when the adapter has made it so.
+    /// The connection is open, for [`Turn::Connect`]. `secure` when the adapter has made it so,
+    /// and TLS is not to begin on it.
+    ///
+    /// With TLS before INFO, and with `wss`, files of certificates and keys are read here, and
+    /// otherwise by the [`turn`](Self::turn) in which TLS begins.
     pub fn connected(&mut self, attempt: Attempt, secure: bool) {
-        let now = self.now();
-        self.with(|inner| inner.connection.connected(attempt, secure, now));
+        if !self.begin_layers(attempt, secure) {
+            let now = self.now();
+            self.with(|inner| inner.connection.connected(attempt, secure, now));
+        }
     }
 
     /// A look-up or dial failed, or the connection ended.
     pub fn closed(&mut self, attempt: Attempt, cause: DisconnectCause) {
-        let now = self.now();
         self.authorizing.forget(attempt);
-        self.with(|inner| inner.connection.closed(attempt, cause, now));
+        if let Some(cause) = self.layered.transport_ended(attempt, cause) {
+            let now = self.now();
+            self.with(|inner| inner.connection.closed(attempt, cause, now));
+        }
     }
 
     // ---- bytes ---------------------------------------------------------------------------
 
     /// Up to about `max` bytes to write; give them back with [`settle`](Self::settle).
     pub fn take_transmit(&mut self, max: usize) -> Option<Transmit> {
-        let batch = self.with(|inner| inner.connection.take_transmit(max))?;
-        Some(Transmit { shared: Arc::clone(&self.shared), batch: Some(batch) })
+        let outgoing = if self.layered.stack.is_some() {
+            Outgoing::Wire(self.encode(max)?)
+        } else {
+            Outgoing::Core(self.with(|inner| inner.connection.take_transmit(max))?)
+        };
+        Some(Transmit::new(&self.shared, outgoing))
     }
 
     /// The socket took the first `written` bytes.
     pub fn settle(&mut self, mut transmit: Transmit, written: usize) {
-        let Some(batch) = transmit.batch.take() else { return };
+        match transmit.take() {
+            Some(Outgoing::Core(batch)) => self.settle_core(batch, written),
+            Some(Outgoing::Wire(lent)) => {
+                if let Some(stack) = &mut self.layered.stack {
+                    stack.settle(lent, written);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn settle_core(&mut self, batch: midge_proto::Batch, written: usize) {
         let wakes = &mut self.wakes;
         let mut inner = lock(&self.shared.inner);
         inner.idle = false;
@@ -225,13 +269,24 @@ impl Driver {
     }
 
     /// Room for a read; give it back with [`filled`](Self::filled). `None` unless [`Wait::read`].
-    pub fn take_read(&mut self) -> Option<ReadBuffer> {
-        self.with(|inner| inner.connection.take_read())
+    pub fn take_read(&mut self) -> Option<Receive> {
+        let incoming = match &mut self.layered.stack {
+            Some(stack) => Incoming::Wire(stack.take_read()?),
+            None => Incoming::Core(self.with(|inner| inner.connection.take_read())?),
+        };
+        Some(Receive(incoming))
     }
 
     /// The socket gave `count` bytes, which now stand at the start of `buffer`.
-    pub fn filled(&mut self, buffer: ReadBuffer, count: usize) {
-        self.with(|inner| inner.connection.filled(buffer, count));
+    pub fn filled(&mut self, buffer: Receive, count: usize) {
+        match buffer.0 {
+            Incoming::Core(buffer) => self.with(|inner| inner.connection.filled(buffer, count)),
+            Incoming::Wire(lent) => {
+                if let Some(stack) = &mut self.layered.stack {
+                    stack.filled(lent, count);
+                }
+            }
+        }
     }
 
     /// Something changes by the driver's own hand: it is not idle, it will turn again.
@@ -254,80 +309,45 @@ impl fmt::Debug for Driver {
     }
 }
 
-/// Bytes on their way to the socket. Dropped without [`Driver::settle`], they count as handed
-/// out, so their messages may or may not have arrived, and the transport as lost.
-#[must_use = "bytes that are not settled end the connection to the server"]
-pub struct Transmit {
-    shared: Arc<Shared>,
-    batch: Option<Batch>,
-}
-
-impl Transmit {
-    /// The transport that the bytes are for.
-    pub fn attempt(&self) -> Option<Attempt> {
-        self.batch.as_ref().map(Batch::attempt)
-    }
-}
-
-impl Deref for Transmit {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.batch.as_ref().map_or(&[], Batch::as_slice)
-    }
-}
-
-impl Drop for Transmit {
-    fn drop(&mut self) {
-        let Some(batch) = self.batch.take() else { return };
-        let now = self.shared.clock.now();
-        let abandoned = self.shared.command(|inner| {
-            let (attempt, all) = (batch.attempt(), batch.as_slice().len());
-            inner.connection.settle(batch, all);
-            let cause = DisconnectCause::Io("bytes were not accounted for".into());
-            inner.connection.closed(attempt, cause, now);
-            inner.abandoned
-        });
-        if abandoned {
-            self.shared.abandon();
-        }
-    }
-}
-
-impl fmt::Debug for Transmit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transmit").field("len", &self.len()).finish()
-    }
+/// What one call of the core's engine has led to.
+enum Step {
+    Turn(Turn),
+    StartTls {
+        attempt: Attempt,
+        server_name: String,
+    },
+    /// Call it again.
+    Again,
 }
 
 impl Shared {
-    /// Calls the core's engine once and hands on what it gives. `None`: call again.
+    /// Calls the core's engine once and hands on what it gives.
     fn step(
         &self,
         inner: &mut Inner,
         auth: &mut Authorizing,
         now: Instant,
         wakes: &mut Wakes,
-    ) -> Option<Turn> {
+    ) -> Step {
         self.expire(inner, now, wakes);
         let output = inner.connection.poll_into(now, TURN_BYTES, &mut inner.router);
         let changed = self.deliver(inner, now, wakes);
         match output {
             Output::Event(event) => {
                 self.note(inner, event, now, wakes);
-                None
+                Step::Again
             }
-            Output::Yield => Some(Turn::Yield),
-            Output::Idle(_) if inner.connection.is_closed() => Some(Turn::Done),
-            Output::Idle(_) if changed => None,
+            Output::Yield => Step::Turn(Turn::Yield),
+            Output::Idle(_) if inner.connection.is_closed() => Step::Turn(Turn::Done),
+            Output::Idle(_) if changed => Step::Again,
             Output::Idle(wait) => {
                 let own = inner.timers.next();
                 if own.is_some_and(|own| own <= now) {
-                    return None;
+                    return Step::Again;
                 }
-                Some(Turn::Idle(earlier(wait, own)))
+                Step::Turn(Turn::Idle(earlier(wait, own)))
             }
-            Output::Action(action) => inner.act(action, auth, now),
+            Output::Action(action) => inner.act(action, auth),
         }
     }
 
@@ -366,31 +386,23 @@ fn earlier(wait: Wait, own: Option<Instant>) -> Wait {
     }
 }
 
-// Where layers between socket and core will stand: TLS and WebSocket. Until then what needs one
-// is refused here, and here only.
 impl Inner {
-    fn act(&mut self, action: Action, auth: &mut Authorizing, now: Instant) -> Option<Turn> {
-        match action {
-            Action::Resolve { attempt, host } => Some(Turn::Resolve { attempt, host }),
+    fn act(&mut self, action: Action, auth: &mut Authorizing) -> Step {
+        Step::Turn(match action {
+            Action::Resolve { attempt, host } => Turn::Resolve { attempt, host },
             Action::Connect { attempt, address, server } => {
-                if let Scheme::Ws | Scheme::Wss = server.scheme() {
-                    let cause = "WebSocket is not supported yet: use a nats URL".into();
-                    self.connection.closed(attempt, DisconnectCause::Dial(cause), now);
-                    return None;
-                }
                 auth.connects_to(&server);
-                Some(Turn::Connect { attempt, address, server })
+                Turn::Connect { attempt, address, server }
             }
-            Action::StartTls { attempt, .. } => {
-                self.connection.closed(attempt, DisconnectCause::TlsUnavailable, now);
-                Some(Turn::Close { attempt })
+            Action::StartTls { attempt, server_name } => {
+                return Step::StartTls { attempt, server_name };
             }
             Action::Authorize { attempt, nonce } => {
                 auth.ask(attempt, nonce);
-                None
+                return Step::Again;
             }
-            Action::Close { attempt } => Some(Turn::Close { attempt }),
-            _ => None,
-        }
+            Action::Close { attempt } => Turn::Close { attempt },
+            _ => return Step::Again,
+        })
     }
 }

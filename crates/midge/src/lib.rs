@@ -33,6 +33,7 @@ mod flush;
 mod handler;
 #[cfg(feature = "serde")]
 pub mod json;
+mod layers;
 mod options;
 mod publish;
 mod queue;
@@ -57,6 +58,11 @@ pub use flush::{Flush, FlushError, Flushing, Rtt};
 pub use handler::{HandlerSubscription, SubscribeHandler, SubscribingHandler};
 #[cfg(feature = "serde")]
 pub use json::Json;
+pub use layers::TlsSession;
+#[cfg(feature = "tls")]
+pub use layers::{Pem, Tls, rustls};
+#[cfg(feature = "tls")]
+pub use midge_proto::TlsMode;
 pub use midge_proto::wire::{ServerError, ServerInfo};
 pub use midge_proto::{
     AsSubject, CloseReason, ConfigError, Connected, DisconnectCause, Disconnected, Fate, Fates,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use midge_proto::{Config, ConfigError, ServerUrl, ServerUrlError, TlsMode};
+use midge_proto::{Config, ConfigError, ServerUrl, ServerUrlError};
 
 use crate::auth::{AuthError, Methods};
+use crate::layers;
 use crate::queue::Limits;
 
 /// How to connect, and what the connection may use.
@@ -60,6 +61,26 @@ pub enum OptionsError {
     /// connect without it would be something else than what the context says.
     #[error("the context has `{0}`, which this client does not support: make a context without it")]
     Context(&'static str),
+    /// A setting of TLS is not valid; the message names it.
+    #[error("{0}")]
+    Tls(String),
+    /// A server needs TLS, and the mode is `TlsMode::Never`.
+    #[error("tls_mode: it is Never, and `{0}` needs TLS")]
+    TlsNever(String),
+    /// TLS is required, and the URL asks for a WebSocket without it.
+    #[error("servers: TLS is required, and `{0}` is a WebSocket without it: write wss")]
+    PlainWebSocket(String),
+    /// A header of the WebSocket handshake is not valid, or Midge sets it itself.
+    #[error("websocket_header: {0}")]
+    WebSocketHeader(String),
+    /// A server needs what this program was built without.
+    #[error("servers: `{url}` needs Midge to be built with the feature `{feature}`")]
+    NotBuilt {
+        /// The server.
+        url: String,
+        /// The feature.
+        feature: &'static str,
+    },
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
@@ -75,6 +96,7 @@ pub(crate) struct Settings {
     pub(crate) slow_hold: Duration,
     pub(crate) limits: Limits,
     pub(crate) event_capacity: usize,
+    pub(crate) layers: layers::Settings,
 }
 
 impl ConnectOptions {
@@ -84,10 +106,7 @@ impl ConnectOptions {
             Ok(servers) => (servers, None),
             Err(error) => (Vec::new(), Some(error.into())),
         };
-        let mut config = Config::new(servers, [0; 32]);
-        // There is no TLS layer yet: a server that merely offers TLS is used without it, one
-        // that requires it is a failed attempt.
-        config.tls = TlsMode::Never;
+        let config = Config::new(servers, [0; 32]);
         let settings = Settings {
             auth: Methods::default(),
             request_timeout: Duration::from_secs(5),
@@ -96,6 +115,7 @@ impl ConnectOptions {
             slow_hold: Duration::from_secs(1),
             limits: Limits { messages: 65_536, bytes: 8 << 20 },
             event_capacity: 128,
+            layers: layers::Settings::default(),
         };
         Self { config, settings, error }
     }
@@ -206,6 +226,27 @@ impl ConnectOptions {
     /// Whether servers that the server tells of are ignored. Default: false.
     pub fn ignore_discovered(mut self, ignore: bool) -> Self {
         self.config.ignore_discovered = ignore;
+        self
+    }
+
+    // ---- layers --------------------------------------------------------------------------
+
+    /// Uses TLS, always, unless [`tls_mode`](Self::tls_mode) says otherwise, with these
+    /// certificates. Default: TLS is used where the URL or the server asks for it or offers it,
+    /// with the platform's root certificates.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::Tls) -> Self {
+        self.settings.layers.tls = tls;
+        self.settings.layers.tls_given = true;
+        self
+    }
+
+    /// When TLS begins. Default: [`WhenOffered`](crate::TlsMode::WhenOffered), and
+    /// [`Required`](crate::TlsMode::Required) with [`tls`](Self::tls). `wss` is TLS in any case; once a connection has used TLS, every later
+    /// one must.
+    #[cfg(feature = "tls")]
+    pub fn tls_mode(mut self, mode: crate::TlsMode) -> Self {
+        self.settings.layers.mode = Some(mode);
         self
     }
 
@@ -342,6 +383,7 @@ impl ConnectOptions {
         }
         settings.auth.check().map_err(|(option, error)| OptionsError::Auth { option, error })?;
         config.authorize = !settings.auth.is_empty();
+        config.tls = settings.layers.check(&config.servers)?;
         getrandom::fill(&mut config.seed)
             .map_err(|error| OptionsError::Random(error.to_string()))?;
         Ok((config, settings))
@@ -349,10 +391,6 @@ impl ConnectOptions {
 
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings
-    }
-
-    pub(crate) fn require_tls(&mut self, tls: TlsMode) {
-        self.config.tls = tls;
     }
 
     /// Notes a mistake, of which the first is reported.
@@ -463,7 +501,7 @@ fn all(
 mod tests {
     use super::*;
 
-    fn built(options: impl Into<ConnectOptions>) -> Result<Vec<String>, OptionsError> {
+    fn names(options: impl Into<ConnectOptions>) -> Result<Vec<String>, OptionsError> {
         let (config, _) = options.into().build()?;
         Ok(config.servers.iter().map(ToString::to_string).collect())
     }
@@ -472,14 +510,14 @@ mod tests {
     fn servers_are_given_in_many_shapes() {
         let both = ["nats://a:4222", "nats://b:1"].map(String::from);
         let url = ServerUrl::parse("b:1").unwrap();
-        assert_eq!(built("a, b:1").unwrap(), both);
-        assert_eq!(built(String::from("a,b:1")).unwrap(), both);
-        assert_eq!(built(["a", "b:1"]).unwrap(), both);
-        assert_eq!(built(vec!["a".to_owned(), "b:1".to_owned()]).unwrap(), both);
+        assert_eq!(names("a, b:1").unwrap(), both);
+        assert_eq!(names(String::from("a,b:1")).unwrap(), both);
+        assert_eq!(names(["a", "b:1"]).unwrap(), both);
+        assert_eq!(names(vec!["a".to_owned(), "b:1".to_owned()]).unwrap(), both);
         let borrowed: &[&str; 2] = &["a", "b:1"];
-        assert_eq!(built(borrowed).unwrap(), both);
-        assert_eq!(built(&["a", "b:1"][..]).unwrap(), both);
-        assert_eq!(built(url).unwrap(), both[1..]);
+        assert_eq!(names(borrowed).unwrap(), both);
+        assert_eq!(names(&["a", "b:1"][..]).unwrap(), both);
+        assert_eq!(names(url).unwrap(), both[1..]);
     }
 
     #[test]
@@ -489,6 +527,18 @@ mod tests {
         assert!(refused(ConnectOptions::new("http://a")).starts_with("servers: "));
         let zero = ConnectOptions::new("a").event_capacity(0);
         assert_eq!(refused(zero), "`event_capacity` must be more than zero");
+    }
+
+    #[test]
+    fn servers_that_need_what_was_not_built_in_are_refused() {
+        for (url, built) in [
+            ("tls://a", cfg!(feature = "tls")),
+            ("ws://a", cfg!(feature = "websocket")),
+            ("wss://a", cfg!(all(feature = "tls", feature = "websocket"))),
+        ] {
+            let refused = matches!(names(url), Err(OptionsError::NotBuilt { .. }));
+            assert_eq!(refused, !built, "{url}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use midge_proto::{
 
 use crate::driver::Clock;
 use crate::flush::PendingFlush;
+use crate::layers::TlsSession;
 use crate::options::Settings;
 use crate::queue::Queue;
 use crate::request::Requests;
@@ -76,6 +77,8 @@ pub(crate) struct Inner {
     pub(crate) abandoned: bool,
     /// The driver waits and has nothing left to do.
     pub(crate) idle: bool,
+    /// What TLS has agreed on, on the present or last transport.
+    pub(crate) tls: Option<TlsSession>,
 }
 
 /// What there is no room for.
@@ -226,6 +229,7 @@ impl Inner {
             driver: None,
             abandoned: false,
             idle: false,
+            tls: None,
         }
     }
 

@@ -7,7 +7,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use midge_proto::TlsMode;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
@@ -32,7 +31,7 @@ const DEFAULT_URL: &str = "nats://localhost:4222";
 /// From [`ConnectOptions::from`] the connection gets `url` (or `nats://localhost:4222`),
 /// `inbox_prefix`, `token`, and the first that is there of `user` with `password`, `creds`,
 /// `nkey`, `user_jwt` with or without `user_seed`: the order of the command line tool. With any of
-/// `cert`, `key`, `ca` or `tls_first`, TLS is required. Contexts that need `nsc`, a
+/// `cert`, `key`, `ca` or `tls_first`, TLS is required, with those files. Contexts that need `nsc`, a
 /// `socks_proxy` or the Windows certificate store are refused when connecting. The JetStream
 /// fields are data for the caller.
 ///
@@ -184,6 +183,10 @@ impl Context {
             .map_err(|error| ContextError::InFile { path: path.to_owned(), error: Box::new(error) })
     }
 
+    fn needs_tls(&self) -> bool {
+        self.tls_first || self.ca.is_some() || self.cert.is_some() || self.key.is_some()
+    }
+
     /// The names of the fields that are set.
     fn set(&self) -> impl Iterator<Item = &'static str> {
         let text = |text: &Option<String>| text.is_some();
@@ -268,10 +271,8 @@ impl From<&Context> for ConnectOptions {
                 options.refuse(OptionsError::Context(field));
             }
         }
-        if context.tls_first {
-            options.require_tls(TlsMode::First);
-        } else if context.cert.is_some() || context.key.is_some() || context.ca.is_some() {
-            options.require_tls(TlsMode::Required);
+        if context.needs_tls() {
+            options = tls(options, context);
         }
         if let Some(prefix) = &context.inbox_prefix {
             options = options.inbox_prefix(prefix);
@@ -298,6 +299,36 @@ impl From<&Context> for ConnectOptions {
         }
         options
     }
+}
+
+#[cfg(feature = "tls")]
+fn tls(mut options: ConnectOptions, context: &Context) -> ConnectOptions {
+    use crate::{Pem, Tls, TlsMode};
+
+    let mut tls = Tls::new();
+    if let Some(ca) = &context.ca {
+        tls = tls.root_certificates(Pem::file(ca));
+    }
+    match (&context.cert, &context.key) {
+        (Some(cert), Some(key)) => {
+            tls = tls.client_certificate(Pem::file(cert), Pem::file(key));
+        }
+        (None, None) => {}
+        _ => options.refuse(OptionsError::Tls(
+            "a context has both `cert` and `key`, or neither: this one has one of them".into(),
+        )),
+    }
+    if context.tls_first {
+        options = options.tls_mode(TlsMode::First);
+    }
+    options.tls(tls)
+}
+
+#[cfg(not(feature = "tls"))]
+fn tls(mut options: ConnectOptions, context: &Context) -> ConnectOptions {
+    let url = context.url.as_deref().unwrap_or(DEFAULT_URL).to_owned();
+    options.refuse(OptionsError::NotBuilt { url, feature: "tls" });
+    options
 }
 
 impl From<Context> for ConnectOptions {

@@ -157,15 +157,6 @@ fn a_first_connect_that_is_retried_gives_the_client_at_once() {
 }
 
 #[test]
-fn websocket_is_refused_by_name_until_there_is_a_layer() {
-    let options = midge::ConnectOptions::new("ws://127.0.0.1");
-    let (connecting, mut rig) = Rig::new(options);
-    rig.run();
-    let error = ready(connecting).map(|_| ()).unwrap_err();
-    assert!(error.to_string().contains("WebSocket"), "{error}");
-}
-
-#[test]
 fn without_a_driver_everything_pending_ends() {
     let (client, mut rig) = Rig::connected(options());
     let mut subscription = ready(client.subscribe("s")).unwrap();

@@ -1,0 +1,470 @@
+//! TLS by rustls, which nothing else in Midge knows.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use midge_proto::DisconnectCause;
+use rustls::client::UnbufferedClientConnection;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{ClientConfig, RootCertStore};
+
+pub use rustls;
+
+use super::{Buffer, Layer, TlsSession};
+use crate::OptionsError;
+
+/// The bytes that a record has besides what it carries, generously.
+const RECORD_OVERHEAD: usize = 128;
+const RECORD: usize = 16 * 1024;
+
+/// Certificates or a key in PEM.
+#[derive(Clone)]
+pub struct Pem(Source);
+
+#[derive(Clone)]
+enum Source {
+    Text(Arc<[u8]>),
+    File(PathBuf),
+}
+
+impl Pem {
+    /// The text itself.
+    pub fn text(text: impl AsRef<[u8]>) -> Self {
+        Self(Source::Text(text.as_ref().into()))
+    }
+
+    /// A file, which is read when the options are used and again at each connect, so that it can
+    /// be replaced while a client runs.
+    pub fn file(path: impl AsRef<Path>) -> Self {
+        Self(Source::File(path.as_ref().to_owned()))
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(self.0, Source::File(_))
+    }
+
+    fn read(&self, field: &'static str) -> Result<Arc<[u8]>, TlsError> {
+        match &self.0 {
+            Source::Text(text) => Ok(text.clone()),
+            Source::File(path) => match std::fs::read(path) {
+                Ok(text) => Ok(text.into()),
+                Err(source) => Err(TlsError::Read { field, path: path.clone(), source }),
+            },
+        }
+    }
+
+    fn certificates(&self, field: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let certificates: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&self.read(field)?).collect();
+        // What the reader of PEM says may show a line of the text: it is not passed on.
+        let certificates = certificates.map_err(|_| TlsError::Pem(field))?;
+        if certificates.is_empty() { Err(TlsError::NoCertificate(field)) } else { Ok(certificates) }
+    }
+}
+
+/// The text is not shown: it may be a key.
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Text(_) => f.write_str("Pem::text"),
+            Source::File(path) => f.debug_tuple("Pem::file").field(path).finish(),
+        }
+    }
+}
+
+/// Whom to trust, and what to show, when a connection uses TLS.
+///
+/// By default the root certificates are those of the platform, and no client certificate is
+/// shown. The name that the server's certificate must bear is the host of the URL that the
+/// application gave, also for servers that another one told of.
+///
+/// ```
+/// use midge::{ConnectOptions, Pem, Tls};
+///
+/// # let ca = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----";
+/// let tls = Tls::new()
+///     .root_certificates(Pem::text(ca))
+///     .client_certificate(Pem::file("client.pem"), Pem::file("client-key.pem"));
+/// let options = ConnectOptions::new("tls://nats.example").tls(tls);
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "settings do nothing until they are given to `ConnectOptions::tls`"]
+pub struct Tls {
+    roots: Option<Pem>,
+    client: Option<(Pem, Pem)>,
+    config: Option<Arc<ClientConfig>>,
+    server_name: Option<String>,
+    /// What was made of settings that do not change.
+    made: Arc<OnceLock<Arc<ClientConfig>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TlsError {
+    #[error("tls: {field}: cannot read {}: {source}", path.display())]
+    Read { field: &'static str, path: PathBuf, source: io::Error },
+    #[error("tls: {0} is not PEM")]
+    Pem(&'static str),
+    #[error("tls: {0} holds no certificate in PEM")]
+    NoCertificate(&'static str),
+    #[error("tls: client_certificate holds no private key in PEM")]
+    NoKey,
+    #[error("tls: client_certificate: {0}")]
+    Client(rustls::Error),
+    #[error("tls: root_certificates: {0}")]
+    Roots(rustls::Error),
+    #[error("the platform has no root certificates: install some, or set root_certificates ({0})")]
+    NoRoots(String),
+    #[error("tls: server_name: `{0}` is not a host name or IP address")]
+    ServerName(String),
+    #[error(
+        "there is no cryptography: build with the feature `ring` or `aws-lc-rs`, or install a default provider of rustls"
+    )]
+    NoProvider,
+    #[error("tls: {0}")]
+    Config(rustls::Error),
+}
+
+impl Tls {
+    /// Root certificates of the platform, no client certificate.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The root certificates to trust, in place of the platform's.
+    pub fn root_certificates(mut self, certificates: Pem) -> Self {
+        self.roots = Some(certificates);
+        self.changed()
+    }
+
+    /// The certificate to show to servers that ask for one, with its chain behind it, and its
+    /// private key.
+    pub fn client_certificate(mut self, certificates: Pem, key: Pem) -> Self {
+        self.client = Some((certificates, key));
+        self.changed()
+    }
+
+    /// A configuration of rustls, which replaces certificates and keys set here. `midge::rustls`
+    /// is the version that fits.
+    pub fn config(mut self, config: Arc<ClientConfig>) -> Self {
+        self.config = Some(config);
+        self.changed()
+    }
+
+    /// The name that the certificate of every server must bear. Default: the host of the URL.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    fn changed(mut self) -> Self {
+        self.made = Arc::default();
+        self
+    }
+
+    /// Checks what was given, without loading the certificates of the platform.
+    pub(super) fn check(&self) -> Result<(), OptionsError> {
+        let check = || {
+            if let Some(name) = &self.server_name {
+                parse_name(name)?;
+            }
+            if self.config.is_none() {
+                let roots = match &self.roots {
+                    Some(_) => self.load_roots()?,
+                    None => RootCertStore::empty(),
+                };
+                self.configure(roots)?;
+            }
+            Ok(())
+        };
+        check().map_err(|error: TlsError| OptionsError::Tls(error.to_string()))
+    }
+
+    /// The layer for a transport to `server_name`.
+    pub(super) fn start(&self, server_name: &str) -> Result<Box<dyn Layer>, DisconnectCause> {
+        let server_name = self.server_name.as_deref().unwrap_or(server_name);
+        let new = || {
+            let name = parse_name(server_name)?;
+            UnbufferedClientConnection::new(self.client_config()?, name).map_err(TlsError::Config)
+        };
+        let connection = new().map_err(|error| DisconnectCause::Tls(error.to_string()))?;
+        Ok(Box::new(TlsLayer::new(connection, server_name)))
+    }
+
+    fn client_config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        if let Some(config) = self.config.as_ref().or(self.made.get()) {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(self.configure(self.load_roots()?)?);
+        let client = self.client.iter().flat_map(|(certificates, key)| [certificates, key]);
+        if !self.roots.iter().chain(client).any(Pem::is_file) {
+            let _ = self.made.set(config.clone());
+        }
+        Ok(config)
+    }
+
+    fn load_roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut store = RootCertStore::empty();
+        if let Some(pem) = &self.roots {
+            for certificate in pem.certificates("root_certificates")? {
+                store.add(certificate).map_err(TlsError::Roots)?;
+            }
+        } else {
+            let loaded = rustls_native_certs::load_native_certs();
+            store.add_parsable_certificates(loaded.certs);
+            if store.is_empty() {
+                let errors = loaded.errors.iter().map(ToString::to_string);
+                return Err(TlsError::NoRoots(errors.collect::<Vec<_>>().join(", ")));
+            }
+        }
+        Ok(store)
+    }
+
+    fn configure(&self, roots: RootCertStore) -> Result<ClientConfig, TlsError> {
+        let provider = provider().ok_or(TlsError::NoProvider)?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Config)?
+            .with_root_certificates(roots);
+        let Some((certificates, key)) = &self.client else {
+            return Ok(builder.with_no_client_auth());
+        };
+        let field = "client_certificate";
+        let certificates = certificates.certificates(field)?;
+        let key = PrivateKeyDer::from_pem_slice(&key.read(field)?).map_err(|_| TlsError::NoKey)?;
+        builder.with_client_auth_cert(certificates, key).map_err(TlsError::Client)
+    }
+}
+
+fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))
+}
+
+/// The process's own, or the first that was built in.
+fn provider() -> Option<Arc<CryptoProvider>> {
+    if let Some(provider) = CryptoProvider::get_default() {
+        return Some(provider.clone());
+    }
+    #[cfg(feature = "ring")]
+    return Some(Arc::new(rustls::crypto::ring::default_provider()));
+    #[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
+    return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+    None
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("root_certificates", &self.roots)
+            .field(
+                "client_certificate",
+                &self.client.as_ref().map(|(certificates, _)| certificates),
+            )
+            .field("config", &self.config.is_some())
+            .field("server_name", &self.server_name)
+            .finish()
+    }
+}
+
+/// A connection of rustls between two buffers.
+///
+/// The unbuffered face of rustls decrypts in the buffer that the socket was read into and encrypts
+/// into the one that is written from, with one allocation a record of its own; it keeps no queue.
+struct TlsLayer {
+    connection: UnbufferedClientConnection,
+    server_name: String,
+    /// Decrypted, and more than there was room for: what is left of a record, or of what had to
+    /// be decrypted before something could be encrypted.
+    rest: Buffer,
+    fault: Option<DisconnectCause>,
+    peer_closed: bool,
+}
+
+/// Where one step of rustls has led.
+#[derive(PartialEq, Eq)]
+enum Step {
+    /// There is more to do.
+    Again,
+    /// More input is needed; bytes can be encrypted, and those given were.
+    Traffic,
+    /// More input is needed.
+    Blocked,
+}
+
+impl TlsLayer {
+    fn new(connection: UnbufferedClientConnection, server_name: &str) -> Self {
+        Self {
+            connection,
+            server_name: server_name.to_owned(),
+            rest: Buffer::default(),
+            fault: None,
+            peer_closed: false,
+        }
+    }
+
+    /// Does what comes next: decrypts a record into `room`, counting in `given`, goes on with the
+    /// handshake, or, when there is nothing else, encrypts with `encrypt`.
+    fn step(
+        &mut self,
+        input: &mut Buffer,
+        room: &mut [u8],
+        given: &mut usize,
+        out: &mut Buffer,
+        encrypt: &mut dyn FnMut(&mut WriteTraffic<'_>, &mut Buffer) -> Result<(), DisconnectCause>,
+    ) -> Result<Step, DisconnectCause> {
+        let UnbufferedStatus { mut discard, state } =
+            self.connection.process_tls_records(input.unread_mut());
+        let step = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record.map_err(|error| cause(&error))?;
+                    discard += record.discard;
+                    let count = record.payload.len().min(room.len() - *given);
+                    let (now, later) = record.payload.split_at(count);
+                    room[*given..*given + count].copy_from_slice(now);
+                    *given += count;
+                    self.rest.extend(later);
+                }
+                Ok(Step::Again)
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                let mut length = 0;
+                loop {
+                    match data.encode(out.room(length)) {
+                        Ok(count) => break out.filled(count),
+                        Err(EncodeError::InsufficientSize(size)) => length = size.required_size,
+                        Err(EncodeError::AlreadyEncoded) => break,
+                    }
+                }
+                Ok(Step::Again)
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                // It stands in `out`, from where it leaves in order.
+                data.done();
+                Ok(Step::Again)
+            }
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                encrypt(&mut traffic, out).map(|()| Step::Traffic)
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                self.peer_closed = true;
+                Ok(Step::Again)
+            }
+            Ok(_) => Ok(Step::Blocked),
+            Err(error) => Err(cause(&error)),
+        };
+        input.consume(discard);
+        step
+    }
+
+    /// What rustls still has to say after a fault: an alert. It must not see the input again.
+    fn fail(&mut self, fault: DisconnectCause, input: &mut Buffer, out: &mut Buffer) {
+        while self.connection.wants_write()
+            && let Ok(Step::Again) = self.step(input, &mut [], &mut 0, out, &mut |_, _| Ok(()))
+        {
+        }
+        self.fault = Some(fault);
+    }
+}
+
+type WriteTraffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::client::ClientConnectionData>;
+
+impl Layer for TlsLayer {
+    fn open(&mut self, out: &mut Buffer) {
+        let _ = self.read(&mut Buffer::default(), &mut [], out);
+    }
+
+    fn is_open(&self) -> bool {
+        !self.connection.is_handshaking()
+    }
+
+    fn read(
+        &mut self,
+        input: &mut Buffer,
+        room: &mut [u8],
+        out: &mut Buffer,
+    ) -> Result<usize, DisconnectCause> {
+        let mut given = self.rest.give(room);
+        while self.fault.is_none() && (given < room.len() || !self.is_open()) {
+            match self.step(input, room, &mut given, out, &mut |_, _| Ok(())) {
+                Ok(Step::Again) => {}
+                Ok(Step::Traffic | Step::Blocked) => break,
+                Err(fault) => self.fail(fault, input, out),
+            }
+        }
+        match &self.fault {
+            Some(fault) if given == 0 => Err(fault.clone()),
+            _ => Ok(given),
+        }
+    }
+
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        input: &mut Buffer,
+        out: &mut Buffer,
+    ) -> Result<(), DisconnectCause> {
+        let mut encrypt = |traffic: &mut WriteTraffic<'_>, out: &mut Buffer| {
+            let mut length = bytes.len() + (bytes.len() / RECORD + 1) * RECORD_OVERHEAD;
+            loop {
+                match traffic.encrypt(bytes, out.room(length)) {
+                    Ok(count) => break out.filled(count),
+                    Err(EncryptError::InsufficientSize(size)) => length = size.required_size,
+                    Err(error) => return Err(DisconnectCause::Tls(error.to_string())),
+                }
+            }
+            Ok(())
+        };
+        // A fault waits until what was decrypted before it is read.
+        while self.fault.is_none() {
+            match self.step(input, &mut [], &mut 0, out, &mut encrypt) {
+                Ok(Step::Again) => {}
+                Ok(Step::Traffic) => break,
+                Ok(Step::Blocked) => self.fault = Some(DisconnectCause::Eof),
+                Err(fault) => self.fail(fault, input, out),
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&self) -> Option<DisconnectCause> {
+        (self.peer_closed && self.rest.is_empty()).then_some(DisconnectCause::Eof)
+    }
+
+    fn close(&mut self, input: &mut Buffer, out: &mut Buffer) {
+        let mut farewell = |traffic: &mut WriteTraffic<'_>, out: &mut Buffer| {
+            if let Ok(count) = traffic.queue_close_notify(out.room(RECORD_OVERHEAD)) {
+                out.filled(count);
+            }
+            Ok(())
+        };
+        while self.fault.is_none() {
+            match self.step(input, &mut [], &mut 0, out, &mut farewell) {
+                Ok(Step::Again) => {}
+                Ok(Step::Traffic | Step::Blocked) => return,
+                Err(fault) => self.fail(fault, input, out),
+            }
+        }
+    }
+
+    fn tls_session(&self) -> Option<TlsSession> {
+        Some(TlsSession {
+            server_name: self.server_name.clone(),
+            version: format!("{:?}", self.connection.protocol_version()?),
+            cipher_suite: format!("{:?}", self.connection.negotiated_cipher_suite()?.suite()),
+        })
+    }
+}
+
+fn cause(error: &rustls::Error) -> DisconnectCause {
+    match error {
+        rustls::Error::InvalidCertificate(_) => DisconnectCause::Certificate(error.to_string()),
+        _ => DisconnectCause::Tls(error.to_string()),
+    }
+}

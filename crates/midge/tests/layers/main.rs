@@ -1,0 +1,10 @@
+//! TLS and WebSocket while a driver is turned by hand, with the other side in memory.
+
+#![allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")]
+
+#[cfg(feature = "ring")]
+mod certificates;
+#[cfg(feature = "ring")]
+mod rig;
+#[cfg(feature = "ring")]
+mod tls;

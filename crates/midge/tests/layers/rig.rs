@@ -1,0 +1,147 @@
+//! A driver over a transport that is two byte strings.
+
+use std::future::{Future, IntoFuture};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use midge::driver::midge_proto::{Attempt, Wait};
+use midge::driver::{Clock, Driver, Turn};
+use midge::{ConnectOptions, Connecting, DisconnectCause, Instant};
+
+pub(crate) const INFO: &str = r#"INFO {"server_id":"S","max_payload":8388608,"headers":true} "#;
+
+pub(crate) struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Count {
+    pub(crate) fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// Polls a future once, which must be ready.
+pub(crate) fn ready<F: IntoFuture>(future: F) -> F::Output {
+    let mut future = pin!(future.into_future());
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future is not ready"),
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) driver: Driver,
+    pub(crate) wakes: Arc<Count>,
+    pub(crate) attempt: Option<Attempt>,
+    sent: Vec<u8>,
+    /// The most bytes of one read.
+    pub(crate) read: usize,
+    /// The transport takes bytes.
+    pub(crate) writable: bool,
+    pub(crate) done: bool,
+}
+
+impl Rig {
+    pub(crate) fn new(options: ConnectOptions) -> (Connecting, Self) {
+        let (connecting, driver) =
+            midge::driver::connect(options, Arc::new(Still)).expect("the options are valid");
+        let rig = Self {
+            driver,
+            wakes: Arc::default(),
+            attempt: None,
+            sent: Vec::new(),
+            read: usize::MAX,
+            writable: true,
+            done: false,
+        };
+        (connecting, rig)
+    }
+
+    /// Turns and writes until there is nothing left to do.
+    pub(crate) fn run(&mut self) -> Wait {
+        let waker = Waker::from(self.wakes.clone());
+        for _ in 0..100_000 {
+            match self.driver.turn(&mut Context::from_waker(&waker)) {
+                Turn::Resolve { attempt, .. } => {
+                    self.driver.resolved(attempt, &["127.0.0.1".parse().unwrap()]);
+                }
+                Turn::Connect { attempt, .. } => {
+                    self.attempt = Some(attempt);
+                    self.driver.connected(attempt, false);
+                }
+                Turn::Close { attempt } => {
+                    while let Some(bytes) = self.driver.take_transmit(usize::MAX) {
+                        assert_eq!(bytes.attempt(), Some(attempt));
+                        self.sent.extend_from_slice(&bytes);
+                        let written = bytes.len();
+                        self.driver.settle(bytes, written);
+                    }
+                    self.attempt = None;
+                }
+                Turn::Idle(wait) => {
+                    if !(wait.write && self.writable) {
+                        return wait;
+                    }
+                    let Some(bytes) = self.driver.take_transmit(usize::MAX) else { continue };
+                    // Not all at once, as a socket would.
+                    let written = bytes.len().div_ceil(2);
+                    self.sent.extend_from_slice(&bytes[..written]);
+                    self.driver.settle(bytes, written);
+                }
+                Turn::Yield => {}
+                Turn::Done => {
+                    self.done = true;
+                    return Wait::default();
+                }
+            }
+        }
+        panic!("the driver does not come to rest");
+    }
+
+    /// The transport delivers `bytes`; what follows from it is done after each read.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.attempt.is_some() {
+            assert!(self.run().read, "the driver reads");
+            rest = &rest[self.read_once(rest)..];
+            self.run();
+        }
+    }
+
+    /// One read, of which nothing follows yet.
+    pub(crate) fn read_once(&mut self, bytes: &[u8]) -> usize {
+        let mut buffer = self.driver.take_read().expect("there is room");
+        let count = bytes.len().min(buffer.len()).min(self.read);
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        self.driver.filled(buffer, count);
+        count
+    }
+
+    /// What was written since the last call.
+    pub(crate) fn take_sent(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// The transport ends.
+    pub(crate) fn end(&mut self) {
+        let attempt = self.attempt.take().expect("there is a transport");
+        self.driver.closed(attempt, DisconnectCause::Eof);
+        self.run();
+    }
+}
