@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a real `nats-server`, found on this machine or fetched | [`NatsServer`] |
 //! | several of them as one cluster | [`Cluster`] |
+//! | servers and clients with certificates | [`Authority`] |
 //! | a server that says exactly what the test says, byte by byte | [`ScriptedServer`] |
 //! | either of them over a wire that is long, stalls, or is cut | [`Link`] |
 //!
@@ -21,11 +22,13 @@
 //!
 //! No server is a failure, never a reason to skip a test: [`FindError`] says what to do.
 
+mod certificates;
 mod link;
 mod peer;
 mod scripted;
 mod server;
 
+pub use certificates::{Authority, Identity};
 pub use link::{Direction, Link, LinkBuilder};
 pub use peer::{Peer, ScriptError};
 pub use scripted::{Listener, ScriptedServer};

@@ -1,0 +1,195 @@
+//! TLS against a real nats-server.
+#![cfg(feature = "ring")]
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use midge::{
+    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Pem, Tls, TlsMode,
+};
+use midge_testing::{Authority, NatsServer};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// What takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it happens within 20 seconds")
+}
+
+/// A server for `localhost`, and whom to trust.
+fn server(more: &str) -> Result<(NatsServer, Authority), Box<dyn Error>> {
+    server_with("", more)
+}
+
+fn server_with(config: &str, more: &str) -> Result<(NatsServer, Authority), Box<dyn Error>> {
+    let authority = Authority::new()?;
+    let block = authority.issue(&["localhost"])?.tls_block(more);
+    let server = NatsServer::builder().config(format!("{config}\n{block}")).start()?;
+    Ok((server, authority))
+}
+
+fn url(scheme: &str, server: &NatsServer) -> String {
+    format!("{scheme}://localhost:{}", server.port())
+}
+
+fn trusting(authority: &Authority) -> Tls {
+    Tls::new().root_certificates(Pem::text(authority.pem()))
+}
+
+async fn connect(options: ConnectOptions) -> Result<Client, ConnectError> {
+    soon(midge_tokio::connect(options)).await
+}
+
+/// Why a connection was not made.
+async fn refusal(options: ConnectOptions) -> DisconnectCause {
+    match connect(options).await.map(|_| ()) {
+        Err(ConnectError::Closed(
+            CloseReason::NoServers { cause, .. } | CloseReason::Fatal(cause),
+        )) => cause,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Messages come back whole and in order.
+async fn echo(client: &Client) -> Outcome {
+    let mut subscription = client.subscribe("echo").await?;
+    let sizes: Vec<usize> =
+        (0..2000).map(|number| number * 37 % 3000).chain([700_000, 0]).collect();
+    for &size in &sizes {
+        client.publish("echo", vec![size as u8; size]).await?;
+    }
+    for &size in &sizes {
+        let message = soon(subscription.next()).await.ok_or("the subscription goes on")?;
+        assert!(message.payload() == vec![size as u8; size], "{size}");
+    }
+    soon(client.flush().into_future()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn tls_is_used_behind_info_where_the_url_or_the_server_asks_for_it() -> Outcome {
+    let (server, authority) = server("")?;
+    for scheme in ["tls", "nats"] {
+        let tls = trusting(&authority);
+        let options = ConnectOptions::new(url(scheme, &server)).tls(tls);
+        for options in [options.clone(), options.tls_mode(TlsMode::WhenOffered)] {
+            let client = connect(options).await?;
+            echo(&client).await?;
+            let session = client.tls_session().ok_or("there is TLS")?;
+            assert_eq!((&*session.server_name, &*session.version), ("localhost", "TLSv1_3"));
+            soon(client.close()).await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_offer_is_taken_unless_that_is_declined() -> Outcome {
+    let (server, authority) = server_with("allow_non_tls: true", "")?;
+    let options = ConnectOptions::new(url("nats", &server)).tls(trusting(&authority));
+    let client = connect(options.clone().tls_mode(TlsMode::WhenOffered)).await?;
+    assert!(client.tls_session().is_some());
+    let client = connect(options.tls_mode(TlsMode::Never)).await?;
+    assert!(client.tls_session().is_none());
+    echo(&client).await
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_who_it_should_be_is_refused() -> Outcome {
+    let (server, authority) = server("")?;
+    let by_address = format!("tls://127.0.0.1:{}", server.port());
+    let wrong_name = ConnectOptions::new(by_address).tls(trusting(&authority));
+    let wrong_name = refusal(wrong_name).await;
+    assert!(matches!(&wrong_name, DisconnectCause::Certificate(_)), "{wrong_name}");
+    let stranger = Authority::new()?;
+    let unknown = ConnectOptions::new(url("tls", &server)).tls(trusting(&stranger));
+    let unknown = refusal(unknown).await;
+    assert!(matches!(&unknown, DisconnectCause::Certificate(_)), "{unknown}");
+    // The server hears of both.
+    server.wait_for_log("bad certificate", PATIENCE)?;
+    server.wait_for_log("unknown certificate authority", PATIENCE)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_shows_its_certificate_where_the_server_verifies_it() -> Outcome {
+    let authority = Authority::new()?;
+    let ca = authority.file().display().to_string();
+    let block =
+        authority.issue(&["localhost"])?.tls_block(&format!("ca_file: {ca:?}, verify: true"));
+    let server = NatsServer::builder().config(block).start()?;
+    let options = |tls| ConnectOptions::new(url("tls", &server)).tls(tls);
+    let cause = refusal(options(trusting(&authority))).await;
+    assert!(matches!(&cause, DisconnectCause::Tls(_)), "{cause}");
+    assert!(cause.to_string().contains("CertificateRequired"), "{cause}");
+    let us = authority.issue(&["client.example"])?;
+    let tls =
+        trusting(&authority).client_certificate(Pem::file(&us.certificate), Pem::file(&us.key));
+    echo(&connect(options(tls)).await?).await
+}
+
+#[tokio::test]
+async fn tls_before_info_needs_both_sides() -> Outcome {
+    let short = Duration::from_millis(500);
+    let options = |server: &NatsServer, authority: &Authority, mode| {
+        ConnectOptions::new(url("tls", server))
+            .tls(trusting(authority))
+            .tls_mode(mode)
+            .connect_timeout(short)
+    };
+    let (first, authority) = server("handshake_first: true")?;
+    let client = connect(options(&first, &authority, TlsMode::First)).await?;
+    echo(&client).await?;
+    assert!(client.tls_session().is_some());
+    let cause = refusal(options(&first, &authority, TlsMode::Required)).await;
+    assert_eq!(cause, DisconnectCause::NoInfo);
+
+    let (behind, authority) = server("")?;
+    let cause = refusal(options(&behind, &authority, TlsMode::First)).await;
+    assert!(matches!(&cause, DisconnectCause::Tls(_)), "{cause}");
+
+    let (either, authority) = server("handshake_first: auto")?;
+    for mode in [TlsMode::First, TlsMode::Required] {
+        echo(&connect(options(&either, &authority, mode)).await?).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn tls_that_cannot_be_had_is_said() -> Outcome {
+    let plain = NatsServer::start()?;
+    for options in [
+        ConnectOptions::new(url("tls", &plain)),
+        ConnectOptions::new(url("nats", &plain)).tls(Tls::new()),
+    ] {
+        assert_eq!(refusal(options).await, DisconnectCause::TlsNotOffered);
+    }
+    let (encrypted, _) = server("")?;
+    let never = ConnectOptions::new(url("nats", &encrypted)).tls_mode(TlsMode::Never);
+    assert_eq!(refusal(never).await, DisconnectCause::TlsUnavailable);
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_are_read_again_at_each_connect() -> Outcome {
+    let (mut server, old) = server("")?;
+    let roots = tempfile::NamedTempFile::new()?;
+    std::fs::write(roots.path(), old.pem())?;
+    let tls = Tls::new().root_certificates(Pem::file(roots.path()));
+    let client = connect(ConnectOptions::new(url("tls", &server)).tls(tls)).await?;
+    let mut events = client.events();
+    let new = Authority::new()?;
+    server.reload(new.issue(&["localhost"])?.tls_block(""))?;
+    std::fs::write(roots.path(), new.pem())?;
+    client.reconnect();
+    loop {
+        match soon(events.next()).await.ok_or("the connection goes on")? {
+            Event::Connected(_) => return echo(&client).await,
+            Event::AttemptFailed { cause, .. } => panic!("{cause}"),
+            _ => {}
+        }
+    }
+}
