@@ -250,6 +250,23 @@ impl ConnectOptions {
         self
     }
 
+    /// Adds a header to the HTTP request that begins a WebSocket, such as `Cookie` or
+    /// `Authorization`; with `Host`, in place of that of the URL. Those of the handshake itself
+    /// are refused. `Debug` does not show the value.
+    #[cfg(feature = "websocket")]
+    pub fn websocket_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.layers.websocket.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Whether messages over a WebSocket may be compressed (`permessage-deflate`), which they are
+    /// when the server has compression on as well. Default: true.
+    #[cfg(feature = "websocket")]
+    pub fn websocket_compression(mut self, compression: bool) -> Self {
+        self.settings.layers.websocket.compression = compression;
+        self
+    }
+
     // ---- times ---------------------------------------------------------------------------
 
     /// How long a request waits for its reply, from the moment when it is made. Default: 5 s.

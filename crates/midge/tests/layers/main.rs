@@ -4,7 +4,9 @@
 
 #[cfg(feature = "ring")]
 mod certificates;
-#[cfg(feature = "ring")]
+#[cfg(any(feature = "ring", feature = "websocket"))]
 mod rig;
 #[cfg(feature = "ring")]
 mod tls;
+#[cfg(feature = "websocket")]
+mod websocket;

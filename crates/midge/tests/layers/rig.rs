@@ -8,11 +8,14 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use midge::driver::midge_proto::{Attempt, Wait};
 use midge::driver::{Clock, Driver, Turn};
-use midge::{ConnectOptions, Connecting, DisconnectCause, Instant};
+use midge::{
+    CloseReason, ConnectError, ConnectOptions, Connecting, DisconnectCause, Disconnected, Event,
+    Events, Instant,
+};
 
 pub(crate) const INFO: &str = r#"INFO {"server_id":"S","max_payload":8388608,"headers":true} "#;
 
-pub(crate) struct Still;
+struct Still;
 
 impl Clock for Still {
     fn now(&self) -> Instant {
@@ -144,4 +147,27 @@ impl Rig {
         self.driver.closed(attempt, DisconnectCause::Eof);
         self.run();
     }
+}
+
+/// The cause of a connection that was not made.
+pub(crate) fn failure(connecting: Connecting) -> DisconnectCause {
+    match ready(connecting).unwrap_err() {
+        ConnectError::Closed(CloseReason::NoServers { cause, .. } | CloseReason::Fatal(cause)) => {
+            cause
+        }
+        error => panic!("{error}"),
+    }
+}
+
+/// The report of a loss, which is the next event.
+pub(crate) fn lost(events: &mut Events) -> Arc<Disconnected> {
+    match events.try_next() {
+        Some(Event::Disconnected(lost)) => lost,
+        other => panic!("not lost: {other:?}"),
+    }
+}
+
+/// Why options are refused.
+pub(crate) fn refused(options: ConnectOptions) -> String {
+    midge::driver::connect(options, Arc::new(Still)).unwrap_err().to_string()
 }

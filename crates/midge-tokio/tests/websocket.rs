@@ -1,0 +1,207 @@
+//! WebSocket against a real nats-server.
+#![cfg(feature = "websocket")]
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use midge::{
+    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events, WhenFull,
+};
+use midge_testing::NatsServer;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// What takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it happens within 20 seconds")
+}
+
+/// A server with a listener for WebSockets, and the URL of that.
+fn server(config: &str, websocket: &str) -> Result<(NatsServer, String), Box<dyn Error>> {
+    let block = format!("websocket {{ host: \"127.0.0.1\", port: -1\n {websocket} }}");
+    let server = NatsServer::builder().config(format!("{config}\n{block}")).start()?;
+    let url = server.ws_url().ok_or("the server listens for WebSockets")?;
+    Ok((server, url))
+}
+
+async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectError> {
+    soon(midge_tokio::connect(options)).await
+}
+
+/// Why a connection was not made.
+async fn refusal(options: ConnectOptions) -> DisconnectCause {
+    match connect(options).await.map(|_| ()) {
+        Err(ConnectError::Closed(
+            CloseReason::NoServers { cause, .. } | CloseReason::Fatal(cause),
+        )) => cause,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Messages come back whole and in order.
+async fn echo(client: &Client) -> Outcome {
+    let mut subscription = client.subscribe("echo").await?;
+    let sizes: Vec<usize> =
+        (0..2000).map(|number| number * 37 % 3000).chain([700_000, 0]).collect();
+    for &size in &sizes {
+        client.publish("echo", vec![size as u8; size]).await?;
+    }
+    for &size in &sizes {
+        let message = soon(subscription.next()).await.ok_or("the subscription goes on")?;
+        assert!(message.payload() == vec![size as u8; size], "{size}");
+    }
+    soon(client.flush().into_future()).await?;
+    Ok(())
+}
+
+async fn disconnected(events: &mut Events) -> DisconnectCause {
+    loop {
+        if let Some(Event::Disconnected(lost)) = soon(events.next()).await {
+            return lost.cause.clone();
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_pass_with_and_without_compression_on_either_side() -> Outcome {
+    for offered in [true, false] {
+        let (_server, url) = server("", &format!("no_tls: true, compression: {offered}"))?;
+        for wanted in [true, false] {
+            let options = ConnectOptions::new(&url).websocket_compression(wanted);
+            let client = connect(options).await?;
+            assert!(client.tls_session().is_none());
+            echo(&client).await?;
+            soon(client.close()).await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_from_plain_clients_and_to_them_pass() -> Outcome {
+    let (server, url) = server("", "no_tls: true, compression: true")?;
+    let (web, plain) = (connect(&url).await?, connect(server.url()).await?);
+    let mut of_web = web.subscribe("to.web").await?;
+    let mut of_plain = plain.subscribe("to.plain").await?;
+    soon(web.flush().into_future()).await?;
+    soon(plain.flush().into_future()).await?;
+    for number in 0..10_000_u32 {
+        web.publish("to.plain", number.to_string()).await?;
+        plain.publish("to.web", number.to_string()).await?;
+    }
+    for number in 0..10_000_u32 {
+        for subscription in [&mut of_web, &mut of_plain] {
+            let message = soon(subscription.next()).await.ok_or("it goes on")?;
+            assert_eq!(message.payload(), number.to_string().as_bytes());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_slow_consumer_hears_why_it_was_cut_off() -> Outcome {
+    let config = "max_pending: 1048576, write_deadline: \"2s\"";
+    let (server, url) = server(config, "no_tls: true")?;
+    let options = ConnectOptions::new(&url).subscription_capacity(10, 1 << 30);
+    let (slow, plain) = (connect(options).await?, connect(server.url()).await?);
+    let mut events = slow.events();
+    let mut subscription = slow.subscribe("a").when_full(WhenFull::Pause).await?;
+    soon(slow.flush().into_future()).await?;
+    // It reads nothing, until the server has had enough of it.
+    let payload = vec![b'x'; 100_000];
+    while !server.log()?.contains("Slow Consumer") {
+        plain.publish("a", &payload).await?;
+        soon(plain.flush().into_future()).await?;
+    }
+    subscription.unsubscribe();
+    let cause = disconnected(&mut events).await;
+    // What the server could still write of its last words depends on the system's buffers.
+    assert!(
+        matches!(&cause, DisconnectCause::WebSocketClosed { code: 1008, reason }
+            if reason.starts_with("Slow Consumer"))
+            || matches!(&cause, DisconnectCause::Eof | DisconnectCause::Io(_)),
+        "{cause}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_stops_says_so() -> Outcome {
+    let (mut server, url) = server("", "no_tls: true, compression: true")?;
+    let client = connect(&url).await?;
+    let mut events = client.events();
+    server.stop()?;
+    let cause = disconnected(&mut events).await;
+    assert!(
+        matches!(&cause, DisconnectCause::WebSocketClosed { code: 1001, reason }
+            if reason == "Server Shutdown"),
+        "{cause}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn credentials_in_headers_are_seen_by_the_server() -> Outcome {
+    let config = "authorization { users: [{ user: joe, password: secret }] }";
+    let cookies = "no_tls: true, user_cookie: who, pass_cookie: what";
+    let (_server, url) = server(config, cookies)?;
+    let refused = refusal(ConnectOptions::new(&url)).await;
+    assert!(matches!(&refused, DisconnectCause::Server(error) if error.is_auth()), "{refused}");
+    let options = ConnectOptions::new(&url).websocket_header("Cookie", "who=joe; what=secret");
+    echo(&connect(options).await?).await
+}
+
+#[tokio::test]
+async fn an_origin_that_is_not_allowed_is_a_clear_refusal() -> Outcome {
+    let (_server, url) = server("", "no_tls: true, allowed_origins: [\"http://good.example\"]")?;
+    let from = |origin| ConnectOptions::new(&url).websocket_header("Origin", origin);
+    let refused = refusal(from("http://bad.example")).await.to_string();
+    assert!(refused.starts_with("WebSocket: the server answered 403 Forbidden"), "{refused}");
+    echo(&connect(from("http://good.example")).await?).await
+}
+
+#[tokio::test]
+async fn the_port_of_plain_clients_is_told_from_that_of_web_sockets() -> Outcome {
+    let server = NatsServer::start()?;
+    let url = server.url().replace("nats://", "ws://");
+    let refused = refusal(ConnectOptions::new(&url)).await.to_string();
+    assert!(refused.contains("is this its port for WebSockets?"), "{refused}");
+    Ok(())
+}
+
+#[cfg(feature = "ring")]
+mod secure {
+    use midge::{Pem, Tls, TlsMode};
+    use midge_testing::Authority;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn wss_is_tls_from_the_first_byte_with_and_without_compression() -> Outcome {
+        let authority = Authority::new()?;
+        let block = authority.issue(&["localhost"])?.tls_block("");
+        for compression in [true, false] {
+            let (_server, url) = server("", &format!("{block}\n compression: {compression}"))?;
+            let url = url.replace("127.0.0.1", "localhost");
+            assert!(url.starts_with("wss://"), "{url}");
+            let tls = || Tls::new().root_certificates(Pem::text(authority.pem()));
+            let options = ConnectOptions::new(&url).tls(tls());
+            for options in [options.clone(), options.tls_mode(TlsMode::WhenOffered)] {
+                let client = connect(options).await?;
+                assert!(client.tls_session().is_some());
+                echo(&client).await?;
+                soon(client.close()).await;
+            }
+            let strange = Tls::new().root_certificates(Pem::text(Authority::new()?.pem()));
+            let cause = refusal(ConnectOptions::new(&url).tls(strange)).await;
+            assert!(matches!(&cause, DisconnectCause::Certificate(_)), "{cause}");
+            // Without TLS, there is nobody to talk to.
+            let plain = refusal(ConnectOptions::new(url.replace("wss://", "ws://"))).await;
+            assert!(matches!(&plain, DisconnectCause::WebSocket(_)), "{plain}");
+        }
+        Ok(())
+    }
+}
