@@ -57,6 +57,8 @@ pub(crate) struct Rig {
     pub(crate) read: usize,
     /// The transport takes bytes.
     pub(crate) writable: bool,
+    /// Names are looked up at once, not without end.
+    pub(crate) resolvable: bool,
     pub(crate) done: bool,
 }
 
@@ -71,6 +73,7 @@ impl Rig {
             sent: Vec::new(),
             read: usize::MAX,
             writable: true,
+            resolvable: true,
             done: false,
         };
         (connecting, rig)
@@ -81,6 +84,7 @@ impl Rig {
         let waker = Waker::from(self.wakes.clone());
         for _ in 0..100_000 {
             match self.driver.turn(&mut Context::from_waker(&waker)) {
+                Turn::Resolve { .. } if !self.resolvable => {}
                 Turn::Resolve { attempt, .. } => {
                     self.driver.resolved(attempt, &["127.0.0.1".parse().unwrap()]);
                 }

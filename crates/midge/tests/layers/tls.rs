@@ -108,6 +108,28 @@ fn messages_pass_both_ways_however_the_bytes_are_cut() {
 }
 
 #[test]
+fn a_record_that_is_larger_than_the_room_for_it_is_read_in_pieces() {
+    let (client, mut rig, mut server) = upgraded(usize::MAX);
+    let mut subscription = ready(client.subscribe("a")).unwrap();
+    server.exchange(&mut rig).unwrap();
+    let mut bytes = Vec::new();
+    for number in 0..50_u8 {
+        let payload = [number; 10_000];
+        server.connection.writer().write_all(b"MSG a 1 10000\r\n").unwrap();
+        server.connection.writer().write_all(&payload).unwrap();
+        server.connection.writer().write_all(b"\r\n").unwrap();
+        while server.connection.wants_write() {
+            server.connection.write_tls(&mut bytes).unwrap();
+        }
+    }
+    rig.read = 20_000;
+    rig.feed(&bytes);
+    for number in 0..50_u8 {
+        assert!(ready(subscription.next()).unwrap().payload() == [number; 10_000]);
+    }
+}
+
+#[test]
 fn tls_first_says_nothing_in_plain_text() {
     let authority = Authority::new();
     let options = options("localhost", &authority).tls_mode(TlsMode::First);
@@ -276,7 +298,10 @@ fn a_record_that_was_tampered_with_loses_the_connection_and_nothing_before_it() 
 fn a_publish_wakes_a_driver_that_has_come_to_rest() {
     let (client, mut rig, mut server) = upgraded(usize::MAX);
     server.say(&mut rig, "PING\r\n");
-    rig.run();
+    server.connection.writer().write_all(b"+OK\r\n").unwrap();
+    let mut bytes = Vec::new();
+    server.connection.write_tls(&mut bytes).unwrap();
+    rig.feed(&bytes);
     rig.wakes.take();
     ready(client.publish("a", "")).unwrap();
     assert_eq!(rig.wakes.take(), 1);

@@ -149,12 +149,17 @@ fn a_close_by_the_server_tells_why_and_is_answered() {
     let mut subscription = ready(client.subscribe("a")).unwrap();
     rig.run();
     rig.take_sent();
+    rig.resolvable = false;
     let mut bytes = frame(LAST | BINARY, b"MSG a 1 2\r\nhi\r\n");
     bytes.extend(frame(LAST | CLOSE, b"\x03\xf0Slow Consumer (Pending Bytes)"));
+    bytes.extend(frame(LAST | BINARY, b"MSG a 1 4\r\nlate\r\n"));
     rig.feed(&bytes);
+    let wait = rig.run();
+    assert!(wait.until.is_some() && !wait.read && !wait.write, "it waits for the look-up");
     let reason = "Slow Consumer (Pending Bytes)".to_owned();
     assert_eq!(lost(&mut events).cause, DisconnectCause::WebSocketClosed { code: 1008, reason });
     assert_eq!(ready(subscription.next()).unwrap().payload(), b"hi");
+    assert!(subscription.try_next().is_none());
     let sent = frames(&rig.take_sent()[..8]);
     assert_eq!(sent, [(LAST | CLOSE, b"\x03\xf0".to_vec())]);
 }
@@ -248,7 +253,7 @@ fn compressed_messages_pass_both_ways_however_the_bytes_are_cut() {
 #[test]
 fn a_message_that_inflates_a_thousandfold_comes_in_windows() {
     let (client, mut rig) = connected(usize::MAX, DEFLATE);
-    let subscription =
+    let mut subscription =
         ready(client.subscribe("a").capacity(10, 1 << 30).when_full(midge::WhenFull::Pause))
             .unwrap();
     rig.run();
@@ -258,6 +263,24 @@ fn a_message_that_inflates_a_thousandfold_comes_in_windows() {
     rig.feed(&frame(LAST | COMPRESSED | BINARY, &message));
     assert!(!rig.run().read, "the subscription is full, so nothing more is decoded");
     assert!((10..=11).contains(&subscription.pending()), "{}", subscription.pending());
+    for _ in 0..100 {
+        rig.run();
+        assert_eq!(ready(subscription.next()).unwrap().payload().len(), 100_000);
+    }
+}
+
+#[test]
+fn a_compressed_message_ends_wherever_the_room_for_it_does() {
+    let (client, mut rig) = connected(usize::MAX, DEFLATE);
+    let mut subscription = ready(client.subscribe("a")).unwrap();
+    for size in (5_000..75_000).step_by(571) {
+        // Unread, it holds on to the front of the buffer that the next one is read into.
+        rig.feed(&frame(LAST | BINARY, format!("MSG a 1 9000\r\n{:9000}\r\n", "").as_bytes()));
+        let text = format!("MSG a 1 {size}\r\n{}\r\n", "x".repeat(size));
+        rig.feed(&frame(LAST | COMPRESSED | BINARY, &deflate(text.as_bytes())));
+        assert_eq!(ready(subscription.next()).unwrap().payload().len(), 9000);
+        assert_eq!(ready(subscription.next()).unwrap().payload().len(), size);
+    }
 }
 
 #[test]
@@ -305,7 +328,7 @@ fn headers_that_cannot_be_are_refused_and_never_shown() {
 #[test]
 fn a_publish_wakes_a_driver_that_has_come_to_rest() {
     let (client, mut rig) = connected(usize::MAX, "");
-    rig.feed(&frame(LAST | BINARY, b"PING\r\n"));
+    rig.feed(&frame(LAST | BINARY, b"+OK\r\n"));
     rig.wakes.take();
     ready(client.publish("a", "")).unwrap();
     assert_eq!(rig.wakes.take(), 1);
