@@ -6,10 +6,11 @@
 
 mod allocator;
 mod server;
+mod transport;
 
 use std::fmt;
 
-use midge::Client;
+use midge::{Client, ConnectOptions};
 
 pub use allocator::{Counted, Meter};
 pub use server::{BLAST, SILENT, Server};
@@ -22,12 +23,41 @@ pub use server::{BLAST, SILENT, Server};
 /// When the client cannot connect, or the server failed.
 pub fn run(test: impl AsyncFnOnce(&Client)) {
     let server = Server::start().expect("a listener on a loopback address");
+    let options = ConnectOptions::new(server.url());
+    run_with(server, options, test);
+}
+
+/// The same over TLS that begins before INFO.
+///
+/// # Panics
+///
+/// As [`run`].
+pub fn run_tls(test: impl AsyncFnOnce(&Client)) {
+    let (accept, tls) = transport::tls();
+    let server = Server::start_with(accept).expect("a listener on a loopback address");
+    let options = ConnectOptions::new(server.url()).tls(tls).tls_mode(midge::TlsMode::First);
+    run_with(server, options, test);
+}
+
+/// The same over a WebSocket without compression.
+///
+/// # Panics
+///
+/// As [`run`].
+pub fn run_websocket(test: impl AsyncFnOnce(&Client)) {
+    let accept = transport::Accept::WebSocket;
+    let server = Server::start_with(accept).expect("a listener on a loopback address");
+    let options = ConnectOptions::new(server.url());
+    run_with(server, options, test);
+}
+
+fn run_with(server: Server, options: ConnectOptions, test: impl AsyncFnOnce(&Client)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime of one thread");
     runtime.block_on(async {
-        let client = midge_tokio::connect(server.url()).await.expect("the server is there");
+        let client = midge_tokio::connect(options).await.expect("the server is there");
         warm_up(&client).await;
         test(&client).await;
         client.close().await;

@@ -2,9 +2,10 @@
 //! messages as it is asked for.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread::JoinHandle;
 
+use crate::transport::{Accept, Transport};
 use midge::Subject;
 use midge::driver::midge_proto::wire::{ClientOp, Limits, decode_client, encode};
 
@@ -27,17 +28,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on a free port of the loopback address.
+    /// Listens on a free port of the loopback address, in plain text.
     ///
     /// # Errors
     ///
     /// Those of the operating system.
     pub fn start() -> io::Result<Self> {
+        Self::start_with(Accept::Plain)
+    }
+
+    /// The same, with something between the socket and the protocol.
+    pub(crate) fn start_with(accept: Accept) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let url = format!("nats://{}", listener.local_addr()?);
+        let url = format!("{}://localhost:{}", accept.scheme(), listener.local_addr()?.port());
         let thread = std::thread::spawn(move || {
             let (stream, _) = listener.accept()?;
             stream.set_nodelay(true)?;
+            let stream = accept.open(stream)?;
             Session { stream, answers: Vec::new(), subscriptions: Vec::new() }.serve()
         });
         Ok(Self { url, thread })
@@ -59,7 +66,7 @@ impl Server {
 }
 
 struct Session {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     answers: Vec<u8>,
     subscriptions: Vec<(Subject, Vec<u8>)>,
 }
@@ -70,7 +77,9 @@ impl Session {
         let mut input = Vec::new();
         let mut chunk = vec![0; WRITE_BYTES];
         loop {
-            self.stream.write_all(&self.answers)?;
+            if !self.answers.is_empty() {
+                self.stream.write_all(&self.answers)?;
+            }
             self.answers.clear();
             let count = self.stream.read(&mut chunk)?;
             if count == 0 {
