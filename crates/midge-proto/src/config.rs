@@ -96,6 +96,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How often a PING is sent to see whether the server lives. Default: 2 min.
     pub ping_interval: Duration,
+    /// The longest time that bytes wait to be written without the transport taking any; then the
+    /// connection is lost, as `DisconnectCause::WriteTimedOut`. `None`: unanswered PINGs alone tell
+    /// that a server is stuck. Default: `None`.
+    pub write_deadline: Option<Duration>,
     /// PINGs without an answer after which the connection is stale. Default: 2.
     pub max_pings_out: u32,
     /// Connect again when a connection is lost. Default: true.
@@ -111,10 +115,22 @@ pub struct Config {
     /// The wait before the second attempt after a loss; doubles with each further one, and its
     /// upper half is random. The first attempt comes at once. Default: 100 ms.
     pub reconnect_wait: Duration,
-    /// The longest wait between two attempts. Default: 5 s.
+    /// The longest wait between two attempts, without the jitter. Default: 5 s.
     pub reconnect_wait_max: Duration,
+    /// Each wait grows by a random time of up to this, so that clients that lost one server do not
+    /// come back in step. Default: 100 ms.
+    pub reconnect_jitter: Duration,
+    /// The same where TLS is used, which costs a server more. Default: 1 s.
+    pub reconnect_jitter_tls: Duration,
+    /// Emit `Action::NextServer` before each attempt, and let the caller say where it goes to and
+    /// when. Default: false.
+    pub choose_server: bool,
     /// Try servers in the order given instead of a random one. Default: false.
     pub retain_order: bool,
+    /// When a connection is lost, let requests wait on for their reply or deadline: those that were
+    /// sent may still be answered through the next connection, the others are sent on it. Otherwise
+    /// they end at once, as `Unknown` and as `NotSent`. Default: false.
+    pub keep_requests: bool,
     /// Do not learn servers from INFO. Default: false.
     pub ignore_discovered: bool,
     /// The longest time that a drain takes. Default: 30 s.
@@ -185,6 +201,7 @@ impl Config {
             inbox_prefix: "_INBOX".into(),
             connect_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(120),
+            write_deadline: None,
             max_pings_out: 2,
             reconnect: true,
             max_attempts: None,
@@ -192,7 +209,11 @@ impl Config {
             retry_first_connect: false,
             reconnect_wait: Duration::from_millis(100),
             reconnect_wait_max: Duration::from_secs(5),
+            reconnect_jitter: Duration::from_millis(100),
+            reconnect_jitter_tls: Duration::from_secs(1),
+            choose_server: false,
             retain_order: false,
+            keep_requests: false,
             ignore_discovered: false,
             drain_timeout: Duration::from_secs(30),
             leave_lame_duck: None,

@@ -372,6 +372,7 @@ impl Connection {
     pub fn set_servers(&mut self, servers: Vec<ServerUrl>) {
         if !servers.is_empty() {
             self.servers.replace(servers, &mut self.rng);
+            self.end_choice(false);
         }
     }
 

@@ -198,7 +198,7 @@ impl Connection {
                     closing.flush = Some(flush);
                 }
             }
-            return false;
+            return !asked;
         }
         if self.step_move() {
             return true;

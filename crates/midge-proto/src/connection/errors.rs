@@ -238,6 +238,9 @@ pub enum DisconnectCause {
     /// The attempt took longer than `connect_timeout`.
     #[error("the attempt took longer than the connect timeout")]
     TimedOut,
+    /// The transport took no byte for `write_deadline`.
+    #[error("nothing could be written for longer than the write deadline")]
+    WriteTimedOut,
     /// The server answered no PING for too long.
     #[error("the connection is stale: the server answers no PING")]
     Stale,

@@ -5,10 +5,9 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use core::mem;
 use core::net::{IpAddr, SocketAddr};
-use core::time::Duration;
 
 use super::errors::{DisconnectCause, FlushError, NotSent, RequestError};
-use super::fates::{Fates, Position};
+use super::fates::{Fate, Fates, Position};
 use super::frames;
 use super::ids::Attempt;
 use super::outbound::Split;
@@ -27,6 +26,8 @@ pub(super) const ANNOUNCE: usize = 64 * 1024;
 pub(super) enum Phase {
     /// For the next attempt; without a `Reconnect` timer it is due now.
     Waiting,
+    /// For `next_server`.
+    Choosing,
     /// For `resolved`.
     Resolving,
     /// For `connected`.
@@ -62,12 +63,16 @@ pub(super) struct Session {
     pub(super) pinged: bool,
     was_up: bool,
     lame_duck: bool,
-    /// Servers tried since the beginning, or since the last connection.
-    tries: usize,
+    /// Attempts that failed since the beginning, or since the last connection.
+    pub(super) failed: u32,
+    /// Why the last attempt failed, or the last connection was lost.
+    pub(super) cause: Option<DisconnectCause>,
+    /// The caller has said which server is next.
+    pub(super) chosen: bool,
     /// Some server was connected to.
     pub(super) ever_up: bool,
     /// Some session used TLS: a later one without it is a downgrade.
-    ever_secure: bool,
+    pub(super) ever_secure: bool,
 }
 
 impl Session {
@@ -146,7 +151,7 @@ impl Connection {
         let Some((server, tls_name)) = self.servers.begin() else {
             return false;
         };
-        self.session.tries += 1;
+        self.session.chosen = false;
         self.session.tls_name = tls_name;
         self.session.server = Some(Arc::clone(&server));
         self.session.alive = true;
@@ -287,7 +292,8 @@ impl Connection {
         self.servers.succeeded();
         self.statistics.connects += 1;
         let session = &mut self.session;
-        session.tries = 0;
+        session.failed = 0;
+        session.cause = None;
         session.was_up = true;
         session.ever_secure |= session.secure;
         let again = mem::replace(&mut session.ever_up, true);
@@ -297,12 +303,7 @@ impl Connection {
         let (max, headers) = (info.payload_limit(), info.headers);
         let fits = |frame: &[u8]| frames::fits(frame, max, headers);
         let mut dropped = self.outbound.open(self.config.confirm_bytes, fits);
-        for (id, position) in self.requests.all() {
-            if dropped.positions.contains(position) && self.requests.end(id) {
-                let error = RequestError::NotSent(NotSent::NotAllowed);
-                self.events.push_back(Event::Response(id, Err(error)));
-            }
-        }
+        self.end_requests_in(&dropped, NotSent::NotAllowed);
         if let Some(last) = self.flushes.back() {
             self.outbound.ping(Some(*last), 0);
         }
@@ -361,7 +362,7 @@ impl Connection {
     }
 
     /// What was asked of an attempt that is over is not asked any more.
-    fn forget_asked(&mut self) {
+    pub(super) fn forget_asked(&mut self) {
         self.actions.retain(|action| matches!(action, Action::Close { .. }));
     }
 
@@ -381,20 +382,25 @@ impl Connection {
         while let Some(answer) = self.outbound.next_answer() {
             self.answered(answer);
         }
-        self.timers.stop(Timer::Ping);
-        self.timers.stop(Timer::Confirm);
-        self.timers.stop(Timer::Move);
-        self.timers.stop(Timer::LameDuck);
+        for timer in [Timer::Ping, Timer::Write, Timer::Confirm, Timer::Move, Timer::LameDuck] {
+            self.timers.stop(timer);
+        }
         let goes_on = self.config.reconnect && !self.ending.is_closing();
         let keep = if goes_on { self.config.reconnect_buffer } else { usize::MAX };
-        let split = self.outbound.lose(keep);
+        let keep_requests = goes_on && self.config.keep_requests;
+        let split = self.outbound.lose(keep, keep_requests);
         if !goes_on {
             let why = self.ending.reason().unwrap_or_else(|| self.no_servers(cause));
             self.finish(why, &split);
             return true;
         }
-        self.end_requests(split.first_unsent, NotSent::Disconnected);
+        if keep_requests {
+            self.end_requests_in(&split.dropped, NotSent::Disconnected);
+        } else {
+            self.end_requests(split.first_unsent, NotSent::Disconnected);
+        }
         if let Some(server) = self.session.server.clone() {
+            self.session.cause = Some(cause.clone());
             let Split { unknown, kept, dropped, .. } = split;
             let end = Position(self.outbound.next_position());
             let facts = Arc::new(Disconnected { server, cause, unknown, kept, dropped, end });
@@ -434,12 +440,14 @@ impl Connection {
             return;
         }
         self.timers.stop(Timer::Attempt);
+        self.session.failed = self.session.failed.saturating_add(1);
+        self.session.cause = Some(cause.clone());
         if let Some(server) = self.session.server.clone() {
             let cause = cause.clone();
             self.events.push_back(Event::AttemptFailed { server, cause });
         }
         let first = !self.session.ever_up && !self.config.retry_first_connect;
-        let passed = first && self.session.tries >= self.servers.len();
+        let passed = first && self.session.failed as usize >= self.servers.len();
         self.servers.failed(self.config.max_attempts.filter(|_| !first));
         if fatal || passed || self.servers.len() == 0 {
             let why = if fatal { CloseReason::Fatal(cause) } else { self.no_servers(cause) };
@@ -458,13 +466,16 @@ impl Connection {
         }
     }
 
-    /// Doubles with each try, up to the maximum; the upper half of it is random.
-    fn backoff(&mut self) -> Duration {
-        let doublings =
-            u32::try_from(self.session.tries.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
-        let wait = self.config.reconnect_wait.saturating_mul(1 << doublings);
-        let half = wait.min(self.config.reconnect_wait_max) / 2;
-        half + self.rng.duration(half)
+    /// Fails the requests whose messages are among `dropped`.
+    fn end_requests_in(&mut self, dropped: &Fate, why: NotSent) {
+        if dropped.messages == 0 {
+            return;
+        }
+        for (id, position) in self.requests.all() {
+            if dropped.positions.contains(position) && self.requests.end(id) {
+                self.events.push_back(Event::Response(id, Err(RequestError::NotSent(why))));
+            }
+        }
     }
 
     /// Fails every request: those that never left are `NotSent`.
@@ -483,7 +494,7 @@ impl Connection {
 
     /// The end, without a connection to lose.
     pub(super) fn finish_unconnected(&mut self, why: CloseReason) {
-        let split = self.outbound.lose(usize::MAX);
+        let split = self.outbound.lose(usize::MAX, false);
         self.finish(why, &split);
     }
 

@@ -11,6 +11,7 @@
 //! | planned ends: drain, close, move | `ending.rs` |
 
 mod ages;
+mod choosing;
 mod commands;
 mod deadlines;
 mod ending;
@@ -32,6 +33,7 @@ mod timers;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::mem;
 
 use crate::rng::Rng;
 use crate::wire::ServerInfo;
@@ -47,7 +49,8 @@ pub use ids::{Attempt, FlushId, RequestId, Sid};
 pub use inbound::ReadBuffer;
 pub use outbound::Outbound;
 pub use output::{
-    Action, CloseReason, Closed, Connected, Disconnected, Event, Output, Sink, Statistics, Wait,
+    Action, Candidate, CloseReason, Closed, Connected, Disconnected, Event, NextServer, Output,
+    Sink, Statistics, Wait,
 };
 pub use timers::Timer;
 
@@ -158,6 +161,8 @@ pub struct Connection {
     wants_room: Option<usize>,
     paused: bool,
     pong_due: bool,
+    /// Bytes that transports had taken when `write_deadline` was last looked at.
+    written: u64,
     /// Keep-alive PINGs since the last PONG.
     pings_out: u32,
     actions: VecDeque<Action>,
@@ -194,6 +199,7 @@ impl Connection {
             wants_room: None,
             paused: false,
             pong_due: false,
+            written: 0,
             pings_out: 0,
             actions: VecDeque::new(),
             events: VecDeque::new(),
@@ -280,9 +286,15 @@ impl Connection {
             self.shut();
             return true;
         }
-        if matches!(self.phase, Phase::Waiting) && !self.timers.is_set(Timer::Reconnect) {
-            return self.begin_attempt();
+        if matches!(self.phase, Phase::Waiting) {
+            if self.ask_for_server() {
+                return true;
+            }
+            if !self.timers.is_set(Timer::Reconnect) {
+                return self.begin_attempt();
+            }
         }
+        self.watch_writing();
         if let Some(timer) = self.timers.expire(self.now) {
             self.expired(timer);
             return true;
@@ -323,10 +335,12 @@ impl Connection {
             Timer::Attempt if matches!(self.phase, Phase::Info) => {
                 self.fail(DisconnectCause::NoInfo);
             }
+            Timer::Attempt if matches!(self.phase, Phase::Choosing) => self.end_choice(true),
             Timer::Attempt => self.fail(DisconnectCause::TimedOut),
             // The attempt begins because the timer no longer runs.
             Timer::Reconnect | Timer::Request => {}
             Timer::Ping => self.keep_alive(),
+            Timer::Write => self.fail(DisconnectCause::WriteTimedOut),
             Timer::Confirm => {
                 if self.outbound.since_ping() > 0 {
                     self.outbound.ping(None, 0);
@@ -351,6 +365,20 @@ impl Connection {
             if let Some(due) = self.ages.due() {
                 self.timers.set(Timer::Kept, due);
             }
+        }
+    }
+
+    /// Bytes for the transport wait for so long, and no longer.
+    fn watch_writing(&mut self) {
+        let Some(deadline) = self.config.write_deadline else { return };
+        let written = self.outbound.out_bytes();
+        let progress = mem::replace(&mut self.written, written) != written;
+        let waiting = self.is_connected() && (self.outbound.is_lent() || self.has_output());
+        if progress || !waiting {
+            self.timers.stop(Timer::Write);
+        }
+        if waiting && !self.timers.is_set(Timer::Write) {
+            self.timers.set(Timer::Write, self.now + deadline);
         }
     }
 
@@ -594,6 +622,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         ("confirm_bytes", config.confirm_bytes == 0),
         ("max_control_line", config.max_control_line == 0),
         ("read_chunk", config.read_chunk == 0),
+        ("write_deadline", config.write_deadline.is_some_and(|deadline| deadline.is_zero())),
         ("max_kept_age", config.max_kept_age.is_some_and(|age| age.is_zero())),
     ];
     if let Some((field, _)) = zero.into_iter().find(|(_, zero)| *zero) {

@@ -475,8 +475,9 @@ impl Outbound {
         self.next_position = next;
     }
 
-    /// The transport is gone: splits what was published, keeps what never left. No batch is out.
-    pub(super) fn lose(&mut self, keep: usize) -> Split {
+    /// The transport is gone: splits what was published, keeps what never left, of requests only
+    /// with `keep_requests`. No batch is out.
+    pub(super) fn lose(&mut self, keep: usize, keep_requests: bool) -> Split {
         let mut split = Split { first_unsent: self.next_position, ..Split::default() };
         split.unknown = mem::take(&mut self.written);
         let mut bytes = mem::take(&mut self.front);
@@ -498,7 +499,8 @@ impl Outbound {
                 let _ = unsent.get_or_insert(frame.position);
             }
             if !begun && frame.is_user() {
-                if frame.kind == Kind::Publish && self.user_bytes + len <= keep {
+                let keeps = keep_requests || frame.kind == Kind::Publish;
+                if keeps && self.user_bytes + len <= keep {
                     self.back.extend_from_slice(&bytes[start..end]);
                     self.user_bytes += len;
                     self.frames.push_back(frame);

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use super::errors::{DisconnectCause, EndReason, FlushError, RequestError};
 use super::fates::{Fate, Fates, Position};
@@ -43,6 +44,14 @@ pub struct Wait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
+    /// Say which server to try next and when, by `next_server`. Only with
+    /// [`Config::choose_server`](crate::Config::choose_server).
+    NextServer {
+        /// Names this question.
+        attempt: Attempt,
+        /// What there is to choose from.
+        next: Arc<NextServer>,
+    },
     /// Find the IP addresses of `host`, then call `resolved`, or `closed` when there are none.
     Resolve {
         /// Names this try.
@@ -79,6 +88,34 @@ pub enum Action {
         /// Names the transport.
         attempt: Attempt,
     },
+}
+
+/// The next attempt, before it is decided where it goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NextServer {
+    /// The pool, in the order in which it would be tried.
+    pub servers: Vec<Candidate>,
+    /// Attempts that failed in a row, since a connection was lost or since the beginning.
+    pub failed: u32,
+    /// Why the last attempt failed, or why the connection was lost. `None` before the first attempt.
+    pub cause: Option<DisconnectCause>,
+    /// The wait until the attempt, unless another one is answered.
+    pub wait: Duration,
+}
+
+/// A server that can be tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Candidate {
+    /// The server.
+    pub server: Arc<ServerUrl>,
+    /// Learnt from another server.
+    pub discovered: bool,
+    /// It was connected to at some time.
+    pub connected: bool,
+    /// Its failed attempts in a row.
+    pub failed: u32,
 }
 
 /// Something that happened.

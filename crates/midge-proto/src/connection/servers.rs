@@ -4,6 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::output::Candidate;
 use crate::rng::Rng;
 use crate::wire::{MAX_URLS, ServerError, ServerInfo};
 use crate::{Scheme, ServerUrl};
@@ -15,6 +16,8 @@ struct Server {
     discovered: bool,
     /// The host name to verify, where the address is only an IP.
     tls_name: Option<String>,
+    /// Some attempt succeeded.
+    connected: bool,
     /// Failed attempts in a row.
     failed: u32,
     /// The authentication error that the last attempt ended with.
@@ -23,7 +26,14 @@ struct Server {
 
 impl Server {
     fn given(url: ServerUrl) -> Self {
-        Self { url: Arc::new(url), discovered: false, tls_name: None, failed: 0, auth_error: None }
+        Self {
+            url: Arc::new(url),
+            discovered: false,
+            tls_name: None,
+            connected: false,
+            failed: 0,
+            auth_error: None,
+        }
     }
 }
 
@@ -62,6 +72,29 @@ impl Servers {
         self.pool.len() > usize::from(!self.detached)
     }
 
+    /// The server that [`begin`](Self::begin) will give.
+    pub(super) fn next(&self) -> Option<&ServerUrl> {
+        self.pool.first().map(|server| &*server.url)
+    }
+
+    /// All of them, in the order in which they would be tried.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |server: &Server| Candidate {
+            server: Arc::clone(&server.url),
+            discovered: server.discovered,
+            connected: server.connected,
+            failed: server.failed,
+        };
+        self.pool.iter().map(candidate).collect()
+    }
+
+    /// Puts a server of the pool in front. The order of the others stays.
+    pub(super) fn prefer(&mut self, url: &ServerUrl) {
+        if let Some(index) = self.pool.iter().position(|server| server.url.same_place(url)) {
+            self.pool[..=index].rotate_right(1);
+        }
+    }
+
     /// The server to try now, which is in use from here on, and the name that its certificate
     /// must bear.
     pub(super) fn begin(&mut self) -> Option<(Arc<ServerUrl>, String)> {
@@ -78,6 +111,7 @@ impl Servers {
     /// The current server answered: what it failed before is forgotten.
     pub(super) fn succeeded(&mut self) {
         if let Some(server) = self.in_use() {
+            server.connected = true;
             server.failed = 0;
             server.auth_error = None;
         }

@@ -14,6 +14,8 @@ pub enum Timer {
     Reconnect,
     /// The next keep-alive PING is due.
     Ping,
+    /// The transport takes no bytes for too long.
+    Write,
     /// Sent messages are to be confirmed by a PING.
     Confirm,
     /// The server, which is about to shut down, is to be left.
@@ -30,10 +32,11 @@ pub enum Timer {
     Request,
 }
 
-const ALL: [Timer; 9] = [
+const ALL: [Timer; 10] = [
     Timer::Attempt,
     Timer::Reconnect,
     Timer::Ping,
+    Timer::Write,
     Timer::Confirm,
     Timer::LameDuck,
     Timer::Move,
@@ -82,6 +85,10 @@ impl Timers {
 
     pub(super) fn stop_all(&mut self) {
         *self = Self::default();
+    }
+
+    pub(super) fn get(&self, timer: Timer) -> Option<Instant> {
+        self.deadlines[timer as usize]
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {

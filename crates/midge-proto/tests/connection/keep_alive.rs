@@ -1,5 +1,9 @@
 //! Keep-alive, and what the server says on its own.
 
+use std::time::Duration;
+
+use midge_proto::Timer;
+
 use crate::rig::{Rig, config};
 
 #[test]
@@ -86,4 +90,49 @@ fn an_error_that_concerns_nobody_is_an_event() {
         ! server error...",
     );
     assert!(rig.connection.is_connected());
+}
+
+fn deadline() -> Rig {
+    let mut config = config("127.0.0.1");
+    config.write_deadline = Some(Duration::from_secs(10));
+    Rig::up(config)
+}
+
+#[test]
+fn a_transport_that_takes_nothing_is_given_up_at_the_write_deadline() {
+    let mut rig = deadline();
+    rig.run("+ 60s\nstall\npublish a x");
+    assert_eq!(rig.wait.reason, Some(Timer::Confirm));
+    rig.run(
+        "+ 9999ms
+        + 1ms
+        ! close
+        ! disconnected nothing could be written for longer than the write deadline; unknown -; kept 0..1; dropped -
+        ! connect 127.0.0.1:4222",
+    );
+}
+
+#[test]
+fn a_byte_that_is_taken_begins_the_write_deadline_anew() {
+    let mut rig = deadline();
+    rig.run("stall\npublish a x");
+    for _ in 0..2 {
+        rig.run("+ 9s");
+        rig.take(1);
+        rig.turn();
+        rig.sent();
+    }
+    rig.run("+ 9999ms");
+    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    rig.run("+ 1ms\n! close");
+    rig.connection.settle(batch, 0);
+    rig.turn();
+    rig.run("! disconnected nothing could be written ...\n! connect 127.0.0.1:4222");
+}
+
+#[test]
+fn where_nothing_waits_to_be_written_there_is_no_write_deadline() {
+    let mut rig = deadline();
+    rig.run("publish a x\n> PUB a 1\n> x\n+ 60s\n> PING\n< PONG");
+    assert_eq!(rig.wait.reason, Some(Timer::Ping));
 }

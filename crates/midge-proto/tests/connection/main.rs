@@ -1,6 +1,7 @@
 //! The connection, driven by hand on a virtual clock.
 #![allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")]
 
+mod choosing;
 mod contract;
 mod ending;
 mod fates;

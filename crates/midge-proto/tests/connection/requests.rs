@@ -268,3 +268,60 @@ fn a_request_that_has_ended_but_was_not_polled_can_still_be_cancelled() {
     let log = rig.log();
     assert!(!log.iter().any(|line| line.starts_with("response")), "{log:?}");
 }
+
+#[test]
+fn kept_requests_outlive_a_loss_those_sent_and_those_not() {
+    let mut config = config("127.0.0.1");
+    config.keep_requests = true;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "request a sent 9s
+        > SUB _INBOX.x.* 1
+        > PUB a _INBOX.x.1 4
+        > sent
+        stall
+        request b unsent 9s
+        request c timed 1s
+        eof
+        ! disconnected the server closed the connection; unknown 0..1; kept 1..3; dropped -
+        ! connect 127.0.0.1:4222
+        unstall
+        connected
+        + 1s
+        ! response 3 the request was not sent: its deadline passed while it waited to be written",
+    );
+    rig.run(&format!(
+        "< {INFO}
+        > CONNECT ...
+        > SUB _INBOX.x.* 1
+        > PING
+        < PONG
+        > PUB b _INBOX.x.2 6
+        > unsent
+        ! connected ..."
+    ));
+    rig.run(
+        "< MSG _INBOX.x.1 1 4\\r\\nlate
+        ! response 1 ok late
+        < MSG _INBOX.x.2 1 3\\r\\nnew
+        ! response 2 ok new",
+    );
+    assert_eq!(rig.connection.requests(), 0);
+}
+
+#[test]
+fn kept_requests_that_find_no_room_end_with_the_loss() {
+    let mut config = config("127.0.0.1");
+    config.keep_requests = true;
+    config.reconnect_buffer = 60;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "stall
+        request a x 9s
+        request b y 9s
+        eof
+        ! response 2 the request was not sent: the connection was lost
+        ! disconnected the server closed the connection; unknown -; kept 0..1; dropped 1..2
+        ! connect 127.0.0.1:4222",
+    );
+}

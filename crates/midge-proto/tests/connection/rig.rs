@@ -42,6 +42,8 @@ pub(crate) fn config(servers: &str) -> Config {
     let servers = servers.split(',').map(|url| ServerUrl::parse(url).unwrap()).collect();
     let mut config = Config::new(servers, [7; 32]);
     config.retain_order = true;
+    // Waits of which only the upper half is random: what a scenario waits is long enough.
+    config.reconnect_jitter = Duration::ZERO;
     config
 }
 
@@ -201,6 +203,13 @@ impl Rig {
 
     fn action(&mut self, action: Action) {
         let text = match &action {
+            Action::NextServer { next, .. } => {
+                let hosts: Vec<_> =
+                    next.servers.iter().map(|known| known.server.host().to_owned()).collect();
+                let cause = next.cause.as_ref().map_or("-".to_owned(), ToString::to_string);
+                let wait = next.wait.as_millis();
+                format!("next {} failed {} wait {wait} ms: {cause}", hosts.join(","), next.failed)
+            }
             Action::Resolve { host, .. } => format!("resolve {host}"),
             Action::Connect { address, .. } => format!("connect {address}"),
             Action::StartTls { server_name, .. } => format!("tls {server_name}"),
@@ -211,9 +220,9 @@ impl Rig {
             other => panic!("{other:?}"),
         };
         match action {
-            Action::Resolve { attempt, .. } | Action::Connect { attempt, .. } => {
-                self.attempt = Some(attempt)
-            }
+            Action::NextServer { attempt, .. }
+            | Action::Resolve { attempt, .. }
+            | Action::Connect { attempt, .. } => self.attempt = Some(attempt),
             _ => {}
         }
         self.log.push_back(text);
@@ -230,6 +239,11 @@ impl Rig {
         let number = |at: usize| words[at].parse::<u64>().unwrap();
         let mut answer = None;
         match words[0] {
+            "choose" => {
+                let server = (words[1] != "-").then(|| ServerUrl::parse(words[1]).unwrap());
+                let wait = words.get(2).map(|wait| duration(wait));
+                self.connection.next_server(attempt, server.as_ref(), wait, now);
+            }
             "connected" => self.connection.connected(attempt, false, now),
             "connected-secure" => self.connection.connected(attempt, true, now),
             "resolved" => {

@@ -100,6 +100,10 @@ pub(crate) struct Run {
     pub(crate) named: bool,
     pub(crate) tls: bool,
     pub(crate) authorize: bool,
+    pub(crate) choose: bool,
+    pub(crate) keep_requests: bool,
+    /// In milliseconds.
+    pub(crate) write_deadline: Option<u64>,
     /// In milliseconds.
     pub(crate) max_kept_age: Option<u64>,
     pub(crate) steps: Vec<Step>,
@@ -110,12 +114,16 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.2),
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.3),
+        prop::option::weighted(0.3, 1u64..3000),
         prop::option::weighted(0.3, 1u64..3000),
     );
     let steps =
         (proptest::collection::vec(step(), 0..150), proptest::collection::vec(last_steps(), 0..30));
-    (flags, steps).prop_map(|((named, tls, authorize, max_kept_age), (mut steps, last))| {
+    (flags, steps).prop_map(|(flags, (mut steps, last))| {
+        let (named, tls, authorize, choose, keep_requests, write_deadline, max_kept_age) = flags;
         steps.extend(last);
-        Run { named, tls, authorize, max_kept_age, steps }
+        Run { named, tls, authorize, choose, keep_requests, write_deadline, max_kept_age, steps }
     })
 }

@@ -88,6 +88,9 @@ fn small(run: &Run) -> Config {
         config(if run.named { "one:1,127.0.0.1:2" } else { "127.0.0.1:1,127.0.0.1:2" });
     config.retry_first_connect = true;
     config.authorize = run.authorize;
+    config.choose_server = run.choose;
+    config.keep_requests = run.keep_requests;
+    config.write_deadline = run.write_deadline.map(Duration::from_millis);
     config.max_pending = 2000;
     config.reconnect_buffer = 1500;
     config.control_reserve = 100;
@@ -150,7 +153,8 @@ impl Walk {
         assert_eq!(wait.until.is_some(), wait.reason.is_some());
         assert!(self.closed || self.batch.is_some() || wait.until.is_some(), "a stall");
         // 2: nothing changes by itself.
-        assert!(matches!(self.connection.poll(self.now), Output::Idle(again) if again == wait));
+        let again = self.connection.poll(self.now);
+        assert!(matches!(again, Output::Idle(again) if again == wait), "{again:?}, not {wait:?}");
         // 3: what is lent is not to be written again.
         assert!(!wait.write || self.batch.is_none());
         // 7: the end is the end.
@@ -181,6 +185,10 @@ impl Walk {
             }
             Action::StartTls { attempt, .. } | Action::Authorize { attempt, .. } => {
                 assert_eq!(self.live, Some(*attempt));
+            }
+            Action::NextServer { next, .. } => {
+                assert!(self.live.is_none(), "there is a server already");
+                assert!(!next.servers.is_empty());
             }
             Action::Close { attempt } => {
                 assert_eq!(self.live, Some(*attempt), "only what lives is closed");
@@ -381,7 +389,8 @@ impl Walk {
                     message.end
                 );
             }
-            assert!(!waits || !message.request, "a request is not kept over a loss");
+            let keeps = self.run.keep_requests || !message.request;
+            assert!(!waits || keeps, "a request is not kept over a loss");
         }
     }
 
@@ -591,6 +600,17 @@ impl Walk {
             Some(Action::Authorize { attempt, .. }) => {
                 self.connection.authorize(attempt, Credentials::default(), now);
             }
+            Some(Action::NextServer { attempt, next }) => {
+                // By turns: another one at once, the same one later, whatever it would be.
+                let (server, wait) = match next.failed % 3 {
+                    0 => (next.servers.last(), Some(Duration::ZERO)),
+                    1 => (next.servers.first(), Some(Duration::from_millis(700))),
+                    _ => (None, None),
+                };
+                let server = server.map(|candidate| &*candidate.server);
+                self.connection.next_server(attempt, server, wait, now);
+                self.attempts.push(attempt);
+            }
             _ => {}
         }
     }
@@ -599,6 +619,7 @@ impl Walk {
     fn answer_late(&mut self) {
         let now = self.now;
         for &old in self.attempts.iter().filter(|attempt| Some(**attempt) != self.live) {
+            self.connection.next_server(old, None, Some(Duration::ZERO), now);
             self.connection.resolved(old, &["127.0.0.1".parse().unwrap()], now);
             self.connection.connected(old, true, now);
             self.connection.tls_ready(old, now);
