@@ -461,8 +461,10 @@ impl Walk {
                     self.connection.cancel(id);
                     let peer = self.peers.last();
                     let clear = peer.is_none_or(|peer| peer.cut() != Cut::Unclear);
-                    if clear && peer.is_none_or(|peer| !peer.has_seen(position)) {
-                        self.published[position as usize].never = true;
+                    let seen = self.peers.iter().any(|peer| peer.has_seen(position));
+                    let message = &mut self.published[position as usize];
+                    if clear && !seen && message.end.is_none() {
+                        message.never = true;
                     }
                 }
             }
