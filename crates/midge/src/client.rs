@@ -267,7 +267,10 @@ impl Client {
 
     /// The state now.
     pub fn status(&self) -> Status {
-        lock(&self.shared().board).status().clone()
+        let shared = self.shared();
+        let now = shared.clock.now();
+        let inner = lock(&shared.inner);
+        lock(&shared.board).status(&inner.connection, now)
     }
 
     /// A listener to what happens from now on.

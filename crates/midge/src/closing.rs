@@ -46,7 +46,7 @@ impl Future for Connecting {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let mut board = lock(&this.client.shared().board);
-        let result = match &board.status().state {
+        let result = match board.state() {
             State::Closed { why } => Err(ConnectError::Closed(why.clone())),
             State::Connecting if !this.at_once => {
                 let old = board.wait(&mut this.waiter, context.waker());

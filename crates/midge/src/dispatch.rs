@@ -106,7 +106,9 @@ impl Shared {
             inner.wake_room(Room::Control, wakes);
         }
         match &event {
-            Event::Disconnected(lost) => inner.questions_lost(lost, wakes),
+            Event::Disconnected(lost) => {
+                inner.questions_lost(lost, self.settings.keep_requests, wakes);
+            }
             Event::Connected(connected) => inner.questions_refused(&connected.dropped, wakes),
             _ => {}
         }
@@ -171,15 +173,16 @@ impl Inner {
         }
     }
 
-    /// Requests with an inbox of their own end with the connection that they were sent through.
-    fn questions_lost(&mut self, lost: &Disconnected, wakes: &mut Wakes) {
+    /// Requests with an inbox of their own end with the connection that they were sent through,
+    /// unless they are kept.
+    fn questions_lost(&mut self, lost: &Disconnected, keep: bool, wakes: &mut Wakes) {
         self.end_questions(wakes, |position| {
             if position >= lost.end {
                 None
             } else if lost.dropped.positions.contains(position) {
                 Some(End::NotSent(NotSent::Disconnected))
             } else {
-                Some(End::Lost)
+                (!keep).then_some(End::Lost)
             }
         });
     }

@@ -27,7 +27,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use midge_proto::{
-    Action, Attempt, Connection, DisconnectCause, Instant, Message, Output, ServerUrl, Wait,
+    Action, Attempt, Connection, DisconnectCause, Instant, Message, NextServer, Output, ServerUrl,
+    Wait,
 };
 
 pub use bytes::{Receive, Transmit};
@@ -152,7 +153,8 @@ impl Driver {
     ///
     /// # Panics
     ///
-    /// When a handler of a subscription or a provider of credentials does. The driver is to be
+    /// When a handler of a subscription, a provider of credentials, or a function that chooses
+    /// servers or waits does. The driver is to be
     /// dropped then.
     pub fn turn(&mut self, context: &mut Context<'_>) -> Turn {
         let mut now = self.now();
@@ -196,6 +198,13 @@ impl Driver {
                         Some(turn) => return turn,
                         None => now = self.now(),
                     }
+                }
+                Step::NextServer { attempt, next } => {
+                    let (server, wait) = self.shared.settings.choice.decide(&next);
+                    now = self.now();
+                    self.with(|inner| {
+                        inner.connection.next_server(attempt, server.as_deref(), wait, now);
+                    });
                 }
                 Step::StartTls { attempt, server_name } => self.start_tls(attempt, &server_name),
                 Step::Again => {}
@@ -312,6 +321,10 @@ impl fmt::Debug for Driver {
 /// What one call of the core's engine has led to.
 enum Step {
     Turn(Turn),
+    NextServer {
+        attempt: Attempt,
+        next: Arc<NextServer>,
+    },
     StartTls {
         attempt: Attempt,
         server_name: String,
@@ -394,6 +407,7 @@ impl Inner {
                 auth.connects_to(&server);
                 Turn::Connect { attempt, address, server }
             }
+            Action::NextServer { attempt, next } => return Step::NextServer { attempt, next },
             Action::StartTls { attempt, server_name } => {
                 return Step::StartTls { attempt, server_name };
             }

@@ -22,6 +22,7 @@
 
 mod ask;
 pub mod auth;
+mod choice;
 mod client;
 mod closing;
 mod confirm;
@@ -65,10 +66,11 @@ pub use layers::{Pem, Tls, rustls};
 pub use midge_proto::TlsMode;
 pub use midge_proto::wire::{ServerError, ServerInfo};
 pub use midge_proto::{
-    AsSubject, CloseReason, ConfigError, Connected, DisconnectCause, Disconnected, Fate, Fates,
-    HeaderError, HeaderMap, Headers, Instant, Message, NotSent, Position, Positions, PublishError,
-    QueueGroup, QueueGroupError, RequestError, Scheme, ServerUrl, ServerUrlError, Sid, Statistics,
-    Status as MessageStatus, Subject, SubjectError, SubjectRef, SubscribeError,
+    AsSubject, Candidate, CloseReason, ConfigError, Connected, DisconnectCause, Disconnected, Fate,
+    Fates, HeaderError, HeaderMap, Headers, Instant, Message, NextServer, NotSent, Position,
+    Positions, PublishError, QueueGroup, QueueGroupError, RequestError, Scheme, ServerUrl,
+    ServerUrlError, Sid, Statistics, Status as MessageStatus, Subject, SubjectError, SubjectRef,
+    SubscribeError,
 };
 pub use options::{ConnectOptions, IntoServers, OptionsError};
 pub use publish::{Publish, Publishing, Respond, RespondError, Responding};

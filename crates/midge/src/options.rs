@@ -5,6 +5,7 @@ use std::time::Duration;
 use midge_proto::{Config, ConfigError, ServerUrl, ServerUrlError};
 
 use crate::auth::{AuthError, Methods};
+use crate::choice::Choice;
 use crate::layers;
 use crate::queue::Limits;
 
@@ -90,6 +91,9 @@ pub enum OptionsError {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) auth: Methods,
+    pub(crate) choice: Choice,
+    /// Requests outlive a loss, also those with an inbox of their own.
+    pub(crate) keep_requests: bool,
     pub(crate) request_timeout: Duration,
     pub(crate) flush_timeout: Duration,
     pub(crate) linger: Duration,
@@ -109,6 +113,8 @@ impl ConnectOptions {
         let config = Config::new(servers, [0; 32]);
         let settings = Settings {
             auth: Methods::default(),
+            choice: Choice::default(),
+            keep_requests: false,
             request_timeout: Duration::from_secs(5),
             flush_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(2),
@@ -192,11 +198,31 @@ impl ConnectOptions {
     }
 
     /// The wait before the second attempt after a loss, which doubles with each further one, and
-    /// its upper bound; of each wait the upper half is random. The first attempt comes at once.
+    /// its upper bound; of each wait the upper half is random, and there is
+    /// [`reconnect_jitter`](Self::reconnect_jitter) besides. The first attempt comes at once.
     /// Default: 100 ms and 5 s.
     pub fn reconnect_wait(mut self, first: Duration, longest: Duration) -> Self {
         self.config.reconnect_wait = first;
         self.config.reconnect_wait_max = longest;
+        self
+    }
+
+    /// How much longer each wait is at most, by a random time, and the same where TLS is used, which
+    /// costs a server more. It keeps clients that lost one server from coming back in step.
+    /// Default: 100 ms, and 1 s with TLS.
+    pub fn reconnect_jitter(mut self, plain: Duration, tls: Duration) -> Self {
+        self.config.reconnect_jitter = plain;
+        self.config.reconnect_jitter_tls = tls;
+        self
+    }
+
+    /// Whether requests outlive a lost connection and wait on for their reply, within their time.
+    /// One that was sent may still be answered through the next connection, one that was not is
+    /// sent on it. Otherwise they end at once, with an error that says whether they were sent.
+    /// Default: false.
+    pub fn keep_requests(mut self, keep: bool) -> Self {
+        self.config.keep_requests = keep;
+        self.settings.keep_requests = keep;
         self
     }
 
@@ -278,6 +304,15 @@ impl ConnectOptions {
     /// How long a flush waits for its PONG. Default: 10 s.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.settings.flush_timeout = timeout;
+        self
+    }
+
+    /// The longest time that bytes wait to be written while the socket takes none; then the
+    /// connection is lost, as [`DisconnectCause::WriteTimedOut`](crate::DisconnectCause). Of TLS and
+    /// WebSocket, up to 64 KiB that their layers hold count as written. Default: `None`, unanswered
+    /// PINGs alone tell that a server is stuck.
+    pub fn write_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.config.write_deadline = deadline.into();
         self
     }
 
@@ -400,6 +435,7 @@ impl ConnectOptions {
         }
         settings.auth.check().map_err(|(option, error)| OptionsError::Auth { option, error })?;
         config.authorize = !settings.auth.is_empty();
+        config.choose_server = !settings.choice.is_empty();
         config.tls = settings.layers.check(&config.servers)?;
         getrandom::fill(&mut config.seed)
             .map_err(|error| OptionsError::Random(error.to_string()))?;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use midge_proto::wire::ServerError;
-use midge_proto::{CloseReason, DisconnectCause, ServerUrl};
+use midge_proto::{CloseReason, Connection, DisconnectCause, Instant, ServerUrl};
 
 use crate::Closed;
 use crate::events::{Event, Ring};
@@ -12,11 +13,18 @@ use crate::waiters::{WaiterKey, Waiters, Wakes};
 
 /// The state of a connection at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// The state.
     pub state: State,
     /// How often the state has changed. Two equal numbers mean that it has not changed between.
     pub transition: u64,
+    /// Attempts to connect that failed in a row, since a connection was lost or since the
+    /// beginning; 0 while connected.
+    pub failed_attempts: u32,
+    /// How long it is until the next attempt. `None` while one is under way, while connected, and
+    /// after the end.
+    pub next_attempt: Option<Duration>,
 }
 
 /// Where a connection is in its life.
@@ -67,7 +75,8 @@ pub enum LastError {
 /// The latest state, the listeners, and the futures that wait for a change.
 #[derive(Debug)]
 pub(crate) struct Board {
-    status: Status,
+    state: State,
+    transition: u64,
     closed: Option<Arc<Closed>>,
     last_error: Option<LastError>,
     waiters: Waiters,
@@ -77,7 +86,8 @@ pub(crate) struct Board {
 impl Board {
     pub(crate) fn new() -> Self {
         Self {
-            status: Status { state: State::Connecting, transition: 0 },
+            state: State::Connecting,
+            transition: 0,
             closed: None,
             last_error: None,
             waiters: Waiters::default(),
@@ -85,8 +95,18 @@ impl Board {
         }
     }
 
-    pub(crate) fn status(&self) -> &Status {
-        &self.status
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The state, with what the connection knows of its attempts.
+    pub(crate) fn status(&self, connection: &Connection, now: Instant) -> Status {
+        Status {
+            state: self.state.clone(),
+            transition: self.transition,
+            failed_attempts: connection.failed_attempts(),
+            next_attempt: connection.next_attempt().map(|at| at.saturating_since(now)),
+        }
     }
 
     /// The report, once the connection is closed.
@@ -132,14 +152,14 @@ impl Board {
 
     /// A drain or a close is not left again but for the end.
     fn enter(&mut self, state: State, wakes: &mut Wakes) {
-        match (&self.status.state, &state) {
+        match (&self.state, &state) {
             (State::Closed { .. }, _) => return,
             (State::Draining, State::Closed { .. }) => {}
             (State::Draining, _) => return,
             _ => {}
         }
-        self.status.state = state;
-        self.status.transition += 1;
+        self.state = state;
+        self.transition += 1;
         self.waiters.wake_all(wakes);
     }
 

@@ -10,6 +10,7 @@ mod json;
 mod lifetime;
 mod many;
 mod own_inbox;
+mod reconnecting;
 mod requests;
 mod rig;
 mod slow;

@@ -82,6 +82,8 @@ pub(crate) struct Rig {
     /// A dial that is not answered, since the transport was cut.
     dialing: Option<Attempt>,
     dialable: bool,
+    /// The hosts that were dialled.
+    pub(crate) dialed: Vec<String>,
     sent: Vec<u8>,
     /// What the present server was sent before it answered.
     greeting: String,
@@ -112,6 +114,7 @@ impl Rig {
             attempt: None,
             dialing: None,
             dialable: true,
+            dialed: Vec::new(),
             sent: Vec::new(),
             greeting: String::new(),
             writable: true,
@@ -158,8 +161,13 @@ impl Rig {
         loop {
             match self.turn() {
                 Turn::Resolve { .. } => panic!("the servers of these tests are addresses"),
-                Turn::Connect { attempt, .. } if self.dialable => self.open(attempt),
-                Turn::Connect { attempt, .. } => self.dialing = Some(attempt),
+                Turn::Connect { attempt, server, .. } => {
+                    self.dialed.push(server.host().to_owned());
+                    match self.dialable {
+                        true => self.open(attempt),
+                        false => self.dialing = Some(attempt),
+                    }
+                }
                 Turn::Close { attempt } => {
                     assert_eq!(self.attempt.take(), Some(attempt));
                 }
@@ -205,6 +213,11 @@ impl Rig {
         String::from_utf8(std::mem::take(&mut self.sent)).expect("these tests send text")
     }
 
+    /// The present server was told of a subscription to `subject` when it was connected to.
+    pub(crate) fn announces(&self, subject: &str) -> bool {
+        self.greeting.lines().any(|line| line.starts_with(&format!("SUB {subject} ")))
+    }
+
     /// The number under which the present server knows the subscription to `subject`.
     pub(crate) fn subscription_to(&self, subject: &str) -> String {
         let subscribed = |line: &&str| line.starts_with(&format!("SUB {subject} "));
@@ -219,6 +232,13 @@ impl Rig {
         self.driver.closed(attempt, cause);
         self.dialable = false;
         self.run();
+    }
+
+    /// The dial that is not answered is refused.
+    pub(crate) fn refuse(&mut self) -> Wait {
+        let attempt = self.dialing.take().expect("something is dialled");
+        self.driver.closed(attempt, midge::DisconnectCause::Dial("refused".into()));
+        self.run()
     }
 
     pub(crate) fn sleep(&mut self, duration: Duration) -> Wait {
