@@ -131,6 +131,9 @@ pub struct Config {
     /// sent may still be answered through the next connection, the others are sent on it. Otherwise
     /// they end at once, as `Unknown` and as `NotSent`. Default: false.
     pub keep_requests: bool,
+    /// Ask for the addresses of a host by `Action::Resolve`. Otherwise `Action::Connect` brings no
+    /// address for a name, which is then the driver's to find, or a proxy's. Default: true.
+    pub resolve: bool,
     /// Do not learn servers from INFO. Default: false.
     pub ignore_discovered: bool,
     /// The longest time that a drain takes. Default: 30 s.
@@ -214,6 +217,7 @@ impl Config {
             choose_server: false,
             retain_order: false,
             keep_requests: false,
+            resolve: true,
             ignore_discovered: false,
             drain_timeout: Duration::from_secs(30),
             leave_lame_duck: None,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use midge::driver::midge_proto::{Attempt, Wait};
 use midge::driver::{Clock, Turn};
-use midge::{DisconnectCause, Instant};
+use midge::{DisconnectCause, Instant, ServerUrl};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -89,9 +89,12 @@ impl Driver {
         self.transport = Transport::Resolving(attempt, Box::pin(look_up));
     }
 
-    fn dial(&mut self, attempt: Attempt, address: SocketAddr) {
+    fn dial(&mut self, attempt: Attempt, server: Arc<ServerUrl>, address: Option<SocketAddr>) {
         let dial = async move {
-            let stream = TcpStream::connect(address).await?;
+            let stream = match address {
+                Some(address) => TcpStream::connect(address).await?,
+                None => TcpStream::connect((server.host(), server.port())).await?,
+            };
             stream.set_nodelay(true)?;
             Ok(stream)
         };
@@ -208,7 +211,9 @@ impl Future for Driver {
         for _ in 0..ROUNDS {
             match this.driver.turn(context) {
                 Turn::Resolve { attempt, host } => this.resolve(attempt, host),
-                Turn::Connect { attempt, address, .. } => this.dial(attempt, address),
+                Turn::Connect { attempt, address, server } => {
+                    this.dial(attempt, server, address);
+                }
                 Turn::Close { attempt } => {
                     if this.transport.attempt() == Some(attempt) {
                         this.write_once();

@@ -67,14 +67,15 @@ pub enum Turn {
         /// The name.
         host: String,
     },
-    /// Open a TCP connection, then call [`Driver::connected`], or [`Driver::closed`] with
-    /// [`DisconnectCause::Dial`]. Drop the one before, if it is still there. TLS and WebSocket
-    /// are seen to by the driver.
+    /// Open a transport, as a rule a TCP connection, then call [`Driver::connected`], or
+    /// [`Driver::closed`] with [`DisconnectCause::Dial`]. Drop the one before, if it is still
+    /// there. TLS and WebSocket are seen to by the driver.
     Connect {
         /// Names the transport.
         attempt: Attempt,
-        /// Where to.
-        address: SocketAddr,
+        /// Where to. `None`: the host of `server` is a name, and with
+        /// [`ConnectOptions::resolve`] false it is the adapter's, or a proxy's, to find.
+        address: Option<SocketAddr>,
         /// The server that this address belongs to.
         server: Arc<ServerUrl>,
     },

@@ -249,6 +249,16 @@ impl ConnectOptions {
         self
     }
 
+    /// Whether the names of servers are looked up before they are dialled, and each address that
+    /// is found is tried. Otherwise a name is left to what dials: to a proxy that resolves it, to a
+    /// dialler of the application, or to the system's own way to open a connection. A name that is
+    /// not found is then a failed dial ([`DisconnectCause::Dial`](crate::DisconnectCause::Dial)).
+    /// TLS verifies the name in either case. Default: true.
+    pub fn resolve(mut self, resolve: bool) -> Self {
+        self.config.resolve = resolve;
+        self
+    }
+
     /// Whether servers that the server tells of are ignored. Default: false.
     pub fn ignore_discovered(mut self, ignore: bool) -> Self {
         self.config.ignore_discovered = ignore;

@@ -257,6 +257,10 @@ impl Driver {
         let Some(servers) = &self.servers else { return };
         let known = match action {
             Action::Resolve { host, .. } => servers.iter().any(|(known, _)| known == host),
+            Action::Connect { address: None, server, .. } => {
+                assert!(!self.config.resolve && server.ip().is_none(), "{action:?}");
+                servers.iter().any(|(known, _)| known == server.host())
+            }
             // A name was looked up before, and may have left the pool since.
             Action::Connect { server, .. } if server.ip().is_none() => true,
             Action::Connect { server, .. } => {

@@ -84,6 +84,7 @@ fn config(setup: &Setup) -> Config {
     config.ping_interval = Duration::from_secs(10);
     config.drain_timeout = Duration::from_secs(3);
     config.move_timeout = Duration::from_secs(2);
+    config.resolve = end & 32 == 0;
     config.leave_lame_duck = (end & 64 != 0).then_some(Duration::from_secs(1));
     config.max_kept_age = (end & 128 != 0).then_some(Duration::from_millis(1500));
     config

@@ -57,7 +57,8 @@ pub(super) struct Session {
     ended: Option<DisconnectCause>,
     /// The name that the server's certificate must bear.
     tls_name: String,
-    addresses: VecDeque<SocketAddr>,
+    /// Still to be tried. `None`: wherever the driver finds the server.
+    addresses: VecDeque<Option<SocketAddr>>,
     pub(super) secure: bool,
     /// The PING that ends the handshake is queued.
     pub(super) pinged: bool,
@@ -94,7 +95,7 @@ impl Connection {
             return;
         };
         let mut addresses: VecDeque<_> =
-            addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+            addresses.iter().map(|ip| Some(SocketAddr::new(*ip, port))).collect();
         if !self.config.retain_order {
             self.rng.shuffle(addresses.make_contiguous());
         }
@@ -157,8 +158,9 @@ impl Connection {
         self.session.alive = true;
         self.session.addresses.clear();
         self.timers.set(Timer::Attempt, self.now + self.config.connect_timeout);
-        if let Some(ip) = server.ip() {
-            self.session.addresses.push_back(SocketAddr::new(ip, server.port()));
+        let address = server.ip().map(|ip| SocketAddr::new(ip, server.port()));
+        if address.is_some() || !self.config.resolve {
+            self.session.addresses.push_back(address);
             self.dial();
         } else {
             self.session.attempt.0 += 1;

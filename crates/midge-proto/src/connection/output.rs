@@ -63,9 +63,10 @@ pub enum Action {
     Connect {
         /// Names the transport.
         attempt: Attempt,
-        /// Where to.
-        address: SocketAddr,
-        /// The server that this address belongs to: scheme, host name, path.
+        /// Where to. `None`: the host of `server` is a name that is not to be resolved
+        /// ([`Config::resolve`](crate::Config::resolve)); how to reach it is the driver's to know.
+        address: Option<SocketAddr>,
+        /// The server that this address belongs to: scheme, host name, port, path.
         server: Arc<ServerUrl>,
     },
     /// Start TLS on the transport, verify `server_name`, then call `tls_ready` or `closed`.

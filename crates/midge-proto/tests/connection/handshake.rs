@@ -264,6 +264,55 @@ fn a_name_without_addresses_fails_the_attempt() {
 }
 
 #[test]
+fn without_resolving_a_name_is_dialled_as_it_is_and_an_address_as_ever() {
+    let mut config = config("tls://one,tls://[::1]:2");
+    config.resolve = false;
+    let mut rig = Rig::new(config);
+    rig.run(
+        "! connect to tls://one:4222
+        resolved 127.0.0.1
+        connected
+        < INFO {\"tls_required\":true,\"connect_urls\":[\"two:3\"]}
+        ! tls one
+        ! servers +tls://two:3 - ignored 0
+        tls-ready
+        > CONNECT ...
+        > PING
+        < PONG
+        ! connected ...
+        eof
+        ! disconnected the server closed the connection; unknown -; kept -; dropped -
+        ! connect [::1]:2
+        refused
+        ! failed tls://[::1]:2 ...
+        + 5s
+        ! connect to tls://two:3
+        refused
+        ! failed tls://two:3 ...
+        + 5s
+        ! connect to tls://one:4222",
+    );
+}
+
+#[test]
+fn a_name_that_is_dialled_as_it_is_has_one_try_in_the_time_of_an_attempt() {
+    for (steps, cause) in [
+        ("refused", "could not connect: refused"),
+        ("+ 5s\n! close", "the attempt took longer than the connect timeout"),
+    ] {
+        let mut config = config("localhost");
+        config.resolve = false;
+        let mut rig = Rig::new(config);
+        rig.run(&format!(
+            "! connect to nats://localhost:4222
+            {steps}
+            ! failed nats://localhost:4222 {cause}
+            ! closed no server left to try..."
+        ));
+    }
+}
+
+#[test]
 fn a_configuration_that_cannot_be_is_refused_by_field() {
     let refused = |change: fn(&mut Config)| {
         let mut config = config("127.0.0.1");

@@ -211,7 +211,8 @@ impl Rig {
                 format!("next {} failed {} wait {wait} ms: {cause}", hosts.join(","), next.failed)
             }
             Action::Resolve { host, .. } => format!("resolve {host}"),
-            Action::Connect { address, .. } => format!("connect {address}"),
+            Action::Connect { address: Some(address), .. } => format!("connect {address}"),
+            Action::Connect { server, .. } => format!("connect to {server}"),
             Action::StartTls { server_name, .. } => format!("tls {server_name}"),
             Action::Authorize { nonce, .. } => {
                 format!("authorize {}", nonce.as_deref().unwrap_or("-"))

@@ -1,6 +1,7 @@
 //! What a client tells about itself.
 
-use midge::{Event, InboxError, LastError};
+use midge::driver::Turn;
+use midge::{ConnectOptions, Event, InboxError, LastError};
 
 use crate::rig::{Rig, Task, options, ready};
 
@@ -17,6 +18,30 @@ fn closed_tells_the_end_and_neither_closes_nor_holds() {
     assert!(rig.done);
     assert_eq!(closed.wakes.take(), 1);
     assert_eq!(closed.ready().why, midge::CloseReason::Requested);
+}
+
+#[test]
+fn names_are_looked_up_unless_resolve_is_off() {
+    let first = |options| {
+        let (connecting, mut rig) = Rig::new(options);
+        let _connecting = Task::new(connecting);
+        rig.turn()
+    };
+    let named = || ConnectOptions::new("one.example:1");
+    match first(named()) {
+        Turn::Resolve { host, .. } => assert_eq!(host, "one.example"),
+        other => panic!("{other:?}"),
+    }
+    match first(named().resolve(false)) {
+        Turn::Connect { address: None, server, .. } => {
+            assert_eq!((server.host(), server.port()), ("one.example", 1));
+        }
+        other => panic!("{other:?}"),
+    }
+    match first(ConnectOptions::new("127.0.0.1:1").resolve(false)) {
+        Turn::Connect { address, .. } => assert_eq!(address, "127.0.0.1:1".parse().ok()),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
