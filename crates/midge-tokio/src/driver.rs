@@ -3,25 +3,22 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use midge::driver::midge_proto::{Attempt, Wait};
 use midge::driver::{Clock, Turn};
-use midge::{DisconnectCause, Instant, ServerUrl};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use midge::{DisconnectCause, Instant};
 use tokio::time::Sleep;
 
-/// The most bytes of one write.
-const WRITE_BYTES: usize = 256 * 1024;
+use crate::dial::{self, Boxed, Destination, Dialler};
+use crate::transport::Transport;
+
 /// After so many rounds, or bytes read, others get their turn.
 const ROUNDS: usize = 32;
 const READ_BYTES: usize = 128 * 1024;
-
-type Boxed<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 /// Counts from the moment when it was made.
 #[derive(Debug)]
@@ -38,14 +35,14 @@ pub(crate) fn clock() -> Arc<TokioClock> {
 }
 
 /// What is under way with the network.
-enum Transport {
+enum Link {
     None,
     Resolving(Attempt, Boxed<Vec<IpAddr>>),
-    Dialing(Attempt, Boxed<TcpStream>),
-    Open(Attempt, TcpStream),
+    Dialing(Attempt, Boxed<Transport>),
+    Open(Attempt, Transport),
 }
 
-impl Transport {
+impl Link {
     fn attempt(&self) -> Option<Attempt> {
         match self {
             Self::None => None,
@@ -70,7 +67,8 @@ enum Round {
 pub struct Driver {
     driver: midge::driver::Driver,
     clock: Arc<TokioClock>,
-    transport: Transport,
+    dialler: Dialler,
+    link: Link,
     sleep: Option<Pin<Box<Sleep>>>,
     /// Bytes read in this poll.
     read: usize,
@@ -78,7 +76,18 @@ pub struct Driver {
 
 impl Driver {
     pub(crate) fn new(driver: midge::driver::Driver, clock: Arc<TokioClock>) -> Self {
-        Self { driver, clock, transport: Transport::None, sleep: None, read: 0 }
+        Self { driver, clock, dialler: dial::tcp(), link: Link::None, sleep: None, read: 0 }
+    }
+
+    /// Opens transports by `dialler` from now on, see [`connect_through`](crate::connect_through).
+    pub fn through<D, F, T>(mut self, dialler: D) -> Self
+    where
+        D: FnMut(Destination) -> F + Send + 'static,
+        F: Future<Output = io::Result<T>> + Send + 'static,
+        T: Into<Transport>,
+    {
+        self.dialler = dial::boxed(dialler);
+        self
     }
 
     fn resolve(&mut self, attempt: Attempt, host: String) {
@@ -86,32 +95,15 @@ impl Driver {
             let addresses = tokio::net::lookup_host((host, 0)).await?;
             Ok(addresses.map(|address| address.ip()).collect())
         };
-        self.transport = Transport::Resolving(attempt, Box::pin(look_up));
+        self.link = Link::Resolving(attempt, Box::pin(look_up));
     }
 
-    fn dial(&mut self, attempt: Attempt, server: Arc<ServerUrl>, address: Option<SocketAddr>) {
-        let dial = async move {
-            let stream = match address {
-                Some(address) => TcpStream::connect(address).await?,
-                None => TcpStream::connect((server.host(), server.port())).await?,
-            };
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        };
-        self.transport = Transport::Dialing(attempt, Box::pin(dial));
-    }
-
-    /// Writes what the socket takes without waiting, before it is closed.
-    fn write_once(&mut self) {
-        let Transport::Open(_, stream) = &self.transport else { return };
-        while let Some(transmit) = self.driver.take_transmit(WRITE_BYTES) {
-            let written = stream.try_write(&transmit).unwrap_or(0);
-            let all = written == transmit.len();
-            self.driver.settle(transmit, written);
-            if !all {
-                return;
-            }
+    /// Lets the transport say goodbye, and gives up whatever is under way.
+    fn hang_up(&mut self) {
+        if let Link::Open(_, transport) = &mut self.link {
+            transport.farewell(&mut self.driver);
         }
+        self.link = Link::None;
     }
 
     /// Does what may be done without waiting.
@@ -128,11 +120,11 @@ impl Driver {
 
     /// Ready when something was done.
     fn poll_transport(&mut self, context: &mut Context<'_>, wait: Wait) -> Poll<()> {
-        match &mut self.transport {
-            Transport::None => return Poll::Pending,
-            Transport::Resolving(attempt, look_up) => {
+        match &mut self.link {
+            Link::None => return Poll::Pending,
+            Link::Resolving(attempt, look_up) => {
                 let (attempt, result) = (*attempt, ready!(look_up.as_mut().poll(context)));
-                self.transport = Transport::None;
+                self.link = Link::None;
                 match result {
                     Ok(addresses) => self.driver.resolved(attempt, &addresses),
                     Err(error) => {
@@ -140,33 +132,36 @@ impl Driver {
                     }
                 }
             }
-            Transport::Dialing(attempt, dial) => {
+            Link::Dialing(attempt, dial) => {
                 let (attempt, result) = (*attempt, ready!(dial.as_mut().poll(context)));
-                self.transport = Transport::None;
+                self.link = Link::None;
                 match result {
-                    Ok(stream) => {
-                        self.transport = Transport::Open(attempt, stream);
-                        self.driver.connected(attempt, false);
+                    Ok(transport) => {
+                        let secure = transport.is_secure();
+                        self.link = Link::Open(attempt, transport);
+                        self.driver.connected(attempt, secure);
                     }
                     Err(error) => {
                         self.driver.closed(attempt, DisconnectCause::Dial(error.to_string()));
                     }
                 }
             }
-            Transport::Open(attempt, stream) => {
+            Link::Open(attempt, transport) => {
                 let attempt = *attempt;
                 let mut moved = Poll::Pending;
                 let mut end = None;
                 if wait.write {
-                    match poll_write(&mut self.driver, stream, context) {
+                    match transport.poll_write(&mut self.driver, context) {
                         Poll::Ready(Ok(())) => moved = Poll::Ready(()),
                         Poll::Ready(Err(error)) => end = Some(io_cause(&error)),
                         Poll::Pending => {}
                     }
+                } else if let Poll::Ready(Err(error)) = transport.poll_flush(context) {
+                    end = Some(io_cause(&error));
                 }
                 // Also after a failed write: the server may have said why before it closed.
                 if wait.read {
-                    match poll_read(&mut self.driver, stream, context) {
+                    match transport.poll_read(&mut self.driver, context) {
                         Poll::Ready(Ok(Some(0))) => end = end.or(Some(DisconnectCause::Eof)),
                         Poll::Ready(Ok(count)) => {
                             let count = count.unwrap_or(0);
@@ -179,7 +174,7 @@ impl Driver {
                     }
                 }
                 let Some(cause) = end else { return moved };
-                self.transport = Transport::None;
+                self.link = Link::None;
                 self.driver.closed(attempt, cause);
             }
         }
@@ -208,16 +203,20 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.read = 0;
+        if let Link::Open(_, transport) = &mut this.link {
+            transport.woken();
+        }
         for _ in 0..ROUNDS {
             match this.driver.turn(context) {
                 Turn::Resolve { attempt, host } => this.resolve(attempt, host),
                 Turn::Connect { attempt, address, server } => {
-                    this.dial(attempt, server, address);
+                    this.link = Link::None;
+                    let dial = (this.dialler)(Destination { server, address });
+                    this.link = Link::Dialing(attempt, dial);
                 }
                 Turn::Close { attempt } => {
-                    if this.transport.attempt() == Some(attempt) {
-                        this.write_once();
-                        this.transport = Transport::None;
+                    if this.link.attempt() == Some(attempt) {
+                        this.hang_up();
                     }
                 }
                 Turn::Idle(wait) => {
@@ -227,7 +226,7 @@ impl Future for Driver {
                 }
                 Turn::Yield => break,
                 Turn::Done => {
-                    this.transport = Transport::None;
+                    this.link = Link::None;
                     return Poll::Ready(());
                 }
             }
@@ -244,51 +243,14 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.write_once();
+        self.hang_up();
     }
 }
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("attempt", &self.transport.attempt()).finish_non_exhaustive()
+        f.debug_struct("Driver").field("attempt", &self.link.attempt()).finish_non_exhaustive()
     }
-}
-
-/// Ready when the driver must turn again.
-fn poll_write(
-    driver: &mut midge::driver::Driver,
-    stream: &mut TcpStream,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    ready!(stream.poll_write_ready(context))?;
-    let Some(transmit) = driver.take_transmit(WRITE_BYTES) else { return Poll::Ready(Ok(())) };
-    let (written, result) = match Pin::new(stream).poll_write(context, &transmit) {
-        Poll::Ready(Ok(0)) => (0, Err(io::ErrorKind::WriteZero.into())),
-        Poll::Ready(Ok(written)) => (written, Ok(())),
-        Poll::Ready(Err(error)) => (0, Err(error)),
-        // It was not ready after all; now that is known.
-        Poll::Pending => (0, Ok(())),
-    };
-    driver.settle(transmit, written);
-    Poll::Ready(result)
-}
-
-/// Ready with the bytes that were read, 0 at the end of the stream; `None` when the driver must
-/// turn again all the same.
-fn poll_read(
-    driver: &mut midge::driver::Driver,
-    stream: &mut TcpStream,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<Option<usize>>> {
-    ready!(stream.poll_read_ready(context))?;
-    let Some(mut buffer) = driver.take_read() else { return Poll::Ready(Ok(None)) };
-    let mut room = ReadBuf::new(&mut buffer);
-    let result = match Pin::new(stream).poll_read(context, &mut room) {
-        Poll::Ready(result) => result.map(|()| Some(room.filled().len())),
-        Poll::Pending => Ok(None),
-    };
-    driver.filled(buffer, result.as_ref().map_or(0, |count| count.unwrap_or(0)));
-    Poll::Ready(result)
 }
 
 fn io_cause(error: &io::Error) -> DisconnectCause {
