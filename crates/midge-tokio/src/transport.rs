@@ -198,3 +198,19 @@ impl fmt::Debug for Transport {
         f.debug_struct("Transport").field("secure", &self.secure).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tcp_stream_is_driven_as_one() -> io::Result<()> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let is_tcp = |transport: Transport| matches!(transport.stream, Stream::Tcp(_));
+        let connect = || async { TcpStream::connect(listener.local_addr()?).await };
+        assert!(is_tcp(connect().await?.into()));
+        assert!(is_tcp(Transport::secure(connect().await?)));
+        assert!(!is_tcp(tokio::io::duplex(1).0.into()));
+        Ok(())
+    }
+}
