@@ -436,8 +436,9 @@ impl Connection {
             }
             _ => false,
         };
-        let retry_address =
-            self.timers.is_set(Timer::Attempt) && !matches!(cause, DisconnectCause::Server(_));
+        let of_address =
+            !matches!(cause, DisconnectCause::Server(_) | DisconnectCause::Credentials(_));
+        let retry_address = self.timers.is_set(Timer::Attempt) && of_address;
         if retry_address && self.dial() {
             return;
         }

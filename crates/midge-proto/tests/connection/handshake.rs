@@ -253,6 +253,24 @@ fn all_addresses_of_a_name_are_tried_under_one_timer() {
 }
 
 #[test]
+fn what_is_no_fault_of_an_address_is_not_tried_at_the_next_one() {
+    let mut config = config("localhost");
+    config.authorize = true;
+    let mut rig = Rig::new(config);
+    rig.run(
+        "! resolve localhost
+        resolved 127.0.0.1 127.0.0.2
+        ! connect 127.0.0.1:4222
+        connected
+        < INFO {}
+        ! authorize -
+        no-credentials
+        ! failed nats://localhost:4222 no credentials: expired
+        ! closed no server left to try...",
+    );
+}
+
+#[test]
 fn a_name_without_addresses_fails_the_attempt() {
     let mut rig = Rig::new(config("localhost"));
     rig.run(

@@ -263,6 +263,10 @@ impl Rig {
             "refused" => {
                 self.connection.closed(attempt, DisconnectCause::Dial("refused".into()), now)
             }
+            "no-credentials" => {
+                let cause = DisconnectCause::Credentials("expired".into());
+                self.connection.closed(attempt, cause, now);
+            }
             "eof" => self.connection.closed(attempt, DisconnectCause::Eof, now),
             "publish" => {
                 let subject = SubjectRef::new(words[1]).unwrap();
