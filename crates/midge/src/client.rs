@@ -21,10 +21,16 @@ use crate::{
 pub enum InboxError {
     /// The prefix is not a subject.
     #[error("invalid prefix of inboxes: {0}")]
-    Subject(#[from] SubjectError),
+    Subject(SubjectError),
     /// The prefix holds a wildcard, so others could guess it.
     #[error("the prefix of inboxes must not hold wildcards")]
     Wildcard,
+}
+
+impl From<SubjectError> for InboxError {
+    fn from(error: SubjectError) -> Self {
+        Self::Subject(error)
+    }
 }
 
 /// A handle to a connection. A clone costs one reference count.

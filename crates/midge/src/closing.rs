@@ -17,10 +17,16 @@ use crate::{Client, OptionsError, State};
 pub enum ConnectError {
     /// The options are not valid.
     #[error("cannot connect with these options: {0}")]
-    Options(#[from] OptionsError),
+    Options(OptionsError),
     /// No server could be connected to, or the connection was given up.
     #[error("could not connect: {0}")]
     Closed(CloseReason),
+}
+
+impl From<OptionsError> for ConnectError {
+    fn from(error: OptionsError) -> Self {
+        Self::Options(error)
+    }
 }
 
 /// Waits for the first connection, then gives its [`Client`].

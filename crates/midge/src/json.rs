@@ -23,14 +23,13 @@ use serde::{Deserialize, Serialize};
 /// A value that has no JSON form.
 #[derive(Debug, thiserror::Error)]
 #[error("the value cannot be written as JSON: {0}")]
-pub struct EncodeError(#[source] serde_json::Error);
+pub struct EncodeError(serde_json::Error);
 
 /// A payload that is not JSON, or not of the type asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("the payload of the message on {subject:?} is not the JSON expected: {error}")]
 pub struct DecodeError {
     subject: String,
-    #[source]
     error: serde_json::Error,
 }
 

@@ -35,10 +35,10 @@ pub struct ConnectOptions {
 pub enum OptionsError {
     /// An address of a server is not valid.
     #[error("servers: {0}")]
-    Server(#[from] ServerUrlError),
+    Server(ServerUrlError),
     /// A setting of the protocol is not valid; the message names it.
     #[error("{0}")]
-    Config(#[from] ConfigError),
+    Config(ConfigError),
     /// A time or bound that must not be zero is.
     #[error("`{0}` must be more than zero")]
     Zero(&'static str),
@@ -85,6 +85,18 @@ pub enum OptionsError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
+}
+
+impl From<ServerUrlError> for OptionsError {
+    fn from(error: ServerUrlError) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<ConfigError> for OptionsError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
 }
 
 /// What the client decides itself, besides the core.

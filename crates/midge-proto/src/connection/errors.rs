@@ -13,7 +13,7 @@ use crate::{HeaderError, QueueGroupError, SubjectError};
 pub enum PublishError {
     /// The subject is not valid.
     #[error("invalid subject: {0}")]
-    Subject(#[from] SubjectError),
+    Subject(SubjectError),
     /// The reply subject is not valid.
     #[error("invalid reply subject: {0}")]
     Reply(SubjectError),
@@ -33,7 +33,7 @@ pub enum PublishError {
     },
     /// A header is not valid.
     #[error("invalid header: {0}")]
-    Header(#[from] HeaderError),
+    Header(HeaderError),
     /// The server does not take headers.
     #[error("the server does not support headers: send the message without them")]
     HeadersUnsupported,
@@ -56,16 +56,28 @@ pub enum PublishError {
     Closed,
 }
 
+impl From<SubjectError> for PublishError {
+    fn from(error: SubjectError) -> Self {
+        Self::Subject(error)
+    }
+}
+
+impl From<HeaderError> for PublishError {
+    fn from(error: HeaderError) -> Self {
+        Self::Header(error)
+    }
+}
+
 /// A subscribe that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {
     /// The subject is not valid.
     #[error("invalid subject: {0}")]
-    Subject(#[from] SubjectError),
+    Subject(SubjectError),
     /// The queue group is not valid.
     #[error("invalid queue group: {0}")]
-    QueueGroup(#[from] QueueGroupError),
+    QueueGroup(QueueGroupError),
     /// Subject and queue group are longer than the server takes in a control line. It would close
     /// the connection, and the next one again.
     #[error(
@@ -91,16 +103,28 @@ pub enum SubscribeError {
     Closed,
 }
 
+impl From<SubjectError> for SubscribeError {
+    fn from(error: SubjectError) -> Self {
+        Self::Subject(error)
+    }
+}
+
+impl From<QueueGroupError> for SubscribeError {
+    fn from(error: QueueGroupError) -> Self {
+        Self::QueueGroup(error)
+    }
+}
+
 /// A request that was refused, or that ended without a reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// It could not be queued.
     #[error("the request was not sent: {0}")]
-    Publish(#[from] PublishError),
+    Publish(PublishError),
     /// The subscription for replies could not be made.
     #[error("the request was not sent, its inbox could not be subscribed: {0}")]
-    Inbox(#[from] SubscribeError),
+    Inbox(SubscribeError),
     /// There are `max_requests` already.
     #[error("there are as many requests as max_requests allows")]
     TooMany,
@@ -119,6 +143,18 @@ pub enum RequestError {
     /// The server denies the subject of the request, or the inbox.
     #[error("not permitted: {0}")]
     Permission(ServerError),
+}
+
+impl From<PublishError> for RequestError {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(error)
+    }
+}
+
+impl From<SubscribeError> for RequestError {
+    fn from(error: SubscribeError) -> Self {
+        Self::Inbox(error)
+    }
 }
 
 /// Why a request never left.

@@ -61,10 +61,10 @@ pub(crate) use methods::Methods;
 pub enum AuthError {
     /// The seed is not one of a user.
     #[error("{0}")]
-    Seed(#[from] SeedError),
+    Seed(SeedError),
     /// The JWT is not one.
     #[error("{0}")]
-    Jwt(#[from] JwtError),
+    Jwt(JwtError),
     /// A block of the credentials is missing, or is more or less than one line.
     #[error(
         "it holds no block of one line between `-----BEGIN {0}-----` and `------END {0}------`: credentials are made by `nsc generate creds`"
@@ -97,4 +97,16 @@ pub enum AuthError {
     /// A signature has 64 bytes.
     #[error("the signature has {0} bytes, one by Ed25519 has 64")]
     Signature(usize),
+}
+
+impl From<SeedError> for AuthError {
+    fn from(error: SeedError) -> Self {
+        Self::Seed(error)
+    }
+}
+
+impl From<JwtError> for AuthError {
+    fn from(error: JwtError) -> Self {
+        Self::Jwt(error)
+    }
 }
