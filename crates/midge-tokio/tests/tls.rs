@@ -3,12 +3,17 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use midge::auth::Context;
+use midge::rustls::pki_types::CertificateDer;
+use midge::rustls::pki_types::pem::PemObject;
+use midge::rustls::{self, ClientConfig, RootCertStore};
 use midge::{
     Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Pem, Tls, TlsMode,
 };
-use midge_testing::{Authority, NatsServer};
+use midge_testing::{Authority, Identity, NatsServer};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -122,13 +127,58 @@ async fn a_client_shows_its_certificate_where_the_server_verifies_it() -> Outcom
         authority.issue(&["localhost"])?.tls_block(&format!("ca_file: {ca:?}, verify: true"));
     let server = NatsServer::builder().config(block).start()?;
     let options = |tls| ConnectOptions::new(url("tls", &server)).tls(tls);
-    let cause = refusal(options(trusting(&authority))).await;
-    assert!(matches!(&cause, DisconnectCause::Tls(_)), "{cause}");
-    assert!(cause.to_string().contains("CertificateRequired"), "{cause}");
+    let shows = |us: Identity| {
+        trusting(&authority).client_certificate(Pem::file(&us.certificate), Pem::file(&us.key))
+    };
+    let stranger = Authority::new()?;
+    let missing = refusal(options(trusting(&authority))).await;
+    assert_eq!(missing, DisconnectCause::ClientCertificateRequired);
+    let missing = refusal(options(Tls::new().config(tls12(&authority)))).await.to_string();
+    assert!(missing.contains("set client_certificate"), "{missing}");
+    let refused = refusal(options(shows(stranger.issue(&["client.example"])?))).await;
+    assert!(matches!(&refused, DisconnectCause::ClientCertificate(_)), "{refused}");
+    echo(&connect(options(shows(authority.issue(&["client.example"])?))).await?).await
+}
+
+/// A configuration of one's own, which shows no certificate and speaks TLS 1.2 alone.
+fn tls12(authority: &Authority) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(authority.file()).unwrap();
+    roots.add_parsable_certificates(certificates.map(Result::unwrap));
+    let provider = rustls::crypto::ring::default_provider();
+    let config = ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.into()
+}
+
+#[tokio::test]
+async fn a_context_of_the_command_line_tool_brings_its_certificates() -> Outcome {
+    let authority = Authority::new()?;
+    let ca = authority.file();
     let us = authority.issue(&["client.example"])?;
-    let tls =
-        trusting(&authority).client_certificate(Pem::file(&us.certificate), Pem::file(&us.key));
-    echo(&connect(options(tls)).await?).await
+    let identity = authority.issue(&["localhost"])?;
+    for first in [false, true] {
+        let more = format!("ca_file: {ca:?}, verify: true, handshake_first: {first}");
+        let server = NatsServer::builder().config(identity.tls_block(&more)).start()?;
+        let context = |fields: &str| {
+            let url = url("nats", &server);
+            format!(r#"{{"url": "{url}", "tls_first": {first}, "ca": {ca:?}{fields}}}"#)
+                .parse::<Context>()
+        };
+        let pair = format!(r#", "cert": {:?}, "key": {:?}"#, us.certificate, us.key);
+        let client = connect((&context(&pair)?).into()).await?;
+        assert!(client.tls_session().is_some());
+        echo(&client).await?;
+        let without = refusal((&context("")?).into()).await;
+        assert_eq!(without, DisconnectCause::ClientCertificateRequired);
+        let half = context(&format!(r#", "cert": {:?}"#, us.certificate))?;
+        let half = connect((&half).into()).await.map(|_| ()).unwrap_err().to_string();
+        assert!(half.contains("both `cert` and `key`"), "{half}");
+    }
+    Ok(())
 }
 
 #[tokio::test]

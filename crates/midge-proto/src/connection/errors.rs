@@ -244,6 +244,16 @@ pub enum DisconnectCause {
     /// The server's certificate was not accepted.
     #[error("the server's certificate is not accepted: {0}")]
     Certificate(String),
+    /// The server asks for a client certificate, and was shown none.
+    #[error("the server asks for a client certificate, and got none: set client_certificate")]
+    ClientCertificateRequired,
+    /// The server does not accept the client's certificate.
+    #[error("the server does not accept the client's certificate: {0}")]
+    ClientCertificate(String),
+    /// Certificates or keys of the client cannot be used, such as files that were replaced after
+    /// they had been checked. No server was asked.
+    #[error("TLS cannot begin: {0}")]
+    TlsSettings(String),
     /// TLS is needed and this client cannot give it.
     #[error(
         "the server needs TLS, which this client does not use: allow it, or connect where TLS is not required"

@@ -436,8 +436,12 @@ impl Connection {
             }
             _ => false,
         };
-        let of_address =
-            !matches!(cause, DisconnectCause::Server(_) | DisconnectCause::Credentials(_));
+        let of_address = !matches!(
+            cause,
+            DisconnectCause::Server(_)
+                | DisconnectCause::Credentials(_)
+                | DisconnectCause::TlsSettings(_)
+        );
         let retry_address = self.timers.is_set(Timer::Attempt) && of_address;
         if retry_address && self.dial() {
             return;

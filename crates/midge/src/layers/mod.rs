@@ -6,12 +6,15 @@
 //! | several of them, as one thing that a driver feeds and empties | `stack.rs` |
 //! | bytes on their way | `buffer.rs` |
 //! | TLS | `tls.rs`, alone with rustls |
+//! | certificates and keys | `pem.rs` |
 //! | WebSocket | `websocket/` |
 //!
 //! A connection that needs no layer has no stack, and its driver moves bytes between the socket and
 //! the core's own buffers.
 
 mod buffer;
+#[cfg(feature = "tls")]
+mod pem;
 mod stack;
 #[cfg(feature = "tls")]
 mod tls;
@@ -23,9 +26,11 @@ use midge_proto::{DisconnectCause, Scheme, ServerUrl, TlsMode};
 use crate::OptionsError;
 
 pub(crate) use buffer::Buffer;
+#[cfg(feature = "tls")]
+pub use pem::Pem;
 pub(crate) use stack::{Lent, Opening, Stack};
 #[cfg(feature = "tls")]
-pub use tls::{Pem, Tls, rustls};
+pub use tls::{Tls, rustls};
 
 /// How far the layers run ahead of the socket: bytes of the core that are handed out and not
 /// written, and bytes of the socket that are read and not decoded.

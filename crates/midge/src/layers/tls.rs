@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use midge_proto::DisconnectCause;
@@ -11,71 +11,17 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use zeroize::Zeroizing;
 
 pub use rustls;
 
-use super::{Buffer, Layer, TlsSession};
+use super::{Buffer, Layer, Pem, TlsSession};
 use crate::OptionsError;
 
 /// The bytes that a record has besides what it carries, generously.
 const RECORD_OVERHEAD: usize = 128;
 const RECORD: usize = 16 * 1024;
-
-/// Certificates or a key in PEM.
-#[derive(Clone)]
-pub struct Pem(Source);
-
-#[derive(Clone)]
-enum Source {
-    Text(Arc<[u8]>),
-    File(PathBuf),
-}
-
-impl Pem {
-    /// The text itself.
-    pub fn text(text: impl AsRef<[u8]>) -> Self {
-        Self(Source::Text(text.as_ref().into()))
-    }
-
-    /// A file, which is read when the options are used and again at each connect, so that it can
-    /// be replaced while a client runs.
-    pub fn file(path: impl AsRef<Path>) -> Self {
-        Self(Source::File(path.as_ref().to_owned()))
-    }
-
-    fn is_file(&self) -> bool {
-        matches!(self.0, Source::File(_))
-    }
-
-    fn read(&self, field: &'static str) -> Result<Arc<[u8]>, TlsError> {
-        match &self.0 {
-            Source::Text(text) => Ok(text.clone()),
-            Source::File(path) => match std::fs::read(path) {
-                Ok(text) => Ok(text.into()),
-                Err(source) => Err(TlsError::Read { field, path: path.clone(), source }),
-            },
-        }
-    }
-
-    fn certificates(&self, field: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let certificates: Result<Vec<_>, _> =
-            CertificateDer::pem_slice_iter(&self.read(field)?).collect();
-        // What the reader of PEM says may show a line of the text: it is not passed on.
-        let certificates = certificates.map_err(|_| TlsError::Pem(field))?;
-        if certificates.is_empty() { Err(TlsError::NoCertificate(field)) } else { Ok(certificates) }
-    }
-}
-
-/// The text is not shown: it may be a key.
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Source::Text(_) => f.write_str("Pem::text"),
-            Source::File(path) => f.debug_tuple("Pem::file").field(path).finish(),
-        }
-    }
-}
 
 /// Whom to trust, and what to show, when a connection uses TLS.
 ///
@@ -105,27 +51,35 @@ pub struct Tls {
 
 #[derive(Debug, thiserror::Error)]
 enum TlsError {
-    #[error("tls: {field}: cannot read {}: {source}", path.display())]
-    Read { field: &'static str, path: PathBuf, source: io::Error },
-    #[error("tls: {0} is not PEM")]
+    #[error("{field}: cannot read {}: {error}", path.display())]
+    Read { field: &'static str, path: PathBuf, error: io::Error },
+    #[error("{0} is not PEM")]
     Pem(&'static str),
-    #[error("tls: {0} holds no certificate in PEM")]
+    #[error("{0} holds no certificate in PEM")]
     NoCertificate(&'static str),
-    #[error("tls: client_certificate holds no private key in PEM")]
+    #[error("{0} holds a certificate that cannot be read: {1:?}")]
+    Certificate(&'static str, rustls::CertificateError),
+    #[error("client_certificate holds no private key in PEM")]
     NoKey,
-    #[error("tls: client_certificate: {0}")]
+    #[error(
+        "client_certificate: its private key is encrypted: give it as `openssl pkey` writes it"
+    )]
+    EncryptedKey,
+    #[error("client_certificate: its private key belongs to another certificate")]
+    OtherKey,
+    #[error("client_certificate: {0}")]
     Client(rustls::Error),
-    #[error("tls: root_certificates: {0}")]
+    #[error("root_certificates: {0}")]
     Roots(rustls::Error),
     #[error("the platform has no root certificates: install some, or set root_certificates ({0})")]
     NoRoots(String),
-    #[error("tls: server_name: `{0}` is not a host name or IP address")]
+    #[error("server_name: `{0}` is not a host name or IP address")]
     ServerName(String),
     #[error(
         "there is no cryptography: build with the feature `ring` or `aws-lc-rs`, or install a default provider of rustls"
     )]
     NoProvider,
-    #[error("tls: {0}")]
+    #[error("{0}")]
     Config(rustls::Error),
 }
 
@@ -181,7 +135,7 @@ impl Tls {
             }
             Ok(())
         };
-        check().map_err(|error: TlsError| OptionsError::Tls(error.to_string()))
+        check().map_err(|error: TlsError| OptionsError::Tls(format!("tls: {error}")))
     }
 
     /// The layer for a transport to `server_name`.
@@ -189,10 +143,14 @@ impl Tls {
         let server_name = self.server_name.as_deref().unwrap_or(server_name);
         let new = || {
             let name = parse_name(server_name)?;
-            UnbufferedClientConnection::new(self.client_config()?, name).map_err(TlsError::Config)
+            let config = self.client_config()?;
+            let shows = config.client_auth_cert_resolver.has_certs();
+            let connection = UnbufferedClientConnection::new(config, name);
+            connection.map(|connection| (connection, shows)).map_err(TlsError::Config)
         };
-        let connection = new().map_err(|error| DisconnectCause::Tls(error.to_string()))?;
-        Ok(Box::new(TlsLayer::new(connection, server_name)))
+        let (connection, shows) =
+            new().map_err(|error| DisconnectCause::TlsSettings(error.to_string()))?;
+        Ok(Box::new(TlsLayer::new(connection, server_name, shows)))
     }
 
     fn client_config(&self) -> Result<Arc<ClientConfig>, TlsError> {
@@ -201,7 +159,7 @@ impl Tls {
         }
         let config = Arc::new(self.configure(self.load_roots()?)?);
         let client = self.client.iter().flat_map(|(certificates, key)| [certificates, key]);
-        if !self.roots.iter().chain(client).any(Pem::is_file) {
+        if !self.roots.iter().chain(client).any(|pem| pem.path().is_some()) {
             let _ = self.made.set(config.clone());
         }
         Ok(config)
@@ -210,8 +168,12 @@ impl Tls {
     fn load_roots(&self) -> Result<RootCertStore, TlsError> {
         let mut store = RootCertStore::empty();
         if let Some(pem) = &self.roots {
-            for certificate in pem.certificates("root_certificates")? {
-                store.add(certificate).map_err(TlsError::Roots)?;
+            let field = "root_certificates";
+            for certificate in certificates(pem, field)? {
+                store.add(certificate).map_err(|error| match error {
+                    rustls::Error::InvalidCertificate(why) => TlsError::Certificate(field, why),
+                    error => TlsError::Roots(error),
+                })?;
             }
         } else {
             let loaded = rustls_native_certs::load_native_certs();
@@ -230,14 +192,42 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Config)?
             .with_root_certificates(roots);
-        let Some((certificates, key)) = &self.client else {
+        let Some((chain, key)) = &self.client else {
             return Ok(builder.with_no_client_auth());
         };
         let field = "client_certificate";
-        let certificates = certificates.certificates(field)?;
-        let key = PrivateKeyDer::from_pem_slice(&key.read(field)?).map_err(|_| TlsError::NoKey)?;
-        builder.with_client_auth_cert(certificates, key).map_err(TlsError::Client)
+        let chain = certificates(chain, field)?;
+        builder.with_client_auth_cert(chain, private_key(key, field)?).map_err(
+            |error| match error {
+                rustls::Error::InvalidCertificate(why) => TlsError::Certificate(field, why),
+                rustls::Error::InconsistentKeys(_) => TlsError::OtherKey,
+                error => TlsError::Client(error),
+            },
+        )
     }
+}
+
+fn read(pem: &Pem, field: &'static str) -> Result<Arc<Zeroizing<Vec<u8>>>, TlsError> {
+    pem.read().map_err(|error| {
+        let path = pem.path().unwrap_or("".as_ref()).to_owned();
+        TlsError::Read { field, path, error }
+    })
+}
+
+fn certificates(pem: &Pem, field: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&read(pem, field)?).collect();
+    // What the reader of PEM says may show a line of the text: it is not passed on.
+    let certificates = certificates.map_err(|_| TlsError::Pem(field))?;
+    if certificates.is_empty() { Err(TlsError::NoCertificate(field)) } else { Ok(certificates) }
+}
+
+fn private_key(pem: &Pem, field: &'static str) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = read(pem, field)?;
+    // `BEGIN ENCRYPTED PRIVATE KEY`, and `Proc-Type: 4,ENCRYPTED` in older files.
+    let encrypted = text.windows(9).any(|word| word == b"ENCRYPTED");
+    PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|_| if encrypted { TlsError::EncryptedKey } else { TlsError::NoKey })
 }
 
 fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {
@@ -262,10 +252,7 @@ impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
             .field("root_certificates", &self.roots)
-            .field(
-                "client_certificate",
-                &self.client.as_ref().map(|(certificates, _)| certificates),
-            )
+            .field("client_certificate", &self.client.as_ref().map(|(chain, _)| chain))
             .field("config", &self.config.is_some())
             .field("server_name", &self.server_name)
             .finish()
@@ -279,6 +266,8 @@ impl fmt::Debug for Tls {
 struct TlsLayer {
     connection: UnbufferedClientConnection,
     server_name: String,
+    /// There is a certificate for a server that asks.
+    shows_certificate: bool,
     /// Decrypted, and more than there was room for: what is left of a record, or of what had to
     /// be decrypted before something could be encrypted.
     rest: Buffer,
@@ -298,10 +287,15 @@ enum Step {
 }
 
 impl TlsLayer {
-    fn new(connection: UnbufferedClientConnection, server_name: &str) -> Self {
+    fn new(
+        connection: UnbufferedClientConnection,
+        server_name: &str,
+        shows_certificate: bool,
+    ) -> Self {
         Self {
             connection,
             server_name: server_name.to_owned(),
+            shows_certificate,
             rest: Buffer::default(),
             fault: None,
             peer_closed: false,
@@ -323,7 +317,7 @@ impl TlsLayer {
         let step = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 while let Some(record) = traffic.next_record() {
-                    let record = record.map_err(|error| cause(&error))?;
+                    let record = record.map_err(|error| cause(&error, self.shows_certificate))?;
                     discard += record.discard;
                     let count = record.payload.len().min(room.len() - *given);
                     let (now, later) = record.payload.split_at(count);
@@ -357,7 +351,7 @@ impl TlsLayer {
                 Ok(Step::Again)
             }
             Ok(_) => Ok(Step::Blocked),
-            Err(error) => Err(cause(&error)),
+            Err(error) => Err(cause(&error, self.shows_certificate)),
         };
         input.consume(discard);
         step
@@ -462,9 +456,32 @@ impl Layer for TlsLayer {
     }
 }
 
-fn cause(error: &rustls::Error) -> DisconnectCause {
+fn cause(error: &rustls::Error, shows_certificate: bool) -> DisconnectCause {
+    use AlertDescription as Alert;
+
     match error {
         rustls::Error::InvalidCertificate(_) => DisconnectCause::Certificate(error.to_string()),
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => {
+            DisconnectCause::ClientCertificateRequired
+        }
+        // TLS 1.2 has no alert of its own for a certificate that is missing: servers send one of
+        // these, of which the second has other reasons as well.
+        rustls::Error::AlertReceived(Alert::BadCertificate) if !shows_certificate => {
+            DisconnectCause::ClientCertificateRequired
+        }
+        rustls::Error::AlertReceived(Alert::HandshakeFailure) if !shows_certificate => {
+            let hint = "if it asks for a client certificate, set client_certificate";
+            DisconnectCause::Tls(format!("{error}; {hint}"))
+        }
+        rustls::Error::AlertReceived(
+            alert @ (Alert::AccessDenied
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::UnsupportedCertificate),
+        ) if shows_certificate => DisconnectCause::ClientCertificate(format!("{alert:?}")),
         _ => DisconnectCause::Tls(error.to_string()),
     }
 }

@@ -184,6 +184,74 @@ fn the_expected_name_can_be_another_than_that_of_the_url() {
 }
 
 #[test]
+fn a_configuration_of_rustls_takes_the_place_of_what_is_set() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.der()).unwrap();
+    let provider = rustls::crypto::ring::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = Tls::new().root_certificates(stranger.pem()).config(config.into());
+    let (connecting, mut rig) = Rig::new(ConnectOptions::new("localhost").tls(tls));
+    rig.feed_after_dial(info().as_bytes());
+    let mut server = Server::new(authority.server("localhost"));
+    let client = greet(connecting, &mut rig, &mut server);
+    assert_eq!(client.tls_session().unwrap().version, "TLSv1_2");
+}
+
+#[test]
+fn a_client_certificate_that_is_missing_or_not_accepted_is_told_from_other_faults() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let shows = |of: &Authority| {
+        let (certificate, key) = of.client();
+        Tls::new()
+            .root_certificates(authority.pem())
+            .client_certificate(Pem::text(certificate), Pem::text(key))
+    };
+    let none = Tls::new().root_certificates(authority.pem());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (tls, expected) in [
+            (&none, Err(DisconnectCause::ClientCertificateRequired)),
+            (&shows(&stranger), Err(DisconnectCause::ClientCertificate("UnknownCA".into()))),
+            (&shows(&authority), Ok(())),
+        ] {
+            let options = ConnectOptions::new("localhost").tls(tls.clone());
+            let (connecting, mut rig) = Rig::new(options);
+            rig.feed_after_dial(info().as_bytes());
+            let mut server = Server::new(authority.verifying_server("localhost", version));
+            let accepted = server.exchange(&mut rig);
+            if expected.is_ok() {
+                server.say(&mut rig, "PONG\r\n");
+                ready(connecting).unwrap();
+                continue;
+            }
+            // An alert is what the server says last.
+            accepted.unwrap_err();
+            let mut alert = Vec::new();
+            server.connection.write_tls(&mut alert).unwrap();
+            rig.feed(&alert);
+            assert_eq!(Err(failure(connecting)), expected, "{version:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_spoilt_meanwhile_fails_the_attempt_and_is_named() {
+    let authority = Authority::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), authority.text()).unwrap();
+    let tls = Tls::new().root_certificates(Pem::file(file.path()));
+    let (connecting, mut rig) = Rig::new(ConnectOptions::new("localhost").tls(tls));
+    std::fs::write(file.path(), "").unwrap();
+    rig.feed_after_dial(info().as_bytes());
+    let cause = "root_certificates holds no certificate in PEM".into();
+    assert_eq!(failure(connecting), DisconnectCause::TlsSettings(cause));
+}
+
+#[test]
 fn plaintext_behind_info_ends_the_attempt() {
     let authority = Authority::new();
     let (connecting, mut rig) = Rig::new(options("localhost", &authority));
@@ -312,17 +380,67 @@ fn settings_that_cannot_be_are_refused_and_named() {
     let with = |tls: Tls| refused(ConnectOptions::new("a").tls(tls));
     let secret = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0";
     let (text, authority) = (Pem::text(secret), Authority::new());
-    let none = with(Tls::new().root_certificates(Pem::text("")));
-    assert_eq!(none, "tls: root_certificates holds no certificate in PEM");
-    let broken = with(Tls::new().root_certificates(Pem::text("-----BEGIN CERTIFICATE-----\nx")));
-    assert_eq!(broken, "tls: root_certificates is not PEM");
     let missing = with(Tls::new().root_certificates(Pem::file("/nowhere/ca.pem")));
-    assert!(missing.starts_with("tls: root_certificates: cannot read /nowhere/ca.pem"));
-    let key = with(Tls::new().client_certificate(authority.pem(), text.clone()));
-    assert_eq!(key, "tls: client_certificate holds no private key in PEM");
+    assert!(missing.starts_with("tls: root_certificates: cannot read /nowhere/ca.pem: "));
+    let of_tls = Tls::new().client_certificate(authority.pem(), text.clone());
     assert_eq!(format!("{text:?}"), "Pem::text");
+    assert!(!format!("{:?}", ConnectOptions::new("a").tls(of_tls)).contains("c2VjcmV0"));
     let name = with(Tls::new().server_name("a b"));
     assert_eq!(name, "tls: server_name: `a b` is not a host name or IP address");
     let never = refused(ConnectOptions::new("tls://a").tls_mode(TlsMode::Never));
     assert_eq!(never, OptionsError::TlsNever("tls://a:4222".into()).to_string());
+}
+
+#[test]
+fn certificates_and_keys_that_cannot_be_used_are_refused_and_named() {
+    let authority = Authority::new();
+    let ((chain, key), (_, other_key)) = (authority.client(), authority.client());
+    let block = |label: &str, text: &str| {
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    };
+    let old = block("EC PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA");
+    let no_certificate = "holds no certificate in PEM";
+    let unread = "holds a certificate that cannot be read: BadEncoding";
+    let encrypted = ": its private key is encrypted: give it as `openssl pkey` writes it";
+    let open = "-----BEGIN CERTIFICATE-----\nx";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let refusal = |text: &str, tls: &dyn Fn(Pem) -> Tls| {
+        std::fs::write(file.path(), text).unwrap();
+        let [of_text, of_file] = [Pem::text(text), Pem::file(file.path())]
+            .map(|pem| refused(ConnectOptions::new("a").tls(tls(pem))));
+        assert_eq!(of_text, of_file);
+        of_text
+    };
+    for (text, why) in [
+        ("", no_certificate),
+        ("text", no_certificate),
+        (&key, no_certificate),
+        (open, "is not PEM"),
+        (&block("CERTIFICATE", "!"), "is not PEM"),
+        (&block("CERTIFICATE", "AAAA"), unread),
+    ] {
+        let roots = refusal(text, &|pem| Tls::new().root_certificates(pem));
+        assert_eq!(roots, format!("tls: root_certificates {why}"));
+        let client = |pem| Tls::new().client_certificate(pem, Pem::text(&key));
+        assert_eq!(refusal(text, &client), format!("tls: client_certificate {why}"));
+    }
+    for (text, why) in [
+        ("", " holds no private key in PEM"),
+        (&chain, " holds no private key in PEM"),
+        (&block("PRIVATE KEY", "!"), " holds no private key in PEM"),
+        (&block("ENCRYPTED PRIVATE KEY", "AAAA"), encrypted),
+        (&old, encrypted),
+        (&other_key, ": its private key belongs to another certificate"),
+    ] {
+        let client = |pem| Tls::new().client_certificate(Pem::text(&chain), pem);
+        assert_eq!(refusal(text, &client), format!("tls: client_certificate{why}"));
+    }
+    let client = |pem| Tls::new().client_certificate(Pem::text(&chain), pem);
+    let garbage = refusal(&block("PRIVATE KEY", "AAAA"), &client);
+    assert!(garbage.starts_with("tls: client_certificate: "), "{garbage}");
+    let endless = refused(ConnectOptions::new("a").tls(client(Pem::file("/dev/zero"))));
+    assert_eq!(
+        endless,
+        "tls: client_certificate: cannot read /dev/zero: it has more than 4194304 bytes"
+    );
 }
