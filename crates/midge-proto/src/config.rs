@@ -171,9 +171,9 @@ pub struct Config {
     /// The longest INFO. Default: 1 MiB.
     pub max_info: usize,
     /// The largest message, headers and payload, that is received; a larger one is skipped as it
-    /// streams by and reported. Default: 64 MiB, the server's own limit.
+    /// streams by and reported. At most 2 GiB. Default: 64 MiB, the server's own limit.
     pub max_message: usize,
-    /// The size of a read buffer. Default: 64 KiB.
+    /// The size of a read buffer; a larger message gets one of its own. Default: 64 KiB.
     pub read_chunk: usize,
     /// Read buffers that unread messages may keep alive; past it, messages are copied out.
     /// Default: 32.
@@ -246,10 +246,10 @@ impl Config {
 #[non_exhaustive]
 pub enum ConfigError {
     /// `servers` is empty.
-    #[error("name at least one server")]
+    #[error("servers: name at least one")]
     NoServers,
     /// `inbox_prefix` is no subject, or holds a wildcard.
-    #[error("the inbox prefix `{0}` must be a subject without wildcards")]
+    #[error("inbox_prefix: `{0}` must be a subject without wildcards")]
     InboxPrefix(String),
     /// A time or bound that must not be zero is.
     #[error("`{0}` must be more than zero")]
@@ -257,4 +257,14 @@ pub enum ConfigError {
     /// A bound that is larger than this crate can count.
     #[error("`{0}` is too large")]
     TooLarge(&'static str),
+    /// Two fields that cannot both be meant.
+    #[error("`{field}` and `{other}` contradict each other: {why}")]
+    Contradiction {
+        /// A field.
+        field: &'static str,
+        /// The field that goes against it.
+        other: &'static str,
+        /// What is between them.
+        why: &'static str,
+    },
 }

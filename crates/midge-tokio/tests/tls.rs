@@ -95,9 +95,10 @@ async fn tls_is_used_behind_info_where_the_url_or_the_server_asks_for_it() -> Ou
 async fn an_offer_is_taken_unless_that_is_declined() -> Outcome {
     let (server, authority) = server_with("allow_non_tls: true", "")?;
     let options = ConnectOptions::new(url("nats", &server)).tls(trusting(&authority));
-    let client = connect(options.clone().tls_mode(TlsMode::WhenOffered)).await?;
+    let client = connect(options.tls_mode(TlsMode::WhenOffered)).await?;
     assert!(client.tls_session().is_some());
-    let client = connect(options.tls_mode(TlsMode::Never)).await?;
+    let never = ConnectOptions::new(url("nats", &server)).tls_mode(TlsMode::Never);
+    let client = connect(never).await?;
     assert!(client.tls_session().is_none());
     echo(&client).await
 }

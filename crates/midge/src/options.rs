@@ -71,6 +71,22 @@ pub enum OptionsError {
     /// TLS is required, and the URL asks for a WebSocket without it.
     #[error("servers: TLS is required, and `{0}` is a WebSocket without it: write wss")]
     PlainWebSocket(String),
+    /// Two options cannot both be meant.
+    #[error("`{option}` and `{other}` contradict each other: {why}")]
+    Contradiction {
+        /// An option.
+        option: &'static str,
+        /// The option that goes against it.
+        other: &'static str,
+        /// What is between them.
+        why: &'static str,
+    },
+    /// An option for WebSockets, and no server is one.
+    #[error("`{0}` is set, and no server has a ws or wss URL: remove it, or write ws or wss")]
+    NoWebSocket(&'static str),
+    /// The path for WebSockets is empty, or holds a blank, a control or a non-ASCII character.
+    #[error("websocket_path: {0:?} must be printable ASCII: percent-encode the rest")]
+    WebSocketPath(String),
     /// A header of the WebSocket handshake is not valid, or Midge sets it itself.
     #[error("websocket_header: {0}")]
     WebSocketHeader(String),
@@ -162,6 +178,20 @@ impl ConnectOptions {
     /// tells of.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.config.credentials.token = Some(token.into());
+        self
+    }
+
+    /// Whether the server is to acknowledge every operation with `+OK`, for debugging: the
+    /// acknowledgements are read and passed over. Default: false.
+    pub fn verbose(mut self, verbose: bool) -> Self {
+        self.config.verbose = verbose;
+        self
+    }
+
+    /// Whether the server is to check subjects more strictly, and to answer what it finds with an
+    /// error. Midge refuses such subjects itself. Default: false.
+    pub fn pedantic(mut self, pedantic: bool) -> Self {
+        self.config.pedantic = pedantic;
         self
     }
 
@@ -307,6 +337,43 @@ impl ConnectOptions {
         self
     }
 
+    /// Asks for headers at each attempt to connect by a WebSocket, for what expires, such as the
+    /// token of a proxy. They take the place of those of the same name that
+    /// [`websocket_header`](Self::websocket_header) has set; what that refuses is refused here,
+    /// and fails the attempt, as an error does, with
+    /// [`DisconnectCause::Credentials`](crate::DisconnectCause::Credentials).
+    ///
+    /// It is called within the driver, and holds up the connection until it returns. The last one
+    /// that was set counts.
+    ///
+    /// ```
+    /// # fn token_of(host: &str) -> Result<String, std::io::Error> { Ok(host.into()) }
+    /// let options = midge::ConnectOptions::new("wss://nats.example").websocket_header_provider(
+    ///     |server: &midge::ServerUrl| {
+    ///         let token = token_of(server.host())?;
+    ///         Ok::<_, std::io::Error>(vec![("Authorization".into(), format!("Bearer {token}"))])
+    ///     },
+    /// );
+    /// ```
+    #[cfg(feature = "websocket")]
+    pub fn websocket_header_provider<F, E>(mut self, provider: F) -> Self
+    where
+        F: Fn(&ServerUrl) -> Result<Vec<(String, String)>, E> + Send + Sync + 'static,
+        E: Into<crate::auth::Failure>,
+    {
+        let provider = move |server: &ServerUrl| provider(server).map_err(Into::into);
+        self.settings.layers.websocket.header_provider = Some(std::sync::Arc::new(provider));
+        self
+    }
+
+    /// The path, and query if any, that WebSockets are asked for at servers whose URL has none:
+    /// that under which a proxy knows the servers. A slash in front may be missing. Default: `/`.
+    #[cfg(feature = "websocket")]
+    pub fn websocket_path(mut self, path: impl Into<String>) -> Self {
+        self.settings.layers.websocket.path = Some(path.into());
+        self
+    }
+
     /// Whether messages over a WebSocket may be compressed (`permessage-deflate`), which they are
     /// when the server has compression on as well. Default: true.
     #[cfg(feature = "websocket")]
@@ -385,9 +452,18 @@ impl ConnectOptions {
     }
 
     /// The largest message, headers and payload in bytes, that is received. A larger one is
-    /// skipped and reported as [`Event::Oversized`](crate::Event::Oversized). Default: 64 MiB.
+    /// skipped and reported as [`Event::Oversized`](crate::Event::Oversized). At most 2 GiB.
+    /// Default: 64 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message = bytes;
+        self
+    }
+
+    /// The size in bytes of the buffers that messages are received into, which unread messages
+    /// share: up to 32 of them are kept alive, past that messages are copied out. A larger message
+    /// gets a buffer of its own. Default: 64 KiB.
+    pub fn read_buffer(mut self, bytes: usize) -> Self {
+        self.config.read_chunk = bytes;
         self
     }
 
@@ -454,6 +530,13 @@ impl ConnectOptions {
         ];
         if let Some((name, _)) = zero.into_iter().find(|(_, zero)| *zero) {
             return Err(OptionsError::Zero(name));
+        }
+        if config.leave_lame_duck.is_some() && !config.reconnect {
+            return Err(OptionsError::Contradiction {
+                option: "leave_lame_duck",
+                other: "reconnect",
+                why: "who does not connect again cannot move to another server",
+            });
         }
         settings.auth.check().map_err(|(option, error)| OptionsError::Auth { option, error })?;
         config.authorize = !settings.auth.is_empty();

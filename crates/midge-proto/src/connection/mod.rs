@@ -607,6 +607,9 @@ fn inbox(prefix: &str, rng: &mut Rng) -> String {
     inbox
 }
 
+/// Places in a message are counted in 32 bits, and its control line is in it as well.
+const MAX_BUFFER: usize = 1 << 31;
+
 fn check(config: &Config) -> Result<(), ConfigError> {
     if config.servers.is_empty() {
         return Err(ConfigError::NoServers);
@@ -623,10 +626,25 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         ("max_control_line", config.max_control_line == 0),
         ("read_chunk", config.read_chunk == 0),
         ("write_deadline", config.write_deadline.is_some_and(|deadline| deadline.is_zero())),
+        ("max_message", config.max_message == 0),
+        ("server_control_line", config.server_control_line == 0),
+        ("max_attempts", config.max_attempts == Some(0)),
+        ("reconnect_wait", config.reconnect_wait.is_zero()),
         ("max_kept_age", config.max_kept_age.is_some_and(|age| age.is_zero())),
     ];
     if let Some((field, _)) = zero.into_iter().find(|(_, zero)| *zero) {
         return Err(ConfigError::Zero(field));
+    }
+    let large = [("max_message", config.max_message), ("read_chunk", config.read_chunk)];
+    if let Some((field, _)) = large.into_iter().find(|(_, bytes)| *bytes > MAX_BUFFER) {
+        return Err(ConfigError::TooLarge(field));
+    }
+    if config.reconnect_wait > config.reconnect_wait_max {
+        return Err(ConfigError::Contradiction {
+            field: "reconnect_wait",
+            other: "reconnect_wait_max",
+            why: "the first wait is longer than the longest",
+        });
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! From a server's name to the first PONG.
 
+use core::time::Duration;
+
 use midge_proto::{Config, ConfigError, Connection, TlsMode};
 
 use crate::rig::{INFO, Rig, config};
@@ -342,7 +344,37 @@ fn a_configuration_that_cannot_be_is_refused_by_field() {
         refused(|config| config.inbox_prefix = "a.*".into()),
         ConfigError::InboxPrefix("a.*".into())
     );
-    assert_eq!(refused(|config| config.read_chunk = 0), ConfigError::Zero("read_chunk"));
+    type Change = fn(&mut Config);
+    let zero: [(&str, Change); 12] = [
+        ("connect_timeout", |config| config.connect_timeout = Duration::ZERO),
+        ("ping_interval", |config| config.ping_interval = Duration::ZERO),
+        ("max_pings_out", |config| config.max_pings_out = 0),
+        ("confirm_interval", |config| config.confirm_interval = Duration::ZERO),
+        ("confirm_bytes", |config| config.confirm_bytes = 0),
+        ("max_control_line", |config| config.max_control_line = 0),
+        ("read_chunk", |config| config.read_chunk = 0),
+        ("max_message", |config| config.max_message = 0),
+        ("server_control_line", |config| config.server_control_line = 0),
+        ("max_attempts", |config| config.max_attempts = Some(0)),
+        ("reconnect_wait", |config| config.reconnect_wait = Duration::ZERO),
+        ("max_kept_age", |config| config.max_kept_age = Some(Duration::ZERO)),
+    ];
+    for (field, change) in zero {
+        assert_eq!(refused(change), ConfigError::Zero(field));
+    }
+    let large: [(&str, Change); 2] = [
+        ("max_message", |config| config.max_message = usize::MAX),
+        ("read_chunk", |config| config.read_chunk = usize::MAX),
+    ];
+    for (field, change) in large {
+        assert_eq!(refused(change), ConfigError::TooLarge(field));
+    }
+    let waits = refused(|config| config.reconnect_wait_max = Duration::from_millis(99));
+    assert_eq!(
+        waits.to_string(),
+        "`reconnect_wait` and `reconnect_wait_max` contradict each other: the first wait is longer \
+         than the longest"
+    );
 }
 
 #[test]

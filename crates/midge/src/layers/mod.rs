@@ -19,7 +19,7 @@ mod stack;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "websocket")]
-mod websocket;
+pub(crate) mod websocket;
 
 use midge_proto::{DisconnectCause, Scheme, ServerUrl, TlsMode};
 
@@ -119,9 +119,20 @@ impl Settings {
     /// Checks what can be checked before there is a server, and says when TLS starts.
     pub(crate) fn check(&self, servers: &[ServerUrl]) -> Result<TlsMode, OptionsError> {
         #[cfg(feature = "websocket")]
-        self.websocket.check()?;
+        {
+            self.websocket.check()?;
+            let web = |server: &ServerUrl| matches!(server.scheme(), Scheme::Ws | Scheme::Wss);
+            if let Some(option) = self.websocket.set().filter(|_| !servers.iter().any(web)) {
+                return Err(OptionsError::NoWebSocket(option));
+            }
+        }
         #[cfg(feature = "tls")]
         let mode = match self.tls_given {
+            true if self.mode == Some(TlsMode::Never) => {
+                let (option, other) = ("tls", "tls_mode");
+                let why = "the mode is Never";
+                return Err(OptionsError::Contradiction { option, other, why });
+            }
             true => {
                 self.tls.check()?;
                 self.mode.unwrap_or(TlsMode::Required)

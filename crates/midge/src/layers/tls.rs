@@ -69,6 +69,10 @@ enum TlsError {
     OtherKey,
     #[error("client_certificate: {0}")]
     Client(rustls::Error),
+    #[error(
+        "config stands for itself: put root_certificates and client_certificate into it, or leave it out"
+    )]
+    TwoConfigurations,
     #[error("root_certificates: {0}")]
     Roots(rustls::Error),
     #[error("the platform has no root certificates: install some, or set root_certificates ({0})")]
@@ -102,8 +106,10 @@ impl Tls {
         self.changed()
     }
 
-    /// A configuration of rustls, which replaces certificates and keys set here. `midge::rustls`
-    /// is the version that fits.
+    /// A configuration of rustls, in place of root certificates and a client certificate: with
+    /// either of them besides it the options are refused. Whatever rustls can, this gives:
+    /// resolvers and verifiers of one's own, cipher suites, keys in hardware. `midge::rustls` is
+    /// the version that fits.
     pub fn config(mut self, config: Arc<ClientConfig>) -> Self {
         self.config = Some(config);
         self.changed()
@@ -126,7 +132,11 @@ impl Tls {
             if let Some(name) = &self.server_name {
                 parse_name(name)?;
             }
-            if self.config.is_none() {
+            if self.config.is_some() {
+                if self.roots.is_some() || self.client.is_some() {
+                    return Err(TlsError::TwoConfigurations);
+                }
+            } else {
                 let roots = match &self.roots {
                     Some(_) => self.load_roots()?,
                     None => RootCertStore::empty(),

@@ -148,8 +148,10 @@ fn tls_first_says_nothing_in_plain_text() {
 fn an_offer_is_taken_and_can_be_declined() {
     let authority = Authority::new();
     let offer = format!("{}\r\n", INFO.replace("{", r#"{"tls_available":true,"#));
-    for (mode, upgraded) in [(TlsMode::WhenOffered, true), (TlsMode::Never, false)] {
-        let (_connecting, mut rig) = Rig::new(options("localhost", &authority).tls_mode(mode));
+    let never = ConnectOptions::new("localhost").tls_mode(TlsMode::Never);
+    let offered = options("localhost", &authority).tls_mode(TlsMode::WhenOffered);
+    for (options, upgraded) in [(offered, true), (never, false)] {
+        let (_connecting, mut rig) = Rig::new(options);
         rig.feed_after_dial(offer.as_bytes());
         let sent = rig.take_sent();
         assert_eq!(sent.starts_with(b"CONNECT"), !upgraded);
@@ -184,8 +186,8 @@ fn the_expected_name_can_be_another_than_that_of_the_url() {
 }
 
 #[test]
-fn a_configuration_of_rustls_takes_the_place_of_what_is_set() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+fn a_configuration_of_rustls_is_used_as_it_is() {
+    let authority = Authority::new();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.der()).unwrap();
     let provider = rustls::crypto::ring::default_provider();
@@ -194,7 +196,10 @@ fn a_configuration_of_rustls_takes_the_place_of_what_is_set() {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let tls = Tls::new().root_certificates(stranger.pem()).config(config.into());
+    let tls = Tls::new().config(config.into());
+    let both =
+        refused(ConnectOptions::new("a").tls(tls.clone().root_certificates(authority.pem())));
+    assert!(both.starts_with("tls: config stands for itself"), "{both}");
     let (connecting, mut rig) = Rig::new(ConnectOptions::new("localhost").tls(tls));
     rig.feed_after_dial(info().as_bytes());
     let mut server = Server::new(authority.server("localhost"));
@@ -389,6 +394,12 @@ fn settings_that_cannot_be_are_refused_and_named() {
     assert_eq!(name, "tls: server_name: `a b` is not a host name or IP address");
     let never = refused(ConnectOptions::new("tls://a").tls_mode(TlsMode::Never));
     assert_eq!(never, OptionsError::TlsNever("tls://a:4222".into()).to_string());
+    let never = refused(ConnectOptions::new("a").tls(Tls::new()).tls_mode(TlsMode::Never));
+    assert_eq!(never, "`tls` and `tls_mode` contradict each other: the mode is Never");
+    for mode in [TlsMode::Required, TlsMode::First] {
+        let plain = refused(ConnectOptions::new("ws://a").tls_mode(mode));
+        assert_eq!(plain, OptionsError::PlainWebSocket("ws://a:80".into()).to_string());
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! WebSocket between a driver and a server of a few lines.
 
-use midge::{Client, ConnectOptions, Connecting, DisconnectCause};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use midge::{Client, ConnectOptions, Connecting, DisconnectCause, ServerUrl};
 
 use crate::rig::{INFO, Rig, failure, lost, ready, refused};
 
@@ -323,6 +325,91 @@ fn headers_that_cannot_be_are_refused_and_never_shown() {
     let refusal = refused(smuggled);
     assert!(refusal.starts_with("websocket_header: `Cookie`"), "{refusal}");
     assert!(!refusal.contains("secret"));
+}
+
+/// The first line of what is said first.
+fn request_line(options: ConnectOptions) -> String {
+    let (_connecting, mut rig) = Rig::new(options);
+    rig.run();
+    let request = String::from_utf8(rig.take_sent()).unwrap();
+    request.lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn a_path_is_asked_for_where_the_url_has_none() {
+    for (url, path, line) in [
+        ("ws://localhost", "proxy/nats?x=1", "GET /proxy/nats?x=1 HTTP/1.1"),
+        ("ws://localhost", "/proxy", "GET /proxy HTTP/1.1"),
+        ("ws://localhost/", "/proxy", "GET / HTTP/1.1"),
+        ("ws://localhost/own", "/proxy", "GET /own HTTP/1.1"),
+    ] {
+        let options = ConnectOptions::new(url).websocket_path(path);
+        assert_eq!(request_line(options), line);
+    }
+    assert_eq!(request_line(ConnectOptions::new("ws://localhost")), "GET / HTTP/1.1");
+    for path in ["", "a b", "a\r\nX: y", "\u{e9}"] {
+        let refusal = refused(ConnectOptions::new("ws://localhost").websocket_path(path));
+        assert!(refusal.starts_with("websocket_path: "), "{refusal}");
+    }
+}
+
+#[test]
+fn headers_are_asked_for_at_each_attempt_and_go_before_fixed_ones() {
+    let asked = AtomicUsize::new(0);
+    let provider = move |server: &ServerUrl| {
+        let number = asked.fetch_add(1, Ordering::Relaxed);
+        let token = format!("token {number} for {}", server.host());
+        Ok::<_, String>(vec![("Authorization".to_owned(), token)])
+    };
+    let options = ConnectOptions::new("ws://localhost:8080/path, ws://localhost:8080/path")
+        .websocket_header("authorization", "of old")
+        .websocket_header("X-Fixed", "yes")
+        .websocket_header_provider(provider);
+    // The second attempt follows the end of the first within the same connection.
+    let (_connecting, mut rig) = Rig::new(options);
+    for number in 0..2 {
+        rig.run();
+        let request = String::from_utf8(rig.take_sent()).unwrap();
+        assert!(request.contains("X-Fixed: yes\r\n"), "{request}");
+        let token = format!("\r\nAuthorization: token {number} for localhost\r\n");
+        assert!(request.contains(&token), "{request}");
+        assert!(!request.contains("of old"), "{request}");
+        rig.end();
+    }
+}
+
+#[test]
+fn headers_that_cannot_be_had_fail_the_attempt_before_anything_is_said() {
+    type Given = Result<Vec<(String, String)>, &'static str>;
+    let smuggled = vec![("A".to_owned(), "secret\r\nB: c".to_owned())];
+    for (given, why) in [
+        (Err("the proxy gives no token"), "the proxy gives no token"),
+        (Ok(smuggled), "`A` has a value with control or non-ASCII characters"),
+    ] as [(Given, &str); 2]
+    {
+        let options = options().websocket_header_provider(move |_: &ServerUrl| given.clone());
+        let (connecting, mut rig) = Rig::new(options);
+        rig.run();
+        assert_eq!(rig.take_sent(), b"");
+        let why = format!("`websocket_header_provider`: {why}");
+        assert_eq!(failure(connecting), DisconnectCause::Credentials(why));
+    }
+}
+
+#[test]
+fn what_is_for_web_sockets_is_refused_where_no_server_is_one() {
+    let set: [(&str, fn(ConnectOptions) -> ConnectOptions); 3] = [
+        ("websocket_header", |options| options.websocket_header("A", "b")),
+        ("websocket_header_provider", |options| {
+            options.websocket_header_provider(|_: &ServerUrl| Ok::<_, String>(Vec::new()))
+        }),
+        ("websocket_path", |options| options.websocket_path("/a")),
+    ];
+    for (option, set) in set {
+        let refusal = refused(set(ConnectOptions::new("nats://localhost")));
+        assert!(refusal.starts_with(&format!("`{option}` is set, and no server")), "{refusal}");
+        let _ = Rig::new(set(ConnectOptions::new("nats://localhost, ws://localhost")));
+    }
 }
 
 #[test]

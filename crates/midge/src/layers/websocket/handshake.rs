@@ -24,11 +24,11 @@ const RESERVED: [&str; 7] = [
 ];
 
 /// A header that the application adds must not be able to add others.
-pub(super) fn check_header(name: &str, value: &str) -> Result<(), OptionsError> {
+pub(super) fn check_header(name: &str, value: &str) -> Result<(), String> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let refuse = |why: &str| Err(OptionsError::WebSocketHeader(format!("`{name}` {why}")));
+    let refuse = |why: &str| Err(format!("`{name}` {why}"));
     if name.is_empty() || !name.bytes().all(token) {
-        return refuse("is not the name of a header");
+        return Err(format!("{name:?} is not the name of a header"));
     }
     if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
         return refuse("is set by the handshake itself");
@@ -37,6 +37,14 @@ pub(super) fn check_header(name: &str, value: &str) -> Result<(), OptionsError> 
         return refuse("has a value with control or non-ASCII characters");
     }
     Ok(())
+}
+
+/// It goes into the request line as it is.
+pub(super) fn check_path(path: &str) -> Result<(), OptionsError> {
+    match !path.is_empty() && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(OptionsError::WebSocketPath(path.to_owned())),
+    }
 }
 
 /// What was agreed on for compression.
@@ -55,6 +63,7 @@ pub(super) struct Handshake {
 impl Handshake {
     pub(super) fn new(
         server: &ServerUrl,
+        path: &str,
         headers: &[(String, String)],
         deflate: bool,
         key: [u8; 16],
@@ -62,7 +71,7 @@ impl Handshake {
         let key = BASE64.encode(&key);
         let accept = BASE64.encode(&sha1_smol::Sha1::from(format!("{key}{GUID}")).digest().bytes());
         // A fragment is not for the server.
-        let path = server.path().split('#').next().unwrap_or_default();
+        let path = path.split('#').next().unwrap_or_default();
         let slash = if path.starts_with('/') { "" } else { "/" };
         let mut request = format!("GET {slash}{path} HTTP/1.1\r\n");
         let mut add = |name: &str, value: &str| {
@@ -182,7 +191,8 @@ mod tests {
         let headers = [("X-Token".to_owned(), "a b".to_owned())];
         // The example of RFC 6455, section 1.3.
         let key = *b"the sample nonce";
-        Handshake::new(&ServerUrl::parse(url).unwrap(), &headers, deflate, key)
+        let server = ServerUrl::parse(url).unwrap();
+        Handshake::new(&server, server.path(), &headers, deflate, key)
     }
 
     const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\

@@ -14,11 +14,13 @@ mod frames;
 mod handshake;
 
 use std::fmt;
+use std::sync::Arc;
 
 use midge_proto::{DisconnectCause, ServerUrl};
 
 use super::{Buffer, Layer};
 use crate::OptionsError;
+use crate::auth::Failure;
 use deflate::{Deflater, Inflater};
 use frames::{Head, MAX_CONTROL, Masks, Opcode};
 use handshake::Handshake;
@@ -33,22 +35,59 @@ const UNSUPPORTED: u16 = 1003;
 const NO_CODE: u16 = 1005;
 const BAD_DATA: u16 = 1007;
 
+type Headers = Vec<(String, String)>;
+
+/// Gives headers for one attempt to connect to a server.
+pub(crate) type HeaderProvider = dyn Fn(&ServerUrl) -> Result<Headers, Failure> + Send + Sync;
+
 /// What the application has chosen.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: Headers,
+    pub(crate) header_provider: Option<Arc<HeaderProvider>>,
+    /// For servers whose URL has none.
+    pub(crate) path: Option<String>,
     pub(crate) compression: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { headers: Vec::new(), compression: true }
+        Self { headers: Vec::new(), header_provider: None, path: None, compression: true }
     }
 }
 
 impl Settings {
     pub(super) fn check(&self) -> Result<(), OptionsError> {
-        self.headers.iter().try_for_each(|(name, value)| handshake::check_header(name, value))
+        if let Some(path) = &self.path {
+            handshake::check_path(path)?;
+        }
+        for (name, value) in &self.headers {
+            handshake::check_header(name, value).map_err(OptionsError::WebSocketHeader)?;
+        }
+        Ok(())
+    }
+
+    /// The first option that has been set and means nothing without a WebSocket.
+    pub(super) fn set(&self) -> Option<&'static str> {
+        let set = [
+            ("websocket_header", !self.headers.is_empty()),
+            ("websocket_header_provider", self.header_provider.is_some()),
+            ("websocket_path", self.path.is_some()),
+        ];
+        set.into_iter().find_map(|(option, set)| set.then_some(option))
+    }
+
+    /// The headers of one attempt. Those that the application gives for it take the place of fixed
+    /// ones of the same name.
+    fn headers_for(&self, server: &ServerUrl) -> Result<Headers, String> {
+        let Some(provider) = &self.header_provider else { return Ok(self.headers.clone()) };
+        let given = provider(server).map_err(|error| error.to_string())?;
+        for (name, value) in &given {
+            handshake::check_header(name, value)?;
+        }
+        let replaced = |name: &str| given.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        let fixed = self.headers.iter().filter(|(name, _)| !replaced(name)).cloned();
+        Ok(fixed.chain(given.iter().cloned()).collect())
     }
 }
 
@@ -58,6 +97,8 @@ impl fmt::Debug for Settings {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("Settings")
             .field("headers", &names)
+            .field("header_provider", &self.header_provider.is_some())
+            .field("path", &self.path)
             .field("compression", &self.compression)
             .finish()
     }
@@ -73,7 +114,14 @@ pub(super) fn start(
     for part in key.chunks_exact_mut(4) {
         part.copy_from_slice(&masks.next()?);
     }
-    let handshake = Handshake::new(server, &settings.headers, settings.compression, key);
+    let headers = settings.headers_for(server).map_err(|why| {
+        DisconnectCause::Credentials(format!("`websocket_header_provider`: {why}"))
+    })?;
+    let path = match (server.path(), &settings.path) {
+        ("", Some(path)) => path,
+        (path, _) => path,
+    };
+    let handshake = Handshake::new(server, path, &headers, settings.compression, key);
     Ok(Box::new(WebSocket {
         handshake: Some(handshake),
         masks,
