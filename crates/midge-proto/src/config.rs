@@ -91,7 +91,8 @@ pub struct Config {
     /// The first tokens of inboxes, without wildcards. Default: `_INBOX`.
     pub inbox_prefix: String,
 
-    /// The time that one attempt has for everything, from the name to the first PONG.
+    /// The time that one attempt has for everything, from the name to the first PONG. Of several
+    /// addresses of a name, each has an equal share of what is left to be opened in.
     /// Default: 5 s.
     pub connect_timeout: Duration,
     /// How often a PING is sent to see whether the server lives. Default: 2 min.

@@ -58,6 +58,8 @@ pub(super) struct Session {
     /// The name that the server's certificate must bear.
     tls_name: String,
     /// Still to be tried. `None`: wherever the driver finds the server.
+    /// When the attempt has lasted too long, whatever it does then.
+    ends: Instant,
     addresses: VecDeque<Option<SocketAddr>>,
     pub(super) secure: bool,
     /// The PING that ends the handshake is queued.
@@ -86,7 +88,8 @@ impl Connection {
     // ---- results of actions --------------------------------------------------------------
 
     /// The addresses of the host, for `Action::Resolve`. All are tried, in random order unless
-    /// `retain_order`.
+    /// `retain_order`; opening a transport to one of them may take its share of the time that is
+    /// left.
     pub fn resolved(&mut self, attempt: Attempt, addresses: &[IpAddr], now: Instant) {
         if !self.is_current(attempt, now) || !matches!(self.phase, Phase::Resolving) {
             return;
@@ -110,6 +113,7 @@ impl Connection {
     pub fn connected(&mut self, attempt: Attempt, secure: bool, now: Instant) {
         if self.is_current(attempt, now) && matches!(self.phase, Phase::Dialing) {
             self.session.secure = secure;
+            self.timers.set(Timer::Attempt, self.session.ends);
             self.phase = Phase::Info;
         }
     }
@@ -157,7 +161,8 @@ impl Connection {
         self.session.server = Some(Arc::clone(&server));
         self.session.alive = true;
         self.session.addresses.clear();
-        self.timers.set(Timer::Attempt, self.now + self.config.connect_timeout);
+        self.session.ends = self.now + self.config.connect_timeout;
+        self.timers.set(Timer::Attempt, self.session.ends);
         let address = server.ip().map(|ip| SocketAddr::new(ip, server.port()));
         if address.is_some() || !self.config.resolve {
             self.session.addresses.push_back(address);
@@ -179,6 +184,10 @@ impl Connection {
         let Some(address) = self.session.addresses.pop_front() else {
             return false;
         };
+        // A place that says nothing leaves time for the others.
+        let shares = u32::try_from(self.session.addresses.len() + 1).unwrap_or(u32::MAX);
+        let share = self.session.ends.saturating_since(self.now) / shares;
+        self.timers.set(Timer::Attempt, self.now + share);
         self.session.attempt.0 += 1;
         self.session.alive = true;
         self.session.secure = false;
@@ -442,7 +451,7 @@ impl Connection {
                 | DisconnectCause::Credentials(_)
                 | DisconnectCause::TlsSettings(_)
         );
-        let retry_address = self.timers.is_set(Timer::Attempt) && of_address;
+        let retry_address = of_address && self.now < self.session.ends;
         if retry_address && self.dial() {
             return;
         }
