@@ -17,7 +17,7 @@ use tokio::io::{
 use tokio::net::TcpStream;
 
 use crate::steps::{Outcome, soon, until, wait_for};
-use crate::{Peer, echo, echo_of, forward, named, once};
+use crate::{Peer, echo, echo_of, forward, named, once, others_run};
 
 #[tokio::test]
 async fn a_stream_may_take_and_give_one_byte_at_a_time() -> Outcome {
@@ -342,9 +342,7 @@ async fn a_stream_that_is_idle_or_full_is_not_polled() -> Outcome {
     let _peer = Peer::greet(theirs, "").await?;
     let client = soon(connecting).await?;
     let others = || async {
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
+        others_run().await;
         polls.load(Ordering::Relaxed)
     };
     assert_eq!(others().await, others().await, "idle");
