@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use midge::driver::midge_proto::{Attempt, Wait};
-use midge::driver::{Clock, Turn};
+use midge::driver::{Clock, Destination, Turn};
 use midge::{DisconnectCause, Instant};
 use tokio::time::Sleep;
 
-use crate::dial::{self, Boxed, Destination, Dialler};
+use crate::dial::{self, Boxed, Dialler};
 use crate::transport::Transport;
 
 /// After so many rounds, or bytes read, others get their turn.
@@ -76,7 +76,14 @@ pub struct Driver {
 
 impl Driver {
     pub(crate) fn new(driver: midge::driver::Driver, clock: Arc<TokioClock>) -> Self {
-        Self { driver, clock, dialler: dial::tcp(), link: Link::None, sleep: None, read: 0 }
+        Self {
+            driver,
+            clock,
+            dialler: dial::boxed(dial::tcp),
+            link: Link::None,
+            sleep: None,
+            read: 0,
+        }
     }
 
     /// Opens transports by `dialler` from now on, see [`connect_through`](crate::connect_through).
@@ -209,9 +216,9 @@ impl Future for Driver {
         for _ in 0..ROUNDS {
             match this.driver.turn(context) {
                 Turn::Resolve { attempt, host } => this.resolve(attempt, host),
-                Turn::Connect { attempt, address, server } => {
+                Turn::Connect { attempt, to } => {
                     this.link = Link::None;
-                    let dial = (this.dialler)(Destination { server, address });
+                    let dial = (this.dialler)(to);
                     this.link = Link::Dialing(attempt, dial);
                 }
                 Turn::Close { attempt } => {

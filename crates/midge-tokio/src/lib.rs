@@ -25,9 +25,10 @@ use std::io;
 
 use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
 
-pub use dial::Destination;
+pub use dial::tcp;
 pub use driver::Driver;
 pub use midge;
+pub use midge::driver::Destination;
 pub use transport::Transport;
 
 /// Connects, and spawns the driver on the current runtime.

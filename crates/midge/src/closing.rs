@@ -21,6 +21,9 @@ pub enum ConnectError {
     /// No server could be connected to, or the connection was given up.
     #[error("could not connect: {0}")]
     Closed(CloseReason),
+    /// The system gives no thread to serve the connection, where the adapter needs one.
+    #[error("no thread for the connection: {0}")]
+    NoThread(String),
 }
 
 impl From<OptionsError> for ConnectError {

@@ -6,8 +6,8 @@
 //!
 //! The rules:
 //!
-//! - Any call but [`turn`](Driver::turn) and [`now`](Driver::now) may leave something to do: turn
-//!   again before you wait.
+//! - Any call but [`turn`](Driver::turn), [`now`](Driver::now) and [`take_read`](Driver::take_read)
+//!   may leave something to do: turn again before you wait.
 //! - Writing never waits for reading, nor reading for writing.
 //! - Whether the time has come is for the clock to say, not for the timer that woke you.
 //! - Before a transport is closed, and before the driver is dropped, write once more what the
@@ -55,6 +55,29 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Instant;
 }
 
+/// Where an adapter, or a dialler of the application in its place, is to lead to.
+///
+/// `Display` gives `host:port`, as a proxy wants it: the address when there is one, and the name
+/// otherwise.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Destination {
+    /// The server: one of those of the options, or one that a server told of.
+    pub server: Arc<ServerUrl>,
+    /// The address to try. `None`: the host is a name, and
+    /// [`ConnectOptions::resolve`](crate::ConnectOptions::resolve) is false.
+    pub address: Option<SocketAddr>,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => address.fmt(f),
+            None => write!(f, "{}:{}", self.server.host(), self.server.port()),
+        }
+    }
+}
+
 /// What an adapter has to do now.
 #[derive(Debug)]
 #[must_use = "a turn that is not carried out stalls the connection"]
@@ -73,11 +96,8 @@ pub enum Turn {
     Connect {
         /// Names the transport.
         attempt: Attempt,
-        /// Where to. `None`: the host of `server` is a name, and with
-        /// [`ConnectOptions::resolve`] false it is the adapter's, or a proxy's, to find.
-        address: Option<SocketAddr>,
-        /// The server that this address belongs to.
-        server: Arc<ServerUrl>,
+        /// Where to. Without an address, the name is the adapter's, or a proxy's, to find.
+        to: Destination,
     },
     /// Write once more what the socket takes without waiting, then close the transport; or stop
     /// opening or looking up. It may be gone already. No answer is needed.
@@ -282,7 +302,7 @@ impl Driver {
     pub fn take_read(&mut self) -> Option<Receive> {
         let incoming = match &mut self.layered.stack {
             Some(stack) => Incoming::Wire(stack.take_read()?),
-            None => Incoming::Core(self.with(|inner| inner.connection.take_read())?),
+            None => Incoming::Core(lock(&self.shared.inner).connection.take_read()?),
         };
         Some(Receive(incoming))
     }
@@ -406,7 +426,7 @@ impl Inner {
             Action::Resolve { attempt, host } => Turn::Resolve { attempt, host },
             Action::Connect { attempt, address, server } => {
                 auth.connects_to(&server);
-                Turn::Connect { attempt, address, server }
+                Turn::Connect { attempt, to: Destination { server, address } }
             }
             Action::NextServer { attempt, next } => return Step::NextServer { attempt, next },
             Action::StartTls { attempt, server_name } => {

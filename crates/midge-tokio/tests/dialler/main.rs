@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use midge::{Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, State};
 use midge_testing::NatsServer;
-use midge_tokio::{Destination, connect_through};
+use midge_tokio::{Destination, connect_through, tcp};
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream,
     copy_bidirectional, duplex,
@@ -241,7 +241,7 @@ async fn a_driver_that_was_handed_over_dials_through_a_dialler_too() -> Outcome 
         let dials = dials.clone();
         move |to: Destination| {
             dials.fetch_add(1, Ordering::Relaxed);
-            async move { to.tcp().await }
+            tcp(to)
         }
     });
     tokio::spawn(driver);
@@ -320,7 +320,7 @@ async fn an_error_of_a_dialler_is_the_cause_and_the_next_server_is_dialled() -> 
     let url = format!("nats://no.invalid,nats://127.0.0.1:{}", server.port());
     let dialler = |to: Destination| async move {
         match to.address {
-            Some(_) => to.tcp().await,
+            Some(_) => tcp(to).await,
             None => Err(io::Error::other("no way to that place")),
         }
     };

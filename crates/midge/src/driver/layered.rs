@@ -65,10 +65,10 @@ impl Driver {
     /// What a turn means when there are layers. `None`: the core has something new.
     pub(super) fn through_layers(&mut self, turn: Turn) -> Option<Turn> {
         match &turn {
-            Turn::Connect { attempt, server, .. } => {
+            Turn::Connect { attempt, to } => {
                 self.layered.reset();
                 self.with(|inner| inner.tls = None);
-                self.layered.dialing = Some((*attempt, Arc::clone(server)));
+                self.layered.dialing = Some((*attempt, Arc::clone(&to.server)));
             }
             Turn::Close { attempt } => {
                 self.layered.dialing = None;

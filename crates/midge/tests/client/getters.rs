@@ -33,13 +33,13 @@ fn names_are_looked_up_unless_resolve_is_off() {
         other => panic!("{other:?}"),
     }
     match first(named().resolve(false)) {
-        Turn::Connect { address: None, server, .. } => {
-            assert_eq!((server.host(), server.port()), ("one.example", 1));
+        Turn::Connect { to, .. } => {
+            assert_eq!((to.address, to.to_string()), (None, "one.example:1".to_owned()));
         }
         other => panic!("{other:?}"),
     }
     match first(ConnectOptions::new("127.0.0.1:1").resolve(false)) {
-        Turn::Connect { address, .. } => assert_eq!(address, "127.0.0.1:1".parse().ok()),
+        Turn::Connect { to, .. } => assert_eq!(to.address, "127.0.0.1:1".parse().ok()),
         other => panic!("{other:?}"),
     }
 }

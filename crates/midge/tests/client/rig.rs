@@ -161,8 +161,8 @@ impl Rig {
         loop {
             match self.turn() {
                 Turn::Resolve { .. } => panic!("the servers of these tests are addresses"),
-                Turn::Connect { attempt, server, .. } => {
-                    self.dialed.push(server.host().to_owned());
+                Turn::Connect { attempt, to } => {
+                    self.dialed.push(to.server.host().to_owned());
                     match self.dialable {
                         true => self.open(attempt),
                         false => self.dialing = Some(attempt),

@@ -1,0 +1,81 @@
+//! A stream of bytes to a server: how it is opened, read and written.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use midge::driver::Destination;
+
+/// How long the system may try to open a connection. The attempt has given it up long before,
+/// after [`connect_timeout`](midge::ConnectOptions::connect_timeout): this ends the thread that
+/// tries.
+const DIAL: Duration = Duration::from_secs(30);
+
+/// A stream of bytes to and from a server, which a [dialler](crate::connect_through) opens.
+///
+/// One thread reads while another writes, and either may shut it down meanwhile.
+pub trait Stream: Send + Sync + 'static {
+    /// Waits for bytes and reads some. Nothing is the end of the stream.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes some of the bytes. After the time of
+    /// [`set_write_timeout`](Self::set_write_timeout) without being able to, it fails as
+    /// `WouldBlock` or `TimedOut`; what it has taken then has to count.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Sets the longest time that a write waits, which is never zero.
+    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()>;
+
+    /// Ends the stream: reads and writes that wait, and later ones, end at once.
+    fn shutdown(&self);
+
+    /// It has TLS, or something as good, underneath: Midge begins none on it and counts the
+    /// connection as secure. That it leads to the right server is for the dialler to see to.
+    fn is_secure(&self) -> bool {
+        false
+    }
+}
+
+macro_rules! socket {
+    ($socket:ty) => {
+        impl Stream for $socket {
+            fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                Read::read(&mut &*self, buffer)
+            }
+
+            fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+                Write::write(&mut &*self, bytes)
+            }
+
+            fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+                <$socket>::set_write_timeout(self, Some(timeout))
+            }
+
+            fn shutdown(&self) {
+                // An error means that it has ended already.
+                let _ = <$socket>::shutdown(self, Shutdown::Both);
+            }
+        }
+    };
+}
+
+socket!(TcpStream);
+#[cfg(unix)]
+socket!(UnixStream);
+
+/// Opens a TCP connection, as is done without a dialler, with `TCP_NODELAY`. A name that has no
+/// address is looked up by the system, and its addresses are tried in turn.
+///
+/// # Errors
+///
+/// Those of the system.
+pub fn tcp(to: &Destination) -> io::Result<TcpStream> {
+    let stream = match to.address {
+        Some(address) => TcpStream::connect_timeout(&address, DIAL)?,
+        None => TcpStream::connect((to.server.host(), to.server.port()))?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

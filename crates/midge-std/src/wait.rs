@@ -1,0 +1,143 @@
+//! Waiting for futures and streams on the thread at hand.
+
+use std::future::{Future, IntoFuture};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+
+/// Blocks the thread until a future of [`midge`] is ready: every call of a
+/// [`Client`](midge::Client), a [`Subscription`](midge::Subscription) or a request is one.
+///
+/// The thread sleeps meanwhile; what it waits for progresses on the threads of the connection. In a
+/// handler of a subscription, which runs on one of these, nothing may wait: it would wait for ever.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use midge_std::Wait;
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = midge_std::connect("nats://localhost")?;
+/// let mut greetings = client.subscribe("greet.*").wait()?;
+/// client.publish("greet.joe", "hello").wait()?;
+/// if let Ok(Some(message)) = greetings.next().wait_timeout(Duration::from_secs(1)) {
+///     println!("{}", message.subject());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub trait Wait: IntoFuture + Sized {
+    /// Waits until it is ready.
+    fn wait(self) -> Self::Output {
+        let mut future = pin!(self.into_future());
+        poll_until(None, |context| future.as_mut().poll(context)).expect("no deadline passes")
+    }
+
+    /// Waits for at most `timeout`. Then the future is dropped, which is what
+    /// [`midge`] says of that future: nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`] when it was not ready in time.
+    fn wait_timeout(self, timeout: Duration) -> Result<Self::Output, Elapsed> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut future = pin!(self.into_future());
+        poll_until(deadline, |context| future.as_mut().poll(context))
+    }
+
+    /// Waits until `deadline` at most; one that has passed still looks once.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`] when it was not ready in time.
+    fn wait_deadline(self, deadline: Instant) -> Result<Self::Output, Elapsed> {
+        let mut future = pin!(self.into_future());
+        poll_until(Some(deadline), |context| future.as_mut().poll(context))
+    }
+}
+
+impl<F: IntoFuture> Wait for F {}
+
+/// The time was over before what was waited for was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it was not ready in time")]
+pub struct Elapsed;
+
+/// Blocks the thread for each item of a stream: [`Subscription`](midge::Subscription),
+/// [`Replies`](midge::Replies), [`Events`](midge::Events).
+pub trait Items: Stream + Unpin + Sized {
+    /// The items, each as soon as it is there, until the stream ends.
+    fn iter(&mut self) -> Iter<'_, Self> {
+        Iter { stream: self, timeout: None }
+    }
+
+    /// The same, ended by a wait of more than `timeout` for one item. The stream has not ended
+    /// then, and can be read on.
+    fn iter_timeout(&mut self, timeout: Duration) -> Iter<'_, Self> {
+        Iter { stream: self, timeout: Some(timeout) }
+    }
+}
+
+impl<S: Stream + Unpin> Items for S {}
+
+/// The iterator of [`Items::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, S> {
+    stream: &'a mut S,
+    timeout: Option<Duration>,
+}
+
+impl<S: Stream + Unpin> Iterator for Iter<'_, S> {
+    type Item = S::Item;
+
+    fn next(&mut self) -> Option<S::Item> {
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut stream = Pin::new(&mut *self.stream);
+        poll_until(deadline, |context| stream.as_mut().poll_next(context)).ok().flatten()
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+thread_local! {
+    /// Made once a thread, since every wait needs it.
+    static WAKER: Waker = Arc::new(Unpark(thread::current())).into();
+}
+
+/// A waker that unparks this thread.
+pub(crate) fn waker() -> Waker {
+    WAKER.with(Waker::clone)
+}
+
+fn poll_until<T>(
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<T, Elapsed> {
+    let waker = waker();
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = poll(&mut context) {
+            return Ok(output);
+        }
+        match deadline {
+            None => thread::park(),
+            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                None | Some(Duration::ZERO) => return Err(Elapsed),
+                Some(left) => thread::park_timeout(left),
+            },
+        }
+    }
+}

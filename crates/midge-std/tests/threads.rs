@@ -1,0 +1,106 @@
+//! A client without a runtime: what it does on threads, against a real server.
+#![allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")]
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use midge_std::midge::{
+    CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, RequestError,
+};
+use midge_std::{Elapsed, Items, Wait, connect};
+use midge_testing::NatsServer;
+
+const LONG: Duration = Duration::from_secs(20);
+
+#[test]
+fn many_threads_share_a_client() {
+    let server = NatsServer::start().unwrap();
+    let client = connect(server.url()).unwrap();
+    let mut requests = client.subscribe("double").wait().unwrap();
+    let answering = thread::spawn({
+        let client = client.clone();
+        move || {
+            for message in requests.iter() {
+                let number: u64 = std::str::from_utf8(message.payload()).unwrap().parse().unwrap();
+                client.respond(&message, (number * 2).to_string()).wait().unwrap();
+            }
+        }
+    });
+    let asking = |base: u64| {
+        let client = client.clone();
+        thread::spawn(move || {
+            for number in base..base + 500 {
+                let answer = client.request("double", number.to_string()).wait().unwrap();
+                assert_eq!(answer.payload(), (number * 2).to_string().as_bytes());
+            }
+        })
+    };
+    for asker in [asking(0), asking(1_000), asking(2_000)] {
+        asker.join().unwrap();
+    }
+    client.drain().wait();
+    answering.join().unwrap();
+}
+
+#[test]
+fn what_is_published_before_a_close_arrives() {
+    let server = NatsServer::start().unwrap();
+    let reader = connect(server.url()).unwrap();
+    let mut subscription = reader.subscribe("all.>").wait().unwrap();
+    reader.flush().wait().unwrap();
+    let client = connect(server.url()).unwrap();
+    for number in 0..50_000 {
+        client.publish("all.numbers", format!("{number}")).wait().unwrap();
+    }
+    let report = client.close().wait();
+    assert_eq!(report.fates.confirmed.messages, 50_000);
+    for (number, message) in subscription.iter().take(50_000).enumerate() {
+        assert_eq!(message.payload(), number.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn a_killed_server_is_found_again() {
+    let mut server = NatsServer::start().unwrap();
+    let wait = Duration::from_millis(10);
+    let options = ConnectOptions::new(server.url()).reconnect_wait(wait, wait);
+    let client = connect(options.reconnect_jitter(wait, wait)).unwrap();
+    let mut events = client.events();
+    let mut subscription = client.subscribe("s").wait().unwrap();
+    client.flush().wait().unwrap();
+    server.kill().unwrap();
+    let lost = events.iter_timeout(LONG).find(|event| matches!(event, Event::Disconnected(_)));
+    assert!(lost.is_some());
+    client.publish("s", "kept").wait().unwrap();
+    server.restart().unwrap();
+    let message = subscription.next().wait_timeout(LONG).unwrap().unwrap();
+    assert_eq!(message.payload(), b"kept");
+}
+
+#[test]
+fn waiting_ends_in_time() {
+    let server = NatsServer::start().unwrap();
+    let client = connect(server.url()).unwrap();
+    let mut silent = client.subscribe("silent").wait().unwrap();
+    let began = Instant::now();
+    assert_eq!(silent.next().wait_timeout(Duration::from_millis(30)).err(), Some(Elapsed));
+    assert!(began.elapsed() >= Duration::from_millis(30));
+    let past = Instant::now() - Duration::from_millis(1);
+    assert_eq!(silent.next().wait_deadline(past).err(), Some(Elapsed));
+    assert_eq!(silent.iter_timeout(Duration::from_millis(1)).count(), 0);
+    client.publish("silent", "not lost").wait().unwrap();
+    assert_eq!(silent.iter().next().unwrap().payload(), b"not lost");
+    let nobody = client.request("nobody", "").wait();
+    assert_eq!(nobody.err(), Some(RequestError::NoResponders));
+}
+
+#[test]
+fn what_cannot_be_found_or_dialled_is_said() {
+    let error = connect("nats://name.invalid:1").unwrap_err().to_string();
+    assert!(error.contains("name.invalid"), "{error}");
+    let refused = connect("nats://127.0.0.1:1").unwrap_err();
+    let ConnectError::Closed(CloseReason::NoServers { cause, .. }) = refused else {
+        panic!("{refused}")
+    };
+    assert!(matches!(cause, DisconnectCause::Dial(_)), "{cause}");
+}
