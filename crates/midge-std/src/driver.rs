@@ -149,7 +149,7 @@ impl State {
     }
 
     /// What there is to write, and where to.
-    fn to_write(&mut self, wait: Wait) -> Option<(Attempt, Arc<dyn Stream>, Transmit)> {
+    fn next_write(&mut self, wait: Wait) -> Option<(Attempt, Arc<dyn Stream>, Transmit)> {
         match &self.link {
             Link::Open(attempt, stream, None) if wait.write => {
                 let transmit = self.driver.take_transmit(WRITE_BYTES)?;
@@ -262,7 +262,7 @@ impl Shared {
         let mut state = self.lock()?;
         loop {
             let (mut turned, wait) = self.turn(state)?;
-            state = match turned.to_write(wait) {
+            state = match turned.next_write(wait) {
                 Some((attempt, stream, transmit)) => {
                     drop(turned);
                     let result = stream.write(&transmit);
