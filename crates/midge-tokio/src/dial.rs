@@ -2,15 +2,13 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 
-use midge::driver::Destination;
+use midge::driver::{Destination, Opening};
 use tokio::net::TcpStream;
 
 use crate::Transport;
 
-pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
-pub(crate) type Dialler = Box<dyn FnMut(Destination) -> Boxed<Transport> + Send>;
+pub(crate) type Dialler = Box<dyn FnMut(Destination) -> Opening<Transport> + Send>;
 
 /// Opens a TCP connection, as is done without a dialler: a name is looked up by the system, and
 /// the first of its addresses that answers is taken; the connection has `TCP_NODELAY`.

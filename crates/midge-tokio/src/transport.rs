@@ -7,12 +7,8 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
-use midge::driver::Driver;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-
-/// The most bytes of one write, and the most that a stream may hold back before it is flushed.
-const WRITE_BYTES: usize = 256 * 1024;
 
 /// A stream of bytes to and from a server, which a [dialler](crate::connect_through) opens.
 ///
@@ -29,11 +25,6 @@ const WRITE_BYTES: usize = 256 * 1024;
 pub struct Transport {
     stream: Stream,
     secure: bool,
-    /// Bytes written since the last flush.
-    unflushed: usize,
-    /// It was not ready in this poll, and wakes the task when it is.
-    write_waits: bool,
-    read_waits: bool,
 }
 
 enum Stream {
@@ -52,13 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> From<S> for Transport {
         let tcp = any.downcast_mut::<Option<TcpStream>>().and_then(Option::take);
         let other = |stream| Stream::Other(Box::pin(stream) as Pin<Box<dyn Other>>);
         let stream = tcp.map(Stream::Tcp).or_else(|| stream.map(other));
-        Self {
-            stream: stream.expect("it was taken at most as a TcpStream"),
-            secure: false,
-            unflushed: 0,
-            write_waits: false,
-            read_waits: false,
-        }
+        Self { stream: stream.expect("it was taken at most as a TcpStream"), secure: false }
     }
 }
 
@@ -69,127 +54,84 @@ impl Transport {
     pub fn secure(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
         Self { secure: true, ..stream.into() }
     }
+}
 
-    pub(crate) fn is_secure(&self) -> bool {
+impl midge::driver::Stream for Transport {
+    fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// A new poll of the task begins: what was not ready may be so now.
-    pub(crate) fn woken(&mut self) {
-        (self.write_waits, self.read_waits) = (false, false);
-    }
-
-    /// Ready when the driver must turn again.
-    pub(crate) fn poll_write(
-        &mut self,
-        driver: &mut Driver,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_write_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.stream {
-            Stream::Tcp(stream) => ready!(stream.poll_write_ready(context))?,
-            Stream::Other(_) if self.write_waits => return Poll::Pending,
-            Stream::Other(_) if self.unflushed >= WRITE_BYTES => ready!(self.poll_flush(context))?,
-            Stream::Other(_) => {}
+            Stream::Tcp(stream) => stream.poll_write_ready(context),
+            Stream::Other(_) => Poll::Ready(Ok(())),
         }
-        let Some(transmit) = driver.take_transmit(WRITE_BYTES) else { return Poll::Ready(Ok(())) };
-        let (written, result) = match self.poll_bytes(&transmit, context) {
-            Poll::Ready(Ok(0)) => (0, Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(written)) => (written, Ok(())),
-            Poll::Ready(Err(error)) => (0, Err(error)),
-            Poll::Pending => {
-                self.write_waits = true;
-                (0, Ok(()))
-            }
-        };
-        driver.settle(transmit, written);
-        Poll::Ready(result)
     }
 
-    /// Ready with the bytes that were read, 0 at the end of the stream; `None` when the driver must
-    /// turn again all the same.
-    pub(crate) fn poll_read(
-        &mut self,
-        driver: &mut Driver,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<Option<usize>>> {
+    fn poll_read_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.stream {
-            Stream::Tcp(stream) => ready!(stream.poll_read_ready(context))?,
-            Stream::Other(_) if self.read_waits => return Poll::Pending,
-            Stream::Other(_) => {}
-        }
-        let Some(mut buffer) = driver.take_read() else { return Poll::Ready(Ok(None)) };
-        let mut room = ReadBuf::new(&mut buffer);
-        let polled = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, &mut room),
-            Stream::Other(stream) => stream.as_mut().poll_read(context, &mut room),
-        };
-        let result = match polled {
-            Poll::Ready(result) => result.map(|()| Some(room.filled().len())),
-            Poll::Pending => {
-                self.read_waits = true;
-                Ok(None)
-            }
-        };
-        driver.filled(buffer, result.as_ref().map_or(0, |count| count.unwrap_or(0)));
-        Poll::Ready(result)
-    }
-
-    /// Lets go of what the stream holds back. Nothing of it concerns the driver.
-    pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Stream::Other(stream) = &mut self.stream
-            && self.unflushed > 0
-        {
-            ready!(stream.as_mut().poll_flush(context))?;
-            self.unflushed = 0;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Before it is dropped: writes what it takes without waiting, and shuts it down.
-    pub(crate) fn farewell(&mut self, driver: &mut Driver) {
-        // One panic of a stream is enough.
-        if matches!(self.stream, Stream::Other(_)) && std::thread::panicking() {
-            return;
-        }
-        let last = poll_fn(|context| {
-            self.write_last(driver, context);
-            Poll::Ready(())
-        });
-        // Also when the task has used up its share of this poll.
-        let last = pin!(tokio::task::unconstrained(last));
-        let _ = last.poll(&mut Context::from_waker(Waker::noop()));
-    }
-
-    fn write_last(&mut self, driver: &mut Driver, context: &mut Context<'_>) {
-        while let Some(transmit) = driver.take_transmit(WRITE_BYTES) {
-            let written = match &self.stream {
-                // Which still works while the runtime shuts down.
-                Stream::Tcp(stream) => stream.try_write(&transmit).unwrap_or(0),
-                Stream::Other(_) => match self.poll_bytes(&transmit, context) {
-                    Poll::Ready(Ok(written)) => written,
-                    Poll::Ready(Err(_)) | Poll::Pending => 0,
-                },
-            };
-            let all = written == transmit.len();
-            driver.settle(transmit, written);
-            if !all {
-                break;
-            }
-        }
-        if let Stream::Other(stream) = &mut self.stream {
-            let _ = stream.as_mut().poll_shutdown(context);
+            Stream::Tcp(stream) => stream.poll_read_ready(context),
+            Stream::Other(_) => Poll::Ready(Ok(())),
         }
     }
 
-    fn poll_bytes(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Other(stream) => stream.as_mut().poll_write(context, bytes),
+        }
+    }
+
+    fn poll_read(
+        &mut self,
+        buffer: &mut [u8],
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut room = ReadBuf::new(buffer);
+        ready!(match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, &mut room),
+            Stream::Other(stream) => stream.as_mut().poll_read(context, &mut room),
+        })?;
+        Poll::Ready(Ok(room.filled().len()))
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(_) => Poll::Ready(Ok(())),
+            Stream::Other(stream) => stream.as_mut().poll_flush(context),
+        }
+    }
+
+    fn write_last(&mut self, bytes: &[u8]) -> usize {
+        match &mut self.stream {
+            // Which still works while the runtime shuts down.
+            Stream::Tcp(stream) => stream.try_write(bytes).unwrap_or(0),
+            // One panic of a stream is enough.
+            Stream::Other(_) if std::thread::panicking() => 0,
             Stream::Other(stream) => {
-                let written = ready!(stream.as_mut().poll_write(context, bytes))?.min(bytes.len());
-                self.unflushed += written;
-                Poll::Ready(Ok(written))
+                match at_last(|context| stream.as_mut().poll_write(context, bytes)) {
+                    Poll::Ready(Ok(written)) => written,
+                    Poll::Ready(Err(_)) | Poll::Pending => 0,
+                }
             }
         }
+    }
+
+    fn close(&mut self) {
+        if let Stream::Other(stream) = &mut self.stream
+            && !std::thread::panicking()
+        {
+            let _ = at_last(|context| stream.as_mut().poll_shutdown(context));
+        }
+    }
+}
+
+/// Polls once and for the last time, also when the task has used up its share of this poll.
+fn at_last<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    let once = pin!(tokio::task::unconstrained(poll_fn(|context| Poll::Ready(poll(context)))));
+    match once.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(polled) => polled,
+        Poll::Pending => Poll::Pending,
     }
 }
 

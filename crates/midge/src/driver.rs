@@ -19,6 +19,7 @@
 
 mod bytes;
 mod layered;
+mod task;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use midge_proto::{
 
 pub use bytes::{Receive, Transmit};
 pub use midge_proto;
+pub use task::{Opening, Runtime, Stream, Task};
 
 use crate::Client;
 use crate::auth::Authorizing;

@@ -1,0 +1,366 @@
+//! The loop of an adapter for an async runtime, as one future.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
+
+use super::{Destination, Driver, Turn};
+
+/// The most bytes of one write, and the most that a stream may hold back before it is flushed.
+const WRITE_BYTES: usize = 256 * 1024;
+/// After so many rounds, or bytes read, others get their turn.
+const ROUNDS: usize = 32;
+const READ_BYTES: usize = 128 * 1024;
+
+/// A look-up, or a dial.
+pub type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+/// What a [`Task`] needs of an async runtime.
+pub trait Runtime {
+    /// What is dialled.
+    type Stream: Stream;
+
+    /// Looks up the addresses of `host`.
+    fn resolve(&mut self, host: String) -> Opening<Vec<IpAddr>>;
+
+    /// Opens a stream.
+    fn dial(&mut self, to: Destination) -> Opening<Self::Stream>;
+
+    /// Ready once the clock of the connection has reached `until`, however early or late a timer of
+    /// the runtime fires. One time is waited for, the last one asked for.
+    fn poll_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Wakes the task again after others had their turn.
+    fn wake_later(&mut self, context: &mut Context<'_>);
+}
+
+/// A stream of bytes that a [`Runtime`] has opened. What is not ready wakes the task when it is.
+pub trait Stream {
+    /// Midge begins no TLS on it and counts it as secure.
+    fn is_secure(&self) -> bool {
+        false
+    }
+
+    /// Ready when a write is worth trying.
+    fn poll_write_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when a read is worth trying.
+    fn poll_read_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes some of the bytes.
+    fn poll_write(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>>;
+
+    /// Reads some bytes. Nothing is the end of the stream.
+    fn poll_read(
+        &mut self,
+        buffer: &mut [u8],
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Lets go of what the stream holds back.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Writes what it takes without waiting, outside of the task perhaps. Returns the count.
+    fn write_last(&mut self, bytes: &[u8]) -> usize;
+
+    /// Is about to be dropped, and says so to the other side if that needs no waiting.
+    fn close(&mut self) {}
+}
+
+/// What is under way with the network.
+enum Link<S> {
+    None,
+    Resolving(Attempt, Opening<Vec<IpAddr>>),
+    Dialing(Attempt, Opening<S>),
+    Open(Attempt, Transport<S>),
+}
+
+impl<S> Link<S> {
+    fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::None => None,
+            Self::Resolving(attempt, _) | Self::Dialing(attempt, _) | Self::Open(attempt, _) => {
+                Some(*attempt)
+            }
+        }
+    }
+}
+
+/// What a round came to.
+#[derive(PartialEq, Eq)]
+enum Round {
+    /// Something was done: turn again.
+    Progress,
+    /// Wakers are registered for all that is waited for.
+    Waiting,
+}
+
+/// The future that serves one connection. It is ready when the connection has closed.
+///
+/// An adapter for an async runtime is its [`Runtime`]; this is the rest of it. Whoever drives a
+/// connection in another way turns the [`Driver`] itself.
+#[must_use = "a connection does nothing unless its task is polled"]
+pub struct Task<R: Runtime> {
+    driver: Driver,
+    runtime: R,
+    link: Link<R::Stream>,
+    /// Bytes read in this poll.
+    read: usize,
+}
+
+impl<R: Runtime> Task<R> {
+    /// A task that turns `driver`.
+    pub fn new(driver: Driver, runtime: R) -> Self {
+        Self { driver, runtime, link: Link::None, read: 0 }
+    }
+
+    /// The runtime.
+    pub fn runtime_mut(&mut self) -> &mut R {
+        &mut self.runtime
+    }
+
+    /// Lets the transport say goodbye, and gives up whatever is under way.
+    fn hang_up(&mut self) {
+        if let Link::Open(_, transport) = &mut self.link {
+            transport.farewell(&mut self.driver);
+        }
+        self.link = Link::None;
+    }
+
+    /// Does what may be done without waiting.
+    fn round(&mut self, context: &mut Context<'_>, wait: Wait) -> Round {
+        let mut round = match self.poll_link(context, wait) {
+            Poll::Ready(()) => Round::Progress,
+            Poll::Pending => Round::Waiting,
+        };
+        if let Some(until) = wait.until
+            && self.runtime.poll_until(until, context).is_ready()
+        {
+            round = Round::Progress;
+        }
+        round
+    }
+
+    /// Ready when something was done.
+    fn poll_link(&mut self, context: &mut Context<'_>, wait: Wait) -> Poll<()> {
+        match &mut self.link {
+            Link::None => return Poll::Pending,
+            Link::Resolving(attempt, look_up) => {
+                let (attempt, result) = (*attempt, ready!(look_up.as_mut().poll(context)));
+                self.link = Link::None;
+                match result {
+                    Ok(addresses) => self.driver.resolved(attempt, &addresses),
+                    Err(error) => {
+                        self.driver.closed(attempt, DisconnectCause::Resolve(error.to_string()));
+                    }
+                }
+            }
+            Link::Dialing(attempt, dial) => {
+                let (attempt, result) = (*attempt, ready!(dial.as_mut().poll(context)));
+                self.link = Link::None;
+                match result {
+                    Ok(stream) => {
+                        let secure = stream.is_secure();
+                        self.link = Link::Open(attempt, Transport::new(stream));
+                        self.driver.connected(attempt, secure);
+                    }
+                    Err(error) => {
+                        self.driver.closed(attempt, DisconnectCause::Dial(error.to_string()));
+                    }
+                }
+            }
+            Link::Open(attempt, transport) => {
+                let attempt = *attempt;
+                let mut moved = Poll::Pending;
+                let mut end = None;
+                if wait.write {
+                    match transport.poll_write(&mut self.driver, context) {
+                        Poll::Ready(Ok(())) => moved = Poll::Ready(()),
+                        Poll::Ready(Err(error)) => end = Some(io_cause(&error)),
+                        Poll::Pending => {}
+                    }
+                } else if let Poll::Ready(Err(error)) = transport.poll_flush(context) {
+                    end = Some(io_cause(&error));
+                }
+                // Also after a failed write: the server may have said why before it closed.
+                if wait.read {
+                    match transport.poll_read(&mut self.driver, context) {
+                        Poll::Ready(Ok(Some(0))) => end = end.or(Some(DisconnectCause::Eof)),
+                        Poll::Ready(Ok(count)) => {
+                            let count = count.unwrap_or(0);
+                            self.read += count;
+                            moved = Poll::Ready(());
+                            end = end.filter(|_| count == 0);
+                        }
+                        Poll::Ready(Err(error)) => end = end.or(Some(io_cause(&error))),
+                        Poll::Pending => {}
+                    }
+                }
+                let Some(cause) = end else { return moved };
+                self.link = Link::None;
+                self.driver.closed(attempt, cause);
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<R: Runtime + Unpin> Future for Task<R>
+where
+    R::Stream: Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.read = 0;
+        if let Link::Open(_, transport) = &mut this.link {
+            (transport.write_waits, transport.read_waits) = (false, false);
+        }
+        for _ in 0..ROUNDS {
+            match this.driver.turn(context) {
+                Turn::Resolve { attempt, host } => {
+                    this.link = Link::Resolving(attempt, this.runtime.resolve(host));
+                }
+                Turn::Connect { attempt, to } => {
+                    this.link = Link::None;
+                    this.link = Link::Dialing(attempt, this.runtime.dial(to));
+                }
+                Turn::Close { attempt } => {
+                    if this.link.attempt() == Some(attempt) {
+                        this.hang_up();
+                    }
+                }
+                Turn::Idle(wait) => {
+                    if this.round(context, wait) == Round::Waiting {
+                        return Poll::Pending;
+                    }
+                }
+                Turn::Yield => break,
+                Turn::Done => {
+                    this.link = Link::None;
+                    return Poll::Ready(());
+                }
+            }
+            if this.read >= READ_BYTES {
+                break;
+            }
+        }
+        this.runtime.wake_later(context);
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime> Drop for Task<R> {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("attempt", &self.link.attempt()).finish_non_exhaustive()
+    }
+}
+
+/// A stream that is open, and what is known of it.
+struct Transport<S> {
+    stream: S,
+    /// Bytes written since the last flush.
+    unflushed: usize,
+    /// It was not ready in this poll, and wakes the task when it is.
+    write_waits: bool,
+    read_waits: bool,
+}
+
+impl<S: Stream> Transport<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, unflushed: 0, write_waits: false, read_waits: false }
+    }
+
+    /// Ready when the driver must turn again.
+    fn poll_write(
+        &mut self,
+        driver: &mut Driver,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.write_waits {
+            return Poll::Pending;
+        }
+        if self.unflushed >= WRITE_BYTES {
+            ready!(self.poll_flush(context))?;
+        }
+        ready!(self.stream.poll_write_ready(context))?;
+        let Some(transmit) = driver.take_transmit(WRITE_BYTES) else { return Poll::Ready(Ok(())) };
+        let (written, result) = match self.stream.poll_write(&transmit, context) {
+            Poll::Ready(Ok(0)) => (0, Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(written)) => (written.min(transmit.len()), Ok(())),
+            Poll::Ready(Err(error)) => (0, Err(error)),
+            Poll::Pending => {
+                self.write_waits = true;
+                (0, Ok(()))
+            }
+        };
+        self.unflushed += written;
+        driver.settle(transmit, written);
+        Poll::Ready(result)
+    }
+
+    /// Ready with the bytes that were read, 0 at the end of the stream; `None` when the driver must
+    /// turn again all the same.
+    fn poll_read(
+        &mut self,
+        driver: &mut Driver,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<usize>>> {
+        if self.read_waits {
+            return Poll::Pending;
+        }
+        ready!(self.stream.poll_read_ready(context))?;
+        let Some(mut buffer) = driver.take_read() else { return Poll::Ready(Ok(None)) };
+        let result = match self.stream.poll_read(&mut buffer, context) {
+            Poll::Ready(result) => result.map(|count| Some(count.min(buffer.len()))),
+            Poll::Pending => {
+                self.read_waits = true;
+                Ok(None)
+            }
+        };
+        driver.filled(buffer, result.as_ref().map_or(0, |count| count.unwrap_or(0)));
+        Poll::Ready(result)
+    }
+
+    /// Nothing of it concerns the driver.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed > 0 {
+            ready!(self.stream.poll_flush(context))?;
+            self.unflushed = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Before it is dropped: writes what it takes without waiting.
+    fn farewell(&mut self, driver: &mut Driver) {
+        while let Some(transmit) = driver.take_transmit(WRITE_BYTES) {
+            let written = self.stream.write_last(&transmit).min(transmit.len());
+            let all = written == transmit.len();
+            driver.settle(transmit, written);
+            if !all {
+                break;
+            }
+        }
+        self.stream.close();
+    }
+}
+
+fn io_cause(error: &io::Error) -> DisconnectCause {
+    DisconnectCause::Io(error.to_string())
+}
