@@ -7,6 +7,7 @@
 //! | servers and clients with certificates | [`Authority`] |
 //! | a server that says exactly what the test says, byte by byte | [`ScriptedServer`] |
 //! | either of them over a wire that is long, stalls, or is cut | [`Link`] |
+//! | the same, disturbed at random places that a seed decides | [`Link::unleash`] and [`Chaos`] |
 //!
 //! Everything blocks, and nothing here needs an async runtime. It runs on Linux and macOS.
 //!
@@ -23,12 +24,14 @@
 //! No server is a failure, never a reason to skip a test: [`FindError`] says what to do.
 
 mod certificates;
+mod chaos;
 mod link;
 mod peer;
 mod scripted;
 mod server;
 
 pub use certificates::{Authority, Identity};
+pub use chaos::{Chaos, Faults};
 pub use link::{Direction, Link, LinkBuilder};
 pub use peer::{Peer, ScriptError};
 pub use scripted::{Listener, ScriptedServer};

@@ -1,4 +1,4 @@
-//! A wire between a client and a server that a test makes long, stops, and cuts.
+//! A wire between a client and a server that a test makes long, stops, cuts, or leaves to chance.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+
+use crate::chaos::{Chaos, Course, Fault, Faults};
 
 /// Bytes of one read, and of one piece that travels.
 const PIECE: usize = 64 * 1024;
@@ -113,6 +115,8 @@ struct Orders {
     cut_below: u64,
     /// Connections with a lower number are to be ended, by direction.
     ended_below: [u64; 2],
+    chaos: Option<Chaos>,
+    faults: Faults,
     /// The number of each connection that lives, and what wakes its thread.
     living: Vec<(u64, UnixStream)>,
 }
@@ -223,6 +227,25 @@ impl Link {
         let mut orders = self.shared.lock();
         orders.ended_below[direction.from()] = orders.accepted;
         orders.wake_all();
+    }
+
+    /// Disturbs all connections, from where they are, and later ones from their beginning.
+    pub fn unleash(&self, chaos: Chaos) {
+        let mut orders = self.shared.lock();
+        orders.chaos = Some(chaos);
+        orders.wake_all();
+    }
+
+    /// Disturbs nothing any more: what was held up passes. What was cut or ended stays so.
+    pub fn calm(&self) {
+        let mut orders = self.shared.lock();
+        orders.chaos = None;
+        orders.wake_all();
+    }
+
+    /// The faults so far that came by [`Link::unleash`].
+    pub fn faults(&self) -> Faults {
+        self.shared.lock().faults
     }
 }
 
@@ -378,12 +401,14 @@ struct Wire {
     ends: Ends,
     woken: UnixStream,
     flights: [Flight; 2],
+    courses: [Option<Course>; 2],
     scratch: Vec<u8>,
 }
 
 impl Wire {
     fn new(number: u64, ends: Ends, woken: UnixStream) -> Wire {
-        Wire { number, ends, woken, flights: Default::default(), scratch: vec![0; PIECE] }
+        let (flights, courses) = Default::default();
+        Wire { number, ends, woken, flights, courses, scratch: vec![0; PIECE] }
     }
 
     /// Serves the connection until it is over. An error of either end resets the other.
@@ -396,7 +421,10 @@ impl Wire {
     }
 
     fn step(&mut self, shared: &Shared) -> io::Result<()> {
-        let (wanted, timeout) = self.wants(&shared.lock(), shared);
+        let orders = shared.lock();
+        self.steer(&orders);
+        let (wanted, timeout) = self.wants(&orders, shared);
+        drop(orders);
         let ready = self.wait(wanted, timeout)?;
         while matches!(self.woken.read(&mut self.scratch), Ok(1..)) {}
         for direction in Direction::BOTH {
@@ -405,10 +433,12 @@ impl Wire {
             }
             self.flights[direction.from()].arrive(&self.ends.0[direction.to()])?;
         }
-        let orders = shared.lock();
+        let mut orders = shared.lock();
         if orders.is_cut(self.number) {
             return Err(ErrorKind::ConnectionAborted.into());
         }
+        // An order that was given while this waited holds for what is read now.
+        self.steer(&orders);
         for direction in Direction::BOTH {
             let place = direction.from();
             if self.number < orders.ended_below[place] && !self.flights[place].ended {
@@ -416,10 +446,42 @@ impl Wire {
             }
             let readable = ready[place].intersects(!PollFlags::OUT);
             if readable && self.reads(direction, &orders, shared) {
-                self.read(direction, shared.latency)?;
+                let fault = self.read(direction, shared.latency)?;
+                if let Some(fault) = fault {
+                    orders.faults.count(fault);
+                    self.suffer(fault, direction, shared.latency)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Begins and ends what [`Link::unleash`] and [`Link::calm`] say.
+    fn steer(&mut self, orders: &Orders) {
+        for direction in Direction::BOTH {
+            let course = &mut self.courses[direction.from()];
+            match orders.chaos {
+                None => *course = None,
+                Some(chaos) => {
+                    course.get_or_insert_with(|| Course::new(chaos, self.number, direction));
+                }
+            }
+        }
+    }
+
+    fn suffer(&mut self, fault: Fault, direction: Direction, latency: Duration) -> io::Result<()> {
+        match fault {
+            Fault::Cut => {
+                // The bytes before this place are to arrive.
+                self.flights[direction.from()].arrive(&self.ends.0[direction.to()])?;
+                Err(ErrorKind::ConnectionAborted.into())
+            }
+            Fault::HalfClose => {
+                self.flights[direction.from()].depart(&[], latency);
+                Ok(())
+            }
+            Fault::Stall | Fault::Trickle => Ok(()),
+        }
     }
 
     fn flight(&self, direction: Direction) -> &Flight {
@@ -428,23 +490,33 @@ impl Wire {
 
     fn reads(&self, direction: Direction, orders: &Orders, shared: &Shared) -> bool {
         let flight = self.flight(direction);
-        !flight.ended && flight.size < shared.capacity && !orders.stalled[direction.from()]
+        !flight.ended
+            && flight.size < shared.capacity
+            && !orders.stalled[direction.from()]
+            && self.held_until(direction).is_none()
+    }
+
+    fn held_until(&self, direction: Direction) -> Option<Instant> {
+        self.courses[direction.from()].as_ref()?.held_until(Instant::now())
     }
 
     /// What to wait for at each end, and for how long.
     fn wants(&self, orders: &Orders, shared: &Shared) -> ([PollFlags; 2], Option<Duration>) {
         let mut wanted = [PollFlags::empty(); 2];
-        let mut timeout = None;
+        let mut timeout: Option<Duration> = None;
+        let mut wait_until = |until: Instant| {
+            let wait = until.saturating_duration_since(Instant::now());
+            timeout = Some(timeout.map_or(wait, |other| wait.min(other)));
+        };
         let now = Instant::now();
         for direction in Direction::BOTH {
-            if self.reads(direction, orders, shared) {
+            if let Some(until) = self.held_until(direction) {
+                wait_until(until);
+            } else if self.reads(direction, orders, shared) {
                 wanted[direction.from()] |= PollFlags::IN;
             }
             match self.flight(direction).pieces.front().map(|piece| piece.due) {
-                Some(due) if due > now => {
-                    let wait = due - now;
-                    timeout = Some(timeout.map_or(wait, |other| wait.min(other)));
-                }
+                Some(due) if due > now => wait_until(due),
                 Some(_) => wanted[direction.to()] |= PollFlags::OUT,
                 None => {}
             }
@@ -477,14 +549,20 @@ impl Wire {
         ))
     }
 
-    fn read(&mut self, direction: Direction, latency: Duration) -> io::Result<()> {
-        let mut from = &self.ends.0[direction.from()];
-        match from.read(&mut self.scratch) {
-            Ok(count) => self.flights[direction.from()].depart(&self.scratch[..count], latency),
-            Err(error) if is_passing(&error) => {}
-            Err(error) => return Err(error),
+    fn read(&mut self, direction: Direction, latency: Duration) -> io::Result<Option<Fault>> {
+        let place = direction.from();
+        let course = &mut self.courses[place];
+        let allowance = course.as_mut().map_or(PIECE as u64, Course::allowance);
+        let most = usize::try_from(allowance).unwrap_or(PIECE).clamp(1, PIECE);
+        match (&self.ends.0[place]).read(&mut self.scratch[..most]) {
+            Ok(count) => {
+                self.flights[place].depart(&self.scratch[..count], latency);
+                let course = course.as_mut().filter(|_| count > 0);
+                Ok(course.and_then(|course| course.passed(count as u64, Instant::now())))
+            }
+            Err(error) if is_passing(&error) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 }
 

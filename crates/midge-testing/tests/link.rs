@@ -9,7 +9,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use midge_testing::{Direction, Link, LinkBuilder, NatsServer, Peer, ScriptError, unused_port};
+use midge_testing::{
+    Chaos, Direction, Faults, Link, LinkBuilder, NatsServer, Peer, ScriptError, unused_port,
+};
 
 /// A link that a client and a server are connected through.
 struct Rig {
@@ -209,4 +211,77 @@ fn a_dropped_link_leaves_nobody_connected() {
     let Rig { link, mut client, mut server } = Rig::plain();
     drop(link);
     assert!(Rig::is_reset(&mut client) && Rig::is_reset(&mut server));
+}
+
+/// How many bytes one connection took before it ended; `None` when it ended with a reset, which may
+/// overtake bytes that wait in the system's buffers.
+fn one_course(rig: &mut Rig) -> Option<usize> {
+    let mut client = rig.client.try_clone().unwrap();
+    let writer = std::thread::spawn(move || while client.write_all(&pattern(251 * 16)).is_ok() {});
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    let reset = loop {
+        match rig.server.read(&mut buffer) {
+            Ok(0) => break false,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(error) => break error.kind() == ErrorKind::ConnectionReset,
+        }
+    };
+    assert_eq!(bytes, pattern(bytes.len()), "what passed is in order");
+    // Whoever ends a stream may go: then the writer sees it.
+    rig.server.shutdown(std::net::Shutdown::Both).unwrap_or_default();
+    rig.client.shutdown(std::net::Shutdown::Both).unwrap_or_default();
+    writer.join().unwrap();
+    (!reset).then_some(bytes.len())
+}
+
+#[test]
+fn faults_come_where_the_seed_says() {
+    let run = |seed: u64| {
+        let mut faults = Faults::default();
+        let courses: Vec<_> = (0..12)
+            .map(|number| {
+                let mut rig = Rig::plain();
+                let chaos = Chaos::new(seed + number).spacing(5_000);
+                rig.link.unleash(chaos.longest_stall(Duration::from_millis(3)));
+                let course = one_course(&mut rig);
+                let seen = rig.link.faults();
+                faults.cuts += seen.cuts;
+                faults.half_closes += seen.half_closes;
+                faults.stalls += seen.stalls;
+                faults.trickles += seen.trickles;
+                course
+            })
+            .collect();
+        (courses, faults)
+    };
+    let (courses, faults) = run(100);
+    assert_eq!(run(100), (courses.clone(), faults));
+    assert_ne!(run(200).0, courses);
+    let resets = courses.iter().filter(|ended| ended.is_none()).count() as u64;
+    assert_eq!((faults.cuts, faults.half_closes), (resets, 12 - resets));
+    assert!(faults.cuts > 0 && faults.half_closes > 0, "{faults:?}");
+    assert!(faults.stalls > 0 && faults.trickles > 0, "{faults:?}");
+}
+
+#[test]
+fn a_calm_link_disturbs_nothing_and_holds_nothing_up() {
+    // The first byte is behind a stall of which nobody sees the end.
+    let stalls = |seed| {
+        let mut rig = Rig::plain();
+        rig.link.unleash(Chaos::new(seed).spacing(1).longest_stall(Duration::from_secs(3600)));
+        rig.client.write_all(b"x").unwrap();
+        let mut first = [0];
+        let passed = rig.server.read(&mut first).is_ok_and(|count| count == 1);
+        (passed && rig.link.faults().stalls == 1).then_some(rig)
+    };
+    let mut rig = (0..1000).find_map(stalls).unwrap();
+    rig.client.write_all(b"held up").unwrap();
+    rig.link.calm();
+    assert_eq!(read_exactly(&mut rig.server, 7), b"held up");
+    let faults = rig.link.faults();
+    let (mut client, there) = (rig.client.try_clone().unwrap(), pattern(1_000_000));
+    let writer = std::thread::spawn(move || client.write_all(&there).unwrap());
+    assert_eq!(read_exactly(&mut rig.server, 1_000_000), pattern(1_000_000));
+    writer.join().unwrap();
+    assert_eq!(rig.link.faults(), faults);
 }
