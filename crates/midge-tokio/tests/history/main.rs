@@ -6,3 +6,9 @@
 //! cause that core NATS has.
 
 mod checker;
+mod kill;
+mod load;
+mod roles;
+mod scene;
+#[path = "../steps/mod.rs"]
+mod steps;

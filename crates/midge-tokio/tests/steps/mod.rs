@@ -10,7 +10,7 @@ use midge::{Client, ConnectError, ConnectOptions, Event, Events};
 use midge_testing::{NatsServer, Peer};
 use tokio::time::Instant;
 
-pub(crate) type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What takes longer than this hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
