@@ -1,7 +1,6 @@
 //! A run: clients that publish, receive, ask and answer until it is judged.
 
 use std::collections::BTreeSet;
-use std::future::IntoFuture;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, PoisonError};
 
@@ -58,6 +57,7 @@ struct Role<T> {
 pub(crate) struct Load {
     pub(crate) scene: Arc<Scene>,
     publishers: Vec<Role<Vec<Sent>>>,
+    confirming: Vec<JoinHandle<()>>,
     subscribers: Vec<Role<Vec<Got>>>,
     requesters: Vec<Role<Answers>>,
     responders: Vec<Role<()>>,
@@ -93,6 +93,7 @@ impl Plan {
         let mut load = Load {
             scene,
             publishers: Vec::new(),
+            confirming: Vec::new(),
             subscribers: Vec::new(),
             requesters: Vec::new(),
             responders: Vec::new(),
@@ -120,6 +121,8 @@ impl Plan {
         }
         for (index, options) in self.publishers.into_iter().enumerate() {
             let (watched, watching) = load.client(options, Handle::current()).await?;
+            let confirming = roles::confirm(watched.client.clone(), Arc::clone(&load.scene));
+            load.confirming.push(tokio::spawn(confirming));
             let task = roles::publish(watched.client.clone(), index, Arc::clone(&load.scene));
             load.publishers.push(Role { watched, watching, task: tokio::spawn(task) });
         }
@@ -227,6 +230,9 @@ impl Load {
         scene.stop();
         let mut history = History { ended, settled: self.settled, ..History::default() };
         let mut published = Counts::default();
+        for confirming in self.confirming {
+            soon(confirming).await?;
+        }
         for role in self.publishers {
             let sent = soon(role.task).await?;
             soon(role.watched.client.flush()).await?;
@@ -272,8 +278,16 @@ impl Load {
         for (question, answer) in answers.into_iter().flatten() {
             requests.judge(&question, &answer, heard.get(&question).copied().unwrap_or(0))?;
         }
-        Ok(Judged { messages, published, requests })
+        let judged = Judged { messages, published, requests };
+        note(&format!("{judged:?}"));
+        Ok(judged)
     }
+}
+
+/// Says something that is shown when the test fails.
+#[expect(clippy::print_stdout, reason = "tests say it so")]
+pub(crate) fn note(text: &str) {
+    println!("{text}");
 }
 
 /// Closes a client, if it is not closed, and holds its report against its counters.

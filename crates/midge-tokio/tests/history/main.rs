@@ -5,10 +5,13 @@
 //! judged by [`checker`]: nothing twice, nothing out of order, and every missing message has a
 //! cause that core NATS has.
 
+mod chaos;
 mod checker;
 mod kill;
 mod load;
 mod roles;
+mod roll;
 mod scene;
 #[path = "../steps/mod.rs"]
 mod steps;
+mod stop;

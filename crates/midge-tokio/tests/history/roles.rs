@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use midge::{Client, Message, PublishError, RequestError, State, Subscription};
+use midge::{Client, FlushError, Message, PublishError, RequestError, State, Subscription};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -17,6 +17,8 @@ use crate::scene::Scene;
 const RHYTHM: Duration = Duration::from_millis(2);
 /// How many messages these are.
 pub(crate) const FEW: usize = 4;
+/// How often what was published is confirmed, so that little of it is unknown after a loss.
+const CONFIRM: Duration = Duration::from_millis(10);
 /// How long a request waits.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -26,8 +28,8 @@ pub(crate) fn subject(publisher: usize) -> String {
     format!("load.{publisher}")
 }
 
-fn rhythm() -> tokio::time::Interval {
-    let mut rhythm = tokio::time::interval(RHYTHM);
+fn rhythm(period: Duration) -> tokio::time::Interval {
+    let mut rhythm = tokio::time::interval(period);
     rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
     rhythm
 }
@@ -57,7 +59,7 @@ fn parse(message: &Message) -> (usize, usize) {
 
 /// Publishes until the run stops, also without a connection, and never waits for one.
 pub(crate) async fn publish(client: Client, publisher: usize, scene: Arc<Scene>) -> Vec<Sent> {
-    let (subject, mut rhythm, mut sent) = (subject(publisher), rhythm(), Vec::new());
+    let (subject, mut rhythm, mut sent) = (subject(publisher), rhythm(RHYTHM), Vec::new());
     while !scene.is_stopped() {
         rhythm.tick().await;
         for _ in 0..FEW {
@@ -72,6 +74,18 @@ pub(crate) async fn publish(client: Client, publisher: usize, scene: Arc<Scene>)
         scene.tell();
     }
     sent
+}
+
+/// Has the server confirm what was published, until the run stops.
+pub(crate) async fn confirm(client: Client, scene: Arc<Scene>) {
+    let mut rhythm = rhythm(CONFIRM);
+    while !scene.is_stopped() {
+        rhythm.tick().await;
+        match client.flush().await {
+            Ok(_) | Err(FlushError::Failed(_) | FlushError::TimedOut) => {}
+            Err(error) => panic!("a flush is refused: {error}"),
+        }
+    }
 }
 
 /// Receives until the subscription ends.
@@ -118,7 +132,7 @@ pub(crate) type Answers = BTreeMap<String, Result<String, RequestError>>;
 
 /// Asks until the run stops, without waiting for one answer before the next question.
 pub(crate) async fn ask(client: Client, requester: usize, scene: Arc<Scene>) -> Answers {
-    let (mut rhythm, mut asked) = (rhythm(), JoinSet::new());
+    let (mut rhythm, mut asked) = (rhythm(RHYTHM), JoinSet::new());
     for number in 0.. {
         if scene.is_stopped() {
             break;

@@ -1,5 +1,7 @@
 //! The judge finds what must not be, and knows each cause that core NATS has.
 
+#![allow(clippy::single_range_in_vec_init, reason = "one range of positions is meant")]
+
 use super::*;
 
 /// Ten messages of one publisher, numbered by their positions, sent at the moments 100 to 109 on
