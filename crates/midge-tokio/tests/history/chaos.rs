@@ -1,38 +1,52 @@
 //! A wire between clients and server that is cut, stalls, trickles and half-closes at random
-//! places.
+//! places, with layers and without.
 //!
 //! `MIDGE_SEEDS` runs others than the fixed seeds: a number, or a range such as `100..200`.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use midge::ConnectOptions;
 use midge_testing::{Chaos, Faults, Link, NatsServer};
 
-use crate::load::{Judged, Plan, Subscriber, note};
+use crate::load::{Plan, Subscriber, note};
 use crate::steps::{Outcome, impatient};
 
 /// Connections of each client that a seed ends.
 const ENDS: u64 = 3;
 
-fn seeds() -> Outcome<Vec<u64>> {
-    let Ok(given) = std::env::var("MIDGE_SEEDS") else { return Ok((1..=3).collect()) };
-    Ok(match given.split_once("..") {
-        None => vec![given.parse()?],
-        Some((first, end)) => (first.parse()?..end.parse()?).collect(),
-    })
+/// Runs `fixed` seeds, or those that were asked for: with links to `server`, whose clients have
+/// the options that `connect` makes of the address of a link.
+async fn run_seeds(
+    fixed: Range<u64>,
+    server: &str,
+    connect: impl Fn(&str) -> ConnectOptions,
+) -> Outcome {
+    let seeds = match std::env::var("MIDGE_SEEDS") {
+        Err(_) => fixed,
+        Ok(given) => match given.split_once("..") {
+            Some((first, end)) => first.parse()?..end.parse()?,
+            None => given.parse()?..given.parse::<u64>()? + 1,
+        },
+    };
+    for seed in seeds {
+        note(&format!("MIDGE_SEEDS={seed}"));
+        run(seed, server, &connect).await?;
+    }
+    Ok(())
 }
 
-/// Stale within a stall, or not: that depends on the stall.
-fn options(link: &Link) -> ConnectOptions {
-    impatient(&link.url()).ping_interval(Duration::from_millis(100)).max_pings_out(2)
-}
-
-async fn run(server: &NatsServer, seed: u64) -> Outcome<(Judged, Faults)> {
+async fn run(seed: u64, server: &str, connect: impl Fn(&str) -> ConnectOptions) -> Outcome {
     // What passes more has more undisturbed bytes between two faults.
     let spacing = [60_000, 60_000, 60_000, 100_000, 100_000, 30_000, 10_000, 10_000];
-    let links: Vec<_> =
-        spacing.iter().map(|_| Link::to(&server.url()).start()).collect::<Result<_, _>>()?;
+    let links = spacing.iter().map(|_| Link::to(server).start());
+    let links = links.collect::<Result<Vec<_>, _>>()?;
+    // Within a stall a connection is stale, or not: that depends on the stall.
+    let options = |link: &Link| {
+        let options = connect(&format!("127.0.0.1:{}", link.port()));
+        options.ping_interval(Duration::from_millis(100)).max_pings_out(2)
+    };
     let plan = Plan {
         publishers: links[..3].iter().map(options).collect(),
         subscribers: vec![
@@ -49,35 +63,40 @@ async fn run(server: &NatsServer, seed: u64) -> Outcome<(Judged, Faults)> {
         link.unleash(chaos.spacing(spacing).longest_stall(Duration::from_millis(400)));
     }
     let ends = |link: &Link| link.faults().cuts + link.faults().half_closes;
-    if !load.scene.wait(|| links.iter().all(|link| ends(link) >= ENDS)).await {
-        return Err(
-            format!("too few faults: {:?}", links.iter().map(ends).collect::<Vec<_>>()).into()
-        );
-    }
+    let disturbed = load.scene.wait(|| links.iter().all(|link| ends(link) >= ENDS)).await;
+    assert!(disturbed, "too few faults: {:?}", links.iter().map(ends).collect::<Vec<_>>());
     links.iter().for_each(Link::calm);
     load.settle().await?;
-    let mut all = Faults::default();
-    for faults in links.iter().map(Link::faults) {
-        all.cuts += faults.cuts;
-        all.half_closes += faults.half_closes;
-        all.stalls += faults.stalls;
-        all.trickles += faults.trickles;
-    }
-    Ok((load.finish(BTreeSet::new()).await?, all))
+    let judged = load.finish(BTreeSet::new()).await?;
+    assert!(judged.published.confirmed > 0 && judged.published.dropped == 0, "{judged:?}");
+    let faults: Vec<_> = links.iter().map(Link::faults).collect();
+    let sum = |count: fn(&Faults) -> u64| faults.iter().map(count).sum::<u64>();
+    assert!(sum(|faults| faults.stalls) > 0 && sum(|faults| faults.trickles) > 0, "{faults:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wire_that_is_disturbed_anywhere_loses_only_what_the_reports_and_gaps_say() -> Outcome {
     let server = NatsServer::start()?;
-    let mut all = Faults::default();
-    for seed in seeds()? {
-        note(&format!("MIDGE_SEEDS={seed}"));
-        let (judged, faults) = run(&server, seed).await?;
-        note(&format!("{faults:?}"));
-        assert!(judged.published.confirmed > 0 && judged.published.dropped == 0, "{judged:?}");
-        all.stalls += faults.stalls;
-        all.trickles += faults.trickles;
-    }
-    assert!(all.stalls > 0 && all.trickles > 0, "{all:?}");
-    Ok(())
+    run_seeds(1..4, &server.url(), impatient).await
+}
+
+#[cfg(feature = "websocket")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_below_a_compressed_websocket() -> Outcome {
+    let block = "websocket { host: \"127.0.0.1\", port: -1, no_tls: true, compression: true }";
+    let server = NatsServer::builder().config(block).start()?;
+    let url = server.ws_url().ok_or("the server listens for WebSockets")?;
+    run_seeds(11..13, &url, |address| impatient(&format!("ws://{address}"))).await
+}
+
+#[cfg(feature = "ring")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_below_tls() -> Outcome {
+    let authority = midge_testing::Authority::new()?;
+    let block = authority.issue(&["127.0.0.1"])?.tls_block("");
+    let server = NatsServer::builder().config(block).start()?;
+    let tls = midge::Tls::new().root_certificates(midge::Pem::text(authority.pem()));
+    let options = |address: &str| impatient(&format!("tls://{address}")).tls(tls.clone());
+    run_seeds(21..23, &server.url(), options).await
 }
