@@ -13,7 +13,7 @@ use crate::checker::{
     Tally,
 };
 use crate::roles::{self, Answers, Heard};
-use crate::scene::{Scene, Watched, ranges};
+use crate::scene::{Progress, Scene, Watched, ranges};
 use crate::steps::{Outcome, connect, soon};
 
 /// Who takes part, each with its options.
@@ -233,17 +233,15 @@ impl Load {
         for confirming in self.confirming {
             soon(confirming).await?;
         }
-        for role in self.publishers {
+        for (publisher, role) in self.publishers.into_iter().enumerate() {
             let sent = soon(role.task).await?;
             soon(role.watched.client.flush()).await?;
-            let publisher = history.publishers.len();
-            // If the last one is missing the judge says so.
-            let last =
-                |seen: &crate::scene::Progress| seen.numbers[publisher].load(SeqCst) == sent.len();
-            let mut hears = scene.seen.iter().zip(&self.hears);
-            let waiting: Vec<_> =
-                hears.by_ref().filter(|(_, hears)| hears.contains(&publisher)).collect();
-            scene.wait(|| waiting.iter().all(|(seen, _)| last(seen))).await;
+            let pairs = scene.seen.iter().zip(&self.hears);
+            let last = |(seen, hears): (&Progress, &Vec<usize>)| {
+                !hears.contains(&publisher) || seen.numbers[publisher].load(SeqCst) == sent.len()
+            };
+            // Should the last one be missing, the judge says so.
+            scene.wait(|| pairs.clone().all(last)).await;
             let report = end(&role.watched, role.watching).await?;
             add(&mut published, report);
             history.publishers.push(record(&role.watched, sent, report));
