@@ -1,0 +1,134 @@
+//! What a connection needs of smol: names, sleeping, and streams that are opened.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_io::Timer;
+use midge::Instant;
+use midge::driver::{Clock, Destination, Opening, Runtime, Task};
+use smol::net::TcpStream;
+
+use crate::transport::Transport;
+
+type Dialler = Box<dyn FnMut(Destination) -> Opening<Transport> + Send>;
+
+/// Counts from the moment when it was made.
+#[derive(Debug)]
+pub(crate) struct SmolClock(std::time::Instant);
+
+impl Clock for SmolClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.0.elapsed()
+    }
+}
+
+pub(crate) fn clock() -> Arc<SmolClock> {
+    Arc::new(SmolClock(std::time::Instant::now()))
+}
+
+/// The future that serves one connection. It is ready when the connection has closed.
+#[must_use = "a connection does nothing unless its driver is polled"]
+pub struct Driver(Task<Smol>);
+
+impl Driver {
+    pub(crate) fn new(driver: midge::driver::Driver, clock: Arc<SmolClock>) -> Self {
+        Self(Task::new(driver, Smol { clock, dialler: boxed(tcp), timer: None }))
+    }
+
+    /// Opens transports by `dialler` from now on, see [`connect_through`](crate::connect_through).
+    pub fn through<D, F, T>(mut self, dialler: D) -> Self
+    where
+        D: FnMut(Destination) -> F + Send + 'static,
+        F: Future<Output = io::Result<T>> + Send + 'static,
+        T: Into<Transport>,
+    {
+        self.0.runtime_mut().dialler = boxed(dialler);
+        self
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+struct Smol {
+    clock: Arc<SmolClock>,
+    dialler: Dialler,
+    timer: Option<(std::time::Instant, Timer)>,
+}
+
+impl Runtime for Smol {
+    type Stream = Transport;
+
+    fn resolve(&mut self, host: String) -> Opening<Vec<IpAddr>> {
+        Box::pin(async move {
+            let addresses = smol::net::resolve((host, 0)).await?;
+            Ok(addresses.into_iter().map(|address| address.ip()).collect())
+        })
+    }
+
+    fn dial(&mut self, to: Destination) -> Opening<Transport> {
+        (self.dialler)(to)
+    }
+
+    fn poll_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let at = self.clock.0 + (until - Instant::ZERO);
+        while self.clock.now() < until {
+            let (set, timer) = self.timer.get_or_insert_with(|| (at, Timer::at(at)));
+            // A timer that is early wakes in vain once, which costs less than moving it each time.
+            if *set > at {
+                timer.set_at(at);
+                *set = at;
+            }
+            ready!(Pin::new(timer).poll(context));
+            self.timer = None;
+        }
+        Poll::Ready(())
+    }
+
+    fn wake_later(&mut self, context: &mut Context<'_>) {
+        context.waker().wake_by_ref();
+    }
+}
+
+/// Opens a TCP connection, as is done without a dialler: a name is looked up by the system, and
+/// the first of its addresses that answers is taken; the connection has `TCP_NODELAY`.
+///
+/// # Errors
+///
+/// Those of the system.
+pub async fn tcp(to: Destination) -> io::Result<TcpStream> {
+    let stream = match to.address {
+        Some(address) => TcpStream::connect(address).await?,
+        None => TcpStream::connect((to.server.host(), to.server.port())).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn boxed<D, F, T>(mut dialler: D) -> Dialler
+where
+    D: FnMut(Destination) -> F + Send + 'static,
+    F: Future<Output = io::Result<T>> + Send + 'static,
+    T: Into<Transport>,
+{
+    Box::new(move |to| {
+        let dial = dialler(to);
+        Box::pin(async move { Ok(dial.await?.into()) })
+    })
+}

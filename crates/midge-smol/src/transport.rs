@@ -1,0 +1,87 @@
+//! A stream of bytes to a server.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use smol::io::{AsyncRead, AsyncWrite};
+
+/// A stream of bytes to and from a server, which a [dialler](crate::connect_through) opens.
+///
+/// Whatever is `AsyncRead`, `AsyncWrite` and `Send` becomes one by [`From`]:
+///
+/// - It may take as little of a write as it likes, and may hold bytes back until it is flushed:
+///   that is done whenever there is nothing more to write, and after 256 KiB at the latest.
+/// - When the connection is closed it is asked to close, once, and then dropped: what it cannot
+///   write at once is not waited for.
+/// - A read of nothing is the end of the stream. An error ends it too, and is the cause in
+///   [`Event::Disconnected`](midge::Event::Disconnected).
+pub struct Transport {
+    stream: Pin<Box<dyn Stream>>,
+    secure: bool,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+
+impl<S: AsyncRead + AsyncWrite + Send + 'static> From<S> for Transport {
+    fn from(stream: S) -> Self {
+        Self { stream: Box::pin(stream), secure: false }
+    }
+}
+
+impl Transport {
+    /// A stream that has TLS, or something as good, underneath: Midge begins none on it and counts
+    /// the connection as secure, as `tls` and `wss` need. That it leads to the right server is for
+    /// the dialler to see to.
+    pub fn secure(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
+        Self { secure: true, ..stream.into() }
+    }
+}
+
+impl midge::driver::Stream for Transport {
+    fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    fn poll_write(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(context, bytes)
+    }
+
+    fn poll_read(
+        &mut self,
+        buffer: &mut [u8],
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_read(context, buffer)
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(context)
+    }
+
+    fn write_last(&mut self, bytes: &[u8]) -> usize {
+        // One panic of a stream is enough.
+        if std::thread::panicking() {
+            return 0;
+        }
+        match self.poll_write(bytes, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        }
+    }
+
+    fn close(&mut self) {
+        if !std::thread::panicking() {
+            let _ = self.stream.as_mut().poll_close(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("secure", &self.secure).finish_non_exhaustive()
+    }
+}
