@@ -144,12 +144,12 @@ async fn a_client_shows_its_certificate_where_the_server_verifies_it() -> Outcom
 /// A configuration of one's own, which shows no certificate and speaks TLS 1.2 alone.
 fn tls12(authority: &Authority) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(authority.file()).unwrap();
-    roots.add_parsable_certificates(certificates.map(Result::unwrap));
+    let certificates = CertificateDer::pem_file_iter(authority.file()).expect("it is a file");
+    roots.add_parsable_certificates(certificates.flatten());
     let provider = rustls::crypto::ring::default_provider();
     let config = ClientConfig::builder_with_provider(provider.into())
         .with_protocol_versions(&[&rustls::version::TLS12])
-        .unwrap()
+        .expect("the provider has it")
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.into()

@@ -461,8 +461,8 @@ impl ConnectOptions {
 
     /// The size in bytes of the buffers that messages are received into, which unread messages
     /// share: up to 32 of them are kept alive, past that messages are copied out. A larger message
-    /// gets a buffer of its own. Default: 64 KiB.
-    pub fn read_buffer(mut self, bytes: usize) -> Self {
+    /// gets a buffer of its own. Default: 64 KiB; at most 2 GiB, and less than 4 KiB counts as 4 KiB.
+    pub fn read_chunk(mut self, bytes: usize) -> Self {
         self.config.read_chunk = bytes;
         self
     }

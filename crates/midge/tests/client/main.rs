@@ -9,6 +9,7 @@ mod handlers;
 mod json;
 mod lifetime;
 mod many;
+mod options;
 mod own_inbox;
 mod reconnecting;
 mod requests;

@@ -1,6 +1,7 @@
 //! A client and its driver, turned by hand over a transport that is two byte strings.
 
 use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -84,6 +85,8 @@ pub(crate) struct Rig {
     dialable: bool,
     /// The hosts that were dialled.
     pub(crate) dialed: Vec<String>,
+    /// The address that was dialled last.
+    pub(crate) address: Option<SocketAddr>,
     sent: Vec<u8>,
     /// What the present server was sent before it answered.
     greeting: String,
@@ -115,6 +118,7 @@ impl Rig {
             dialing: None,
             dialable: true,
             dialed: Vec::new(),
+            address: None,
             sent: Vec::new(),
             greeting: String::new(),
             writable: true,
@@ -162,6 +166,7 @@ impl Rig {
             match self.turn() {
                 Turn::Resolve { .. } => panic!("the servers of these tests are addresses"),
                 Turn::Connect { attempt, to } => {
+                    self.address = to.address;
                     self.dialed.push(to.server.host().to_owned());
                     match self.dialable {
                         true => self.open(attempt),
@@ -232,6 +237,16 @@ impl Rig {
         self.driver.closed(attempt, cause);
         self.dialable = false;
         self.run();
+    }
+
+    /// Dialing takes until `greet`, or `refuse`.
+    pub(crate) fn unreachable(&mut self) {
+        self.dialable = false;
+    }
+
+    /// A dial is not answered yet.
+    pub(crate) fn is_dialing(&self) -> bool {
+        self.dialing.is_some()
     }
 
     /// The dial that is not answered is refused.
