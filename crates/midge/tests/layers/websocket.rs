@@ -398,7 +398,8 @@ fn headers_that_cannot_be_had_fail_the_attempt_before_anything_is_said() {
 
 #[test]
 fn what_is_for_web_sockets_is_refused_where_no_server_is_one() {
-    let set: [(&str, fn(ConnectOptions) -> ConnectOptions); 3] = [
+    type Change = fn(ConnectOptions) -> ConnectOptions;
+    let set: [(&str, Change); 3] = [
         ("websocket_header", |options| options.websocket_header("A", "b")),
         ("websocket_header_provider", |options| {
             options.websocket_header_provider(|_: &ServerUrl| Ok::<_, String>(Vec::new()))
