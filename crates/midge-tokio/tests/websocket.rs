@@ -3,10 +3,12 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use midge::{
-    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events, WhenFull,
+    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events, ServerUrl,
+    WhenFull,
 };
 use midge_testing::NatsServer;
 
@@ -152,6 +154,40 @@ async fn credentials_in_headers_are_seen_by_the_server() -> Outcome {
     assert!(matches!(&refused, DisconnectCause::Server(error) if error.is_auth()), "{refused}");
     let options = ConnectOptions::new(&url).websocket_header("Cookie", "who=joe; what=secret");
     echo(&connect(options).await?).await
+}
+
+#[tokio::test]
+async fn headers_that_expire_are_renewed_at_the_next_attempt() -> Outcome {
+    let config = "authorization { users: [{ user: joe, password: secret }] }";
+    let cookies = "no_tls: true, user_cookie: who, pass_cookie: what";
+    let (_server, url) = server(config, cookies)?;
+    let asked = AtomicUsize::new(0);
+    let provider = move |_: &ServerUrl| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Err("no token yet"),
+        1 => Ok(vec![("Cookie".to_owned(), "who=joe; what=expired".to_owned())]),
+        _ => Ok(vec![("Cookie".to_owned(), "who=joe; what=secret".to_owned())]),
+    };
+    let short = Duration::from_millis(10);
+    let options = ConnectOptions::new(&url)
+        .retry_first_connect(true)
+        .reconnect_wait(short, short)
+        .websocket_path("/behind/a/proxy")
+        .websocket_header_provider(provider);
+    let client = connect(options).await?;
+    let mut events = client.events();
+    let mut failures = Vec::new();
+    loop {
+        match soon(events.next()).await.ok_or("the connection goes on")? {
+            Event::Connected(_) => break,
+            Event::AttemptFailed { cause, .. } => failures.push(cause),
+            _ => {}
+        }
+    }
+    assert!(matches!(&failures[0], DisconnectCause::Credentials(why)
+        if why == "`websocket_header_provider`: no token yet"));
+    assert!(matches!(&failures[1], DisconnectCause::Server(error) if error.is_auth()));
+    assert_eq!(failures.len(), 2);
+    echo(&client).await
 }
 
 #[tokio::test]
