@@ -1,4 +1,4 @@
-//! Seeds are nowhere in the memory of the process once nobody needs them. Linux only, since the
+//! Seeds and texts of keys are nowhere in the memory of the process once nobody needs them. Linux only, since the
 //! test looks for them in `/proc/self/mem`; one test, since other threads move memory around.
 #![cfg(target_os = "linux")]
 
@@ -94,6 +94,20 @@ fn clean_stack() {
     black_box(&mut [0u8; 256 << 10]);
 }
 
+/// A text in PEM that has the secret in its middle.
+#[cfg(feature = "tls")]
+#[inline(never)]
+fn pem_with(secret: &Masked) -> midge::Pem {
+    let mut text = Vec::with_capacity(256);
+    text.extend([b'-'; 64]);
+    text.extend(secret.0.iter().map(|byte| byte ^ MASK));
+    text.extend([b'-'; 64]);
+    let pem = midge::Pem::text(&text);
+    text.fill(0);
+    black_box(&mut text);
+    pem
+}
+
 #[test]
 fn a_seed_is_in_memory_as_long_as_its_connection() -> Outcome<()> {
     let seed = masked()?;
@@ -119,5 +133,14 @@ fn a_seed_is_in_memory_as_long_as_its_connection() -> Outcome<()> {
     assert_eq!(seed.places()?, MANY, "each keeps it in one place");
     drop(connections);
     assert_eq!(seed.places()?, 0);
+
+    #[cfg(feature = "tls")]
+    {
+        let pems: Vec<_> = (0..MANY).map(|_| pem_with(&seed)).collect();
+        clean_stack();
+        assert_eq!(seed.places()?, MANY, "each keeps it in one place");
+        drop(pems);
+        assert_eq!(seed.places()?, 0);
+    }
     Ok(())
 }
