@@ -418,7 +418,7 @@ fn servers_that_cannot_be_are_refused_and_nothing_secret_is_shown() {
 #[test]
 fn options_that_cannot_be_are_refused_and_named() {
     const ZERO: Duration = Duration::ZERO;
-    let cases: [(&str, Change); 18] = [
+    let cases: [(&str, Change); 19] = [
         ("connect_timeout", |options| options.connect_timeout(ZERO)),
         ("ping_interval", |options| options.ping_interval(ZERO)),
         ("max_pings_out", |options| options.max_pings_out(0)),
@@ -428,6 +428,7 @@ fn options_that_cannot_be_are_refused_and_named() {
         ("request_timeout", |options| options.request_timeout(ZERO)),
         ("flush_timeout", |options| options.flush_timeout(ZERO)),
         ("max_kept_age", |options| options.max_kept_age(ZERO)),
+        ("write_deadline", |options| options.write_deadline(ZERO)),
         ("max_message", |options| options.max_message(0)),
         ("max_message", |options| options.max_message(usize::MAX)),
         ("server_control_line", |options| options.server_control_line(0)),
