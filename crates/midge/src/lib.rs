@@ -32,6 +32,7 @@ mod end;
 mod events;
 mod flush;
 mod handler;
+mod into_servers;
 #[cfg(feature = "serde")]
 pub mod json;
 mod layers;
@@ -57,6 +58,7 @@ pub use end::EndReason;
 pub use events::{Event, Events, NextEvent};
 pub use flush::{Flush, FlushError, Flushing, Rtt};
 pub use handler::{HandlerSubscription, SubscribeHandler, SubscribingHandler};
+pub use into_servers::IntoServers;
 #[cfg(feature = "serde")]
 pub use json::Json;
 pub use layers::TlsSession;
@@ -72,7 +74,7 @@ pub use midge_proto::{
     ServerUrlError, Sid, Statistics, Status as MessageStatus, Subject, SubjectError, SubjectRef,
     SubscribeError,
 };
-pub use options::{ConnectOptions, IntoServers, OptionsError};
+pub use options::{ConnectOptions, OptionsError};
 pub use publish::{Publish, Publishing, Respond, RespondError, Responding};
 pub use request::{Request, Requesting};
 pub use request_many::{NextReply, Replies, RepliesError, RequestMany, RequestingMany};

@@ -6,12 +6,20 @@ use midge_proto::{Config, ConfigError, ServerUrl, ServerUrlError};
 
 use crate::auth::{AuthError, Methods};
 use crate::choice::Choice;
+use crate::into_servers::IntoServers;
 use crate::layers;
 use crate::queue::Limits;
 
 /// How to connect, and what the connection may use.
 ///
-/// Every setting has a default. Mistakes are reported when connecting, as [`OptionsError`].
+/// Every setting has a default. Mistakes are reported when connecting, as [`OptionsError`], before
+/// anything is dialled.
+///
+/// Sizes are in bytes. [`Duration::MAX`] is as good as no limit in time. Zero is refused where
+/// nothing could work with it: for `connect_timeout`, `ping_interval`, `max_pings_out`,
+/// `max_attempts`, the first `reconnect_wait`, `request_timeout`, `flush_timeout`, `write_deadline`,
+/// `max_kept_age`, `max_message`, `read_chunk`, `server_control_line`, `subscription_capacity` and
+/// `event_capacity`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -240,7 +248,7 @@ impl ConnectOptions {
     }
 
     /// The wait before the second attempt after a loss, which doubles with each further one, and
-    /// its upper bound; of each wait the upper half is random, and there is
+    /// its upper bound, which must not be shorter; of each wait the upper half is random, and there is
     /// [`reconnect_jitter`](Self::reconnect_jitter) besides. The first attempt comes at once.
     /// Default: 100 ms and 5 s.
     pub fn reconnect_wait(mut self, first: Duration, longest: Duration) -> Self {
@@ -320,8 +328,9 @@ impl ConnectOptions {
     }
 
     /// When TLS begins. Default: [`WhenOffered`](crate::TlsMode::WhenOffered), and
-    /// [`Required`](crate::TlsMode::Required) with [`tls`](Self::tls). `wss` is TLS in any case; once a connection has used TLS, every later
-    /// one must.
+    /// [`Required`](crate::TlsMode::Required) with [`tls`](Self::tls), with which
+    /// [`Never`](crate::TlsMode::Never) is refused. `wss` is TLS in any case, so that `ws` is
+    /// refused where TLS is required; once a connection has used TLS, every later one must.
     #[cfg(feature = "tls")]
     pub fn tls_mode(mut self, mode: crate::TlsMode) -> Self {
         self.settings.layers.mode = Some(mode);
@@ -330,7 +339,8 @@ impl ConnectOptions {
 
     /// Adds a header to the HTTP request that begins a WebSocket, such as `Cookie` or
     /// `Authorization`; with `Host`, in place of that of the URL. Those of the handshake itself
-    /// are refused. `Debug` does not show the value.
+    /// are refused, and any where no server has a `ws` or `wss` URL. `Debug` does not show the
+    /// value.
     #[cfg(feature = "websocket")]
     pub fn websocket_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.layers.websocket.headers.push((name.into(), value.into()));
@@ -435,8 +445,8 @@ impl ConnectOptions {
     /// Leave a server that says it is about to shut down (lame duck mode, ADR-5) for another one,
     /// when another is known by then, after a random time of up to `longest`: choose it inside the
     /// server's `lame_duck_grace_period`, 10 s by default. Nothing is lost in the move, see
-    /// [`Client::reconnect`](crate::Client::reconnect). Default: stay until the server closes the
-    /// connection.
+    /// [`Client::reconnect`](crate::Client::reconnect). It is refused without
+    /// [`reconnect`](Self::reconnect). Default: stay until the server closes the connection.
     pub fn leave_lame_duck(mut self, longest: Duration) -> Self {
         self.config.leave_lame_duck = Some(longest);
         self
@@ -566,93 +576,6 @@ impl<S: IntoServers> From<S> for ConnectOptions {
     fn from(servers: S) -> Self {
         Self::new(servers)
     }
-}
-
-/// One or more servers: a URL, a text with several of them separated by commas, or a list of
-/// either.
-pub trait IntoServers {
-    /// The servers in the order given.
-    ///
-    /// # Errors
-    ///
-    /// [`ServerUrlError`] of the first address that is none.
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError>;
-}
-
-impl IntoServers for &str {
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        ServerUrl::parse_list(self)
-    }
-}
-
-impl IntoServers for String {
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        self.as_str().into_servers()
-    }
-}
-
-impl IntoServers for ServerUrl {
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        Ok(vec![self])
-    }
-}
-
-impl IntoServers for &String {
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        self.as_str().into_servers()
-    }
-}
-
-impl IntoServers for &&str {
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        (*self).into_servers()
-    }
-}
-
-impl IntoServers for &ServerUrl {
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        Ok(vec![self.clone()])
-    }
-}
-
-impl<'a, T> IntoServers for &'a [T]
-where
-    &'a T: IntoServers,
-{
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        all(self)
-    }
-}
-
-impl<'a, T, const N: usize> IntoServers for &'a [T; N]
-where
-    &'a T: IntoServers,
-{
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        all(self)
-    }
-}
-
-impl<T: IntoServers> IntoServers for Vec<T> {
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        all(self)
-    }
-}
-
-impl<T: IntoServers, const N: usize> IntoServers for [T; N] {
-    fn into_servers(self) -> Result<Vec<ServerUrl>, ServerUrlError> {
-        all(self)
-    }
-}
-
-fn all(
-    servers: impl IntoIterator<Item = impl IntoServers>,
-) -> Result<Vec<ServerUrl>, ServerUrlError> {
-    let mut all = Vec::new();
-    for servers in servers {
-        all.extend(servers.into_servers()?);
-    }
-    Ok(all)
 }
 
 #[cfg(test)]
