@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use midge_proto::{Config, ConfigError, ServerUrl, ServerUrlError};
+use midge_proto::{Config, ConfigError, ServerUrlError};
 
 use crate::auth::{AuthError, Methods};
 use crate::choice::Choice;
@@ -368,10 +368,10 @@ impl ConnectOptions {
     #[cfg(feature = "websocket")]
     pub fn websocket_header_provider<F, E>(mut self, provider: F) -> Self
     where
-        F: Fn(&ServerUrl) -> Result<Vec<(String, String)>, E> + Send + Sync + 'static,
+        F: Fn(&crate::ServerUrl) -> Result<Vec<(String, String)>, E> + Send + Sync + 'static,
         E: Into<crate::auth::Failure>,
     {
-        let provider = move |server: &ServerUrl| provider(server).map_err(Into::into);
+        let provider = move |server: &crate::ServerUrl| provider(server).map_err(Into::into);
         self.settings.layers.websocket.header_provider = Some(std::sync::Arc::new(provider));
         self
     }
@@ -590,7 +590,7 @@ mod tests {
     #[test]
     fn servers_are_given_in_many_shapes() {
         let both = ["nats://a:4222", "nats://b:1"].map(String::from);
-        let url = ServerUrl::parse("b:1").unwrap();
+        let url = crate::ServerUrl::parse("b:1").unwrap();
         assert_eq!(names("a, b:1").unwrap(), both);
         assert_eq!(names(String::from("a,b:1")).unwrap(), both);
         assert_eq!(names(["a", "b:1"]).unwrap(), both);
