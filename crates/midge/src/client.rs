@@ -252,7 +252,9 @@ impl Client {
     /// no more, what it sent arrives, pending requests run to their reply or deadline, what was
     /// published is confirmed, and what is published from then on is kept for the next connection.
     /// After `move_timeout` it is left as it is. Messages that others publish while there is no
-    /// connection are missed, but for those to a queue group with other members.
+    /// connection are missed, but for those to a queue group with other members. With
+    /// [`ConnectOptions::reconnect`](crate::ConnectOptions::reconnect) off it is the end of the
+    /// connection.
     pub fn reconnect(&self) {
         self.shared().command(|inner| inner.connection.reconnect());
     }

@@ -269,6 +269,20 @@ fn a_lost_connection_is_made_again_unless_reconnect_is_off() {
 }
 
 #[test]
+fn without_reconnect_leaving_a_server_is_the_end() {
+    let (client, mut rig) = Rig::connected(options().reconnect(false));
+    client.reconnect();
+    rig.run();
+    assert_eq!(rig.take_sent(), "PING\r\n");
+    rig.receive("PONG\r\n");
+    assert!(rig.done);
+    let cause = DisconnectCause::Requested;
+    let server = client.server().expect("there was one");
+    let why = CloseReason::NoServers { server, cause };
+    assert_eq!(client.status().state, State::Closed { why });
+}
+
+#[test]
 fn a_server_is_given_up_after_max_attempts_and_else_never() {
     for most in [Some(1), Some(3), None] {
         let (client, mut rig) = Rig::connected(options().max_attempts(most));
