@@ -91,6 +91,7 @@ impl Shared {
             Core::ServersChanged { added, removed, ignored } => {
                 Event::ServersChanged { added, removed, ignored }
             }
+            Core::Dropped(fate) => Event::Dropped(Arc::new(fate)),
             Core::LameDuck => Event::LameDuck,
             Core::ServerError(error) => {
                 inner.request_denied(&error, wakes);
@@ -110,6 +111,7 @@ impl Shared {
                 inner.questions_lost(lost, self.settings.keep_requests, wakes);
             }
             Event::Connected(connected) => inner.questions_refused(&connected.dropped, wakes),
+            Event::Dropped(fate) => inner.questions_refused(fate, wakes),
             _ => {}
         }
         lock(&self.board).note(&event, wakes);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 use midge_proto::wire::ServerError;
-use midge_proto::{Connected, DisconnectCause, Disconnected, ServerUrl, Sid, Subject};
+use midge_proto::{Connected, DisconnectCause, Disconnected, Fate, ServerUrl, Sid, Subject};
 
 use crate::Closed;
 use crate::shared::{Shared, lock};
@@ -39,6 +39,9 @@ pub enum Event {
         /// URLs past the bound of 256, which were ignored.
         ignored: usize,
     },
+    /// The server lowered what it takes: messages that waited and do not fit any more were not
+    /// sent. One that had been begun is, and the server may close the connection for it.
+    Dropped(Arc<Fate>),
     /// The server is about to shut down (lame duck mode) and will close the connection.
     LameDuck,
     /// The server reported an error.

@@ -324,6 +324,9 @@ impl Driver {
                     self.config.leave_lame_duck.is_some() && (self.moving || facts.info.lame_duck);
                 (self.moving_since, self.moved_by) = (None, None);
             }
+            Event::Dropped(fate) => {
+                fate.positions.ranges().flatten().for_each(|at| self.ledger.dropped(at));
+            }
             Event::LameDuck if self.config.leave_lame_duck.is_some() => {
                 self.moving_since = self.moving_since.or(Some(self.now));
             }

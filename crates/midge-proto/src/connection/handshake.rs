@@ -66,6 +66,8 @@ pub(super) struct Session {
     pub(super) pinged: bool,
     was_up: bool,
     lame_duck: bool,
+    /// INFO lowered a limit, and what waits has not been checked against it.
+    lowered: bool,
     /// Attempts that failed since the beginning, or since the last connection.
     pub(super) failed: u32,
     /// Why the last attempt failed, or the last connection was lost.
@@ -311,6 +313,7 @@ impl Connection {
         let (Some(server), Some(info)) = (session.server.clone(), self.info.clone()) else {
             return;
         };
+        self.session.lowered = false;
         let (max, headers) = (info.payload_limit(), info.headers);
         let fits = |frame: &[u8]| frames::fits(frame, max, headers);
         let mut dropped = self.outbound.open(self.config.confirm_bytes, fits);
@@ -342,7 +345,33 @@ impl Connection {
                 self.timers.set(Timer::LameDuck, self.now + wait);
             }
         }
-        self.info = Some(Arc::new(info));
+        let old = self.info.replace(Arc::new(info));
+        if let (Some(old), Some(new)) = (old, &self.info)
+            && self.is_connected()
+        {
+            let limit = |info: &ServerInfo| info.payload_limit().unwrap_or(usize::MAX);
+            self.session.lowered |= limit(new) < limit(&old) || old.headers && !new.headers;
+        }
+    }
+
+    /// After INFO lowered a limit: drops what waits and does not fit any more, once no batch is
+    /// out. False when nothing was dropped.
+    pub(super) fn drop_unfit(&mut self) -> bool {
+        if !self.session.lowered || !self.is_connected() || self.outbound.is_lent() {
+            return false;
+        }
+        self.session.lowered = false;
+        let Some(info) = self.info.clone() else {
+            return false;
+        };
+        let (max, headers) = (info.payload_limit(), info.headers);
+        let dropped = self.outbound.drop_unfit(|frame| frames::fits(frame, max, headers));
+        if dropped.is_empty() {
+            return false;
+        }
+        self.end_requests_in(&dropped, NotSent::NotAllowed);
+        self.events.push_back(Event::Dropped(dropped));
+        true
     }
 
     // ---- the way down --------------------------------------------------------------------

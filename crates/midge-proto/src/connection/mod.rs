@@ -302,6 +302,9 @@ impl Connection {
         if self.expire_request() {
             return true;
         }
+        if self.drop_unfit() {
+            return true;
+        }
         if let Some(answer) = self.outbound.next_answer() {
             self.answered(answer);
             return true;
@@ -506,6 +509,7 @@ impl Connection {
         match self.phase {
             Phase::Greeting => self.fill_handshake(),
             Phase::Up => {
+                self.drop_unfit();
                 if self.pong_due && !self.outbound.has_pong() {
                     self.pong_due = false;
                     self.outbound.answer_ping();

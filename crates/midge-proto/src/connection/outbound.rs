@@ -475,6 +475,32 @@ impl Outbound {
         self.next_position = next;
     }
 
+    /// Drops the messages that do not fit, except one that was begun. No batch is out.
+    pub(super) fn drop_unfit(&mut self, fits: impl Fn(&[u8]) -> bool) -> Fate {
+        let mut dropped = Fate::default();
+        let mut start = self.head;
+        for (index, frame) in self.frames.iter_mut().enumerate() {
+            let in_front = index < self.front_frames;
+            if index == self.front_frames {
+                start = 0;
+            }
+            let begun = index == 0 && self.cut > 0;
+            let len = frame.len as usize;
+            let end = start + if begun { len - self.cut } else { len };
+            let bytes = if in_front { &self.front[start..end] } else { &self.back[start..end] };
+            if !begun && frame.is_user() && !fits(bytes) {
+                frame.kind = Kind::Dead;
+                *if in_front { &mut self.dead_front } else { &mut self.dead_back } += len;
+                self.user_bytes -= len;
+                dropped.push(Position(frame.position), len);
+            }
+            start = end;
+        }
+        self.compact();
+        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &dropped);
+        dropped
+    }
+
     /// The transport is gone: splits what was published, keeps what never left, of requests only
     /// with `keep_requests`. No batch is out.
     pub(super) fn lose(&mut self, keep: usize, keep_requests: bool) -> Split {

@@ -162,6 +162,9 @@ pub enum Event {
         /// URLs past the bound of 256, which were ignored.
         ignored: usize,
     },
+    /// The server lowered what it takes (INFO): messages that waited and do not fit any more were
+    /// not sent. Those that were begun are, and the server may close the connection for them.
+    Dropped(Fate),
     /// The server is about to shut down (lame duck mode) and will close the connection.
     LameDuck,
     /// The server reported an error that concerns no single subscription or request, or that

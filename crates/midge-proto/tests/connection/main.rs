@@ -8,6 +8,7 @@ mod fates;
 mod handshake;
 mod inbound;
 mod keep_alive;
+mod limits;
 mod model;
 mod requests;
 mod rig;

@@ -426,6 +426,7 @@ pub(crate) fn describe(event: &Event) -> String {
             };
             format!("servers +{} -{} ignored {ignored}", list(added), list(removed))
         }
+        Event::Dropped(fate) => format!("dropped {}", positions(&fate.positions)),
         Event::LameDuck => "lame duck".to_owned(),
         Event::ServerError(error) => format!("server error: {error}"),
         Event::SubscriptionsDrained => "subscriptions drained".to_owned(),

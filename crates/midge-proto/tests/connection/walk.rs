@@ -230,6 +230,7 @@ impl Walk {
                 self.end_all(&facts.dropped, End::Dropped);
                 self.check_ages();
             }
+            Event::Dropped(fate) => self.end_all(&fate, End::Dropped),
             Event::Disconnected(facts) => {
                 self.lost_at = self.now;
                 assert_eq!(facts.end, Position(self.published.len() as u64));

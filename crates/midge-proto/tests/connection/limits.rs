@@ -1,0 +1,134 @@
+//! An INFO that lowers what the server takes, while messages wait to be written.
+
+use crate::rig::{INFO, Rig, config};
+
+/// The INFO of a server that takes so many bytes.
+fn info(max_payload: usize) -> String {
+    INFO.replace("1048576", &max_payload.to_string())
+}
+
+fn stalled() -> Rig {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("stall");
+    rig
+}
+
+#[test]
+fn what_waits_and_fits_no_more_is_dropped_and_said_and_the_rest_is_sent() {
+    let mut rig = stalled();
+    rig.run("publish a 1234\npublish a 12345\npublish a 5\nflush");
+    rig.run(&format!("< {}\n! dropped 1..2", info(4)));
+    rig.run(
+        "unstall
+        > PUB a 4
+        > 1234
+        > PUB a 1
+        > 5
+        > PING
+        < PONG
+        ! flushed; confirmed 0..1,2..3; unknown -; dropped 1..2
+        publish a 12345
+        ! refused: headers and payload have 5 bytes, the server takes 4: send less...",
+    );
+    assert_eq!((rig.connection.statistics().dropped, rig.connection.pending_bytes()), (1, 0));
+}
+
+#[test]
+fn nothing_is_dropped_when_the_limit_stays_or_rises() {
+    let mut rig = stalled();
+    rig.run("publish a 12345");
+    rig.run(&format!("< {}\n< {}", info(5), info(100)));
+    rig.run("unstall\n> PUB a 5\n> 12345");
+}
+
+#[test]
+fn a_message_that_was_begun_is_finished() {
+    let mut rig = stalled();
+    rig.run("publish a 12345\npublish a 12345");
+    rig.take(3);
+    rig.command("publish a 123456789");
+    rig.command("publish a 1");
+    rig.feed(format!("{}\r\n", info(4)).as_bytes());
+    assert_eq!(rig.log(), ["dropped 1..3"]);
+    rig.take(usize::MAX);
+    rig.take(usize::MAX);
+    assert_eq!(rig.sent(), b"PUB a 5\r\n12345\r\nPUB a 1\r\n1\r\n");
+}
+
+#[test]
+fn a_message_in_a_batch_is_dropped_when_it_comes_back_unsent() {
+    let mut rig = stalled();
+    rig.run("publish a 12345\npublish a 12345\npublish a 12345\npublish a 5");
+    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    rig.run(&format!("< {}", info(4)));
+    let first = "PUB a 5\r\n12345\r\n".len();
+    rig.connection.settle(batch, first + 1);
+    assert!(
+        rig.connection.take_transmit(usize::MAX).unwrap().as_slice()
+            == b"UB a 5\r\n12345\r\nPUB a 1\r\n5\r\n"
+    );
+    rig.turn();
+    assert_eq!(rig.log(), ["dropped 2..3"]);
+}
+
+#[test]
+fn a_limit_that_is_back_before_the_batch_is_drops_nothing() {
+    let mut rig = stalled();
+    rig.run("publish a 12345");
+    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    rig.run(&format!("< {}\n< {}", info(4), info(100)));
+    rig.connection.settle(batch, 0);
+    rig.run("unstall\n> PUB a 5\n> 12345");
+}
+
+#[test]
+fn a_request_that_fits_no_more_is_not_sent() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "request a ? 5s
+        > SUB _INBOX.x.* 1
+        > PUB a _INBOX.x...
+        > ?
+        stall
+        request a 12345 5s",
+    );
+    rig.run(&format!(
+        "< {}
+        ! response 2 ...
+        ! dropped 1..2
+        unstall",
+        info(4)
+    ));
+    assert_eq!(rig.connection.requests(), 1);
+}
+
+#[test]
+fn headers_that_the_server_no_longer_knows_are_not_sent() {
+    let mut rig = stalled();
+    rig.run("header A b\npublish a 1\nno-headers\npublish a 2");
+    let without = INFO.replace("true", "false");
+    rig.run(&format!("< {without}\n! dropped 0..1\nunstall\n> PUB a 1\n> 2"));
+}
+
+#[test]
+fn a_move_keeps_apart_what_goes_to_the_old_server_and_what_to_the_next() {
+    let mut rig = stalled();
+    rig.run("publish a 12345\npublish a 1\nreconnect\npublish a 12345\npublish a 2");
+    rig.run(&format!("< {}\n! dropped 0..1,2..3", info(4)));
+    rig.run(
+        "unstall
+        > PUB a 1
+        > 1
+        > PING
+        < PONG
+        ! close
+        ! disconnected ...
+        ! connect 127.0.0.1:4222",
+    );
+    rig.command("connected");
+    rig.feed(format!("{}\r\n", info(4)).as_bytes());
+    rig.feed(b"PONG\r\n");
+    rig.log();
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    assert!(sent.ends_with("PING\r\nPUB a 1\r\n2\r\n"), "{sent}");
+}
