@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
@@ -16,6 +17,8 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// After so many rounds, or bytes read, others get their turn.
 const ROUNDS: usize = 32;
 const READ_BYTES: usize = 128 * 1024;
+/// After a write failed, so long is waited for what the server said before it closed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A look-up, or a dial.
 pub type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
@@ -113,6 +116,8 @@ pub struct Task<R: Runtime> {
     driver: Driver,
     runtime: R,
     link: Link<R::Stream>,
+    /// Why a write failed, and until when the transport is still read.
+    failed: Option<(DisconnectCause, Instant)>,
     /// Bytes read in this poll.
     read: usize,
 }
@@ -120,7 +125,7 @@ pub struct Task<R: Runtime> {
 impl<R: Runtime> Task<R> {
     /// A task that turns `driver`.
     pub fn new(driver: Driver, runtime: R) -> Self {
-        Self { driver, runtime, link: Link::None, read: 0 }
+        Self { driver, runtime, link: Link::None, failed: None, read: 0 }
     }
 
     /// The runtime.
@@ -142,7 +147,8 @@ impl<R: Runtime> Task<R> {
             Poll::Ready(()) => Round::Progress,
             Poll::Pending => Round::Waiting,
         };
-        if let Some(until) = wait.until
+        let last_words = self.failed.as_ref().map(|(_, until)| *until);
+        if let Some(until) = [wait.until, last_words].into_iter().flatten().min()
             && self.runtime.poll_until(until, context).is_ready()
         {
             round = Round::Progress;
@@ -182,27 +188,35 @@ impl<R: Runtime> Task<R> {
                 let attempt = *attempt;
                 let mut moved = Poll::Pending;
                 let mut end = None;
-                if wait.write {
-                    match transport.poll_write(&mut self.driver, context) {
-                        Poll::Ready(Ok(())) => moved = Poll::Ready(()),
+                let written = match &self.failed {
+                    Some(_) => Poll::Pending,
+                    None if wait.write => transport.poll_write(&mut self.driver, context),
+                    None => transport.poll_flush(context).map_ok(|()| false),
+                };
+                match written {
+                    Poll::Ready(Ok(true)) => moved = Poll::Ready(()),
+                    Poll::Ready(Err(error)) => {
+                        self.failed = Some((io_cause(&error), self.driver.now() + LAST_WORDS));
+                    }
+                    Poll::Ready(Ok(false)) | Poll::Pending => {}
+                }
+                // Also after a failed write, which may be known before that there is something to
+                // read: the server may have said why before it closed.
+                if wait.read {
+                    match transport.poll_read(&mut self.driver, context) {
+                        Poll::Ready(Ok(Some(0))) => end = Some(DisconnectCause::Eof),
+                        Poll::Ready(Ok(count)) => {
+                            self.read += count.unwrap_or(0);
+                            moved = Poll::Ready(());
+                        }
                         Poll::Ready(Err(error)) => end = Some(io_cause(&error)),
                         Poll::Pending => {}
                     }
-                } else if let Poll::Ready(Err(error)) = transport.poll_flush(context) {
-                    end = Some(io_cause(&error));
                 }
-                // Also after a failed write: the server may have said why before it closed.
-                if wait.read {
-                    match transport.poll_read(&mut self.driver, context) {
-                        Poll::Ready(Ok(Some(0))) => end = end.or(Some(DisconnectCause::Eof)),
-                        Poll::Ready(Ok(count)) => {
-                            let count = count.unwrap_or(0);
-                            self.read += count;
-                            moved = Poll::Ready(());
-                            end = end.filter(|_| count == 0);
-                        }
-                        Poll::Ready(Err(error)) => end = end.or(Some(io_cause(&error))),
-                        Poll::Pending => {}
+                if let Some((cause, until)) = &self.failed {
+                    let over = !wait.read || self.driver.now() >= *until;
+                    if end.is_some() || moved.is_pending() && over {
+                        end = Some(cause.clone());
                     }
                 }
                 let Some(cause) = end else { return moved };
@@ -232,6 +246,7 @@ where
                     this.link = Link::Resolving(attempt, this.runtime.resolve(host));
                 }
                 Turn::Connect { attempt, to } => {
+                    this.failed = None;
                     this.link = Link::None;
                     this.link = Link::Dialing(attempt, this.runtime.dial(to));
                 }
@@ -287,12 +302,12 @@ impl<S: Stream> Transport<S> {
         Self { stream, unflushed: 0, write_waits: false, read_waits: false }
     }
 
-    /// Ready when the driver must turn again.
+    /// Ready with true when the driver must turn again.
     fn poll_write(
         &mut self,
         driver: &mut Driver,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<bool>> {
         if self.write_waits {
             return Poll::Pending;
         }
@@ -300,14 +315,16 @@ impl<S: Stream> Transport<S> {
             ready!(self.poll_flush(context))?;
         }
         ready!(self.stream.poll_write_ready(context))?;
-        let Some(transmit) = driver.take_transmit(WRITE_BYTES) else { return Poll::Ready(Ok(())) };
+        let Some(transmit) = driver.take_transmit(WRITE_BYTES) else {
+            return Poll::Ready(Ok(true));
+        };
         let (written, result) = match self.stream.poll_write(&transmit, context) {
             Poll::Ready(Ok(0)) => (0, Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(written)) => (written.min(transmit.len()), Ok(())),
+            Poll::Ready(Ok(written)) => (written.min(transmit.len()), Ok(true)),
             Poll::Ready(Err(error)) => (0, Err(error)),
             Poll::Pending => {
                 self.write_waits = true;
-                (0, Ok(()))
+                (0, Ok(true))
             }
         };
         self.unflushed += written;
