@@ -72,7 +72,7 @@ pub enum ServerError {
     MaxPayload,
     /// A line is longer than the server takes. CONNECT counts too.
     #[error(
-        "a line was longer than the server's max_control_line; after CONNECT, the JWT or the name is too long for it"
+        "a line was longer than the server takes; after CONNECT, the JWT or the name is too long: shorten it, or raise max_control_line on the server"
     )]
     MaxControlLine,
     /// The server does not know the protocol version of CONNECT.

@@ -8,7 +8,7 @@ use std::fs;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use midge::auth::{Challenge, Context, Credentials, UserKey};
 use midge::{
@@ -339,6 +339,61 @@ async fn a_revoked_user_is_cut_off_and_refused() -> Outcome {
     wait_for(&mut events, violation).await;
     let refused = DisconnectCause::Server(ServerError::AuthorizationViolation);
     assert_eq!(soon(client.closed()).await.why, CloseReason::Fatal(refused));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_expired_account_is_told_as_that_and_its_users_come_back_once_it_is_renewed() -> Outcome
+{
+    let mut operator = Operator::new();
+    operator.account_for(Some(Duration::from_secs(3)));
+    let mut server = server(&operator.config())?;
+    let options = ConnectOptions::new(server.url())
+        .credentials(operator.user().credentials())
+        .ignore_auth_error_abort(true)
+        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200));
+    let client = connect(options).await?;
+    let mut events = client.events();
+    let expired = DisconnectCause::Server(ServerError::AccountAuthenticationExpired);
+    assert_eq!(lost(&mut events).await, expired);
+    for _ in 0..4 {
+        wait_for(&mut events, violation).await;
+    }
+    operator.account_for(None);
+    server.reload(operator.config())?;
+    wait_for(&mut events, |event| matches!(event, Event::Connected(_))).await;
+    Ok(())
+}
+
+/// That is no word on who the client is, so it is retried, ever more slowly, until it is mended.
+#[tokio::test]
+async fn a_jwt_that_became_too_long_is_retried_with_waits_until_a_shorter_one_is_there() -> Outcome
+{
+    let operator = Operator::new();
+    let server = server(&operator.config())?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("user.creds");
+    fs::write(&path, operator.user().credentials())?;
+    let options = ConnectOptions::new(server.url())
+        .credentials_file(&path)
+        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200));
+    let client = connect(options).await?;
+    let mut events = client.events();
+    fs::write(&path, operator.user_with_tags(200).credentials())?;
+    client.reconnect();
+    lost(&mut events).await;
+    let began = Instant::now();
+    for _ in 0..5 {
+        let failed =
+            wait_for(&mut events, |event| matches!(event, Event::AttemptFailed { .. })).await;
+        let Event::AttemptFailed { cause, .. } = failed else { return Err("it is that".into()) };
+        assert_eq!(cause, DisconnectCause::Server(ServerError::MaxControlLine));
+        assert!(cause.to_string().contains("raise max_control_line on the server"), "{cause}");
+    }
+    // At least half of 50, 100, 200 and 200 ms.
+    assert!(began.elapsed() >= Duration::from_millis(275), "{:?}", began.elapsed());
+    fs::write(&path, operator.user().credentials())?;
+    wait_for(&mut events, |event| matches!(event, Event::Connected(_))).await;
     Ok(())
 }
 

@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 
 pub(crate) struct Operator {
     operator: KeyPair,
+    /// Issued once: a server does not take another one while it runs.
+    jwt: String,
     system: KeyPair,
     account: KeyPair,
     revoked: Option<String>,
+    account_expires: Option<u64>,
 }
 
 /// A user, and the JWT that its account has issued for it.
@@ -39,13 +42,14 @@ impl User {
 impl Operator {
     pub(crate) fn new() -> Self {
         let (system, account) = (KeyPair::new_account(), KeyPair::new_account());
-        Self { operator: KeyPair::new_operator(), system, account, revoked: None }
+        let operator = KeyPair::new_operator();
+        let claims = json!({ "type": "operator", "version": 2 });
+        let jwt = jwt(&operator, &operator, claims, None);
+        Self { operator, jwt, system, account, revoked: None, account_expires: None }
     }
 
     /// The configuration of a server that trusts this operator.
     pub(crate) fn config(&self) -> String {
-        let operator =
-            jwt(&self.operator, &self.operator, json!({ "type": "operator", "version": 2 }), None);
         let mut claims = json!({
             "limits": {
                 "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
@@ -58,11 +62,12 @@ impl Operator {
         if let Some(user) = &self.revoked {
             claims["revocations"] = json!({ user: now() });
         }
-        let account = jwt(&self.operator, &self.account, claims, None);
+        let account = jwt(&self.operator, &self.account, claims, self.account_expires);
         let (system_key, key) = (self.system.public_key(), self.account.public_key());
         format!(
-            "operator: {operator}\nsystem_account: {system_key}\nresolver: MEMORY\n\
-             resolver_preload: {{ {system_key}: {system}, {key}: {account} }}\n"
+            "operator: {}\nsystem_account: {system_key}\nresolver: MEMORY\n\
+             resolver_preload: {{ {system_key}: {system}, {key}: {account} }}\n",
+            self.jwt
         )
     }
 
@@ -89,6 +94,12 @@ impl Operator {
     /// From the next configuration on, JWTs of `user` that were issued until now count nothing.
     pub(crate) fn revoke(&mut self, user: &User) {
         self.revoked = Some(user.key.public_key());
+    }
+
+    /// From the next configuration on, the account expires after `time`, of which only whole
+    /// seconds count, or never.
+    pub(crate) fn account_for(&mut self, time: Option<Duration>) {
+        self.account_expires = time.map(|time| now() + time.as_secs());
     }
 
     fn issue(&self, key: KeyPair, more: Value, expires: Option<u64>) -> User {
