@@ -254,6 +254,9 @@ fn decode(text: &str) -> Result<String, ServerUrlError> {
     Ok(text.into_owned())
 }
 
+/// Of a name in the DNS, in bytes (RFC 1035).
+const LONGEST_NAME: usize = 255;
+
 fn host_and_port(place: &str) -> Result<(String, Option<u16>), ServerUrlError> {
     let bad_host = || ServerUrlError::Host(place.to_owned());
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
@@ -276,7 +279,8 @@ fn host_and_port(place: &str) -> Result<(String, Option<u16>), ServerUrlError> {
         return Err(ServerUrlError::NoHost);
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte) || byte >= 0x80;
-    if !host.bytes().all(plain) && host.parse::<IpAddr>().is_err() {
+    let is_name = host.len() <= LONGEST_NAME && host.bytes().all(plain);
+    if !is_name && host.parse::<IpAddr>().is_err() {
         return Err(bad_host());
     }
     let port = match port {

@@ -6,6 +6,7 @@ mod contract;
 mod ending;
 mod fates;
 mod handshake;
+mod hostile;
 mod inbound;
 mod keep_alive;
 mod limits;
