@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use midge::{NotSent, PublishError, RequestError};
+use midge::{Event, NotSent, PublishError, RequestError};
 
 use crate::many::{inbox, reply, status};
 use crate::rig::{Rig, Task, options, ready};
@@ -118,4 +118,24 @@ fn a_dropped_request_gives_its_inbox_up() {
     rig.run();
     assert_eq!(rig.take_sent(), format!("UNSUB {}\r\n", to.1));
     rig.receive(&reply(&to, "late"));
+}
+
+#[test]
+fn a_server_that_lowers_its_limit_gets_no_question_that_is_too_large() {
+    let (client, mut rig) = Rig::connected(options());
+    let mut events = client.events();
+    rig.writable = false;
+    let mut large = Task::new(client.request("q", [b'x'; 100]).own_inbox());
+    let mut small = Task::new(client.request("q", "?").own_inbox());
+    assert!(large.poll().is_pending() && small.poll().is_pending());
+    rig.receive("INFO {\"max_payload\":99,\"headers\":true}\r\n");
+    assert_eq!(large.ready(), Err(RequestError::NotSent(NotSent::NotAllowed)));
+    let told = events.try_next();
+    assert!(matches!(told, Some(Event::Dropped(dropped)) if dropped.messages == 1));
+    assert!(small.poll().is_pending());
+    let refused = ready(client.publish("q", [b'x'; 100]));
+    assert_eq!(refused, Err(PublishError::TooLarge { size: 100, max: 99 }));
+    rig.writable = true;
+    rig.run();
+    assert_eq!(rig.take_sent().matches("PUB ").count(), 1);
 }

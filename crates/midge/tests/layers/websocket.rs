@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use midge::{Client, ConnectOptions, Connecting, DisconnectCause, ServerUrl};
+use midge::{Client, ConnectOptions, Connecting, DisconnectCause, Event, ServerUrl};
 
 use crate::rig::{INFO, Rig, failure, lost, ready, refused};
 
@@ -145,6 +145,21 @@ fn a_flood_of_pings_that_come_at_once_is_answered_once() {
 }
 
 #[test]
+fn a_flood_of_pings_to_a_client_that_cannot_write_leaves_a_few_answers() {
+    let (_client, mut rig) = connected(usize::MAX, "");
+    rig.writable = false;
+    for _ in 0..1000 {
+        rig.feed(&frame(LAST | PING, &[b'x'; 125]).repeat(100));
+    }
+    rig.feed(&frame(LAST | PING, b"last"));
+    rig.writable = true;
+    rig.run();
+    let answers = frames(&rig.take_sent());
+    assert!(answers.len() <= 2, "{}", answers.len());
+    assert_eq!(answers.last(), Some(&(LAST | PONG, b"last".to_vec())));
+}
+
+#[test]
 fn a_close_by_the_server_tells_why_and_is_answered() {
     let (client, mut rig) = connected(usize::MAX, "");
     let mut events = client.events();
@@ -269,6 +284,29 @@ fn a_message_that_inflates_a_thousandfold_comes_in_windows() {
         rig.run();
         assert_eq!(ready(subscription.next()).unwrap().payload().len(), 100_000);
     }
+}
+
+#[test]
+fn a_message_that_inflates_beyond_the_cap_is_skipped_and_told() {
+    const SIZE: usize = 64 << 20;
+    let (connecting, mut rig) = Rig::new(options().max_message(1 << 20));
+    let mut bytes = answer(&mut rig, DEFLATE).into_bytes();
+    bytes.extend(frame(LAST | BINARY, format!("{INFO}\r\n").as_bytes()));
+    rig.feed(&bytes);
+    rig.feed(&frame(LAST | BINARY, b"PONG\r\n"));
+    let client = ready(connecting).unwrap();
+    let mut events = client.events();
+    let mut subscription = ready(client.subscribe("a")).unwrap();
+    rig.run();
+    let mut text = format!("MSG a 1 {SIZE}\r\n").into_bytes();
+    text.resize(text.len() + SIZE, b'x');
+    text.extend(b"\r\nMSG a 1 2\r\nhi\r\n");
+    let message = deflate(&text);
+    assert!(message.len() < SIZE / 200);
+    rig.feed(&frame(LAST | COMPRESSED | BINARY, &message));
+    let told = events.try_next();
+    assert!(matches!(told, Some(Event::Oversized { length: SIZE, .. })), "{told:?}");
+    assert_eq!(ready(subscription.next()).unwrap().payload(), b"hi");
 }
 
 #[test]
