@@ -31,7 +31,7 @@ const WORK: &str = "target/fuzz";
 /// which an input takes milliseconds.
 const SMOKE_RUNS: usize = 20_000;
 const SMOKE_RUNS_SLOW: usize = 2_000;
-const SLOW: &[&str] = &["ops", "server_bytes"];
+const SLOW: &[&str] = &["ops", "server_bytes", "websocket_answer", "websocket_frames"];
 /// An input that takes so many seconds hangs: far more than any takes on a machine that is busy.
 const HANG: u32 = 300;
 const MINIMISE_SECONDS: u32 = 60;
