@@ -216,7 +216,12 @@ fn run(before: &[u8], up: bool, bytes: &[u8], mut cuts: Cuts) -> Seen {
 
     // Of the attempts after the first one nothing is seen.
     run.attempt = run.attempt.filter(|_| run.attempts == 1);
-    let mut seen = Seen { messages: Vec::new(), events: Vec::new(), open: run.attempt.is_some(), corrupt: false };
+    let mut seen = Seen {
+        messages: Vec::new(),
+        events: Vec::new(),
+        open: run.attempt.is_some(),
+        corrupt: false,
+    };
     if let Some(attempt) = run.attempt {
         run.driver.closed(attempt, DisconnectCause::Eof);
         run.turn();
