@@ -128,7 +128,9 @@ fn slow_consumers(events: &mut Events) -> usize {
 async fn nothing_is_lost() -> Outcome {
     const MESSAGES: usize = 1_000_000;
     let server = Blaster::start()?;
-    let client = soon(midge_tokio::connect(server.url.as_str())).await?;
+    // On a machine that is busy otherwise, the reader may be slower than the default allows.
+    let options = ConnectOptions::new(server.url.as_str()).slow_hold(Duration::from_secs(15));
+    let client = soon(midge_tokio::connect(options)).await?;
     let mut events = client.events();
     let mut subscription = client.subscribe("s").await?;
     soon(client.flush().into_future()).await?;
