@@ -5,7 +5,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use crate::ServerUrl;
+use crate::{ServerUrl, SubjectRef};
+
+/// Places in a message are counted in 32 bits, and its control line is in it as well.
+const MAX_BUFFER: usize = 1 << 31;
 
 /// What the client shows to the server as proof of who it is.
 ///
@@ -239,6 +242,46 @@ impl Config {
             max_requests: 1 << 20,
             max_flushes: 1 << 16,
         }
+    }
+
+    /// What cannot be is refused before there is a connection.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.servers.is_empty() {
+            return Err(ConfigError::NoServers);
+        }
+        if !SubjectRef::new(&self.inbox_prefix).is_ok_and(|prefix| !prefix.has_wildcards()) {
+            return Err(ConfigError::InboxPrefix(self.inbox_prefix.clone()));
+        }
+        let zero = [
+            ("connect_timeout", self.connect_timeout.is_zero()),
+            ("ping_interval", self.ping_interval.is_zero()),
+            ("max_pings_out", self.max_pings_out == 0),
+            ("confirm_interval", self.confirm_interval.is_zero()),
+            ("confirm_bytes", self.confirm_bytes == 0),
+            ("max_control_line", self.max_control_line == 0),
+            ("read_chunk", self.read_chunk == 0),
+            ("write_deadline", self.write_deadline.is_some_and(|deadline| deadline.is_zero())),
+            ("max_message", self.max_message == 0),
+            ("server_control_line", self.server_control_line == 0),
+            ("max_attempts", self.max_attempts == Some(0)),
+            ("reconnect_wait", self.reconnect_wait.is_zero()),
+            ("max_kept_age", self.max_kept_age.is_some_and(|age| age.is_zero())),
+        ];
+        if let Some((field, _)) = zero.into_iter().find(|(_, zero)| *zero) {
+            return Err(ConfigError::Zero(field));
+        }
+        let large = [("max_message", self.max_message), ("read_chunk", self.read_chunk)];
+        if let Some((field, _)) = large.into_iter().find(|(_, bytes)| *bytes > MAX_BUFFER) {
+            return Err(ConfigError::TooLarge(field));
+        }
+        if self.reconnect_wait > self.reconnect_wait_max {
+            return Err(ConfigError::Contradiction {
+                field: "reconnect_wait",
+                other: "reconnect_wait_max",
+                why: "the first wait is longer than the longest",
+            });
+        }
+        Ok(())
     }
 }
 

@@ -37,7 +37,7 @@ use core::mem;
 
 use crate::rng::Rng;
 use crate::wire::ServerInfo;
-use crate::{Config, ConfigError, Instant, Message, ServerUrl, SubjectRef};
+use crate::{Config, ConfigError, Instant, Message, ServerUrl};
 
 pub use deadlines::Deadlines;
 pub use errors::{
@@ -68,7 +68,8 @@ use timers::Timers;
 /// It does no I/O. Its methods are of five kinds:
 ///
 /// - **results** of actions: [`resolved`](Self::resolved), [`connected`](Self::connected),
-///   [`tls_ready`](Self::tls_ready), [`authorize`](Self::authorize), [`closed`](Self::closed);
+///   [`tls_ready`](Self::tls_ready), [`authorize`](Self::authorize), [`closed`](Self::closed),
+///   [`next_server`](Self::next_server);
 /// - **bytes**: [`read_buf`](Self::read_buf) and [`received`](Self::received) in,
 ///   [`transmit`](Self::transmit) out; for drivers that share the connection behind a lock
 ///   [`take_read`](Self::take_read) and [`filled`](Self::filled),
@@ -177,7 +178,7 @@ impl Connection {
     ///
     /// [`ConfigError`] names the field of `config` that cannot be.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        check(&config)?;
+        config.check()?;
         let mut rng = Rng::new(config.seed);
         let inbox = inbox(&config.inbox_prefix, &mut rng) + ".";
         Ok(Self {
@@ -609,48 +610,6 @@ fn inbox(prefix: &str, rng: &mut Rng) -> String {
     inbox.push('.');
     inbox.push_str(&rng.token());
     inbox
-}
-
-/// Places in a message are counted in 32 bits, and its control line is in it as well.
-const MAX_BUFFER: usize = 1 << 31;
-
-fn check(config: &Config) -> Result<(), ConfigError> {
-    if config.servers.is_empty() {
-        return Err(ConfigError::NoServers);
-    }
-    if !SubjectRef::new(&config.inbox_prefix).is_ok_and(|prefix| !prefix.has_wildcards()) {
-        return Err(ConfigError::InboxPrefix(config.inbox_prefix.clone()));
-    }
-    let zero = [
-        ("connect_timeout", config.connect_timeout.is_zero()),
-        ("ping_interval", config.ping_interval.is_zero()),
-        ("max_pings_out", config.max_pings_out == 0),
-        ("confirm_interval", config.confirm_interval.is_zero()),
-        ("confirm_bytes", config.confirm_bytes == 0),
-        ("max_control_line", config.max_control_line == 0),
-        ("read_chunk", config.read_chunk == 0),
-        ("write_deadline", config.write_deadline.is_some_and(|deadline| deadline.is_zero())),
-        ("max_message", config.max_message == 0),
-        ("server_control_line", config.server_control_line == 0),
-        ("max_attempts", config.max_attempts == Some(0)),
-        ("reconnect_wait", config.reconnect_wait.is_zero()),
-        ("max_kept_age", config.max_kept_age.is_some_and(|age| age.is_zero())),
-    ];
-    if let Some((field, _)) = zero.into_iter().find(|(_, zero)| *zero) {
-        return Err(ConfigError::Zero(field));
-    }
-    let large = [("max_message", config.max_message), ("read_chunk", config.read_chunk)];
-    if let Some((field, _)) = large.into_iter().find(|(_, bytes)| *bytes > MAX_BUFFER) {
-        return Err(ConfigError::TooLarge(field));
-    }
-    if config.reconnect_wait > config.reconnect_wait_max {
-        return Err(ConfigError::Contradiction {
-            field: "reconnect_wait",
-            other: "reconnect_wait_max",
-            why: "the first wait is longer than the longest",
-        });
-    }
-    Ok(())
 }
 
 /// Keeps the one message or reply that a budget of 1 allows.
