@@ -3,6 +3,7 @@
 //!
 //! What needs no socket is in `midge-proto/tests/connection/hostile.rs`, and for TLS and WebSocket
 //! in `midge/tests/layers`.
+#![cfg(all(feature = "ring", feature = "websocket"))]
 
 mod steps;
 
