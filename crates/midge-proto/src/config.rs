@@ -95,7 +95,8 @@ pub struct Config {
     pub inbox_prefix: String,
 
     /// The time that one attempt has for everything, from the name to the first PONG. Of several
-    /// addresses of a name, each has an equal share of what is left to be opened in.
+    /// addresses of a name, each has an equal share of what is left to be opened and to bring an
+    /// INFO.
     /// Default: 5 s.
     pub connect_timeout: Duration,
     /// How often a PING is sent to see whether the server lives. Default: 2 min.
@@ -148,7 +149,7 @@ pub struct Config {
     /// connection. Default: `None`.
     pub leave_lame_duck: Option<Duration>,
     /// The longest time that a planned move waits for replies to requests and for the PONG of what
-    /// was sent. Default: 2 s.
+    /// was sent; while reading is paused it does not end. Default: 5 s, the time-out of a request.
     pub move_timeout: Duration,
     /// While messages are unconfirmed, a PING is added after so much time. Default: 100 ms.
     pub confirm_interval: Duration,
@@ -225,7 +226,7 @@ impl Config {
             ignore_discovered: false,
             drain_timeout: Duration::from_secs(30),
             leave_lame_duck: None,
-            move_timeout: Duration::from_secs(2),
+            move_timeout: Duration::from_secs(5),
             confirm_interval: Duration::from_millis(100),
             confirm_bytes: 256 * 1024,
             max_pending: 8 << 20,

@@ -245,7 +245,7 @@ fn every_error_text_is_known_and_written_back() {
         ("maximum subscriptions exceeded", E::MaxSubscriptions, open()),
         ("Unknown Protocol Operation", E::UnknownOperation, closes()),
         ("Authorization Violation", E::AuthorizationViolation, auth()),
-        ("Authentication Timeout", E::AuthenticationTimeout, auth()),
+        ("Authentication Timeout", E::AuthenticationTimeout, closes()),
         (
             "User Authentication Expired",
             E::UserAuthenticationExpired,
@@ -266,7 +266,7 @@ fn every_error_text_is_known_and_written_back() {
         ("Stale Connection", E::StaleConnection, closes()),
         ("Secure Connection - TLS Required", E::TlsRequired, fatal()),
         ("Connection throttling is active. Please try again later.", E::Throttled, closes()),
-        ("Failed Account Registration", E::FailedAccountRegistration, auth()),
+        ("Failed Account Registration", E::FailedAccountRegistration, closes()),
         ("attempted to connect to route port", E::WrongPort("route port".into()), closes()),
         ("attempted to connect to leaf node port", E::WrongPort("leaf node port".into()), closes()),
         ("attempted to connect to gateway port", E::WrongPort("gateway port".into()), closes()),

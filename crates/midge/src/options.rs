@@ -452,6 +452,17 @@ impl ConnectOptions {
         self
     }
 
+    /// The longest time that a planned move to another server waits for replies to requests and for
+    /// the server's confirmation of what was published, before it breaks off; then what is left of
+    /// them is as after a loss. While reading is paused for a slow subscription it does not break
+    /// off. See [`Client::reconnect`](crate::Client::reconnect) and
+    /// [`leave_lame_duck`](Self::leave_lame_duck). Zero moves at once. Default: 5 s, the time of a
+    /// request.
+    pub fn move_timeout(mut self, timeout: Duration) -> Self {
+        self.config.move_timeout = timeout;
+        self
+    }
+
     /// The longest time that a message waits for a connection, from the loss of the last one or
     /// from when it was published, whichever is later. Then it is dropped, and reported by
     /// [`Event::Connected`](crate::Event::Connected); up to a 32nd of the time may be missing.

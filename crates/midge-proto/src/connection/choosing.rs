@@ -8,7 +8,6 @@ use super::handshake::Phase;
 use super::ids::Attempt;
 use super::output::{Action, NextServer};
 use super::timers::Timer;
-use crate::config::TlsMode;
 use crate::{Instant, Scheme, ServerUrl};
 
 impl Connection {
@@ -80,12 +79,7 @@ impl Connection {
     }
 
     fn next_uses_tls(&self) -> bool {
-        self.session.ever_secure
-            || matches!(self.config.tls, TlsMode::Required | TlsMode::First)
-            || self
-                .servers
-                .next()
-                .is_some_and(|server| matches!(server.scheme(), Scheme::Tls | Scheme::Wss))
+        self.must_be_secure(self.servers.next().map_or(Scheme::Nats, ServerUrl::scheme))
     }
 
     // ---- getters -------------------------------------------------------------------------

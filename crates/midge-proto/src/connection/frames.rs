@@ -2,6 +2,7 @@
 //! withdrawn are taken out of a buffer.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::Attempt;
 use crate::wire;
@@ -39,7 +40,6 @@ impl FrameInfo {
 /// it is back. Dropping it instead loses its frames, whose fate is then *unknown*.
 ///
 /// [`Connection::settle`]: crate::Connection::settle
-#[derive(Debug)]
 #[must_use = "a batch that is not settled stops the connection from ever writing again"]
 pub struct Batch {
     pub(super) attempt: Attempt,
@@ -47,6 +47,16 @@ pub struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) start: usize,
     pub(super) end: usize,
+}
+
+/// The bytes are not shown: they hold credentials and messages.
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("attempt", &self.attempt)
+            .field("len", &self.as_slice().len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Batch {

@@ -84,14 +84,19 @@ impl Session {
     pub(super) fn tls_name(&self) -> &str {
         &self.tls_name
     }
+
+    /// The transport has ended, and what it delivered is still being read out.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
 }
 
 impl Connection {
     // ---- results of actions --------------------------------------------------------------
 
     /// The addresses of the host, for `Action::Resolve`. All are tried, in random order unless
-    /// `retain_order`; opening a transport to one of them may take its share of the time that is
-    /// left.
+    /// `retain_order`; each has its share of the time that is left to open a transport and to bring
+    /// an INFO.
     pub fn resolved(&mut self, attempt: Attempt, addresses: &[IpAddr], now: Instant) {
         if !self.is_current(attempt, now) || !matches!(self.phase, Phase::Resolving) {
             return;
@@ -115,7 +120,6 @@ impl Connection {
     pub fn connected(&mut self, attempt: Attempt, secure: bool, now: Instant) {
         if self.is_current(attempt, now) && matches!(self.phase, Phase::Dialing) {
             self.session.secure = secure;
-            self.timers.set(Timer::Attempt, self.session.ends);
             self.phase = Phase::Info;
         }
     }
@@ -165,6 +169,11 @@ impl Connection {
         self.session.addresses.clear();
         self.session.ends = self.now + self.config.connect_timeout;
         self.timers.set(Timer::Attempt, self.session.ends);
+        if server.scheme() == Scheme::Ws && self.must_be_secure(Scheme::Ws) {
+            // Its handshake has headers of the caller's, which may be secrets.
+            self.lost(DisconnectCause::TlsNotOffered);
+            return true;
+        }
         let address = server.ip().map(|ip| SocketAddr::new(ip, server.port()));
         if address.is_some() || !self.config.resolve {
             self.session.addresses.push_back(address);
@@ -205,13 +214,12 @@ impl Connection {
 
     /// The first INFO: upgrade to TLS, or go on.
     pub(super) fn greeted_by(&mut self, info: ServerInfo) {
+        self.timers.set(Timer::Attempt, self.session.ends);
         let scheme = self.session.server.as_ref().map_or(Scheme::Nats, |server| server.scheme());
         // TLS begins below a WebSocket or not at all, whatever its INFO says.
         let upgradable = !matches!(scheme, Scheme::Ws | Scheme::Wss);
         let offered = upgradable && (info.tls_required || info.tls_available);
-        let required = self.session.ever_secure
-            || matches!(self.config.tls, TlsMode::Required | TlsMode::First)
-            || matches!(scheme, Scheme::Tls | Scheme::Wss);
+        let required = self.must_be_secure(scheme);
         let never = self.config.tls == TlsMode::Never;
         let required_by_server = upgradable && info.tls_required;
         self.take_info(info);
@@ -231,6 +239,13 @@ impl Connection {
         } else {
             self.authorize_or_greet();
         }
+    }
+
+    /// A session without TLS would be a downgrade, or not what was asked for.
+    pub(super) fn must_be_secure(&self, scheme: Scheme) -> bool {
+        self.session.ever_secure
+            || matches!(self.config.tls, TlsMode::Required | TlsMode::First)
+            || matches!(scheme, Scheme::Tls | Scheme::Wss)
     }
 
     fn authorize_or_greet(&mut self) {
@@ -324,33 +339,48 @@ impl Connection {
         self.ages.clear();
         self.timers.stop(Timer::Kept);
         dropped.merge(&mem::take(&mut self.expired));
+        let known = Arc::clone(&info);
         self.events.push_back(Event::Connected(Connected { server, info, again, dropped }));
+        self.note_info(&known);
     }
 
     /// INFO, at any time.
     pub(super) fn take_info(&mut self, info: ServerInfo) {
+        let new = Arc::new(info);
+        let old = self.info.replace(Arc::clone(&new));
+        // What it says of other servers counts once the server has shown who it is.
+        if self.is_connected() {
+            self.note_info(&new);
+            let limit = |info: &ServerInfo| info.payload_limit().unwrap_or(usize::MAX);
+            self.session.lowered |=
+                old.is_some_and(|old| limit(&new) < limit(&old) || old.headers && !new.headers);
+        }
+    }
+
+    /// The other servers that INFO tells of, and whether this one is about to go.
+    fn note_info(&mut self, info: &ServerInfo) {
+        let mut another = false;
         if !self.config.ignore_discovered
             && let Some(current) = &self.session.server
         {
-            let changes = self.servers.learn(&info, current, &self.session.tls_name, &mut self.rng);
-            if !changes.added.is_empty() || !changes.removed.is_empty() || changes.ignored > 0 {
+            let changes = self.servers.learn(info, current, &self.session.tls_name, &mut self.rng);
+            another = !changes.added.is_empty();
+            if another || !changes.removed.is_empty() || changes.ignored > 0 {
                 let super::servers::Changes { added, removed, ignored } = changes;
                 self.events.push_back(Event::ServersChanged { added, removed, ignored });
             }
         }
-        if info.lame_duck && !mem::replace(&mut self.session.lame_duck, true) {
+        let told = info.lame_duck && !mem::replace(&mut self.session.lame_duck, true);
+        if told {
             self.events.push_back(Event::LameDuck);
-            if let Some(longest) = self.config.leave_lame_duck {
-                let wait = self.rng.duration(longest);
-                self.timers.set(Timer::LameDuck, self.now + wait);
-            }
         }
-        let old = self.info.replace(Arc::new(info));
-        if let (Some(old), Some(new)) = (old, &self.info)
-            && self.is_connected()
+        // When the time came before and there was nowhere to go, it comes once more.
+        let stayed = another && self.session.lame_duck && !self.timers.is_set(Timer::LameDuck);
+        if (told || stayed)
+            && let Some(longest) = self.config.leave_lame_duck
         {
-            let limit = |info: &ServerInfo| info.payload_limit().unwrap_or(usize::MAX);
-            self.session.lowered |= limit(new) < limit(&old) || old.headers && !new.headers;
+            let wait = self.rng.duration(longest);
+            self.timers.set(Timer::LameDuck, self.now + wait);
         }
     }
 
@@ -472,7 +502,10 @@ impl Connection {
             DisconnectCause::Server(error) if error.is_auth() && !error.is_expired() => {
                 self.servers.same_auth_error(error) && !self.config.ignore_auth_error_abort
             }
-            _ => false,
+            _ => {
+                self.servers.other_error();
+                false
+            }
         };
         let of_address = !matches!(
             cause,

@@ -5,6 +5,7 @@
 //! when its chunk is full moves to the next chunk once.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -20,13 +21,22 @@ const MIN_READ: usize = 4 * 1024;
 ///
 /// It is initialised memory. Give it back with
 /// [`Connection::filled`](crate::Connection::filled), also when nothing was read.
-#[derive(Debug)]
 #[must_use = "a read buffer that is not given back stops the connection from ever reading again"]
 pub struct ReadBuffer {
     attempt: Attempt,
     /// TLS was up when it was lent.
     secure: bool,
     bytes: BytesMut,
+}
+
+/// The bytes are not shown: they hold credentials and messages.
+impl fmt::Debug for ReadBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadBuffer")
+            .field("attempt", &self.attempt)
+            .field("len", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl ReadBuffer {

@@ -33,7 +33,7 @@ mod timers;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::mem;
+use core::{fmt, mem};
 
 use crate::rng::Rng;
 use crate::wire::ServerInfo;
@@ -138,7 +138,6 @@ use timers::Timers;
 /// assert!(wire.starts_with(b"CONNECT {") && wire.ends_with(b"SUB greet.* 1\r\nPING\r\n"));
 /// # let _ = sid;
 /// ```
-#[derive(Debug)]
 pub struct Connection {
     config: Config,
     now: Instant,
@@ -351,6 +350,10 @@ impl Connection {
                 }
             }
             Timer::LameDuck => self.leave_lame_duck(),
+            // What it waits for may lie unread in front of us.
+            Timer::Move if self.paused => {
+                self.timers.set(Timer::Move, self.now + self.config.move_timeout);
+            }
             Timer::Move => self.fail(DisconnectCause::Requested),
             Timer::Drain => self.drain_timed_out(),
             Timer::Close => self.shut(),
@@ -416,8 +419,9 @@ impl Connection {
     fn may_receive(&self) -> bool {
         match self.phase {
             Phase::Info | Phase::Authorizing | Phase::Greeting => true,
-            // A close waits for its PONG whatever is unread, and hands nothing over.
-            Phase::Up => !self.paused || self.ending.is_closing(),
+            // A close waits for its PONG whatever is unread, and hands nothing over. What came before
+            // the end of a transport has nowhere else to wait.
+            Phase::Up => !self.paused || self.ending.is_closing() || self.session.has_ended(),
             _ => false,
         }
     }
@@ -602,6 +606,17 @@ impl Connection {
     /// A subject that nobody else uses, for replies.
     pub fn new_inbox(&mut self) -> String {
         inbox(&self.config.inbox_prefix, &mut self.rng)
+    }
+}
+
+/// Buffers are not shown: they hold credentials and messages.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("phase", &self.phase)
+            .field("server", &self.session.server)
+            .field("statistics", &self.statistics())
+            .finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,7 @@ mod keeping;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::mem;
+use core::{fmt, mem};
 
 use bytes::Buf;
 
@@ -30,7 +30,7 @@ const KEEP_FRAMES: usize = KEEP_CAPACITY / size_of::<FrameInfo>();
 ///
 /// [`Connection::transmit`](crate::Connection::transmit) prepares it. `chunk` is what may be
 /// written now, `advance` says how much the transport took. It is empty while a [`Batch`] is out.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outbound {
     /// CONNECT, SUBs and the first PING: goes before everything else.
     handshake: Vec<u8>,
@@ -439,6 +439,16 @@ impl Outbound {
     pub(super) fn release(&mut self) {
         self.held = false;
         self.hold_from = None;
+    }
+}
+
+/// The bytes are not shown: they hold credentials and messages.
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound")
+            .field("user_bytes", &self.user_bytes)
+            .field("control_bytes", &self.control_bytes)
+            .finish_non_exhaustive()
     }
 }
 

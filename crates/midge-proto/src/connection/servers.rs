@@ -14,7 +14,7 @@ struct Server {
     url: Arc<ServerUrl>,
     /// Learnt from INFO: leaves again when INFO no longer names it.
     discovered: bool,
-    /// The host name to verify, where the address is only an IP.
+    /// The host name to verify: that of the server that told of it.
     tls_name: Option<String>,
     /// Some attempt succeeded.
     connected: bool,
@@ -146,14 +146,23 @@ impl Servers {
         same
     }
 
+    /// The current server ended the attempt in another way: what it says of credentials next is
+    /// not said twice in a row.
+    pub(super) fn other_error(&mut self) {
+        if let Some(server) = self.in_use() {
+            server.auth_error = None;
+        }
+    }
+
     /// Puts other servers in the place of all; a connection in use is not touched.
     pub(super) fn replace(&mut self, urls: Vec<ServerUrl>, rng: &mut Rng) {
         *self = Self::new(urls, self.retain_order, rng);
         self.detached = true;
     }
 
-    /// Takes over the list of servers from INFO. The current server stays whatever it says, and
-    /// those that are IP addresses bear its `tls_name`.
+    /// Takes over the list of servers from INFO. The current server stays whatever it says. The
+    /// others must bear its `tls_name`: INFO comes before TLS, and whoever forges one must not be
+    /// able to lead to a server with a certificate of its own.
     pub(super) fn learn(
         &mut self,
         info: &ServerInfo,
@@ -194,7 +203,7 @@ impl Servers {
                 continue;
             }
             discovered += 1;
-            let tls_name = url.ip().is_some().then(|| tls_name.to_string());
+            let tls_name = Some(tls_name.to_string());
             let server = Server { discovered: true, tls_name, ..Server::given(url) };
             changes.added.push(Arc::clone(&server.url));
             self.pool.push(server);

@@ -178,16 +178,15 @@ impl ServerError {
 
     /// Whether it is about who the client is, so that the same answer twice in a row from one
     /// server ends the attempts there (ADR-40). A user that merely expired is not counted here:
-    /// see [`is_expired`](Self::is_expired).
+    /// see [`is_expired`](Self::is_expired). Nor is a server that lost its patience or cannot look
+    /// the account up: that passes.
     #[must_use]
     pub const fn is_auth(&self) -> bool {
         matches!(
             self,
             Self::AuthorizationViolation
-                | Self::AuthenticationTimeout
                 | Self::UserAuthenticationRevoked
                 | Self::AccountAuthenticationExpired
-                | Self::FailedAccountRegistration
         )
     }
 

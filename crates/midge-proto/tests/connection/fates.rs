@@ -387,7 +387,7 @@ fn a_subscription_that_was_left_can_be_left_again() {
         reconnect
         > UNSUB 1
         > PING
-        + 2s
+        + 5s
         ! close
         ! disconnected the caller asked for another connection; unknown -; kept -; dropped -
         ! connect 127.0.0.1:1",
@@ -405,7 +405,7 @@ fn a_planned_move_does_not_wait_for_ever() {
         > before
         reconnect
         > PING
-        + 2s
+        + 5s
         ! close
         ! disconnected the caller asked for another connection; unknown 0..1; kept -; dropped -
         ! connect 127.0.0.1:1",

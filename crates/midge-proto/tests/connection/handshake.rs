@@ -220,7 +220,7 @@ fn one_timer_covers_a_whole_attempt() {
     for (steps, cause) in [
         ("", slow),
         ("resolved 127.0.0.1\n! connect 127.0.0.1:4222", slow),
-        ("resolved 127.0.0.1 127.0.0.2\n! connect 127.0.0.1:4222\nconnected", mute),
+        ("resolved 127.0.0.1\n! connect 127.0.0.1:4222\nconnected", mute),
     ] {
         let mut rig = Rig::new(config("localhost"));
         rig.run(&format!(
@@ -257,7 +257,7 @@ fn all_addresses_of_a_name_are_tried_under_one_timer() {
 }
 
 #[test]
-fn an_address_that_opens_has_all_the_time_that_is_left() {
+fn an_address_that_brings_an_info_has_all_the_time_that_is_left_and_a_mute_one_its_share() {
     let mut rig = Rig::new(config("localhost"));
     rig.run(
         "! resolve localhost
@@ -265,10 +265,18 @@ fn an_address_that_opens_has_all_the_time_that_is_left() {
         ! connect 127.0.0.1:4222
         + 1s
         connected
-        + 3999ms
+        + 1499ms
         + 1ms
         ! close
-        ! failed nats://localhost:4222 the connection was accepted, but no INFO came first: ...
+        ! connect 127.0.0.2:4222
+        connected
+        < INFO {}
+        > CONNECT ...
+        > PING
+        + 2499ms
+        + 1ms
+        ! close
+        ! failed nats://localhost:4222 the attempt took longer than the connect timeout
         ! closed no server left to try...",
     );
 }
@@ -313,12 +321,12 @@ fn without_resolving_a_name_is_dialled_as_it_is_and_an_address_as_ever() {
         connected
         < INFO {\"tls_required\":true,\"connect_urls\":[\"two:3\"]}
         ! tls one
-        ! servers +tls://two:3 - ignored 0
         tls-ready
         > CONNECT ...
         > PING
         < PONG
         ! connected ...
+        ! servers +tls://two:3 - ignored 0
         eof
         ! disconnected the server closed the connection; unknown -; kept -; dropped -
         ! connect [::1]:2
@@ -460,7 +468,81 @@ fn replacing_the_pool_does_not_change_the_name_that_the_certificate_must_bear() 
         connected
         < INFO {\"tls_required\":true,\"connect_urls\":[\"127.0.0.7:1\"]}
         ! tls one
+        tls-ready
+        > CONNECT ...
+        > PING
+        < PONG
+        ! connected ...
         ! servers +nats://127.0.0.7:1 - ignored 0",
+    );
+}
+
+#[test]
+fn learnt_servers_bear_the_name_of_the_server_that_was_given() {
+    let mut rig = Rig::new(config("tls://one"));
+    rig.run(
+        r#"! resolve one
+        resolved 127.0.0.1
+        ! connect 127.0.0.1:4222
+        connected
+        < INFO {"tls_required":true,"connect_urls":["two:3","10.0.0.3:3"]}
+        ! tls one
+        tls-ready
+        > CONNECT ...
+        > PING
+        < PONG
+        ! connected ...
+        ! servers +tls://two:3,tls://10.0.0.3:3 - ignored 0"#,
+    );
+    rig.run(
+        "eof
+        ! disconnected ...
+        ! resolve two
+        resolved 127.0.0.2
+        ! connect 127.0.0.2:3
+        connected
+        < INFO {\"tls_required\":true}
+        ! tls one
+        eof
+        ! failed tls://two:3 the server closed the connection
+        + 5s
+        ! connect 10.0.0.3:3
+        connected
+        < INFO {\"tls_required\":true}
+        ! tls one",
+    );
+}
+
+#[test]
+fn what_info_says_of_other_servers_counts_only_once_the_server_has_accepted_us() {
+    let mut rig = Rig::new(config("tls://127.0.0.1"));
+    rig.run(
+        "! connect 127.0.0.1:4222
+        connected
+        < INFO {\"tls_required\":true,\"ldm\":true,\"connect_urls\":[\"evil:1\"]}
+        ! tls 127.0.0.1
+        eof
+        ! failed tls://127.0.0.1:4222 the server closed the connection
+        ! closed no server left to try...",
+    );
+}
+
+#[test]
+fn after_tls_a_websocket_without_it_is_not_even_dialled() {
+    let mut rig = Rig::new(config("wss://127.0.0.1,ws://127.0.0.2"));
+    rig.run(
+        "! connect 127.0.0.1:443
+        connected-secure
+        < INFO {}
+        > CONNECT ...
+        > PING
+        < PONG
+        ! connected ...
+        eof
+        ! disconnected ...
+        ! failed ws://127.0.0.2:80 TLS is required, and the server does not offer it
+        + 5s
+        ! connect 127.0.0.1:443",
     );
 }
 
@@ -474,4 +556,21 @@ fn an_error_that_was_received_before_the_end_of_the_transport_is_its_cause() {
     rig.connection.read_buf()[..text.len()].copy_from_slice(text);
     rig.connection.received(text.len());
     rig.run("eof\n! failed nats://127.0.0.1:4222 the server says: ...\n! closed ...");
+}
+
+#[test]
+fn debug_shows_no_credentials() {
+    let mut rig = Rig::new(config("nats://joe:s3cret@127.0.0.1"));
+    rig.stalled = true;
+    rig.run("! connect 127.0.0.1:4222\nconnected");
+    rig.feed(format!("{INFO}\r\n").as_bytes());
+    let mut shown = format!("{:?}", rig.connection.transmit());
+    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    assert!(String::from_utf8_lossy(batch.as_slice()).contains("s3cret"));
+    shown += &format!("{batch:?} {:?}", rig.connection);
+    rig.connection.settle(batch, 0);
+    let numbers = format!("{:?}", b"s3cret");
+    for secret in ["s3cret", numbers.trim_matches(['[', ']'])] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
 }

@@ -136,3 +136,31 @@ fn where_nothing_waits_to_be_written_there_is_no_write_deadline() {
     rig.run("publish a x\n> PUB a 1\n> x\n+ 60s\n> PING\n< PONG");
     assert_eq!(rig.wait.reason, Some(Timer::Ping));
 }
+
+#[test]
+fn what_came_before_the_end_of_a_transport_is_delivered_also_when_paused() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("subscribe a\n> SUB a 1");
+    let bytes = b"MSG a 1 1\r\nx\r\nMSG a 1 1\r\ny\r\n";
+    rig.connection.read_buf()[..bytes.len()].copy_from_slice(bytes);
+    rig.connection.received(bytes.len());
+    rig.connection.pause(true);
+    rig.turn();
+    rig.run("eof\n! message 1 a x\n! message 1 a y\n! disconnected ...\n! connect 127.0.0.1:4222");
+}
+
+#[test]
+fn a_move_does_not_end_while_reading_is_paused() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("subscribe a\n> SUB a 1\npause\nreconnect\n> UNSUB 1\n> PING\n+ 60s\nresume");
+    rig.run(
+        "< MSG a 1 1\\r\\nx
+        ! message 1 a x
+        < PONG
+        > PING
+        < PONG
+        ! close
+        ! disconnected the caller asked for another connection; ...
+        ! connect 127.0.0.1:4222",
+    );
+}

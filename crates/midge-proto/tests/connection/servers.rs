@@ -184,13 +184,13 @@ fn a_learnt_server_is_shown_the_credentials_of_the_url_it_was_learnt_from() {
         r#"! connect 127.0.0.1:1
         connected
         < INFO {"connect_urls":["10.0.0.2:4222"]}
-        ! servers +nats://10.0.0.2:4222 - ignored 0
         > CONNECT ...
         > PING"#,
     );
     rig.run(
         "< PONG
         ! connected ...
+        ! servers +nats://10.0.0.2:4222 - ignored 0
         eof
         ! disconnected ...
         ! connect 10.0.0.2:4222
@@ -264,9 +264,9 @@ fn lame_duck_is_said_once_though_the_first_info_says_it_already() {
         < INFO {\"ldm\":true}
         > CONNECT ...
         > PING
-        ! lame duck
         < PONG
         ! connected ...
+        ! lame duck
         < INFO {\"ldm\":true}
         eof
         ! disconnected ...
@@ -275,6 +275,8 @@ fn lame_duck_is_said_once_though_the_first_info_says_it_already() {
         < INFO {\"ldm\":true}
         > CONNECT ...
         > PING
+        < PONG
+        ! connected ...
         ! lame duck",
     );
 }
@@ -335,12 +337,72 @@ fn the_time_to_leave_a_lame_duck_is_over_with_its_connection() {
     config.leave_lame_duck = Some(Duration::from_secs(8));
     let mut rig = Rig::new(config);
     rig.run(&format!(
-        "! connect 127.0.0.1:1\nconnected\n{LAME}}}\n! lame duck\n> CONNECT ...\n> PING"
+        "! connect 127.0.0.1:1
+        connected
+        {LAME}}}
+        > CONNECT ...
+        > PING
+        < PONG
+        ! connected ...
+        ! lame duck
+        eof
+        ! disconnected ...
+        ! connect 127.0.0.1:2"
     ));
-    rig.run(
-        "eof\n! failed nats://127.0.0.1:1 the server closed the connection\n! connect 127.0.0.1:2",
-    );
     rig.come_up();
     rig.run("+ 60s");
     assert!(rig.connection.is_connected());
+}
+
+#[test]
+fn two_authentication_errors_with_something_else_between_are_not_two_in_a_row() {
+    let mut config = config("127.0.0.1:1");
+    config.retry_first_connect = true;
+    for between in
+        ["eof\n! failed ...", "< -ERR 'User Authentication Expired'\n! close\n! failed ..."]
+    {
+        let mut rig = Rig::new(config.clone());
+        let attempt = "! connect 127.0.0.1:1\nconnected\n< INFO {}\n> CONNECT ...\n> PING";
+        let refused = "< -ERR 'Authorization Violation'\n! close\n! failed ...";
+        rig.run(&format!(
+            "{attempt}\n{refused}\n+ 5s\n{attempt}\n{between}\n+ 5s\n{attempt}\n{refused}"
+        ));
+        assert!(rig.connection.next_attempt().is_some(), "{between}");
+    }
+}
+
+#[test]
+fn a_server_that_lost_its_patience_is_tried_on() {
+    for error in ["Authentication Timeout", "Failed Account Registration"] {
+        let mut config = config("127.0.0.1:1");
+        config.retry_first_connect = true;
+        let mut rig = Rig::new(config);
+        for _ in 0..3 {
+            rig.run(&format!(
+                "! connect 127.0.0.1:1
+                connected
+                < INFO {{}}
+                > CONNECT ...
+                > PING
+                < -ERR '{error}'
+                ! close
+                ! failed ..."
+            ));
+            rig.advance(Duration::from_secs(5));
+        }
+        rig.run("! connect 127.0.0.1:1");
+    }
+}
+
+#[test]
+fn a_lame_duck_is_left_when_another_server_becomes_known_later() {
+    let mut config = config("127.0.0.1:1");
+    config.leave_lame_duck = Some(Duration::from_secs(8));
+    let mut rig = Rig::up(config);
+    rig.run(&format!("{LAME}}}\n! lame duck\n+ 60s"));
+    rig.run(&format!(
+        "{LAME},\"connect_urls\":[\"127.0.0.1:2\"]}}\n! servers +nats://127.0.0.1:2 - ignored 0"
+    ));
+    rig.advance(Duration::from_secs(8));
+    rig.run("> PING\n< PONG\n! close\n! disconnected ...\n! connect 127.0.0.1:2");
 }
