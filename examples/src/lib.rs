@@ -3,13 +3,17 @@
 //! | to see | read | run |
 //! |---|---|---|
 //! | the main calls | [`tour`] | `cargo run -p midge-examples --bin quickstart [URL]` |
-//! | the smallest program | `bin/ten_lines.rs` | `cargo run -p midge-examples --bin ten_lines [URL]` |
+//! | the smallest program, on tokio, smol, blocking sockets and by hand | `bin/ten_lines_*.rs` | `cargo run -p midge-examples --bin ten_lines_tokio [URL]` |
+//! | a library that knows no runtime | the package `near-cache` | its tests |
+//! | programs that use it as it is, on tokio, smol and blocking sockets | `bin/near_cache_*.rs` | `cargo run -p midge-examples --bin near_cache_std [URL]` |
+//! | connections in an event loop of one's own | the package `custom-event-loop` | `cargo run -p custom-event-loop [URL [READINGS]]` |
 //! | what happens to messages when a server dies | [`crash`] | `cargo xtask demo` |
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 pub mod crash;
+pub mod shop;
 pub mod tour;
 
 #[cfg(doctest)]

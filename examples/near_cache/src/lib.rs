@@ -25,6 +25,9 @@ use midge::{
     Subject,
 };
 
+/// The header that says which cache a message is from.
+const FROM: &str = "Cache";
+
 /// How much a [`Cache`] keeps, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -56,13 +59,16 @@ pub enum InvalidateError {
 #[derive(Debug)]
 pub struct Cache<V> {
     client: Client,
+    /// Nobody else has it.
+    name: String,
     subject: Subject,
     entries: Arc<Mutex<Entries<V>>>,
     invalidations: HandlerSubscription,
 }
 
 impl<V: Clone + Send + 'static> Cache<V> {
-    /// A cache that is invalidated by messages on `subject`, each with a key as its payload.
+    /// A cache that is invalidated by messages on `subject`, each with a key as its payload: those
+    /// of other caches, and of whoever else publishes them.
     ///
     /// # Errors
     ///
@@ -73,12 +79,19 @@ impl<V: Clone + Send + 'static> Cache<V> {
         limits: Limits,
     ) -> Result<Self, ConfirmError> {
         let entries = Arc::new(Mutex::new(Entries::new(limits)));
-        let heard = Arc::clone(&entries);
-        let forget = move |message: Message| lock(&heard).invalidate(message.payload());
+        let name = client.new_inbox();
+        let (heard, own) = (Arc::clone(&entries), name.clone());
+        let forget = move |message: Message| {
+            // What this cache has said itself it has done at once.
+            let from = message.headers().and_then(|headers| headers.get(FROM));
+            if from != Some(&*own) {
+                lock(&heard).invalidate(message.payload());
+            }
+        };
         let invalidations = client.subscribe(subject).handler(forget).await?;
         invalidations.confirmed().await?;
         let subject = invalidations.subject().clone();
-        Ok(Self { client: client.clone(), subject, entries, invalidations })
+        Ok(Self { client: client.clone(), name, subject, entries, invalidations })
     }
 
     /// The value of `key`, if it is here and nothing speaks against it.
@@ -129,7 +142,7 @@ impl<V: Clone + Send + 'static> Cache<V> {
     pub async fn invalidate(&self, key: &str) -> Result<(), InvalidateError> {
         lock(&self.entries).invalidate(key.as_bytes());
         let send = async || {
-            let sent = self.client.publish(&self.subject, key).await;
+            let sent = self.client.publish(&self.subject, key).header(FROM, &self.name).await;
             sent.map_err(InvalidateError::Publish)
         };
         let mut position = send().await?;

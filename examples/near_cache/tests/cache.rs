@@ -79,6 +79,23 @@ fn an_invalidation_is_seen_here_at_once_and_elsewhere_soon() -> Outcome {
 }
 
 #[test]
+fn an_invalidation_of_its_own_does_not_come_back() -> Outcome {
+    let server = NatsServer::start()?;
+    let client = midge_std::connect(server.url())?;
+    let prices = cache(&client);
+    // It would come back at any of several moments, so there are many of them.
+    for _ in 0..100 {
+        prices.invalidate("tea").wait()?;
+        assert_eq!(look(&prices, "tea", 3), 3);
+        client.flush().wait()?;
+        assert_eq!(prices.get("tea"), Some(3));
+    }
+    client.publish(SUBJECT, "tea").wait()?;
+    wait_until_forgotten(&prices, &client, "tea");
+    Ok(())
+}
+
+#[test]
 fn what_was_invalidated_while_it_was_loaded_is_not_kept() -> Outcome {
     let server = NatsServer::start()?;
     let client = midge_std::connect(server.url())?;

@@ -1,0 +1,15 @@
+//! The ten lines of README on smol.
+#![allow(clippy::print_stdout, reason = "a program for the terminal")]
+
+fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    smol::block_on(async {
+        let client = midge_smol::connect(midge_examples::url()).await?;
+        let mut greetings = client.subscribe("greet.*").await?;
+        client.publish("greet.joe", "hello").await?;
+        if let Some(message) = greetings.next().await {
+            println!("{}: {}", message.subject(), String::from_utf8_lossy(message.payload()));
+        }
+        client.close().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,60 @@
+//! The small programs against a real server: each says what the others say, on whatever it runs.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use midge_testing::NatsServer;
+
+type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// A program that takes longer hangs.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// What a program prints when it talks to a server.
+fn run(program: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let server = NatsServer::start()?;
+    let mut child = Command::new(program).arg(server.url()).stdout(Stdio::piped()).spawn()?;
+    let mut out = child.stdout.take().ok_or("it is piped")?;
+    let (said, says) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        let _ = said.send(out.read_to_string(&mut text).map(|_| text));
+    });
+    let text = says.recv_timeout(LONGEST);
+    if text.is_err() {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    let text = text.map_err(|_| format!("{program} was not over after {LONGEST:?}"))??;
+    if status.success() { Ok(text) } else { Err(format!("{status} after {text}").into()) }
+}
+
+#[test]
+fn the_ten_lines_do_the_same_on_everything() -> Outcome {
+    for program in [
+        env!("CARGO_BIN_EXE_ten_lines_tokio"),
+        env!("CARGO_BIN_EXE_ten_lines_smol"),
+        env!("CARGO_BIN_EXE_ten_lines_std"),
+        env!("CARGO_BIN_EXE_ten_lines_by_hand"),
+    ] {
+        assert_eq!(run(program)?, "greet.joe: hello\n", "{program}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_library_that_knows_no_runtime_does_the_same_on_everything() -> Outcome {
+    let told = "the price of tea is now 3\n  the shop is asked\n  tea costs 3\n  tea costs 3\n\
+                the price of tea is now 4\n  the shop is asked\n  tea costs 4\n  tea costs 4\n";
+    for program in [
+        env!("CARGO_BIN_EXE_near_cache_tokio"),
+        env!("CARGO_BIN_EXE_near_cache_smol"),
+        env!("CARGO_BIN_EXE_near_cache_std"),
+    ] {
+        assert_eq!(run(program)?, told, "{program}");
+    }
+    Ok(())
+}
