@@ -96,9 +96,28 @@ use timers::Timers;
 /// 9. `now` going backwards counts as no time passing.
 /// 10. A driver that wakes only when [`Wait`] says so behaves like one that polls all the time.
 ///
+/// # The loop of a driver
+///
+/// A driver has the socket, the clock and the sleep. A round of its loop, with any number of
+/// connections:
+///
+/// 1. Read the clock, and give the commands that are due.
+/// 2. `poll` until `Idle`. Carry out an action at once, or begin to and answer in a later round:
+///    the connection has a deadline for it. What an event leads to may be a command, also to another
+///    connection; that one is polled again before the wait.
+/// 3. With [`Wait::write`] and a socket that is ready, write once and `advance` by what it took; with
+///    [`Wait::read`], read once, whether or not there was something to write. When bytes moved, go to
+///    2, after others had their turn. A socket that fails or ends is dropped, and `closed` called.
+/// 4. Sleep until the earliest [`Wait::until`], or until a socket, an answer or a command is there.
+///    Whether the time has come is for the clock to say, not for what woke the driver.
+///
+/// [`examples/custom_event_loop`](https://github.com/midge-rs/midge/tree/main/examples/custom_event_loop)
+/// is a complete program of this shape: two connections and a timer on one thread, over a readiness
+/// poller. With blocking reads, a read timeout takes the place of the sleep; README has such a program.
+///
 /// # Example
 ///
-/// The loop of a driver, here with a server that is a few lines of text:
+/// The same with a server that is a few lines of text:
 ///
 /// ```
 /// use bytes::Buf;
