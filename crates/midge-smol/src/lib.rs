@@ -15,6 +15,8 @@
 //!
 //! [`connect`] spawns the driver of the connection on smol's global executor; [`connect_with`]
 //! hands it over as a future for an executor of your own. Everything else is [`midge::Client`].
+//!
+//! The features are those of [`midge`], and on as they are there.
 
 mod driver;
 mod transport;
@@ -44,6 +46,16 @@ pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, Conne
 
 /// Prepares a connection and hands back its driver, a future that must be polled for anything to
 /// happen, by any executor. It is ready when the connection has closed.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let executor = smol::LocalExecutor::new();
+/// let (connecting, driver) = midge_smol::connect_with("nats://localhost")?;
+/// executor.spawn(driver).detach();
+/// let client = executor.run(connecting).await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///

@@ -51,7 +51,7 @@ pub struct Driver {
 
 impl Driver {
     pub(crate) fn new(driver: midge::driver::Driver) -> Self {
-        Self { driver, dialler: Arc::new(|to| Ok(Arc::new(tcp(&to)?))) }
+        Self { driver, dialler: Arc::new(|to| Ok(Arc::new(tcp(to)?))) }
     }
 
     /// Opens streams by `dialler`, see [`connect_through`](crate::connect_through).

@@ -15,11 +15,14 @@
 //! ```
 //!
 //! [`connect`] serves the connection on a thread of its own; [`connect_with`] hands over what a
-//! thread of yours can run instead. Everything else is [`midge::Client`], whose futures [`Wait`]
+//! thread of yours can run instead. Either starts one more that reads, for each transport, and
+//! short-lived ones to look up names. Everything else is [`midge::Client`], whose futures [`Wait`]
 //! waits for, and whose streams [`Items`] iterates over, from as many threads as you like.
 //!
 //! The threads end with the process: what must have been sent before is [flushed](midge::Client::flush),
 //! or the connection [drained](midge::Client::drain) or [closed](midge::Client::close).
+//!
+//! The features are those of [`midge`], and on as they are there.
 
 mod driver;
 mod stream;
@@ -40,8 +43,8 @@ pub use wait::{Elapsed, Items, Iter, Wait};
 ///
 /// # Errors
 ///
-/// [`ConnectError`]: the options are not valid, there is no thread, or no server could be connected
-/// to.
+/// [`ConnectError`]: the options are not valid, the system gives no thread, or no server could be
+/// connected to.
 pub fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectError> {
     let (connecting, driver) = connect_with(options)?;
     serve(driver)?;
@@ -50,6 +53,19 @@ pub fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectErro
 
 /// Prepares a connection and hands back its driver, which some thread must [run](Driver::run) for
 /// anything to happen.
+///
+/// ```no_run
+/// use midge_std::Wait;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (connecting, driver) = midge_std::connect_with("nats://localhost")?;
+/// let serving = std::thread::spawn(|| driver.run());
+/// let client = connecting.wait()?;
+/// client.close().wait();
+/// serving.join().expect("no function that the connection calls has panicked");
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///
@@ -93,8 +109,8 @@ pub fn connect_with(
 ///
 /// # Errors
 ///
-/// [`ConnectError`]: the options are not valid, there is no thread, or no server could be connected
-/// to.
+/// [`ConnectError`]: the options are not valid, the system gives no thread, or no server could be
+/// connected to.
 pub fn connect_through<D, S>(
     options: impl Into<ConnectOptions>,
     dialler: D,

@@ -71,7 +71,7 @@ socket!(UnixStream);
 /// # Errors
 ///
 /// Those of the system.
-pub fn tcp(to: &Destination) -> io::Result<TcpStream> {
+pub fn tcp(to: Destination) -> io::Result<TcpStream> {
     let stream = match to.address {
         Some(address) => TcpStream::connect_timeout(&address, DIAL)?,
         None => TcpStream::connect((to.server.host(), to.server.port()))?,

@@ -36,8 +36,8 @@ pub trait Wait: IntoFuture + Sized {
         poll_until(None, |context| future.as_mut().poll(context)).expect("no deadline passes")
     }
 
-    /// Waits for at most `timeout`. Then the future is dropped, which is what
-    /// [`midge`] says of that future: nothing is lost.
+    /// Waits for at most `timeout`, then drops the future. Of those of [`midge`], that loses nothing
+    /// and leaves nothing behind.
     ///
     /// # Errors
     ///

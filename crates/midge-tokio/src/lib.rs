@@ -15,6 +15,8 @@
 //! [`connect`] spawns the driver of the connection as one task; [`connect_with`] hands it over as
 //! a future instead. [`connect_through`] leaves the opening of streams to the application: a proxy,
 //! a unix socket, a TCP socket with options of its own. Everything else is [`midge::Client`].
+//!
+//! The features are those of [`midge`], and on as they are there.
 
 mod dial;
 mod driver;

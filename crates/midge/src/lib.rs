@@ -19,6 +19,14 @@
 //! the last one is dropped it writes what is queued, for at most `linger`, and closes. What must
 //! have arrived before the process ends goes through [`Client::flush`], [`Client::drain`] or
 //! [`Client::close`].
+//!
+//! | feature | what it adds | default |
+//! |---|---|---|
+//! | `tls` | TLS by rustls, for `tls` servers and those that offer it | on |
+//! | `ring`, `aws-lc-rs` | cryptography for it, unless the process has a default provider | `ring` |
+//! | `websocket` | `ws` servers, and with `tls` also `wss`, with compression | on |
+//! | `serde` | typed payloads: `json` | off |
+//! | `tracing` | a `tracing` event for each change of the connection | off |
 
 mod ask;
 pub mod auth;
