@@ -3,15 +3,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use midge_testing::NatsServer;
 
-type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Outcome = Result<(), Failure>;
 
-/// A line that takes longer does not come.
+/// Lines that take longer, all together, do not come.
 const LONGEST: Duration = Duration::from_secs(20);
 
 struct Program {
@@ -36,9 +37,11 @@ impl Program {
 
     /// Waits until a line has come for each of `starts`, in any order.
     fn wait_for(&self, starts: &[&str]) {
+        let deadline = Instant::now() + LONGEST;
         let (mut missing, mut came) = (starts.to_vec(), Vec::new());
         while !missing.is_empty() {
-            let Ok(line) = self.lines.recv_timeout(LONGEST) else {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
                 panic!("{missing:?} did not come after {came:#?}");
             };
             missing.retain(|start| !line.starts_with(start));
@@ -46,20 +49,19 @@ impl Program {
         }
     }
 
-    fn end(
-        &mut self,
-    ) -> Result<(ExitStatus, Vec<String>), Box<dyn std::error::Error + Send + Sync>> {
+    fn end(&mut self) -> Result<(ExitStatus, Vec<String>), Failure> {
+        let deadline = Instant::now() + LONGEST;
         let mut lines = Vec::new();
         loop {
-            match self.lines.recv_timeout(LONGEST) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
                 Ok(line) => lines.push(line),
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
+                Err(RecvTimeoutError::Disconnected) => return Ok((self.child.wait()?, lines)),
+                Err(RecvTimeoutError::Timeout) => {
                     return Err(format!("no end after {lines:#?}").into());
                 }
             }
         }
-        Ok((self.child.wait()?, lines))
     }
 }
 
