@@ -207,9 +207,10 @@ impl Driver {
             std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
             drop(inner);
             drop(old);
-            self.wakes.wake();
             self.discarded.clear();
+            // Handlers first: who waited for a flush finds that they have seen what came before.
             let called = self.calls.run(&self.shared);
+            self.wakes.wake();
             match step {
                 // What the handlers did comes first.
                 Step::Turn(Turn::Idle(_)) if called => now = self.now(),
@@ -331,6 +332,8 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        // Those of a turn that a handler has ended by a panic.
+        self.wakes.wake();
         self.shared.abandon();
     }
 }

@@ -123,7 +123,8 @@ impl<S: AsSubject> Subscribe<S> {
     /// It is called in the driver's thread while that turns, one message at a time, in the order
     /// of arrival and with no lock held: it may publish, subscribe, and drop the subscription.
     /// While it runs, the connection neither reads nor writes, so it must be quick and never
-    /// block. A panic in it ends the connection. [`capacity`](Self::capacity) and
+    /// block. Futures are woken after it: whoever waited for a flush finds that it has seen what
+    /// came before. A panic in it ends the connection. [`capacity`](Self::capacity) and
     /// [`when_full`](Self::when_full) have no meaning here, since nothing waits.
     pub fn handler(
         mut self,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use midge::{Client, EndReason, HandlerSubscription, Message};
 
-use crate::rig::{Rig, Task, message, options, ready};
+use crate::rig::{Count, Rig, Task, message, options, ready};
 
 fn text(message: &Message) -> String {
     String::from_utf8_lossy(message.payload()).into_owned()
@@ -44,6 +44,42 @@ fn a_handler_may_publish_and_the_driver_need_not_be_woken() {
     rig.receive(&message(subscription.sid(), "a").repeat(2));
     assert_eq!(rig.take_sent(), "PUB answer 1\r\na\r\n".repeat(2));
     assert_eq!(rig.wakes.take(), 0);
+}
+
+#[test]
+fn a_handler_has_seen_what_came_before_a_flush_when_that_wakes() {
+    let (client, mut rig) = Rig::connected(options());
+    let flush: Arc<Mutex<Option<Arc<Count>>>> = Arc::default();
+    let woken = flush.clone();
+    let (to, from) = mpsc::channel();
+    let function = move |_: Message| {
+        let woken = woken.lock().unwrap();
+        drop(to.send(woken.as_ref().map(|wakes| wakes.take())));
+    };
+    let subscription = ready(client.subscribe("s").handler(function)).unwrap();
+    let mut flushed = Task::new(client.flush());
+    assert!(flushed.poll().is_pending());
+    *flush.lock().unwrap() = Some(flushed.wakes.clone());
+    rig.run();
+    rig.receive(&(message(subscription.sid(), "x") + "PONG\r\n"));
+    assert_eq!(from.try_recv(), Ok(Some(0)), "the flush was woken before the handler");
+    assert_eq!(flushed.wakes.take(), 1);
+    assert!(flushed.ready().is_ok());
+}
+
+#[test]
+fn who_was_to_be_woken_is_woken_though_a_handler_panics() {
+    let (client, mut rig) = Rig::connected(options());
+    let function = |_: Message| panic!("on purpose");
+    let subscription = ready(client.subscribe("s").handler(function)).unwrap();
+    let mut flushed = Task::new(client.flush());
+    assert!(flushed.poll().is_pending());
+    rig.run();
+    let bytes = message(subscription.sid(), "x") + "PONG\r\n";
+    assert!(catch_unwind(AssertUnwindSafe(|| rig.receive(&bytes))).is_err());
+    drop(rig);
+    assert_eq!(flushed.wakes.take(), 1);
+    assert!(flushed.ready().is_ok());
 }
 
 #[test]
