@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cargo::{self, Package};
-use crate::{Failure, arrows, fuzz, hygiene};
+use crate::{Failure, arrows, fuzz, hygiene, no_std};
 
 /// Whether the last step, the tests, belongs to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +78,11 @@ fn toolchain(packages: &[Package]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `fuzz` is a workspace of its own.
+/// `fuzz` and `no-std` are workspaces of their own.
 fn format(_: &[Package]) -> Result<(), Failure> {
     cargo::run(&["fmt", "--all", "--check"])?;
-    cargo::run(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
+    cargo::run(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?;
+    cargo::run(&["fmt", "--manifest-path", no_std::MANIFEST, "--all", "--check"])
 }
 
 /// One package at a time: together, cargo would turn on the features that any of them asks for,
@@ -97,7 +98,7 @@ fn clippy(packages: &[Package]) -> Result<(), Failure> {
             clippy_with(&package.name, &["--no-default-features", "--features", feature])?;
         }
     }
-    Ok(())
+    no_std::clippy()
 }
 
 fn clippy_with(package: &str, features: &[&str]) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ const UNFINISHED: &[&str] =
     &[concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME")];
 
 /// Where Rust files of the project are.
-const PLACES: &[&str] = &["crates", "xtask", "examples", "benches", "fuzz"];
+const PLACES: &[&str] = &["crates", "xtask", "examples", "benches", "fuzz", "no-std"];
 
 /// Checks all files, and lists every breach.
 pub(crate) fn check() -> Result<(), Failure> {

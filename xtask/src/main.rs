@@ -7,6 +7,7 @@ mod cargo;
 mod ci;
 mod fuzz;
 mod hygiene;
+mod no_std;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
@@ -33,7 +34,8 @@ cargo xtask <task>
   fuzz --keep [target…]
                        put the smallest set of inputs that reaches as much into fuzz/corpus
   fuzz --smoke         each target for some thousand inputs, the same every time
-  test                 every test, example and documentation test of every package
+  test                 every test, example and documentation test of every package, and no-std
+  no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
                          format     rustfmt
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         ["tools", ref releases @ ..] => tools(releases),
         ["fuzz", ref arguments @ ..] => fuzz::run(arguments),
         ["test"] => test(),
+        ["no-std"] => no_std::guard(),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),
         _ => Err(format!("there is no task `{}`\n\n{HELP}", args.join(" ")).into()),
@@ -123,5 +126,5 @@ fn test() -> Result<(), Failure> {
     // With --all-targets, cargo leaves the documentation tests out.
     let targets = cargo::run(&["test", "--workspace", "--all-targets", "--no-fail-fast"]);
     let docs = cargo::run(&["test", "--workspace", "--doc", "--no-fail-fast"]);
-    targets.and(docs)
+    targets.and(docs).and(no_std::guard())
 }
