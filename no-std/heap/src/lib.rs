@@ -26,6 +26,7 @@ struct State {
     free: linked_list_allocator::Heap,
     ready: bool,
     peak: usize,
+    /// 0: none. With zeros alone the array is in `.bss`, and takes no place in flash.
     limit: usize,
     refused: Option<usize>,
 }
@@ -52,7 +53,7 @@ impl<const SIZE: usize> Heap<SIZE> {
                 free: linked_list_allocator::Heap::empty(),
                 ready: false,
                 peak: 0,
-                limit: SIZE,
+                limit: 0,
                 refused: None,
             }),
             locked: AtomicBool::new(false),
@@ -74,7 +75,7 @@ impl<const SIZE: usize> Heap<SIZE> {
         self.with(|state| state.peak = state.free.used());
     }
 
-    /// From here on, no more than `bytes` may be in use.
+    /// From here on, no more than `bytes` may be in use; 0 takes the limit away.
     pub fn limit(&self, bytes: usize) {
         self.with(|state| state.limit = bytes);
     }
@@ -108,7 +109,7 @@ unsafe impl<const SIZE: usize> GlobalAlloc for Heap<SIZE> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.with(|state| {
             let piece = state.free.allocate_first_fit(layout).ok().filter(|piece| {
-                let fits = state.free.used() <= state.limit;
+                let fits = state.limit == 0 || state.free.used() <= state.limit;
                 if !fits {
                     // SAFETY: it was allocated just now, with this layout, and goes nowhere else.
                     unsafe { state.free.deallocate(*piece, layout) };

@@ -8,7 +8,7 @@ use core::time::Duration;
 use bytes::Buf;
 use midge_proto::{
     Action, Attempt, Config, Connection, DisconnectCause, Event, Fate, HeaderMap, Instant, Message,
-    Output, Wait,
+    Output, Timer, Wait,
 };
 
 use crate::{Console, Failed, refused, subject};
@@ -155,7 +155,11 @@ impl<'a, C: Console> Player<'a, C> {
     /// Time passes up to the next deadline.
     pub(crate) fn sleep(&mut self) {
         if let Wait { until: Some(until), reason: Some(reason), .. } = self.wait {
-            self.line(&format!("time passes, until {reason:?}"));
+            self.line(match reason {
+                Timer::Request => "time passes, until a request is too old",
+                Timer::Reconnect => "time passes, until the next attempt",
+                _ => "time passes, for a reason that nobody expects",
+            });
             self.now = until;
         }
         self.turn();
@@ -189,7 +193,8 @@ impl<'a, C: Console> Player<'a, C> {
                 }
             }
             Action::Close { .. } => self.line("close the transport"),
-            other => self.line(&format!("an action that nobody expects: {other:?}")),
+            // Its `Debug` would cost more than all that the session needs.
+            _ => self.line("an action that nobody expects"),
         }
     }
 
@@ -246,7 +251,7 @@ impl<'a, C: Console> Player<'a, C> {
             Event::SubscriptionEnded(sid, why) => {
                 write!(text, "subscription {} ended: {why}", sid.number())
             }
-            other => write!(text, "{other:?}"),
+            _ => write!(text, "an event that nobody expects"),
         };
         // A `String` takes everything.
         let _ = told;
