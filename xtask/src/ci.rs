@@ -4,9 +4,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cargo::{self, Package};
-use crate::{Failure, arrows, fuzz, hygiene, no_std};
+use crate::{Failure, arrows, fuzz, hygiene, no_std, targets};
 
-/// Whether the last step, the tests, belongs to the run.
+/// Whether the last steps, the tests, belong to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tests {
     Run,
@@ -27,11 +27,12 @@ const BEFORE_TESTS: &[Step] = &[
 
 /// Runs the steps up to the first that fails, and prints how long each took.
 pub(crate) fn run(tests: Tests) -> Result<(), Failure> {
-    let test: Step = ("test", |_| crate::test());
+    let all: [Step; 2] = [("test", |_| crate::test()), ("targets", |_| targets::test())];
+    let tests = if tests == Tests::Run { &all[..] } else { &[] };
     let packages = cargo::packages()?;
     let mut took = Vec::new();
     let mut outcome = Ok(());
-    for (name, step) in BEFORE_TESTS.iter().copied().chain((tests == Tests::Run).then_some(test)) {
+    for (name, step) in BEFORE_TESTS.iter().chain(tests).copied() {
         println!("\n--- {name}");
         let start = Instant::now();
         outcome = step(&packages).map_err(|failure| format!("{name}: {failure}").into());

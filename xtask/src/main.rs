@@ -7,7 +7,9 @@ mod cargo;
 mod ci;
 mod fuzz;
 mod hygiene;
+mod missing;
 mod no_std;
+mod targets;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
@@ -35,6 +37,10 @@ cargo xtask <task>
                        put the smallest set of inputs that reaches as much into fuzz/corpus
   fuzz --smoke         each target for some thousand inputs, the same every time
   test                 every test, example and documentation test of every package, and no-std
+  test --targets       a session of the core as firmware on an emulated Cortex-M4 and as WebAssembly
+                       under Node.js; on Debian it fetches a compiler that can build for them into
+                       target/tools and, as root, installs what is missing. Says what it leaves out
+                       and why; with CI set, that is a failure
   no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
@@ -46,6 +52,7 @@ cargo xtask <task>
                          fuzz-smoke each fuzz target for some thousand inputs; says why where it
                                     cannot be run, and goes on
                          test       as above; left out with --before-tests
+                         targets    test --targets, as above; left out with --before-tests
 ";
 
 fn main() -> ExitCode {
@@ -62,6 +69,7 @@ fn main() -> ExitCode {
         ["tools", ref releases @ ..] => tools(releases),
         ["fuzz", ref arguments @ ..] => fuzz::run(arguments),
         ["test"] => test(),
+        ["test", "--targets"] => targets::test(),
         ["no-std"] => no_std::guard(),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),
