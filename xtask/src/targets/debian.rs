@@ -27,7 +27,11 @@ pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf, Failure> {
     }
     println!("  installing {package}");
     let install = ["install", "--yes", "--quiet", "--no-install-recommends", package];
-    apt(&install, Path::new("/")).map_err(|why| Missing(format!("{advice}, if it can: {why}")))?;
+    let anywhere = Path::new("/");
+    // Again with a new list of packages: the list may be old, or there is none yet.
+    apt(&install, anywhere)
+        .or_else(|_| apt(&["update", "--quiet"], anywhere).and_then(|_| apt(&install, anywhere)))
+        .map_err(|why| Missing(format!("{advice}, if it can: {why}")))?;
     find(name).ok_or_else(|| Missing(advice).into())
 }
 
