@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use crate::wire::MAX_URLS;
 use crate::{ServerUrl, SubjectRef};
 
 /// Places in a message are counted in 32 bits, and its control line is in it as well.
@@ -141,6 +142,9 @@ pub struct Config {
     pub resolve: bool,
     /// Do not learn servers from INFO. Default: false.
     pub ignore_discovered: bool,
+    /// Servers learnt from INFO at a time, and URLs that are kept of each of its lists; the rest is
+    /// ignored, and counted in `Event::ServersChanged`. Default: 256.
+    pub max_servers: usize,
     /// The longest time that a drain takes. Default: 30 s.
     pub drain_timeout: Duration,
     /// Leave a server that says it is about to shut down (lame duck mode, ADR-5) for another one,
@@ -224,6 +228,7 @@ impl Config {
             keep_requests: false,
             resolve: true,
             ignore_discovered: false,
+            max_servers: MAX_URLS,
             drain_timeout: Duration::from_secs(30),
             leave_lame_duck: None,
             move_timeout: Duration::from_secs(5),

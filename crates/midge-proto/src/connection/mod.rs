@@ -203,7 +203,7 @@ impl Connection {
             now: Instant::ZERO,
             phase: Phase::Waiting,
             session: Session::default(),
-            servers: Servers::new(config.servers.clone(), config.retain_order, &mut rng),
+            servers: Servers::new(&config, &mut rng),
             info: None,
             inbound: Inbound::new(&config),
             outbound: Outbound::default(),

@@ -159,7 +159,7 @@ pub enum Event {
         added: Vec<Arc<ServerUrl>>,
         /// Servers that are no longer told of.
         removed: Vec<Arc<ServerUrl>>,
-        /// URLs past the bound of 256, which were ignored.
+        /// URLs past [`Config::max_servers`](crate::Config::max_servers), which were ignored.
         ignored: usize,
     },
     /// The server lowered what it takes (INFO): messages that waited and do not fit any more were

@@ -66,10 +66,12 @@ impl Connection {
                 self.pings_out = 0;
                 self.outbound.pong();
             }
-            Received::Info(json) => match ServerInfo::parse(&json) {
-                Ok(info) => self.take_info(info),
-                Err(error) => self.fail(DisconnectCause::Info(error)),
-            },
+            Received::Info(json) => {
+                match ServerInfo::parse_within(&json, self.config.max_servers) {
+                    Ok(info) => self.take_info(info),
+                    Err(error) => self.fail(DisconnectCause::Info(error)),
+                }
+            }
             Received::Error(text) => self.receive_error(ServerError::parse(&text)),
             Received::Ok => {}
         }
@@ -78,10 +80,12 @@ impl Connection {
 
     fn receive_first(&mut self, received: Received) {
         match received {
-            Received::Info(json) => match ServerInfo::parse(&json) {
-                Ok(info) => self.greeted_by(info),
-                Err(error) => self.fail(DisconnectCause::Info(error)),
-            },
+            Received::Info(json) => {
+                match ServerInfo::parse_within(&json, self.config.max_servers) {
+                    Ok(info) => self.greeted_by(info),
+                    Err(error) => self.fail(DisconnectCause::Info(error)),
+                }
+            }
             Received::Error(text) => {
                 self.fail(DisconnectCause::Server(ServerError::parse(&text)));
             }

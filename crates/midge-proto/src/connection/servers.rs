@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use super::output::Candidate;
 use crate::rng::Rng;
-use crate::wire::{MAX_URLS, ServerError, ServerInfo};
-use crate::{Scheme, ServerUrl};
+use crate::wire::{ServerError, ServerInfo};
+use crate::{Config, Scheme, ServerUrl};
 
 #[derive(Debug, Clone)]
 struct Server {
@@ -50,17 +50,28 @@ pub(super) struct Changes {
 pub(super) struct Servers {
     pool: Vec<Server>,
     retain_order: bool,
+    max_discovered: usize,
     /// The pool was replaced: its first server is the next to try, not the one in use.
     detached: bool,
 }
 
 impl Servers {
-    pub(super) fn new(urls: Vec<ServerUrl>, retain_order: bool, rng: &mut Rng) -> Self {
-        let mut pool: Vec<_> = urls.into_iter().map(Server::given).collect();
-        if !retain_order {
-            rng.shuffle(&mut pool);
+    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+        let mut servers = Self {
+            pool: Vec::new(),
+            retain_order: config.retain_order,
+            max_discovered: config.max_servers,
+            detached: false,
+        };
+        servers.fill(config.servers.clone(), rng);
+        servers
+    }
+
+    fn fill(&mut self, urls: Vec<ServerUrl>, rng: &mut Rng) {
+        self.pool = urls.into_iter().map(Server::given).collect();
+        if !self.retain_order {
+            rng.shuffle(&mut self.pool);
         }
-        Self { pool, retain_order, detached: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -156,7 +167,7 @@ impl Servers {
 
     /// Puts other servers in the place of all; a connection in use is not touched.
     pub(super) fn replace(&mut self, urls: Vec<ServerUrl>, rng: &mut Rng) {
-        *self = Self::new(urls, self.retain_order, rng);
+        self.fill(urls, rng);
         self.detached = true;
     }
 
@@ -198,7 +209,7 @@ impl Servers {
             if self.pool.iter().any(|server| url.same_place(&server.url)) {
                 continue;
             }
-            if discovered >= MAX_URLS {
+            if discovered >= self.max_discovered {
                 changes.ignored += 1;
                 continue;
             }

@@ -4,11 +4,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// The most URLs that are kept of each list in an INFO.
+/// The most URLs that [`ServerInfo::parse`] keeps of each list in an INFO.
 pub const MAX_URLS: usize = 256;
 
 /// Why an INFO cannot be used.
@@ -87,10 +87,10 @@ pub struct ServerInfo {
     /// JetStream domain.
     #[serde(skip_serializing_if = "is_default")]
     pub domain: String,
-    /// All servers to connect to, `host:port`; at most [`MAX_URLS`].
+    /// All servers to connect to, `host:port`; as many as were asked for.
     #[serde(skip_serializing_if = "is_default")]
     pub connect_urls: Vec<String>,
-    /// The same for WebSocket; at most [`MAX_URLS`].
+    /// The same for WebSocket; as many as were asked for.
     #[serde(skip_serializing_if = "is_default")]
     pub ws_connect_urls: Vec<String>,
     /// `ldm`: the server is about to close its connections one by one (ADR-5).
@@ -111,7 +111,7 @@ pub struct ServerInfo {
     /// Public curve key of the server.
     #[serde(skip_serializing_if = "is_default")]
     pub xkey: String,
-    /// URLs beyond [`MAX_URLS`] in the two lists, which were not kept.
+    /// URLs beyond that in the two lists, which were not kept.
     #[serde(skip)]
     pub urls_dropped: usize,
 }
@@ -127,11 +127,19 @@ impl ServerInfo {
     /// `auth_required`, `tls_required`, `tls_available`, `nonce`, `connect_urls`,
     /// `ws_connect_urls`, `ldm` has a wrong type.
     pub fn parse(json: &[u8]) -> Result<Self, InfoError> {
-        let parsed: Result<Parsed, _> = serde_json::from_slice(json);
-        match parsed {
-            Ok(Parsed(info)) => Ok(info),
-            Err(error) => Err(InfoError::Json { reason: error.to_string() }),
-        }
+        Self::parse_within(json, MAX_URLS)
+    }
+
+    /// The same, and keeps at most `max_urls` of each list.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](Self::parse).
+    pub fn parse_within(json: &[u8], max_urls: usize) -> Result<Self, InfoError> {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let parsed = reader.deserialize_map(InfoVisitor { max_urls });
+        let parsed = parsed.and_then(|info| reader.end().map(|()| info));
+        parsed.map_err(|error| InfoError::Json { reason: error.to_string() })
     }
 
     /// The JSON of an INFO, on one line.
@@ -190,16 +198,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-struct Parsed(ServerInfo);
-
-impl<'de> Deserialize<'de> for Parsed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(InfoVisitor).map(Parsed)
-    }
-}
-
 /// Written by hand because a derived reader can neither bound a list nor forgive a field.
-struct InfoVisitor;
+struct InfoVisitor {
+    max_urls: usize,
+}
 
 impl<'de> Visitor<'de> for InfoVisitor {
     type Value = ServerInfo;
@@ -220,12 +222,12 @@ impl<'de> Visitor<'de> for InfoVisitor {
                 "nonce" => info.nonce = required(&mut map)?,
                 "ldm" => info.lame_duck = required(&mut map)?.unwrap_or_default(),
                 "connect_urls" => {
-                    let Urls { kept, dropped } = map.next_value()?;
+                    let Urls { kept, dropped } = map.next_value_seed(UrlsWithin(self.max_urls))?;
                     info.connect_urls = kept;
                     info.urls_dropped += dropped;
                 }
                 "ws_connect_urls" => {
-                    let Urls { kept, dropped } = map.next_value()?;
+                    let Urls { kept, dropped } = map.next_value_seed(UrlsWithin(self.max_urls))?;
                     info.ws_connect_urls = kept;
                     info.urls_dropped += dropped;
                 }
@@ -280,15 +282,18 @@ struct Urls {
     dropped: usize,
 }
 
-impl<'de> Deserialize<'de> for Urls {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UrlsVisitor)
+/// Reads a list up to a number of URLs.
+struct UrlsWithin(usize);
+
+impl<'de> DeserializeSeed<'de> for UrlsWithin {
+    type Value = Urls;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Urls, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct UrlsVisitor;
-
-impl<'de> Visitor<'de> for UrlsVisitor {
+impl<'de> Visitor<'de> for UrlsWithin {
     type Value = Urls;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -301,7 +306,7 @@ impl<'de> Visitor<'de> for UrlsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Urls, A::Error> {
         let mut urls = Urls::default();
-        while urls.kept.len() < MAX_URLS {
+        while urls.kept.len() < self.0 {
             match list.next_element::<Value>()? {
                 Some(Value::String(url)) => urls.kept.push(url),
                 Some(_) => {}

@@ -213,6 +213,20 @@ fn thousands_of_urls_in_info_are_cut_at_the_bound_and_said() {
 }
 
 #[test]
+fn max_servers_bounds_what_is_learnt_and_what_is_kept_of_info() {
+    let mut config = config("127.0.0.1:1");
+    config.max_servers = 2;
+    let mut rig = Rig::up(config);
+    let urls: Vec<_> = (0..500).map(|port| format!("\"10.0.0.1:{}\"", port + 1)).collect();
+    rig.feed(format!("INFO {{\"connect_urls\":[{}]}}\r\n", urls.join(",")).as_bytes());
+    let log = rig.log();
+    assert!(log[0].ends_with("ignored 498"), "{}", &log[0][log[0].len() - 40..]);
+    assert_eq!(log[0].matches("nats://").count(), 2);
+    let info = rig.connection.server_info().unwrap();
+    assert_eq!((info.connect_urls.len(), info.urls_dropped), (2, 498));
+}
+
+#[test]
 fn discovered_servers_are_ignored_on_request() {
     let mut config = config("127.0.0.1:1");
     config.ignore_discovered = true;
