@@ -193,6 +193,9 @@ pub struct Config {
     pub max_requests: usize,
     /// Flushes at a time. Default: 65,536.
     pub max_flushes: usize,
+    /// Ranges of positions that reports over the whole life of the connection keep of each fate;
+    /// past it the oldest are forgotten, counts and bytes stay exact. Default: 1,024.
+    pub max_ranges: usize,
 }
 
 impl Config {
@@ -247,6 +250,7 @@ impl Config {
             max_subscriptions: 1 << 20,
             max_requests: 1 << 20,
             max_flushes: 1 << 16,
+            max_ranges: 1024,
         }
     }
 

@@ -53,35 +53,37 @@ impl Fate {
         }
     }
 
-    /// Adds one that may lie between what is here.
-    pub(crate) fn insert(&mut self, position: Position, bytes: usize) {
+    /// Adds one that may lie between what is here, and forgets the oldest ranges past `most`.
+    pub(crate) fn insert(&mut self, position: Position, bytes: usize, most: usize) {
         self.messages += 1;
         self.bytes += bytes as u64;
         self.positions.insert(position.0..position.0 + 1);
-        self.positions.keep_latest(MAX_RANGES);
+        self.positions.keep_latest(most);
     }
 
-    /// Moves the `messages` with `bytes` below `position`, all that are below it, to `to`.
+    /// Moves the `messages` with `bytes` below `position`, all that are below it, to `to`, which
+    /// forgets its oldest ranges past `most`.
     pub(crate) fn settle_below(
         &mut self,
         position: Position,
         messages: u64,
         bytes: u64,
         to: &mut Fate,
+        most: usize,
     ) {
         self.messages -= messages;
         self.bytes -= bytes;
         to.messages += messages;
         to.bytes += bytes;
         self.positions.split_below(position, |range| to.positions.insert(range));
-        to.positions.keep_latest(MAX_RANGES);
+        to.positions.keep_latest(most);
     }
 }
 
 /// What became of all messages that a connection accepted, over its whole life.
 ///
 /// Disjoint; what is in none of them is still on its way. Counts and bytes are exact. Of the
-/// numbers, each keeps its latest 1,024 ranges.
+/// numbers, each keeps its latest [`Config::max_ranges`](crate::Config::max_ranges) ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fates {
@@ -99,15 +101,12 @@ pub struct Fates {
 }
 
 impl Fates {
-    /// Adds to one of them, and forgets the oldest ranges past the bound.
-    pub(crate) fn settle(fate: &mut Fate, more: &Fate) {
+    /// Adds to one of them, and forgets the oldest ranges past `most`.
+    pub(crate) fn settle(fate: &mut Fate, more: &Fate, most: usize) {
         fate.merge(more);
-        fate.positions.keep_latest(MAX_RANGES);
+        fate.positions.keep_latest(most);
     }
 }
-
-/// Ranges of numbers that a report over the life of a connection keeps.
-const MAX_RANGES: usize = 1024;
 
 /// Numbers of messages as ascending ranges that neither touch nor overlap.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -251,7 +250,7 @@ mod tests {
         for position in 0..2000 {
             let mut one = Fate::default();
             one.push(Position(position * 2), 10);
-            Fates::settle(&mut fate, &one);
+            Fates::settle(&mut fate, &one, 1024);
         }
         assert_eq!((fate.messages, fate.bytes, fate.positions.len()), (2000, 20_000, 1024));
         assert!(!fate.positions.contains(Position(0)));

@@ -186,7 +186,7 @@ impl Inbound {
         let size = self
             .chunk_size
             .max(self.need + self.chunk_size / 4)
-            .max(self.filled + self.filled.max(MIN_READ));
+            .max(self.filled + self.filled.max(MIN_READ.min(self.chunk_size)));
         if self.filled == 0 {
             self.chunk.clear();
             // What a large message left behind is not worth keeping.
@@ -320,6 +320,27 @@ mod tests {
 
     use super::*;
     use crate::ServerUrl;
+
+    #[test]
+    fn a_small_read_chunk_stays_small() {
+        let server = ServerUrl::parse("127.0.0.1").expect("an address");
+        let mut config = Config::new(vec![server], [7; 32]);
+        config.read_chunk = 512;
+        let mut inbound = Inbound::new(&config);
+        // Cut so that the beginning of a frame is always left for the next chunk.
+        for piece in b"MSG a 1 11\r\nhello world\r\n".repeat(200).chunks(7) {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let room = inbound.room();
+                let count = room.len().min(rest.len());
+                room[..count].copy_from_slice(&rest[..count]);
+                inbound.received(count);
+                rest = &rest[count..];
+                while inbound.next().expect("frames that are whole").is_some() {}
+            }
+            assert!(inbound.chunk.capacity() <= 2 * 512, "{}", inbound.chunk.capacity());
+        }
+    }
 
     #[test]
     fn what_a_large_message_needed_is_given_back() {

@@ -206,7 +206,7 @@ impl Connection {
             servers: Servers::new(&config, &mut rng),
             info: None,
             inbound: Inbound::new(&config),
-            outbound: Outbound::default(),
+            outbound: Outbound::new(config.max_ranges),
             subscriptions: Subscriptions::default(),
             requests: Requests::new(inbox),
             flushes: VecDeque::new(),
@@ -378,7 +378,8 @@ impl Connection {
             Timer::Close => self.shut(),
             Timer::Kept => {
                 if let Some(below) = self.ages.expire(self.now) {
-                    self.expired.merge(&self.outbound.expire_below(below));
+                    let expired = self.outbound.expire_below(below);
+                    Fates::settle(&mut self.expired, &expired, self.config.max_ranges);
                 }
             }
         }

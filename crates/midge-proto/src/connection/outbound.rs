@@ -68,6 +68,8 @@ pub struct Outbound {
     written: Fate,
     /// Shared with whoever flushed last, until the next change.
     fates: Arc<Fates>,
+    /// Ranges of positions that each of the fates keeps.
+    max_ranges: usize,
     written_messages: u64,
     written_bytes: u64,
     out_bytes: u64,
@@ -84,6 +86,10 @@ pub(super) struct Split {
 }
 
 impl Outbound {
+    pub(super) fn new(max_ranges: usize) -> Self {
+        Self { max_ranges, ..Self::default() }
+    }
+
     // ---- enqueueing ----------------------------------------------------------------------
 
     pub(super) fn publish(
@@ -182,7 +188,7 @@ impl Outbound {
         }
         frame.kind = Kind::Dead;
         let len = frame.len as usize;
-        Arc::make_mut(&mut self.fates).dropped.insert(position, len);
+        Arc::make_mut(&mut self.fates).dropped.insert(position, len, self.max_ranges);
         self.user_bytes -= len;
         if index < self.front_frames {
             self.dead_front += len;
@@ -349,7 +355,7 @@ impl Outbound {
                 self.dead_front += frame.len as usize;
                 self.user_bytes -= frame.len as usize;
                 let dropped = &mut Arc::make_mut(&mut self.fates).dropped;
-                dropped.insert(Position(frame.position), frame.len as usize);
+                dropped.insert(Position(frame.position), frame.len as usize, self.max_ranges);
             }
         }
     }
@@ -420,7 +426,13 @@ impl Outbound {
         let bytes = bytes - (self.written_bytes - self.written.bytes);
         if messages > 0 {
             let confirmed = &mut Arc::make_mut(&mut self.fates).confirmed;
-            self.written.settle_below(Position(position), messages, bytes, confirmed);
+            self.written.settle_below(
+                Position(position),
+                messages,
+                bytes,
+                confirmed,
+                self.max_ranges,
+            );
         }
         Some(answer)
     }

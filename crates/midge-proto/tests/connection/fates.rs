@@ -687,3 +687,33 @@ fn a_question_is_not_kept_for_the_next_connection() {
         < PONG"
     ));
 }
+
+#[test]
+fn max_ranges_bounds_the_positions_of_a_report_and_no_count() {
+    let mut config = config("127.0.0.1");
+    config.max_ranges = 2;
+    let mut rig = Rig::up(config);
+    for _ in 0..4 {
+        // One that is confirmed, then one that is lost.
+        rig.run(
+            "publish a 1
+            > PUB a 1
+            > 1
+            flush
+            > PING
+            < PONG
+            ! flushed...
+            publish a 2
+            > PUB a 1
+            > 2
+            eof
+            ! disconnected ...
+            ! connect 127.0.0.1:4222",
+        );
+        rig.come_up();
+    }
+    let fates = rig.connection.fates();
+    assert_eq!((fates.unknown.messages, fates.confirmed.messages), (4, 4));
+    assert!(fates.unknown.positions.ranges().eq([5..6, 7..8]));
+    assert!(fates.confirmed.positions.ranges().eq([4..5, 6..7]));
+}

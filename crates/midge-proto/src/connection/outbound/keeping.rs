@@ -39,7 +39,7 @@ impl Outbound {
             start = end;
         }
         self.open = true;
-        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &dropped);
+        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &dropped, self.max_ranges);
         dropped
     }
 
@@ -71,7 +71,7 @@ impl Outbound {
             start = end;
         }
         self.compact();
-        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &dropped);
+        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &dropped, self.max_ranges);
         dropped
     }
 
@@ -127,8 +127,8 @@ impl Outbound {
         self.open = false;
         self.release();
         let fates = Arc::make_mut(&mut self.fates);
-        Fates::settle(&mut fates.unknown, &split.unknown);
-        Fates::settle(&mut fates.dropped, &split.dropped);
+        Fates::settle(&mut fates.unknown, &split.unknown, self.max_ranges);
+        Fates::settle(&mut fates.dropped, &split.dropped, self.max_ranges);
         split
     }
 
@@ -147,7 +147,7 @@ impl Outbound {
                 Kind::Request => &mut fates.dropped,
                 _ => continue,
             };
-            fate.insert(Position(frame.position), frame.len as usize);
+            fate.insert(Position(frame.position), frame.len as usize, self.max_ranges);
         }
         self.back = Vec::new();
         self.user_bytes = 0;
@@ -170,7 +170,7 @@ impl Outbound {
             }
         }
         self.compact();
-        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &expired);
+        Fates::settle(&mut Arc::make_mut(&mut self.fates).dropped, &expired, self.max_ranges);
         expired
     }
 
