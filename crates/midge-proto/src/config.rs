@@ -254,6 +254,45 @@ impl Config {
         }
     }
 
+    /// Defaults for a device with little memory: a connection with all of these bounds reached at
+    /// once needs about 40 KiB of heap on a machine of 32 bits.
+    ///
+    /// | field | value |
+    /// |---|---|
+    /// | `read_chunk`, `max_chunks` | 1 KiB, 2 |
+    /// | `max_message` | 4 KiB: larger ones are skipped, and reported |
+    /// | `max_pending`, `reconnect_buffer` | 4 KiB, 2 KiB |
+    /// | `control_reserve`, `confirm_bytes` | 1 KiB, 2 KiB |
+    /// | `max_info` | 16 KiB: what the INFO of a server needs that tells of 500 others |
+    /// | `max_servers` | 4 |
+    /// | `max_control_line` | 1 KiB |
+    /// | `server_control_line` | 512 bytes: subjects that need more are refused |
+    /// | `max_subscriptions`, `max_requests`, `max_flushes` | 16, 8, 4 |
+    /// | `max_ranges` | 16 |
+    ///
+    /// The rest is as from [`new`](Self::new). A server with more others needs a larger `max_info`:
+    /// past it, the attempt fails.
+    pub fn small(servers: Vec<ServerUrl>, seed: [u8; 32]) -> Self {
+        Self {
+            read_chunk: 1024,
+            max_chunks: 2,
+            max_message: 4 * 1024,
+            max_pending: 4 * 1024,
+            reconnect_buffer: 2 * 1024,
+            control_reserve: 1024,
+            confirm_bytes: 2 * 1024,
+            max_info: 16 * 1024,
+            max_servers: 4,
+            max_control_line: 1024,
+            server_control_line: 512,
+            max_subscriptions: 16,
+            max_requests: 8,
+            max_flushes: 4,
+            max_ranges: 16,
+            ..Self::new(servers, seed)
+        }
+    }
+
     /// What cannot be is refused before there is a connection.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.servers.is_empty() {

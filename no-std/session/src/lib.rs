@@ -135,12 +135,11 @@ fn config() -> Result<Config, Failed> {
         ServerUrl::parse("nats://joe:secret@10.0.0.1").map_err(refused)?,
         ServerUrl::parse("nats://joe:secret@10.0.0.2").map_err(refused)?,
     ];
-    let mut config = Config::new(servers, [7; 32]);
+    let mut config = Config::small(servers, [7; 32]);
     config.name = Some("session".into());
     // Else a release would change the transcript.
     config.version = "0".into();
     config.retain_order = true;
-    config.read_chunk = 1024;
     Ok(config)
 }
 
