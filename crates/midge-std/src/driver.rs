@@ -78,6 +78,7 @@ impl Driver {
                 link: Link::None,
                 asleep: None,
                 reader_waits: false,
+                over: false,
             }),
             readable: Condvar::new(),
             writer: waker(),
@@ -85,6 +86,8 @@ impl Driver {
         });
         let running = Running(shared);
         let _ = running.0.write();
+        // Another thread of it has panicked, or this would go on.
+        assert!(running.0.lock().is_some(), "a function of the application has panicked");
     }
 }
 
@@ -109,6 +112,8 @@ struct State {
     /// The thread that writes sleeps, or is about to, with this deadline.
     asleep: Option<Option<Instant>>,
     reader_waits: bool,
+    /// Nobody serves the driver any more.
+    over: bool,
 }
 
 /// What is under way with the network.
@@ -199,9 +204,14 @@ impl State {
 }
 
 impl Shared {
-    /// `None` when another thread has panicked.
+    /// `None` when all is over: the first thread has ended, or any has panicked.
     fn lock(&self) -> Option<MutexGuard<'_, State>> {
-        self.state.lock().ok()
+        self.state.lock().ok().filter(|state| !state.over)
+    }
+
+    /// The same when a thread has panicked.
+    fn lock_at_last(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Turns until there is nothing to do but to wait. `None` when all is over.
@@ -250,9 +260,9 @@ impl Shared {
         run: impl FnOnce(&Weak<Self>) + Send + 'static,
     ) {
         state.link = Link::Opening(attempt);
-        let shared = Arc::downgrade(self);
+        let helper = Helper(Arc::downgrade(self));
         let thread = thread::Builder::new().name("midge-read".into());
-        if let Err(error) = thread.spawn(move || run(&shared)) {
+        if let Err(error) = thread.spawn(move || run(&helper.0)) {
             state.ended(attempt, DisconnectCause::Dial(format!("no thread for it: {error}")));
         }
     }
@@ -317,25 +327,34 @@ struct Running(Arc<Shared>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let shared = &self.0;
-        shared.state.lock().unwrap_or_else(PoisonError::into_inner).hang_up();
-        shared.readable.notify_all();
+        let mut state = self.0.lock_at_last();
+        state.over = true;
+        self.0.readable.notify_all();
+        // It is still there after a panic only, and one of a stream is enough.
+        if let Link::Open(_, stream, _) = std::mem::replace(&mut state.link, Link::None) {
+            stream.shutdown();
+        }
     }
 }
 
-/// A thread that reads is over, by a panic perhaps: the other one has to look.
-struct Reading(Arc<Shared>);
+/// A thread that opens and reads. When it ends the other one has to look; and all is over when code
+/// of the application panics on it, with the lock held or without.
+struct Helper(Weak<Shared>);
 
-impl Drop for Reading {
+impl Drop for Helper {
     fn drop(&mut self) {
-        self.0.writer.wake_by_ref();
+        let Some(shared) = self.0.upgrade() else { return };
+        if thread::panicking() {
+            shared.lock_at_last().over = true;
+        }
+        shared.writer.wake_by_ref();
     }
 }
 
 fn look_up(shared: &Weak<Shared>, attempt: Attempt, host: &str) {
     let result = (host, 0).to_socket_addrs();
-    let Some(shared) = shared.upgrade().map(Reading) else { return };
-    let Some(mut state) = shared.0.lock() else { return };
+    let Some(shared) = shared.upgrade() else { return };
+    let Some(mut state) = shared.lock() else { return };
     if state.link.attempt() == Some(attempt) {
         match result {
             Ok(addresses) => {
@@ -351,8 +370,8 @@ fn look_up(shared: &Weak<Shared>, attempt: Attempt, host: &str) {
 fn dial(shared: &Weak<Shared>, attempt: Attempt, to: Destination) {
     let Some(dialler) = shared.upgrade().map(|shared| Arc::clone(&shared.dialler)) else { return };
     let result = dialler(to);
-    let Some(shared) = shared.upgrade().map(Reading) else { return };
-    let Some(mut state) = shared.0.lock() else { return };
+    let Some(shared) = shared.upgrade() else { return };
+    let Some(mut state) = shared.lock() else { return };
     if state.link.attempt() != Some(attempt) {
         return;
     }
@@ -365,8 +384,8 @@ fn dial(shared: &Weak<Shared>, attempt: Attempt, to: Destination) {
             state.link = Link::Open(attempt, Arc::clone(&stream), None);
             state.driver.connected(attempt, stream.is_secure());
             drop(state);
-            shared.0.writer.wake_by_ref();
-            let _ = shared.0.read(attempt, &*stream);
+            shared.writer.wake_by_ref();
+            let _ = shared.read(attempt, &*stream);
         }
         Err(error) => state.ended(attempt, DisconnectCause::Dial(error.to_string())),
     }

@@ -25,6 +25,9 @@
 
 mod certificates;
 mod chaos;
+#[cfg(feature = "conformance")]
+#[doc(hidden)]
+pub mod conformance;
 mod link;
 mod peer;
 mod scripted;
@@ -32,6 +35,8 @@ mod server;
 
 pub use certificates::{Authority, Identity};
 pub use chaos::{Chaos, Faults};
+#[cfg(feature = "conformance")]
+pub use conformance::{Adapter, Ending, Serving};
 pub use link::{Direction, Link, LinkBuilder};
 pub use peer::{Peer, ScriptError};
 pub use scripted::{Listener, ScriptedServer};

@@ -1,0 +1,106 @@
+//! Nothing turns in vain: what a connection takes of a processor while nothing happens.
+
+use std::time::Duration;
+
+use midge::{ConnectOptions, WhenFull};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::dials::Hanging;
+use super::wakes::stuck;
+use crate::conformance::steps::{
+    HOUR, connect, fill, finish, give_way, impatient, is_connected, is_failed_attempt, next, soon,
+    until, wait_for,
+};
+use crate::conformance::timer::sleep;
+use crate::conformance::{Adapter, Outcome};
+use crate::{NatsServer, ScriptedServer};
+
+/// What a connection does while nothing happens takes next to no time of any processor.
+async fn assert_rests() {
+    const LOOKED_AT: Duration = Duration::from_millis(500);
+    // What led here may have left something to do.
+    sleep(LOOKED_AT / 5).await;
+    let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
+    let before = used();
+    sleep(LOOKED_AT).await;
+    let spent = used().saturating_sub(before);
+    assert!(spent < LOOKED_AT / 5, "it has spent {spent:?} in {LOOKED_AT:?}");
+}
+
+pub async fn a_connection_without_traffic_rests<A: Adapter>() -> Outcome {
+    let server = NatsServer::start()?;
+    let client = connect::<A>(server.url()).await?;
+    soon(client.flush()).await?;
+    assert_rests().await;
+    soon(client.close()).await;
+    Ok(())
+}
+
+pub async fn a_connection_that_cannot_write_rests<A: Adapter>() -> Outcome {
+    let (server, go) = stuck()?;
+    let options = ConnectOptions::new(server.url()).ping_interval(HOUR).linger(Duration::ZERO);
+    let client = connect::<A>(options).await?;
+    fill(&client, "out").await;
+    assert_rests().await;
+    soon(client.close()).await;
+    drop(go);
+    finish(server).await
+}
+
+pub async fn a_connection_that_must_not_read_rests<A: Adapter>() -> Outcome {
+    let server = ScriptedServer::start(|mut listener| {
+        let mut peer = listener.accept()?;
+        peer.handshake()?;
+        peer.expect("SUB s 1")?;
+        peer.send("MSG s 1 1000\r\n".to_owned() + &"x".repeat(1000) + "\r\n")?;
+        // As much as the sockets between hold, and the end of it.
+        let many = format!("MSG s 1 1000\r\n{}\r\n", "x".repeat(1000)).repeat(500);
+        peer.send(many)?;
+        peer.half_close()?;
+        peer.expect_closed().map(|_| ())
+    })?;
+    let client = connect::<A>(ConnectOptions::new(server.url()).linger(Duration::ZERO)).await?;
+    let mut subscription =
+        client.subscribe("s").capacity(1, 1 << 20).when_full(WhenFull::Pause).await?;
+    until(|| subscription.pending() > 0).await;
+    assert_rests().await;
+    for _ in 0..501 {
+        next(&mut subscription).await;
+    }
+    soon(client.close()).await;
+    finish(server).await
+}
+
+pub async fn a_connection_that_waits_for_its_next_attempt_rests<A: Adapter>() -> Outcome {
+    let port = crate::unused_port()?;
+    let options = ConnectOptions::new(format!("127.0.0.1:{port}")).retry_first_connect(true);
+    let client = connect::<A>(options.reconnect_wait(HOUR, HOUR)).await?;
+    let mut events = client.events();
+    wait_for(&mut events, is_failed_attempt).await;
+    assert_rests().await;
+    soon(client.close()).await;
+    Ok(())
+}
+
+pub async fn a_dial_that_hangs_rests<A: Adapter>() -> Outcome {
+    let hanging = Hanging::start()?;
+    let options = ConnectOptions::new(hanging.url()).connect_timeout(HOUR);
+    let client = connect::<A>(options.retry_first_connect(true)).await?;
+    assert_rests().await;
+    soon(client.close()).await;
+    Ok(())
+}
+
+pub async fn connections_that_have_closed_leave_nothing_that_runs<A: Adapter>() -> Outcome {
+    let server = NatsServer::start()?;
+    for _ in 0..20 {
+        let client = connect::<A>(impatient(&server.url())).await?;
+        let mut events = client.events();
+        client.reconnect();
+        wait_for(&mut events, is_connected).await;
+        soon(client.close()).await;
+        give_way().await;
+    }
+    assert_rests().await;
+    Ok(())
+}

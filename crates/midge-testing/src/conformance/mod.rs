@@ -1,0 +1,15 @@
+//! One suite for every adapter: its driver against scripted servers, and the client against a real
+//! one. The bodies stand here, once, and know no runtime.
+
+mod adapter;
+#[doc(hidden)]
+pub mod cases;
+mod macros;
+mod run;
+mod steps;
+mod tasks;
+mod timer;
+
+pub use adapter::{Adapter, Ending, Serving};
+#[doc(hidden)]
+pub use run::{Outcome, alone, together};
