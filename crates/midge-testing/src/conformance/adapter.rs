@@ -35,7 +35,11 @@ pub struct Serving {
 /// Lives as long as the driver. Its drop says that the driver has ended, and whether by a panic.
 #[derive(Debug)]
 #[must_use = "dropping it says that the driver has ended"]
-pub struct Ending(Arc<Mutex<End>>);
+pub struct Ending {
+    end: Arc<Mutex<End>>,
+    /// It is being polled: a drop comes of a panic, which the runtime may have caught.
+    polled: bool,
+}
 
 #[derive(Debug, Default)]
 struct End {
@@ -49,7 +53,8 @@ impl Serving {
     /// as the adapter's users can bring about; it is called once at most.
     pub fn new(cancel: impl Fn() + Send + 'static) -> (Serving, Ending) {
         let end = Arc::new(Mutex::new(End::default()));
-        (Serving { end: Arc::clone(&end), cancel: Box::new(cancel) }, Ending(end))
+        let ending = Ending { end: Arc::clone(&end), polled: false };
+        (Serving { end, cancel: Box::new(cancel) }, ending)
     }
 
     /// A driver that is a future, and what to spawn in its place. To cancel it is to drop it.
@@ -77,8 +82,10 @@ impl Serving {
                     running = None;
                 }
             }
-            let Some((driver, _)) = &mut running else { return Poll::Ready(()) };
+            let Some((driver, ending)) = &mut running else { return Poll::Ready(()) };
+            ending.polled = true;
             let polled = Pin::new(driver).poll(context);
+            ending.polled = false;
             if polled.is_ready() {
                 running = None;
             }
@@ -117,8 +124,8 @@ impl fmt::Debug for Serving {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let mut end = lock(&self.0);
-        end.panicked = Some(std::thread::panicking());
+        let mut end = lock(&self.end);
+        end.panicked = Some(self.polled || std::thread::panicking());
         let waker = end.waker.take();
         drop(end);
         if let Some(waker) = waker {

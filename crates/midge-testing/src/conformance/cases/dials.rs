@@ -4,9 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use midge::{
-    CloseReason, ConnectError, ConnectOptions, DisconnectCause, Pem, Tls, TlsMode,
-};
+use midge::{CloseReason, ConnectError, ConnectOptions, DisconnectCause, Pem, Tls, TlsMode};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 
 use crate::conformance::steps::{

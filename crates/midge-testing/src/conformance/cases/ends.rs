@@ -9,8 +9,8 @@ use midge::{
 use super::dials::Hanging;
 use super::streams::with_tls;
 use crate::conformance::steps::{
-    HOUR, expect_numbers, fill, finish, give_way, impatient, is_disconnected, is_failed_attempt,
-    next, poll_once, raw_subscriber, served, soon, wait_for,
+    HOUR, expect_numbers, fill, finish, give_way, impatient, is_disconnected, next, poll_once,
+    raw_subscriber, served, soon, until, wait_for,
 };
 use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome, Serving};
@@ -243,8 +243,7 @@ pub async fn a_client_dropped_without_a_server_ends_the_driver<A: Adapter>() -> 
     let port = crate::unused_port()?;
     let options = ConnectOptions::new(format!("127.0.0.1:{port}")).retry_first_connect(true);
     let (client, serving) = served::<A>(options.reconnect_wait(HOUR, HOUR)).await?;
-    let mut events = client.events();
-    wait_for(&mut events, is_failed_attempt).await;
+    until(|| client.last_error().is_some()).await;
     client.publish("s", "kept").await?;
     ends_when_dropped::<A>(client, serving).await;
     Ok(())

@@ -8,8 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::dials::Hanging;
 use super::wakes::stuck;
 use crate::conformance::steps::{
-    HOUR, connect, fill, finish, give_way, impatient, is_connected, is_failed_attempt, next, soon,
-    until, wait_for,
+    HOUR, connect, fill, finish, give_way, impatient, is_connected, next, soon, until, wait_for,
 };
 use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
@@ -75,8 +74,7 @@ pub async fn a_connection_that_waits_for_its_next_attempt_rests<A: Adapter>() ->
     let port = crate::unused_port()?;
     let options = ConnectOptions::new(format!("127.0.0.1:{port}")).retry_first_connect(true);
     let client = connect::<A>(options.reconnect_wait(HOUR, HOUR)).await?;
-    let mut events = client.events();
-    wait_for(&mut events, is_failed_attempt).await;
+    until(|| client.last_error().is_some()).await;
     assert_rests().await;
     soon(client.close()).await;
     Ok(())

@@ -20,10 +20,17 @@ pub async fn thousands_of_publishes_each_wake_the_driver<A: Adapter>() -> Outcom
     let server = ScriptedServer::start(move |mut listener| {
         let mut peer = listener.accept()?;
         peer.handshake()?;
-        for _ in 0..COUNT {
-            peer.expect("PUB out 0")?;
-            peer.expect("")?;
-            let _ = taken.send(());
+        let mut left = COUNT;
+        while left > 0 {
+            match &*peer.expect("")? {
+                "PUB out 0" => {
+                    peer.expect("")?;
+                    let _ = taken.send(());
+                    left -= 1;
+                }
+                // It asks now and then, so that what it sent is confirmed.
+                _ => peer.send("PONG\r\n")?,
+            }
         }
         peer.expect_closed().map(|_| ())
     })?;
@@ -121,7 +128,8 @@ pub async fn deadlines_of_many_tasks_pass_in_time<A: Adapter>() -> Outcome {
                 let timeout = Duration::from_millis((task * 7 + number * 3) % 30 + 1);
                 let began = Instant::now();
                 let late = soon(client.request("q", "").timeout(timeout)).await;
-                assert_eq!(late, Err(RequestError::TimedOut));
+                let ended = matches!(late, Err(RequestError::TimedOut | RequestError::NotSent(_)));
+                assert!(ended, "{late:?}");
                 assert_took(began, timeout);
             }
         })
