@@ -68,6 +68,66 @@ macro_rules! conformance {
                 a_client_dropped_in_a_drain_ends_the_driver
                 a_client_dropped_right_behind_a_loss_ends_the_driver
             }
+            behaviour {
+                messages_come_to_who_subscribed_in_order
+                one_member_of_a_queue_group_gets_each_message
+                headers_arrive_as_they_were_sent
+                a_request_gets_the_reply_of_a_responder
+                a_request_that_nobody_answers_ends_in_time
+                a_message_without_reply_cannot_be_answered
+                what_is_not_permitted_ends_its_subscription_and_request
+                wrong_credentials_fail_the_connect_and_say_so
+                a_server_that_is_not_there_fails_the_connect
+                what_speaks_no_nats_is_left_at_once
+                a_burst_arrives_whole_though_the_server_falls_silent_behind_it
+                unsubscribe_after_gives_so_many_messages_and_ends
+                an_unsubscribed_subscription_gives_nothing_more
+                a_drained_subscription_gives_all_that_was_sent_before
+                a_drain_lets_subscriptions_read_out_and_publishes_arrive
+                a_drain_does_not_wait_for_a_subscription_that_was_dropped
+                a_subscription_outlives_a_killed_server
+                a_client_moves_to_the_servers_that_it_is_given
+                a_full_reconnect_buffer_refuses_at_once
+                publishing_more_than_there_is_room_waits_and_loses_nothing
+                a_flush_means_that_the_server_has_it
+                many_tasks_publish_and_many_subscriptions_receive
+                the_longest_subject_that_is_not_refused_costs_no_connection
+                a_mistake_in_a_reply_subject_is_told_apart_from_one_in_the_subject
+            }
+            surface {
+                a_request_gets_many_replies
+                a_server_that_dies_ends_the_replies
+                a_request_has_an_inbox_of_its_own
+                the_path_of_a_message_is_reported
+                a_subscription_is_confirmed_or_denied
+                a_handler_answers_and_is_drained
+                the_server_tells_who_the_client_is
+            }
+            drain {
+                a_drained_handler_answers_all_that_was_asked
+                a_drained_responder_answers_all_that_is_queued
+                a_member_whose_subscription_is_drained_in_the_flow_loses_no_job
+                a_member_whose_client_is_drained_in_the_flow_loses_no_job
+                without_a_server_what_is_queued_stays_readable_and_what_is_kept_is_reported
+                without_a_server_a_drain_ends_once_all_is_read_when_nothing_is_kept
+                a_server_that_stands_still_ends_a_drain_in_time_and_no_publish_is_forgotten
+                a_server_that_is_back_after_half_the_time_gets_what_was_kept
+                a_drain_that_loses_its_connection_midway_goes_on_with_what_it_has
+                a_drain_that_loses_its_connection_before_the_server_answered_keeps_what_came
+                a_server_that_stands_still_dies_and_comes_back_gets_what_was_never_sent
+                a_close_without_a_server_is_immediate
+                a_close_during_a_drain_without_a_server_is_immediate_too
+            }
+            kept {
+                a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection
+                a_request_that_was_not_sent_reaches_no_server_that_comes_back
+                a_request_with_its_own_inbox_that_was_not_sent_reaches_no_server_that_comes_back
+                a_request_with_a_given_reply_that_was_not_sent_reaches_no_server_that_comes_back
+            }
+            moves {
+                a_publisher_that_moves_loses_no_message_and_knows_it
+                a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing
+            }
         }
         $crate::conformance_cases! { $adapter alone
             rests {
@@ -77,6 +137,10 @@ macro_rules! conformance {
                 a_connection_that_waits_for_its_next_attempt_rests
                 a_dial_that_hangs_rests
                 connections_that_have_closed_leave_nothing_that_runs
+            }
+            slow_readers {
+                a_million_messages_pass_a_slower_reader
+                a_reader_that_stops_costs_its_neighbour_one_hold
             }
         }
     };

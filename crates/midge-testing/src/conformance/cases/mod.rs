@@ -1,7 +1,13 @@
 //! The bodies of the suite.
 
+pub mod behaviour;
 pub mod dials;
+pub mod drain;
 pub mod ends;
+pub mod kept;
+pub mod moves;
 pub mod rests;
+pub mod slow_readers;
 pub mod streams;
+pub mod surface;
 pub mod wakes;

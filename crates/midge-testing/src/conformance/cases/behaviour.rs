@@ -1,64 +1,22 @@
 //! What a client does against a real nats-server.
 
-use std::error::Error;
-use std::future::Future;
 use std::time::Duration;
 
 use midge::{
-    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, EndReason, Event, Events,
-    HeaderMap, Message, NotSent, PublishError, RequestError, RespondError, State, SubscribeError,
-    Subscription,
+    CloseReason, ConnectError, ConnectOptions, DisconnectCause, EndReason, Event, HeaderMap,
+    NotSent, PublishError, RequestError, RespondError, State, SubscribeError,
 };
-use midge_testing::{NatsServer, Peer, ScriptedServer};
 
-type Outcome = Result<(), Box<dyn Error>>;
+use crate::conformance::steps::{
+    PATIENCE, connect, expect_numbers, finish, next, raw_subscriber, soon, wait_for,
+};
+use crate::conformance::tasks::spawn;
+use crate::conformance::{Adapter, Outcome};
+use crate::{NatsServer, ScriptedServer};
 
-/// What takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens within 20 seconds")
-}
-
-async fn client(server: &NatsServer) -> Result<Client, ConnectError> {
-    soon(midge_tokio::connect(server.url())).await
-}
-
-async fn next(subscription: &mut Subscription) -> Message {
-    soon(subscription.next()).await.expect("the subscription goes on")
-}
-
-async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {
-    loop {
-        let event = soon(events.next()).await.expect("the wanted event comes before the end");
-        if wanted(&event) {
-            return event;
-        }
-    }
-}
-
-/// A client of plain text that is subscribed to `subject`.
-fn raw_subscriber(server: &NatsServer, subject: &str) -> Result<Peer, Box<dyn Error>> {
-    let mut raw = Peer::connect(&server.url())?;
-    raw.expect("INFO ")?;
-    raw.send(format!("CONNECT {{\"verbose\":false}}\r\nSUB {subject} 1\r\nPING\r\n"))?;
-    raw.expect("PONG")?;
-    Ok(raw)
-}
-
-/// Reads the messages `0` to `count - 1`, in this order and each once.
-fn expect_numbers(raw: &mut Peer, subject: &str, count: usize) -> Outcome {
-    for number in 0..count {
-        let payload = number.to_string();
-        raw.expect_exact(format!("MSG {subject} 1 {}\r\n{payload}\r\n", payload.len()))?;
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn messages_come_to_who_subscribed_in_order() -> Outcome {
+pub async fn messages_come_to_who_subscribed_in_order<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let mut exact = client.subscribe("a.b.c").await?;
     let mut one = client.subscribe("a.*.c").await?;
     let mut rest = client.subscribe("a.>").await?;
@@ -71,16 +29,15 @@ async fn messages_come_to_who_subscribed_in_order() -> Outcome {
     for payload in [b"1", b"2", b"3"] {
         assert_eq!(next(&mut rest).await.payload(), payload);
     }
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     assert_eq!((exact.try_next(), one.try_next(), rest.try_next()), (None, None, None));
     assert_eq!((rest.delivered(), rest.pending(), rest.dropped()), (3, 0, 0));
     Ok(())
 }
 
-#[tokio::test]
-async fn one_member_of_a_queue_group_gets_each_message() -> Outcome {
+pub async fn one_member_of_a_queue_group_gets_each_message<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let mut members = [
         client.queue_subscribe("jobs", "workers").await?,
         client.queue_subscribe("jobs", "workers").await?,
@@ -88,7 +45,7 @@ async fn one_member_of_a_queue_group_gets_each_message() -> Outcome {
     for number in 0..100 {
         client.publish("jobs", number.to_string()).await?;
     }
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     let mut all = Vec::new();
     for member in &mut members {
         let before = all.len();
@@ -103,10 +60,9 @@ async fn one_member_of_a_queue_group_gets_each_message() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn headers_arrive_as_they_were_sent() -> Outcome {
+pub async fn headers_arrive_as_they_were_sent<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let mut subscription = client.subscribe("h").await?;
     let mut headers = HeaderMap::new();
     headers.append("X-One", "1")?.append("x-one", "2")?.append("X-One", "3")?;
@@ -120,13 +76,13 @@ async fn headers_arrive_as_they_were_sent() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_request_gets_the_reply_of_a_responder() -> Outcome {
+pub async fn a_request_gets_the_reply_of_a_responder<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let (client, responder) = (client(&server).await?, client(&server).await?);
+    let (client, responder) =
+        (connect::<A>(server.url()).await?, connect::<A>(server.url()).await?);
     let mut questions = responder.subscribe("double").await?;
-    soon(responder.flush().into_future()).await?;
-    tokio::spawn(async move {
+    soon(responder.flush()).await?;
+    let _answering = spawn::<A, _>(async move {
         while let Some(question) = questions.next().await {
             let answer = question.payload().repeat(2);
             responder.respond(&question, answer).header("By", "me").await.expect("it is open");
@@ -134,10 +90,10 @@ async fn a_request_gets_the_reply_of_a_responder() -> Outcome {
     });
     let requests = (0..100).map(|number| {
         let client = client.clone();
-        tokio::spawn(async move { (number, client.request("double", number.to_string()).await) })
+        spawn::<A, _>(async move { (number, client.request("double", number.to_string()).await) })
     });
     for request in requests.collect::<Vec<_>>() {
-        let (number, reply) = soon(request).await?;
+        let (number, reply) = soon(request).await;
         let reply = reply?;
         assert_eq!(reply.payload(), number.to_string().repeat(2).as_bytes());
         assert_eq!(reply.headers().and_then(|headers| headers.get("By")), Some("me"));
@@ -145,23 +101,21 @@ async fn a_request_gets_the_reply_of_a_responder() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_request_that_nobody_answers_ends_in_time() -> Outcome {
+pub async fn a_request_that_nobody_answers_ends_in_time<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
-    let nobody = soon(client.request("nobody.is.here", "").into_future()).await;
+    let client = connect::<A>(server.url()).await?;
+    let nobody = soon(client.request("nobody.is.here", "")).await;
     assert_eq!(nobody, Err(RequestError::NoResponders));
     let _silent = client.subscribe("silent").await?;
     let timeout = Duration::from_millis(50);
-    let late = soon(client.request("silent", "").timeout(timeout).into_future()).await;
+    let late = soon(client.request("silent", "").timeout(timeout)).await;
     assert_eq!(late, Err(RequestError::TimedOut));
     Ok(())
 }
 
-#[tokio::test]
-async fn a_message_without_reply_cannot_be_answered() -> Outcome {
+pub async fn a_message_without_reply_cannot_be_answered<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let mut subscription = client.subscribe("s").await?;
     client.publish("s", "").await?;
     client.publish("s", "").reply("back").await?;
@@ -174,41 +128,38 @@ async fn a_message_without_reply_cannot_be_answered() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn what_is_not_permitted_ends_its_subscription_and_request() -> Outcome {
+pub async fn what_is_not_permitted_ends_its_subscription_and_request<A: Adapter>() -> Outcome {
     let config = r#"authorization { users: [ { user: u, password: p, permissions:
         { subscribe: { deny: "secret" }, publish: { deny: "forbidden" } } } ] }"#;
     let server = NatsServer::builder().config(config).start()?;
     let options = ConnectOptions::new(server.url()).user_and_password("u", "p");
-    let client = soon(midge_tokio::connect(options)).await?;
+    let client = connect::<A>(options).await?;
     let mut events = client.events();
     let mut secret = client.subscribe("secret").await?;
     let mut open = client.subscribe("open").await?;
     assert_eq!(soon(secret.next()).await, None);
     assert!(matches!(secret.end(), Some(EndReason::Denied(_))));
     wait_for(&mut events, |event| matches!(event, Event::ServerError(_))).await;
-    let denied = soon(client.request("forbidden", "").into_future()).await;
+    let denied = soon(client.request("forbidden", "")).await;
     assert!(matches!(denied, Err(RequestError::Permission(_))), "{denied:?}");
     client.publish("open", "still here").await?;
     assert_eq!(next(&mut open).await.payload(), b"still here");
     Ok(())
 }
 
-#[tokio::test]
-async fn wrong_credentials_fail_the_connect_and_say_so() -> Outcome {
+pub async fn wrong_credentials_fail_the_connect_and_say_so<A: Adapter>() -> Outcome {
     let server = NatsServer::builder().config("authorization { token: right }").start()?;
     let options = ConnectOptions::new(server.url()).token("wrong");
-    let error = soon(midge_tokio::connect(options)).await.map(|_| ()).unwrap_err();
+    let error = connect::<A>(options).await.map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("credentials"), "{error}");
     let url = server.url().replace("://", "://right@");
-    soon(midge_tokio::connect(url)).await?;
+    connect::<A>(url).await?;
     Ok(())
 }
 
-#[tokio::test]
-async fn a_server_that_is_not_there_fails_the_connect() -> Outcome {
-    let port = midge_testing::unused_port()?;
-    let error = soon(midge_tokio::connect(format!("127.0.0.1:{port}"))).await;
+pub async fn a_server_that_is_not_there_fails_the_connect<A: Adapter>() -> Outcome {
+    let port = crate::unused_port()?;
+    let error = connect::<A>(format!("127.0.0.1:{port}")).await;
     let error = error.map(|_| ()).unwrap_err();
     let dial = |cause: &DisconnectCause| matches!(cause, DisconnectCause::Dial(_));
     assert!(
@@ -218,8 +169,7 @@ async fn a_server_that_is_not_there_fails_the_connect() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn what_speaks_no_nats_is_left_at_once() -> Outcome {
+pub async fn what_speaks_no_nats_is_left_at_once<A: Adapter>() -> Outcome {
     let server = ScriptedServer::start(|mut listener| {
         let mut peer = listener.accept()?;
         peer.send("220 smtp.example ready\r\n")?;
@@ -228,15 +178,14 @@ async fn what_speaks_no_nats_is_left_at_once() -> Outcome {
     let wait = Duration::from_secs(3600);
     let options =
         ConnectOptions::new(server.url()).retry_first_connect(true).reconnect_wait(wait, wait);
-    let client = soon(midge_tokio::connect(options)).await?;
+    let client = connect::<A>(options).await?;
     let mut events = client.events();
     wait_for(&mut events, |event| matches!(event, Event::AttemptFailed { .. })).await;
-    tokio::task::spawn_blocking(|| server.finish()).await??;
-    Ok(())
+    finish(server).await
 }
 
-#[tokio::test]
-async fn a_burst_arrives_whole_though_the_server_falls_silent_behind_it() -> Outcome {
+pub async fn a_burst_arrives_whole_though_the_server_falls_silent_behind_it<A: Adapter>() -> Outcome
+{
     const COUNT: usize = 8000;
     let server = ScriptedServer::start(|mut listener| {
         let mut peer = listener.accept()?;
@@ -247,21 +196,19 @@ async fn a_burst_arrives_whole_though_the_server_falls_silent_behind_it() -> Out
         peer.expect_closed().map(|_| ())
     })?;
     let options = ConnectOptions::new(server.url()).linger(Duration::ZERO);
-    let client = soon(midge_tokio::connect(options)).await?;
+    let client = connect::<A>(options).await?;
     let mut subscription = client.subscribe("s").await?;
     for _ in 0..COUNT {
         assert_eq!(next(&mut subscription).await.payload().len(), 1000);
     }
     assert_eq!((subscription.pending(), subscription.dropped()), (0, 0));
     drop((client, subscription));
-    tokio::task::spawn_blocking(|| server.finish()).await??;
-    Ok(())
+    finish(server).await
 }
 
-#[tokio::test]
-async fn unsubscribe_after_gives_so_many_messages_and_ends() -> Outcome {
+pub async fn unsubscribe_after_gives_so_many_messages_and_ends<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let mut subscription = client.subscribe("s").await?;
     subscription.unsubscribe_after(3);
     for _ in 0..10 {
@@ -275,13 +222,12 @@ async fn unsubscribe_after_gives_so_many_messages_and_ends() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_unsubscribed_subscription_gives_nothing_more() -> Outcome {
+pub async fn an_unsubscribed_subscription_gives_nothing_more<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let mut subscription = client.subscribe("s").await?;
     client.publish("s", "").await?;
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     assert_eq!(subscription.pending(), 1);
     subscription.unsubscribe();
     assert_eq!(subscription.pending(), 0);
@@ -290,10 +236,9 @@ async fn an_unsubscribed_subscription_gives_nothing_more() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_drained_subscription_gives_all_that_was_sent_before() -> Outcome {
+pub async fn a_drained_subscription_gives_all_that_was_sent_before<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let mut subscription = client.subscribe("s").await?;
     for _ in 0..1000 {
         client.publish("s", "").await?;
@@ -309,20 +254,19 @@ async fn a_drained_subscription_gives_all_that_was_sent_before() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_drain_lets_subscriptions_read_out_and_publishes_arrive() -> Outcome {
+pub async fn a_drain_lets_subscriptions_read_out_and_publishes_arrive<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let mut raw = raw_subscriber(&server, "out")?;
     let mut subscription = client.subscribe("in").await?;
     for _ in 0..100 {
         client.publish("in", "").await?;
     }
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     let drained = client.drain();
     assert_eq!(client.status().state, State::Draining);
     assert_eq!(client.subscribe("x").await.map(|_| ()), Err(SubscribeError::Draining));
-    let request = soon(client.request("x", "").into_future()).await;
+    let request = soon(client.request("x", "")).await;
     assert_eq!(request, Err(RequestError::NotSent(NotSent::Draining)));
     let mut number = 0;
     while soon(subscription.next()).await.is_some() {
@@ -339,25 +283,23 @@ async fn a_drain_lets_subscriptions_read_out_and_publishes_arrive() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_drain_does_not_wait_for_a_subscription_that_was_dropped() -> Outcome {
+pub async fn a_drain_does_not_wait_for_a_subscription_that_was_dropped<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let subscription = client.subscribe("in").await?;
     client.publish("in", "").await?;
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     let drained = client.drain();
     drop(subscription);
     assert_eq!(soon(drained).await.why, CloseReason::Drained);
     Ok(())
 }
 
-#[tokio::test]
-async fn a_subscription_outlives_a_killed_server() -> Outcome {
+pub async fn a_subscription_outlives_a_killed_server<A: Adapter>() -> Outcome {
     let mut server = NatsServer::start()?;
     let options = ConnectOptions::new(server.url())
         .reconnect_wait(Duration::from_millis(5), Duration::from_millis(50));
-    let client = soon(midge_tokio::connect(options)).await?;
+    let client = connect::<A>(options).await?;
     let mut events = client.events();
     let mut subscription = client.subscribe("s").await?;
     client.publish("s", "before").await?;
@@ -380,10 +322,9 @@ async fn a_subscription_outlives_a_killed_server() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_client_moves_to_the_servers_that_it_is_given() -> Outcome {
+pub async fn a_client_moves_to_the_servers_that_it_is_given<A: Adapter>() -> Outcome {
     let (old, new) = (NatsServer::start()?, NatsServer::start()?);
-    let client = client(&old).await?;
+    let client = connect::<A>(old.url()).await?;
     let mut events = client.events();
     let mut subscription = client.subscribe("s").await?;
     client.set_servers(new.url())?;
@@ -395,56 +336,53 @@ async fn a_client_moves_to_the_servers_that_it_is_given() -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_full_reconnect_buffer_refuses_at_once() -> Outcome {
+pub async fn a_full_reconnect_buffer_refuses_at_once<A: Adapter>() -> Outcome {
     let mut server = NatsServer::start()?;
     let options = ConnectOptions::new(server.url()).reconnect_buffer(1024);
-    let client = soon(midge_tokio::connect(options)).await?;
+    let client = connect::<A>(options).await?;
     let mut events = client.events();
     server.kill()?;
     wait_for(&mut events, |event| matches!(event, Event::Disconnected(_))).await;
     client.publish("s", [0; 512]).await?;
-    let full = soon(client.publish("s", [0; 512]).into_future()).await;
+    let full = soon(client.publish("s", [0; 512])).await;
     assert_eq!(full, Err(PublishError::Full));
     let report = soon(client.close()).await;
     assert_eq!(report.fates.kept.messages, 1);
     Ok(())
 }
 
-#[tokio::test]
-async fn publishing_more_than_there_is_room_waits_and_loses_nothing() -> Outcome {
+pub async fn publishing_more_than_there_is_room_waits_and_loses_nothing<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
     let options = ConnectOptions::new(server.url()).max_pending(16 * 1024);
-    let client = soon(midge_tokio::connect(options)).await?;
+    let client = connect::<A>(options).await?;
     let mut raw = raw_subscriber(&server, "s")?;
     let publishers = (0..4).map(|_| {
         let client = client.clone();
-        tokio::spawn(async move {
+        spawn::<A, _>(async move {
             for _ in 0..500 {
                 client.publish("s", [b'x'; 1000]).await.expect("it waits for room");
             }
         })
     });
     for publisher in publishers.collect::<Vec<_>>() {
-        soon(publisher).await?;
+        soon(publisher).await;
     }
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     let frame = "MSG s 1 1000\r\n".len() + 1002;
     raw.read_until(|bytes| bytes.len() == 2000 * frame)?;
     Ok(())
 }
 
-#[tokio::test]
-async fn a_flush_means_that_the_server_has_it() -> Outcome {
+pub async fn a_flush_means_that_the_server_has_it<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let (client, other) = (client(&server).await?, client(&server).await?);
+    let (client, other) = (connect::<A>(server.url()).await?, connect::<A>(server.url()).await?);
     let mut subscription = other.subscribe("s").await?;
-    soon(other.flush().into_future()).await?;
+    soon(other.flush()).await?;
     for number in 0..1000 {
         client.publish("s", number.to_string()).await?;
     }
-    soon(client.flush().into_future()).await?;
-    soon(other.flush().into_future()).await?;
+    soon(client.flush()).await?;
+    soon(other.flush()).await?;
     assert_eq!(subscription.pending(), 1000);
     assert_eq!(
         subscription.try_next().map(|message| message.into_payload()).as_deref(),
@@ -454,13 +392,12 @@ async fn a_flush_means_that_the_server_has_it() -> Outcome {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tasks_publish_and_many_subscriptions_receive() -> Outcome {
+pub async fn many_tasks_publish_and_many_subscriptions_receive<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let receivers = (0..50).map(|number| {
         let client = client.clone();
-        tokio::spawn(async move {
+        spawn::<A, _>(async move {
             let mut subscription = client.subscribe(format!("s.{number}")).await?;
             client.flush().await.expect("it is open");
             client.publish("ready", "").await.expect("it is open");
@@ -476,14 +413,14 @@ async fn many_tasks_publish_and_many_subscriptions_receive() -> Outcome {
         })
     });
     let mut ready = client.subscribe("ready").await?;
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     let receivers: Vec<_> = receivers.collect();
     for _ in 0..50 {
         next(&mut ready).await;
     }
     for number in 0..50 {
         let client = client.clone();
-        tokio::spawn(async move {
+        let _publishing = spawn::<A, _>(async move {
             let subject = format!("s.{number}");
             for count in 0..2000u32 {
                 client.publish(&subject, count.to_be_bytes()).await.expect("it is open");
@@ -491,34 +428,33 @@ async fn many_tasks_publish_and_many_subscriptions_receive() -> Outcome {
         });
     }
     for receiver in receivers {
-        soon(receiver).await??;
+        soon(receiver).await?;
     }
     Ok(())
 }
 
-#[tokio::test]
-async fn the_longest_subject_that_is_not_refused_costs_no_connection() -> Outcome {
+pub async fn the_longest_subject_that_is_not_refused_costs_no_connection<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     // `subject` and ` 1` are what the server counts against its default of 4096.
     let longest = "s".repeat(4096 - 2);
     client.publish(longest.as_str(), "x").await?;
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     let refused = client.publish(format!("{longest}s"), "x").await;
     assert_eq!(refused, Err(PublishError::LineTooLong { length: 4097, max: 4096 }));
     let longest = "s".repeat(4096 - 21);
     let _subscription = client.subscribe(longest.as_str()).await?;
-    soon(client.flush().into_future()).await?;
+    soon(client.flush()).await?;
     let refused = client.subscribe(format!("{longest}s")).await.map(|_| ());
     assert_eq!(refused, Err(SubscribeError::LineTooLong { length: 4097, max: 4096 }));
     assert_eq!(client.statistics().connects, 1);
     Ok(())
 }
 
-#[tokio::test]
-async fn a_mistake_in_a_reply_subject_is_told_apart_from_one_in_the_subject() -> Outcome {
+pub async fn a_mistake_in_a_reply_subject_is_told_apart_from_one_in_the_subject<A: Adapter>()
+-> Outcome {
     let server = NatsServer::start()?;
-    let client = client(&server).await?;
+    let client = connect::<A>(server.url()).await?;
     let error = client.publish("a", "x").reply("b c").await;
     assert!(matches!(error, Err(PublishError::Reply(_))), "{error:?}");
     let error = client.publish("b c", "x").reply("a").try_send();

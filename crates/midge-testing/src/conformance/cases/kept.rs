@@ -1,30 +1,26 @@
 //! What the next server gets of what waited for it, and what it never gets.
 
-mod steps;
-
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::time::Duration;
 
 use midge::{Client, Event, Message, NotSent, RequestError};
-use midge_testing::NatsServer;
-use tokio::task::JoinHandle;
 
-use steps::{Outcome, connect, expect_numbers, impatient, raw_subscriber, soon, wait_for};
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn is_disconnected(event: &Event) -> bool {
-    matches!(event, Event::Disconnected(_))
-}
+use crate::NatsServer;
+use crate::conformance::steps::{
+    HOUR, connect, expect_numbers, fill, impatient, is_disconnected, poll_once, raw_subscriber,
+    soon, wait_for,
+};
+use crate::conformance::{Adapter, Outcome};
 
 /// The servers take 1 MiB and 64 KiB.
-#[tokio::test]
-async fn a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection() -> Outcome {
+pub async fn a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection<A: Adapter>()
+-> Outcome {
     const EACH: usize = 10;
     let mut large = NatsServer::start()?;
     let small = NatsServer::builder().config("max_payload: 65536").start()?;
     let mut raw = raw_subscriber(&small, "s")?;
-    let client = connect(impatient(&large.url())).await?;
+    let client = connect::<A>(impatient(&large.url())).await?;
     let mut events = client.events();
     client.publish("s", "confirmed").await?;
     soon(client.flush()).await?;
@@ -63,56 +59,52 @@ enum Inbox {
     Given,
 }
 
+type Asking = Pin<Box<dyn Future<Output = Result<Message, RequestError>> + Send>>;
+
 /// A request that waits, its subject, and another one that was dropped.
 struct Asked {
     subject: String,
-    request: JoinHandle<Result<Message, RequestError>>,
+    request: Asking,
     dropped: String,
 }
 
 async fn ask(client: &Client, inbox: Inbox, when: &str, timeout: Duration) -> Asked {
-    let spawn = |subject: &str| {
+    let ask = |subject: &str| -> Asking {
         let request = client.request(subject.to_owned(), "").timeout(timeout);
-        let request = match inbox {
-            Inbox::Shared => request,
-            Inbox::Own => request.own_inbox(),
-            Inbox::Given => request.reply("given.reply"),
-        };
-        tokio::spawn(request.into_future())
+        Box::pin(match inbox {
+            Inbox::Shared => request.into_future(),
+            Inbox::Own => request.own_inbox().into_future(),
+            Inbox::Given => request.reply("given.reply").into_future(),
+        })
     };
     let (subject, dropped) = (format!("ask.{when}.waits"), format!("ask.{when}.dropped"));
-    let (request, other) = (spawn(&subject), spawn(&dropped));
+    let (mut request, mut other) = (ask(&subject), ask(&dropped));
     // Both are queued now.
-    tokio::task::yield_now().await;
-    other.abort();
+    assert!(poll_once(&mut request).await.is_pending());
+    assert!(poll_once(&mut other).await.is_pending());
+    drop(other);
     Asked { subject, request, dropped }
 }
 
 /// Its log shows every message that a server gets.
-async fn what_was_not_sent_stays_unsent(inbox: Inbox) -> Outcome {
+async fn what_was_not_sent_stays_unsent<A: Adapter>(inbox: Inbox) -> Outcome {
     let mut server = NatsServer::builder().arg("-DV").start()?;
-    let client = connect(impatient(&server.url()).ping_interval(HOUR)).await?;
+    let client = connect::<A>(impatient(&server.url()).ping_interval(HOUR)).await?;
     let mut events = client.events();
     // So that the shared inbox is there, and does not come with the first request.
     let nobody = soon(client.request("nobody", "")).await;
     assert_eq!(nobody, Err(RequestError::NoResponders));
 
     server.pause()?;
-    tokio::time::pause();
-    // The paused clock goes on when the driver has written all that the socket takes.
-    while client.pending_bytes() == 0 {
-        client.publish("fill", [0; 64 * 1024]).await?;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    fill(&client, "fill").await;
     let stuck = ask(&client, inbox, "stuck", HOUR).await;
     let late = ask(&client, inbox, "late", Duration::from_millis(10)).await;
-    assert_eq!(soon(late.request).await?, Err(RequestError::NotSent(NotSent::TimedOut)));
-    tokio::time::resume();
+    assert_eq!(soon(late.request).await, Err(RequestError::NotSent(NotSent::TimedOut)));
     server.kill()?;
     wait_for(&mut events, is_disconnected).await;
-    assert_eq!(soon(stuck.request).await?, Err(RequestError::NotSent(NotSent::Disconnected)));
+    assert_eq!(soon(stuck.request).await, Err(RequestError::NotSent(NotSent::Disconnected)));
     let alone = ask(&client, inbox, "alone", Duration::from_millis(10)).await;
-    assert_eq!(soon(alone.request).await?, Err(RequestError::NotSent(NotSent::TimedOut)));
+    assert_eq!(soon(alone.request).await, Err(RequestError::NotSent(NotSent::TimedOut)));
 
     server.restart()?;
     client.publish("marker", "").await?;
@@ -132,19 +124,19 @@ async fn what_was_not_sent_stays_unsent(inbox: Inbox) -> Outcome {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_request_that_was_not_sent_reaches_no_server_that_comes_back() -> Outcome {
-    what_was_not_sent_stays_unsent(Inbox::Shared).await
+pub async fn a_request_that_was_not_sent_reaches_no_server_that_comes_back<A: Adapter>() -> Outcome
+{
+    what_was_not_sent_stays_unsent::<A>(Inbox::Shared).await
 }
 
-#[tokio::test]
-async fn a_request_with_its_own_inbox_that_was_not_sent_reaches_no_server_that_comes_back()
--> Outcome {
-    what_was_not_sent_stays_unsent(Inbox::Own).await
+pub async fn a_request_with_its_own_inbox_that_was_not_sent_reaches_no_server_that_comes_back<
+    A: Adapter,
+>() -> Outcome {
+    what_was_not_sent_stays_unsent::<A>(Inbox::Own).await
 }
 
-#[tokio::test]
-async fn a_request_with_a_given_reply_that_was_not_sent_reaches_no_server_that_comes_back()
--> Outcome {
-    what_was_not_sent_stays_unsent(Inbox::Given).await
+pub async fn a_request_with_a_given_reply_that_was_not_sent_reaches_no_server_that_comes_back<
+    A: Adapter,
+>() -> Outcome {
+    what_was_not_sent_stays_unsent::<A>(Inbox::Given).await
 }

@@ -1,30 +1,14 @@
 //! Planned moves to another server, against real servers: nothing is lost on the way.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
-use midge::{Client, ConnectOptions, Event, Events, Subscription};
-use midge_testing::{Cluster, NatsServer};
+use midge::{Client, ConnectOptions, Event, Subscription};
 
-type Outcome = Result<(), Box<dyn Error>>;
-
-/// What takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens within 20 seconds")
-}
-
-async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {
-    loop {
-        let event = soon(events.next()).await.expect("the wanted event comes before the end");
-        if wanted(&event) {
-            return event;
-        }
-    }
-}
+use crate::conformance::steps::{connect, give_way, soon, wait_for};
+use crate::conformance::tasks::spawn;
+use crate::conformance::{Adapter, Outcome};
+use crate::{Cluster, NatsServer};
 
 /// How often each number came, until the subscription ends.
 async fn count(mut subscription: Subscription) -> BTreeMap<u64, u64> {
@@ -36,12 +20,11 @@ async fn count(mut subscription: Subscription) -> BTreeMap<u64, u64> {
     counts
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_that_moves_loses_no_message_and_knows_it() -> Outcome {
+pub async fn a_publisher_that_moves_loses_no_message_and_knows_it<A: Adapter>() -> Outcome {
     let server = NatsServer::start()?;
-    let reader = soon(midge_tokio::connect(server.url())).await?;
-    let arrived = tokio::spawn(count(reader.subscribe("numbers").confirmed().await?));
-    let client = soon(midge_tokio::connect(server.url())).await?;
+    let reader = connect::<A>(server.url()).await?;
+    let arrived = spawn::<A, _>(count(reader.subscribe("numbers").confirmed().await?));
+    let client = connect::<A>(server.url()).await?;
     let mut events = client.events();
     for number in 0..30_000u64 {
         if number % 10_000 == 5_000 {
@@ -55,23 +38,23 @@ async fn a_publisher_that_moves_loses_no_message_and_knows_it() -> Outcome {
             wait_for(&mut events, |event| matches!(event, Event::Connected(_))).await;
         }
     }
-    let fates = soon(client.flush().into_future()).await?;
+    let fates = soon(client.flush()).await?;
     assert_eq!(fates.confirmed.messages, 30_000);
     soon(reader.drain()).await;
-    let arrived = soon(arrived).await?;
+    let arrived = soon(arrived).await;
     assert!(arrived.len() == 30_000 && arrived.values().all(|times| *times == 1));
     Ok(())
 }
 
-async fn member(options: ConnectOptions) -> Result<(Client, Subscription), Box<dyn Error>> {
-    let client = soon(midge_tokio::connect(options)).await?;
-    let subscription = soon(client.queue_subscribe("jobs", "workers").into_future()).await?;
-    soon(client.flush().into_future()).await?;
+async fn member<A: Adapter>(options: ConnectOptions) -> Outcome<(Client, Subscription)> {
+    let client = connect::<A>(options).await?;
+    let subscription = soon(client.queue_subscribe("jobs", "workers")).await?;
+    soon(client.flush()).await?;
     Ok((client, subscription))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing() -> Outcome {
+pub async fn a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing<A: Adapter>() -> Outcome
+{
     let cluster = Cluster::start(2)?;
     let urls = cluster.urls();
     let options = |move_on: bool| {
@@ -81,11 +64,11 @@ async fn a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing() -> Out
             false => options,
         }
     };
-    let (moving, jobs) = member(options(true)).await?;
-    let (staying, other_jobs) = member(options(false)).await?;
-    let publisher = soon(midge_tokio::connect(options(false))).await?;
+    let (moving, jobs) = member::<A>(options(true)).await?;
+    let (staying, other_jobs) = member::<A>(options(false)).await?;
+    let publisher = connect::<A>(options(false)).await?;
     let mut events = moving.events();
-    let done = [tokio::spawn(count(jobs)), tokio::spawn(count(other_jobs))];
+    let done = [spawn::<A, _>(count(jobs)), spawn::<A, _>(count(other_jobs))];
 
     let mut number = 0u64;
     let mut told = false;
@@ -97,7 +80,7 @@ async fn a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing() -> Out
             publisher.publish("jobs", number.to_string()).await?;
             number += 1;
         }
-        tokio::task::yield_now().await;
+        give_way().await;
         if !told && number >= 5_000 {
             cluster.servers()[0].lame_duck()?;
             told = true;
@@ -115,13 +98,13 @@ async fn a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing() -> Out
         }
     }
     assert!(left.expect("it moved").unknown.is_empty());
-    soon(publisher.flush().into_future()).await?;
+    soon(publisher.flush()).await?;
     for client in [&moving, &staying] {
         soon(client.drain()).await;
     }
     let mut all = BTreeMap::new();
     for counts in done {
-        for (number, times) in soon(counts).await? {
+        for (number, times) in soon(counts).await {
             *all.entry(number).or_insert(0) += times;
         }
     }
