@@ -139,6 +139,7 @@ macro_rules! conformance {
                 connections_that_have_closed_leave_nothing_that_runs
             }
             slow_readers {
+                a_flood_that_is_read_holds_up_no_flush
                 a_million_messages_pass_a_slower_reader
                 a_reader_that_stops_costs_its_neighbour_one_hold
             }

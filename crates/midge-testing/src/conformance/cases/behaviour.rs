@@ -150,7 +150,7 @@ pub async fn what_is_not_permitted_ends_its_subscription_and_request<A: Adapter>
 pub async fn wrong_credentials_fail_the_connect_and_say_so<A: Adapter>() -> Outcome {
     let server = NatsServer::builder().config("authorization { token: right }").start()?;
     let options = ConnectOptions::new(server.url()).token("wrong");
-    let error = connect::<A>(options).await.map(|_| ()).unwrap_err();
+    let error = connect::<A>(options).await.expect_err("the token is wrong");
     assert!(error.to_string().contains("credentials"), "{error}");
     let url = server.url().replace("://", "://right@");
     connect::<A>(url).await?;
@@ -160,7 +160,7 @@ pub async fn wrong_credentials_fail_the_connect_and_say_so<A: Adapter>() -> Outc
 pub async fn a_server_that_is_not_there_fails_the_connect<A: Adapter>() -> Outcome {
     let port = crate::unused_port()?;
     let error = connect::<A>(format!("127.0.0.1:{port}")).await;
-    let error = error.map(|_| ()).unwrap_err();
+    let error = error.expect_err("nobody listens there");
     let dial = |cause: &DisconnectCause| matches!(cause, DisconnectCause::Dial(_));
     assert!(
         matches!(&error, ConnectError::Closed(CloseReason::NoServers { cause, .. }) if dial(cause)),

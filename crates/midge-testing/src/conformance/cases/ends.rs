@@ -183,7 +183,7 @@ pub async fn a_close_over_tls_and_websocket_is_in_good_order<A: Adapter>() -> Ou
 
 // ---- dropped in every state ------------------------------------------------------------------
 
-async fn ends_when_dropped<A: Adapter>(client: Client, serving: Serving) {
+async fn ends_when_dropped(client: Client, serving: Serving) {
     drop(client);
     assert!(!soon(serving.ended()).await, "the driver panicked");
 }
@@ -245,7 +245,7 @@ pub async fn a_client_dropped_without_a_server_ends_the_driver<A: Adapter>() -> 
     let (client, serving) = served::<A>(options.reconnect_wait(HOUR, HOUR)).await?;
     until(|| client.last_error().is_some()).await;
     client.publish("s", "kept").await?;
-    ends_when_dropped::<A>(client, serving).await;
+    ends_when_dropped(client, serving).await;
     Ok(())
 }
 
@@ -253,7 +253,7 @@ pub async fn a_client_dropped_while_it_is_connected_ends_the_driver<A: Adapter>(
     let server = NatsServer::start()?;
     for _ in 0..50 {
         let (client, serving) = served::<A>(server.url()).await?;
-        ends_when_dropped::<A>(client, serving).await;
+        ends_when_dropped(client, serving).await;
     }
     Ok(())
 }
@@ -268,7 +268,7 @@ pub async fn a_client_dropped_behind_what_it_published_delivers_it<A: Adapter>()
         for number in 0..COUNT {
             client.try_publish(&*subject, number.to_string())?;
         }
-        ends_when_dropped::<A>(client, serving).await;
+        ends_when_dropped(client, serving).await;
         expect_numbers(&mut raw, &subject, COUNT)?;
     }
     Ok(())
@@ -280,7 +280,7 @@ pub async fn a_client_dropped_while_the_socket_is_stuck_ends_the_driver<A: Adapt
     let (client, serving) = served::<A>(options).await?;
     server.pause()?;
     fill(&client, "s").await;
-    ends_when_dropped::<A>(client, serving).await;
+    ends_when_dropped(client, serving).await;
     server.resume()?;
     Ok(())
 }
@@ -294,7 +294,7 @@ pub async fn a_client_dropped_in_a_drain_ends_the_driver<A: Adapter>() -> Outcom
     drop(client.drain());
     next(&mut subscription).await;
     drop(subscription);
-    ends_when_dropped::<A>(client, serving).await;
+    ends_when_dropped(client, serving).await;
     Ok(())
 }
 
@@ -305,7 +305,7 @@ pub async fn a_client_dropped_right_behind_a_loss_ends_the_driver<A: Adapter>() 
         let mut events = client.events();
         server.kill()?;
         wait_for(&mut events, is_disconnected).await;
-        ends_when_dropped::<A>(client, serving).await;
+        ends_when_dropped(client, serving).await;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use midge::{ConnectOptions, Event, Events, Subscription};
 
 use crate::conformance::steps::{connect, give_way, soon};
 use crate::conformance::tasks::blocking;
+use crate::conformance::tasks::spawn;
 use crate::conformance::{Adapter, Outcome};
 
 /// A page of memory, as `/proc/self/statm` counts.
@@ -127,6 +128,34 @@ pub async fn a_million_messages_pass_a_slower_reader<A: Adapter>() -> Outcome {
     assert!(slow_consumers(&mut events) > 0, "the reader was never behind, this shows nothing");
     let growth = most.saturating_sub(before);
     assert!(growth < 32 << 20, "memory grew by {growth} bytes");
+    soon(client.close()).await;
+    soon(blocking(|| server.finish())).await
+}
+
+/// What is written, and its answer, do not wait for the end of what is read.
+pub async fn a_flood_that_is_read_holds_up_no_flush<A: Adapter>() -> Outcome {
+    const MESSAGES: usize = 1_000_000;
+    let server = Blaster::start()?;
+    let client = connect::<A>(server.url.as_str()).await?;
+    let mut subscription = client.subscribe("s").await?;
+    soon(client.flush()).await?;
+    server.blast(&[&subscription], MESSAGES);
+    let reading = spawn::<A, _>(async move {
+        let mut left = MESSAGES;
+        while left > 0 {
+            left -= soon(subscription.next_batch(1024)).await.expect("it goes on").count();
+        }
+    });
+    let mut flushes = 0;
+    let mut longest = Duration::ZERO;
+    while client.statistics().in_messages < MESSAGES as u64 / 2 {
+        let began = Instant::now();
+        soon(client.flush()).await?;
+        longest = longest.max(began.elapsed());
+        flushes += 1;
+    }
+    assert!(longest < Duration::from_secs(1), "the longest of {flushes} took {longest:?}");
+    soon(reading).await;
     soon(client.close()).await;
     soon(blocking(|| server.finish())).await
 }
