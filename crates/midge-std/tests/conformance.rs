@@ -29,7 +29,7 @@ impl Adapter for Std {
         });
         let driver = driver.through(move |to| {
             fuse.check();
-            let stream = Arc::new(midge_std::tcp(&to)?);
+            let stream = Arc::new(midge_std::tcp(to)?);
             *fuse.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
             Ok(Fused { stream, fuse: Arc::clone(&fuse) })
         });

@@ -54,7 +54,7 @@ fn a_handler_has_seen_what_came_before_a_flush_when_that_wakes() {
     let (to, from) = mpsc::channel();
     let function = move |_: Message| {
         let woken = woken.lock().unwrap();
-        drop(to.send(woken.as_ref().map(|wakes| wakes.take())));
+        to.send(woken.as_ref().map(|wakes| wakes.take())).unwrap();
     };
     let subscription = ready(client.subscribe("s").handler(function)).unwrap();
     let mut flushed = Task::new(client.flush());
