@@ -25,6 +25,8 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// How long a write may wait before deadlines are looked at again: they are so much late at most,
 /// and only while the socket takes nothing.
 const WRITE_WAIT: Duration = Duration::from_millis(20);
+/// After a write failed, so long is waited for what the server said before it closed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type Dialler = dyn Fn(Destination) -> io::Result<Arc<dyn Stream>> + Send + Sync;
 
@@ -121,8 +123,8 @@ enum Link {
     None,
     /// A thread looks up a name, or dials.
     Opening(Attempt),
-    /// A write may have failed, and what the server said before is still read.
-    Open(Attempt, Arc<dyn Stream>, Option<DisconnectCause>),
+    /// A write may have failed, and what the server said before is still read, until then.
+    Open(Attempt, Arc<dyn Stream>, Option<(DisconnectCause, Instant)>),
 }
 
 impl Link {
@@ -175,12 +177,24 @@ impl State {
         };
         match &mut self.link {
             // The server may have said why before it closed; that is still read.
-            Link::Open(open, stream, failed) if *open == attempt => {
-                *failed = Some(io_cause(&failure));
-                stream.shutdown();
+            Link::Open(open, _, failed) if *open == attempt => {
+                *failed = Some((io_cause(&failure), self.driver.now() + LAST_WORDS));
             }
             _ => {}
         }
+    }
+
+    /// When the thread that writes is to look again; `None` when there is something to do at once.
+    fn sleeps(&mut self, wait: Wait) -> Option<Option<Instant>> {
+        let Link::Open(attempt, _, Some((cause, until))) = &self.link else {
+            return Some(wait.until);
+        };
+        if self.driver.now() < *until {
+            return Some(Some(wait.until.map_or(*until, |earlier| earlier.min(*until))));
+        }
+        let (attempt, cause) = (*attempt, cause.clone());
+        self.ended(attempt, cause);
+        None
     }
 
     /// The thread that writes sleeps, and has something to do earlier.
@@ -196,7 +210,7 @@ impl State {
             let mut cause = cause;
             if let Link::Open(_, stream, failed) = std::mem::replace(&mut self.link, Link::None) {
                 stream.shutdown();
-                cause = failed.unwrap_or(cause);
+                cause = failed.map_or(cause, |(cause, _)| cause);
             }
             self.driver.closed(attempt, cause);
         }
@@ -272,24 +286,21 @@ impl Shared {
         let mut state = self.lock()?;
         loop {
             let (mut turned, wait) = self.turn(state)?;
-            state = match turned.next_write(wait) {
-                Some((attempt, stream, transmit)) => {
-                    drop(turned);
-                    let result = stream.write(&transmit);
-                    let mut state = self.lock()?;
-                    state.wrote(attempt, transmit, result);
-                    state
-                }
-                None => {
-                    turned.asleep = Some(wait.until);
-                    let left = wait.until.map(|until| until.saturating_since(turned.driver.now()));
-                    drop(turned);
-                    left.map_or_else(thread::park, thread::park_timeout);
-                    let mut state = self.lock()?;
-                    state.asleep = None;
-                    state
-                }
-            };
+            if let Some((attempt, stream, transmit)) = turned.next_write(wait) {
+                drop(turned);
+                let result = stream.write(&transmit);
+                state = self.lock()?;
+                state.wrote(attempt, transmit, result);
+            } else if let Some(until) = turned.sleeps(wait) {
+                turned.asleep = Some(until);
+                let left = until.map(|until| until.saturating_since(turned.driver.now()));
+                drop(turned);
+                left.map_or_else(thread::park, thread::park_timeout);
+                state = self.lock()?;
+                state.asleep = None;
+            } else {
+                state = turned;
+            }
         }
     }
 

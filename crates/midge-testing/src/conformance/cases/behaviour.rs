@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use midge::{
     CloseReason, ConnectError, ConnectOptions, DisconnectCause, EndReason, Event, HeaderMap,
-    NotSent, PublishError, RequestError, RespondError, State, SubscribeError,
+    LastError, NotSent, PublishError, RequestError, RespondError, State, SubscribeError,
 };
 
 use crate::conformance::steps::{
-    PATIENCE, connect, expect_numbers, finish, next, raw_subscriber, soon, wait_for,
+    PATIENCE, connect, expect_numbers, finish, next, raw_subscriber, soon, until, wait_for,
 };
 use crate::conformance::tasks::spawn;
 use crate::conformance::{Adapter, Outcome};
@@ -179,8 +179,7 @@ pub async fn what_speaks_no_nats_is_left_at_once<A: Adapter>() -> Outcome {
     let options =
         ConnectOptions::new(server.url()).retry_first_connect(true).reconnect_wait(wait, wait);
     let client = connect::<A>(options).await?;
-    let mut events = client.events();
-    wait_for(&mut events, |event| matches!(event, Event::AttemptFailed { .. })).await;
+    until(|| matches!(client.last_error(), Some(LastError::Attempt { .. }))).await;
     finish(server).await
 }
 

@@ -1,5 +1,6 @@
 //! How a connection ends: closed, dropped, cancelled, or by a panic of the application.
 
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use midge::{
@@ -189,16 +190,19 @@ async fn ends_when_dropped(client: Client, serving: Serving) {
 }
 
 /// Drops what waits for a connection that does not come about.
-async fn ends_when_given_up<A: Adapter>(options: ConnectOptions) -> Outcome {
+async fn ends_when_given_up<A: Adapter>(
+    options: ConnectOptions,
+    mut reached: impl FnMut() -> bool,
+) -> Outcome {
     let (connecting, serving) = A::serve(options.clone())?;
     let mut connecting = Box::pin(connecting);
     assert!(poll_once(&mut connecting).await.is_pending());
-    sleep(Duration::from_millis(50)).await;
+    until(&mut reached).await;
     drop(connecting);
     assert!(!soon(serving.ended()).await, "the driver panicked");
     // The same with a client, by its close.
     let (client, serving) = served::<A>(options.retry_first_connect(true)).await?;
-    sleep(Duration::from_millis(50)).await;
+    until(&mut reached).await;
     soon(client.close()).await;
     assert!(!soon(serving.ended()).await, "the driver panicked");
     Ok(())
@@ -206,19 +210,24 @@ async fn ends_when_given_up<A: Adapter>(options: ConnectOptions) -> Outcome {
 
 pub async fn a_client_given_up_in_a_dial_ends_the_driver<A: Adapter>() -> Outcome {
     let hanging = Hanging::start()?;
-    ends_when_given_up::<A>(ConnectOptions::new(hanging.url()).connect_timeout(HOUR)).await
+    let options = ConnectOptions::new(hanging.url()).connect_timeout(HOUR);
+    // Nothing tells when a dial has begun: it is given up at some time about then.
+    ends_when_given_up::<A>(options, || true).await
 }
 
 /// A server that takes two connections and says `words` on them, and no more.
-fn twice_silent(words: &'static str) -> Outcome<ScriptedServer> {
-    Ok(ScriptedServer::start(move |mut listener| {
+fn twice_silent(words: &'static str) -> Outcome<(ScriptedServer, Receiver<()>)> {
+    let (say, said) = channel();
+    let server = ScriptedServer::start(move |mut listener| {
         for _ in 0..2 {
             let mut peer = listener.accept()?;
             peer.send(words)?;
+            let _ = say.send(());
             peer.expect_closed()?;
         }
         Ok(())
-    })?)
+    })?;
+    Ok((server, said))
 }
 
 pub async fn a_client_given_up_in_a_handshake_ends_the_driver<A: Adapter>() -> Outcome {
@@ -230,10 +239,10 @@ pub async fn a_client_given_up_in_a_handshake_ends_the_driver<A: Adapter>() -> O
         ("", "ws", TlsMode::WhenOffered),
         ("", "wss", TlsMode::WhenOffered),
     ] {
-        let server = twice_silent(words)?;
+        let (server, said) = twice_silent(words)?;
         let url = server.url().replace("nats", scheme);
         let options = ConnectOptions::new(url).tls_mode(mode).connect_timeout(HOUR);
-        ends_when_given_up::<A>(options).await?;
+        ends_when_given_up::<A>(options, || said.try_recv().is_ok()).await?;
         finish(server).await?;
     }
     Ok(())
