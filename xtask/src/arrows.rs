@@ -22,15 +22,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const TOKIO: &[&str] = &["tokio"];
 const SMOL: &[&str] = &["smol", "async-io", "async-executor", "async-global-executor"];
 const OTHERS: &[&str] = &["async-std", "mio", "polling", "embassy-executor"];
+/// What polls futures, which an adapter without a runtime does by itself.
+const EXECUTORS: &[&str] = &["futures-executor", "futures-lite", "async-task", "pollster"];
 
 /// What must be nowhere below a package, however deep.
 const MUST_NOT_REACH: &[(&str, &[&[&str]])] = &[
     ("midge-proto", &[TOKIO, SMOL, OTHERS]),
     ("midge-jetstream", &[TOKIO, SMOL, OTHERS]),
     ("midge", &[TOKIO, SMOL, OTHERS]),
-    ("midge-std", &[TOKIO, SMOL]),
+    ("midge-std", &[TOKIO, SMOL, OTHERS, EXECUTORS]),
     ("midge-tokio", &[SMOL]),
-    ("midge-smol", &[TOKIO]),
+    ("midge-smol", &[TOKIO, &["async-std", "mio"]]),
     // Libraries and loops of applications, as the examples show them.
     ("near-cache", &[TOKIO, SMOL, OTHERS]),
     ("custom-event-loop", &[TOKIO, SMOL]),

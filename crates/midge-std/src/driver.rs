@@ -155,6 +155,13 @@ impl State {
         stream.shutdown();
     }
 
+    /// What was there before is shut down: its thread may be waiting for bytes.
+    fn replace(&mut self, link: Link) {
+        if let Link::Open(_, stream, _) = std::mem::replace(&mut self.link, link) {
+            stream.shutdown();
+        }
+    }
+
     /// What there is to write, and where to.
     fn next_write(&mut self, wait: Wait) -> Option<(Attempt, Arc<dyn Stream>, Transmit)> {
         match &self.link {
@@ -189,7 +196,8 @@ impl State {
         let Link::Open(attempt, _, Some((cause, until))) = &self.link else {
             return Some(wait.until);
         };
-        if self.driver.now() < *until {
+        // When nothing is read, nothing more is heard.
+        if wait.read && self.driver.now() < *until {
             return Some(Some(wait.until.map_or(*until, |earlier| earlier.min(*until))));
         }
         let (attempt, cause) = (*attempt, cause.clone());
@@ -273,7 +281,7 @@ impl Shared {
         attempt: Attempt,
         run: impl FnOnce(&Weak<Self>) + Send + 'static,
     ) {
-        state.link = Link::Opening(attempt);
+        state.replace(Link::Opening(attempt));
         let helper = Helper(Arc::downgrade(self));
         let thread = thread::Builder::new().name("midge-read".into());
         if let Err(error) = thread.spawn(move || run(&helper.0)) {
@@ -342,9 +350,7 @@ impl Drop for Running {
         state.over = true;
         self.0.readable.notify_all();
         // It is still there after a panic only, and one of a stream is enough.
-        if let Link::Open(_, stream, _) = std::mem::replace(&mut state.link, Link::None) {
-            stream.shutdown();
-        }
+        state.replace(Link::None);
     }
 }
 

@@ -8,6 +8,7 @@
 //! | a server that says exactly what the test says, byte by byte | [`ScriptedServer`] |
 //! | either of them over a wire that is long, stalls, or is cut | [`Link`] |
 //! | the same, disturbed at random places that a seed decides | [`Link::unleash`] and [`Chaos`] |
+//! | an adapter of Midge as every other is | `conformance!` (feature `conformance`) |
 //!
 //! Everything blocks, and nothing here needs an async runtime. It runs on Linux and macOS.
 //!

@@ -6,16 +6,16 @@
 //! | D2 | a program that ends with a close loses what it published | `shutdown.rs`: `a_close_as_the_last_line_of_main_…` |
 //! | D3 | a flush succeeds over messages that a lost connection took | here |
 //! | D4 | each request without a reply leaves memory behind | here, and `benches/allocations/tests/request.rs` |
-//! | D5 | a drained member of a queue group loses messages in the flow | `drain.rs`: `a_member_…` |
+//! | D5 | a drained member of a queue group loses messages in the flow | `drain::a_member_…` of the suite in `midge-testing` |
 //! | D9 | a malformed header costs its receivers their connection | here |
-//! | D10 | a header value with a line break panics, or ends the line | `behaviour.rs`: `headers_arrive_as_they_were_sent`; `midge-proto/tests/header.rs` |
+//! | D10 | a header value with a line break panics, or ends the line | `behaviour::headers_arrive_as_they_were_sent` of the suite; `midge-proto/tests/header.rs` |
 //! | D11 | without a server publishes and requests hang past their deadlines | here |
 //! | D12 | a request waits for its timeout though its connection is lost | here |
 //! | D13 | messages dropped for a slow reader are neither counted nor all told | here |
 //! | D14 | a later INFO changes nothing | here |
 //! | D16 | statistics count bytes twice | here |
 //! | D17 | a client that nobody holds goes on dialing | `shutdown.rs`: `the_drop_of_the_last_handle_without_a_server_…` |
-//! | D18 | a denied subscription is silent for ever | `surface.rs`: `a_subscription_is_confirmed_or_denied`; `behaviour.rs`: `what_is_not_permitted_…` |
+//! | D18 | a denied subscription is silent for ever | `surface::a_subscription_is_confirmed_or_denied` and `behaviour::what_is_not_permitted_…` of the suite |
 //! | D19 | a small payload that is kept holds a whole read buffer | here; whole messages: `midge-proto/tests/connection/inbound.rs`: `kept_messages_pin_…` |
 //!
 //! D6, D7, D8, D15, D20 and D21 are about JetStream, key-value, TLS, and credentials in URLs; D20,

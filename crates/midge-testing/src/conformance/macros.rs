@@ -1,6 +1,31 @@
 //! The list of all cases, and the test that each becomes.
 
-/// Makes a test of each case of the suite, for an [`Adapter`](crate::Adapter).
+/// Makes a test of each case of the suite, for an [`Adapter`](crate::Adapter) of
+/// [`midge`](https://docs.rs/midge).
+///
+/// ```ignore
+/// struct Mine;
+///
+/// impl midge_testing::Adapter for Mine { /* … */ }
+///
+/// midge_testing::conformance!(Mine);
+/// ```
+///
+/// | room | what its cases are about |
+/// |---|---|
+/// | `dials` | names, dials and handshakes that fail or never end |
+/// | `streams` | bytes few at a time, stuck one way, reset or ended; TLS and WebSocket |
+/// | `wakes` | thousands of wake-ups and deadlines, also while a socket is stuck |
+/// | `rests` | processor time and threads while nothing happens |
+/// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
+/// | `slow_readers` | floods, and readers that fall behind |
+/// | `behaviour`, `surface`, `drain`, `kept`, `moves` | the client against a real nats-server |
+///
+/// A case takes seconds at most. One that hangs fails, even if it blocks the thread that runs it.
+///
+/// The suite finds faults: these were planted in each adapter, one at a time. Failed cases are
+/// counted over one run; which they are varies a little with the machine.
+///
 #[macro_export]
 macro_rules! conformance {
     ($adapter:ident) => {
@@ -36,6 +61,7 @@ macro_rules! conformance {
                 an_end_of_stream_is_noticed_and_the_server_found_again
                 an_end_of_stream_behind_much_that_is_unread_loses_nothing
                 what_the_server_says_before_a_reset_is_read
+                a_reset_is_noticed_by_a_write_while_reading_is_stopped
                 connections_that_are_reset_again_and_again_are_made_again
                 faults_at_random_places_lose_what_was_unknown_and_nothing_else
                 a_connection_that_is_cut_while_it_is_stuck_is_made_again

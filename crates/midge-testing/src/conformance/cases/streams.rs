@@ -299,6 +299,34 @@ pub async fn what_the_server_says_before_a_reset_is_read<A: Adapter>() -> Outcom
     finish(server).await
 }
 
+/// Nothing is read meanwhile that would tell of the reset.
+pub async fn a_reset_is_noticed_by_a_write_while_reading_is_stopped<A: Adapter>() -> Outcome {
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let server = ScriptedServer::start(move |mut listener| {
+        let mut peer = listener.accept()?;
+        peer.handshake()?;
+        peer.expect("SUB s 1")?;
+        peer.send(frame().repeat(1000))?;
+        let _ = gone.recv();
+        peer.reset()
+    })?;
+    let options = impatient(&server.url()).ping_interval(HOUR).linger(Duration::ZERO);
+    let client = connect::<A>(options).await?;
+    let mut events = client.events();
+    let subscription =
+        client.subscribe("s").capacity(10, 1 << 20).when_full(WhenFull::Pause).await?;
+    until(|| subscription.pending() >= 10).await;
+    drop(go);
+    finish(server).await?;
+    until(|| {
+        let _ = client.try_publish("out", "");
+        matches!(events.try_next(), Some(Event::Disconnected(_)))
+    })
+    .await;
+    soon(client.close()).await;
+    Ok(())
+}
+
 pub async fn connections_that_are_reset_again_and_again_are_made_again<A: Adapter>() -> Outcome {
     const ROUNDS: usize = 200;
     let (last, is_last) = std::sync::mpsc::channel();
