@@ -286,6 +286,8 @@ fn every_error_text_is_known_and_written_back() {
             fatal: read.is_fatal(),
         };
         assert_eq!(found, kind, "{text}");
+        let full = matches!(read, E::MaxConnections | E::MaxAccountConnections | E::Throttled);
+        assert_eq!(read.is_full(), full, "{text}");
         assert!(!read.to_string().is_empty());
     }
 }

@@ -11,7 +11,8 @@ use midge::rustls::pki_types::CertificateDer;
 use midge::rustls::pki_types::pem::PemObject;
 use midge::rustls::{self, ClientConfig, RootCertStore};
 use midge::{
-    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Pem, Tls, TlsMode,
+    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Pem, ServerError,
+    Tls, TlsMode,
 };
 use midge_testing::{Authority, Identity, NatsServer};
 
@@ -117,6 +118,22 @@ async fn a_server_that_is_not_who_it_should_be_is_refused() -> Outcome {
     // The server hears of both.
     server.wait_for_log("bad certificate", PATIENCE)?;
     server.wait_for_log("unknown certificate authority", PATIENCE)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_says_so_before_tls() -> Outcome {
+    for (more, mode) in [("", TlsMode::Required), ("handshake_first: true", TlsMode::First)] {
+        let (server, authority) = server_with("max_connections: 1", more)?;
+        let options = ConnectOptions::new(url("tls", &server)).tls(trusting(&authority));
+        let options = options.tls_mode(mode);
+        let first = connect(options.clone()).await?;
+        for _ in 0..20 {
+            let cause = refusal(options.clone()).await;
+            assert_eq!(cause, DisconnectCause::Server(ServerError::MaxConnections), "{mode:?}");
+        }
+        soon(first.close()).await;
+    }
     Ok(())
 }
 

@@ -21,6 +21,9 @@ use crate::{Instant, Scheme, ServerUrl};
 /// SUBs are written in pieces of about this size, as the transport takes them.
 pub(super) const ANNOUNCE: usize = 64 * 1024;
 
+/// How a line begins with which a server that is full turns a client away.
+const ERROR: &[u8] = b"-ERR";
+
 /// Where the connection stands between two servers, or with one.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -62,6 +65,10 @@ pub(super) struct Session {
     ends: Instant,
     addresses: VecDeque<Option<SocketAddr>>,
     pub(super) secure: bool,
+    /// It must become secure: what comes in clear is not to be trusted.
+    tls_due: bool,
+    /// INFO came, and was not the end of what came.
+    greeted: bool,
     /// The PING that ends the handshake is queued.
     pub(super) pinged: bool,
     was_up: bool,
@@ -202,6 +209,8 @@ impl Connection {
         self.session.attempt.0 += 1;
         self.session.alive = true;
         self.session.secure = false;
+        self.session.tls_due = self.must_be_secure(self.scheme());
+        self.session.greeted = false;
         self.session.pinged = false;
         self.session.lame_duck = false;
         self.timers.stop(Timer::LameDuck);
@@ -212,10 +221,14 @@ impl Connection {
         true
     }
 
+    fn scheme(&self) -> Scheme {
+        self.session.server.as_ref().map_or(Scheme::Nats, |server| server.scheme())
+    }
+
     /// The first INFO: upgrade to TLS, or go on.
     pub(super) fn greeted_by(&mut self, info: ServerInfo) {
         self.timers.set(Timer::Attempt, self.session.ends);
-        let scheme = self.session.server.as_ref().map_or(Scheme::Nats, |server| server.scheme());
+        let scheme = self.scheme();
         // TLS begins below a WebSocket or not at all, whatever its INFO says.
         let upgradable = !matches!(scheme, Scheme::Ws | Scheme::Wss);
         let offered = upgradable && (info.tls_required || info.tls_available);
@@ -230,8 +243,15 @@ impl Connection {
         } else if required && !offered {
             self.fail(DisconnectCause::TlsNotOffered);
         } else if offered && !never {
-            if self.inbound.undecoded() > 0 {
-                return self.fail(DisconnectCause::TlsInjection);
+            self.session.tls_due = true;
+            let behind = self.inbound.undecoded();
+            if !behind.is_empty() {
+                // A server that is full says so in place of a handshake: that is read out.
+                if behind.iter().zip(ERROR).any(|(byte, expected)| byte != expected) {
+                    self.fail(DisconnectCause::TlsInjection);
+                }
+                self.session.greeted = true;
+                return;
             }
             self.phase = Phase::Tls;
             let (attempt, server_name) = (self.session.attempt, self.session.tls_name.clone());
@@ -246,6 +266,11 @@ impl Connection {
         self.session.ever_secure
             || matches!(self.config.tls, TlsMode::Required | TlsMode::First)
             || matches!(scheme, Scheme::Tls | Scheme::Wss)
+    }
+
+    /// INFO came, and plaintext behind it where TLS was due.
+    pub(super) fn expects_tls(&self) -> bool {
+        matches!(self.phase, Phase::Info) && self.session.greeted
     }
 
     fn authorize_or_greet(&mut self) {
@@ -423,7 +448,12 @@ impl Connection {
     }
 
     /// The transport is gone.
-    fn lost(&mut self, cause: DisconnectCause) {
+    fn lost(&mut self, mut cause: DisconnectCause) {
+        use DisconnectCause::{Eof, Io, NoInfo, Protocol, TlsInjection};
+
+        if self.expects_tls() && matches!(cause, Eof | Io(_) | NoInfo | Protocol(_)) {
+            cause = TlsInjection;
+        }
         self.session.alive = false;
         self.session.ended = None;
         self.pong_due = false;
@@ -498,6 +528,8 @@ impl Connection {
             return self.finish_unconnected(why);
         }
         let fatal = match &cause {
+            // Anyone on the way could have said it.
+            _ if self.session.tls_due && !self.session.secure => false,
             DisconnectCause::Server(error) if error.is_fatal() => true,
             DisconnectCause::Server(error) if error.is_auth() && !error.is_expired() => {
                 self.servers.same_auth_error(error) && !self.config.ignore_auth_error_abort

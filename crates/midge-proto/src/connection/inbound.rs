@@ -131,8 +131,8 @@ impl Inbound {
     }
 
     /// Bytes that are not decoded yet.
-    pub(super) fn undecoded(&self) -> usize {
-        self.filled
+    pub(super) fn undecoded(&self) -> &[u8] {
+        &self.chunk[..self.filled]
     }
 
     /// Forgets what an old transport sent.

@@ -80,6 +80,13 @@ impl Connection {
 
     fn receive_first(&mut self, received: Received) {
         match received {
+            Received::Error(text) if self.expects_tls() => {
+                let error = ServerError::parse(&text);
+                let full = error.is_full();
+                let full = full.then_some(DisconnectCause::Server(error));
+                self.fail(full.unwrap_or(DisconnectCause::TlsInjection));
+            }
+            _ if self.expects_tls() => self.fail(DisconnectCause::TlsInjection),
             Received::Info(json) => {
                 match ServerInfo::parse_within(&json, self.config.max_servers) {
                     Ok(info) => self.greeted_by(info),

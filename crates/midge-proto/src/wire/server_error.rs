@@ -197,6 +197,13 @@ impl ServerError {
         matches!(self, Self::UserAuthenticationExpired | Self::AccountAuthenticationExpired)
     }
 
+    /// Whether the server, or the account, has no room for this connection now. Of all errors, a
+    /// server says these in clear also where TLS is due, in place of a handshake.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::MaxConnections | Self::MaxAccountConnections | Self::Throttled)
+    }
+
     /// Whether the configuration is wrong, so that no retry mends it.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use midge_proto::{Config, ConfigError, Connection, TlsMode};
 
-use crate::rig::{INFO, Rig, config};
+use crate::rig::{INFO, Rig, config, duration};
 
 #[test]
 fn a_connection_is_up_with_the_pong_behind_connect_and_subs() {
@@ -173,6 +173,76 @@ fn plaintext_behind_info_fails_the_attempt_when_tls_is_due() {
         ! failed tls://127.0.0.1:4222 plaintext behind INFO where TLS was due: it may be injected
         ! closed no server left to try...",
     );
+}
+
+#[test]
+fn a_server_that_is_full_says_so_where_tls_was_due_however_it_is_cut() {
+    let info = b"INFO {\"tls_required\":true}\r\n";
+    let injected = "plaintext behind INFO where TLS was due: it may be injected";
+    for (behind, cause) in [
+        ("-ERR 'maximum connections exceeded'", "the server says: the server has no room"),
+        ("-ERR 'maximum account active connections exceeded'", "the server says: the account has"),
+        ("-ERR 'Connection throttling is active'", "the server says: the server has too many"),
+        ("-ERR 'Authorization Violation'", injected),
+        ("-ERR 'no responders requires headers support'", injected),
+        ("PING", injected),
+        ("-ER", injected),
+        ("-EX", injected),
+    ] {
+        let bytes = [info, behind.as_bytes(), b"\r\n"].concat();
+        // INFO and at least a byte come at once: the rest may come later.
+        for cut in info.len() + 1..bytes.len() {
+            let mut rig = Rig::new(config("nats://127.0.0.1"));
+            rig.run("! connect 127.0.0.1:4222");
+            rig.command("connected");
+            rig.feed(&bytes[..cut]);
+            let mut said = rig.log().join("\n");
+            if said.is_empty() {
+                rig.feed(&bytes[cut..]);
+                said = rig.log().join("\n");
+            }
+            let failed = format!("failed nats://127.0.0.1:4222 {cause}");
+            assert!(said.contains(&failed), "{behind:?} cut at {cut}: {said}");
+            assert!(!said.contains("not worth trying"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn half_a_line_where_tls_was_due_is_an_injection_at_the_end_and_in_time() {
+    for late in [false, true] {
+        let mut rig = Rig::new(config("127.0.0.1"));
+        rig.run("! connect 127.0.0.1:4222");
+        rig.command("connected");
+        rig.feed(b"INFO {\"tls_required\":true}\r\n-ERR 'maxi");
+        if late {
+            rig.advance(duration("5s"));
+        } else {
+            rig.command("eof");
+        }
+        let said = rig.log().join("\n");
+        assert!(said.contains("plaintext behind INFO"), "{late}: {said}");
+    }
+}
+
+#[test]
+fn what_a_server_says_in_clear_where_tls_is_due_ends_no_attempts() {
+    for error in ["Authorization Violation", "invalid client protocol"] {
+        let mut config = config("tls://127.0.0.1");
+        config.retry_first_connect = true;
+        let mut rig = Rig::new(config);
+        rig.run("! connect 127.0.0.1:4222");
+        for _ in 0..5 {
+            rig.run(&format!(
+                "connected
+                < -ERR '{error}'
+                ! close
+                ! failed tls://127.0.0.1:4222 the server says: ...
+                + 5s
+                ! connect 127.0.0.1:4222"
+            ));
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use midge_proto::DisconnectCause;
+use midge_proto::wire::{DecodeError, Decoder, Frame, Limits, ServerError, Step as Decoded};
 use rustls::client::UnbufferedClientConnection;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -22,6 +23,8 @@ use crate::OptionsError;
 /// The bytes that a record has besides what it carries, generously.
 const RECORD_OVERHEAD: usize = 128;
 const RECORD: usize = 16 * 1024;
+/// How long a line may be that comes in place of a handshake.
+const MAX_LINE: usize = 1024;
 
 /// Whom to trust, and what to show, when a connection uses TLS.
 ///
@@ -283,6 +286,8 @@ struct TlsLayer {
     rest: Buffer,
     fault: Option<DisconnectCause>,
     peer_closed: bool,
+    /// The peer has begun, and with TLS.
+    begun: bool,
 }
 
 /// Where one step of rustls has led.
@@ -309,7 +314,29 @@ impl TlsLayer {
             rest: Buffer::default(),
             fault: None,
             peer_closed: false,
+            begun: false,
         }
+    }
+
+    /// Looks at what comes first: a server that is full says so in clear, before it reads what it
+    /// was sent. False when more must come before it can be told from a handshake.
+    fn begins(&mut self, input: &[u8]) -> bool {
+        if self.begun || input.is_empty() {
+            return true;
+        }
+        // No record of TLS begins with this byte.
+        if input[0] == b'-' {
+            match first_error(input) {
+                Ok(Some(error)) if error.is_full() => {
+                    self.fault = Some(DisconnectCause::Server(error));
+                    return true;
+                }
+                Ok(None) => return false,
+                _ => {}
+            }
+        }
+        self.begun = true;
+        true
     }
 
     /// Does what comes next: decrypts a record into `room`, counting in `given`, goes on with the
@@ -377,6 +404,18 @@ impl TlsLayer {
     }
 }
 
+/// The `-ERR` that `input` begins with. `None` when the end of its line has not come.
+fn first_error(input: &[u8]) -> Result<Option<ServerError>, DecodeError> {
+    let limits = Limits { control_line: MAX_LINE, info: MAX_LINE, frame: MAX_LINE };
+    Ok(match Decoder::new(limits).decode(input)? {
+        Decoded::Frame { frame: Frame::Err(text), .. } => {
+            Some(ServerError::parse(&input[text.start as usize..text.end as usize]))
+        }
+        Decoded::Frame { .. } => Some(ServerError::Other(String::new())),
+        Decoded::Incomplete { .. } => None,
+    })
+}
+
 type WriteTraffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::client::ClientConnectionData>;
 
 impl Layer for TlsLayer {
@@ -395,6 +434,9 @@ impl Layer for TlsLayer {
         out: &mut Buffer,
     ) -> Result<usize, DisconnectCause> {
         let mut given = self.rest.give(room);
+        if !self.begins(input.unread()) {
+            return Ok(0);
+        }
         while self.fault.is_none() && (given < room.len() || !self.is_open()) {
             match self.step(input, room, &mut given, out, &mut |_, _| Ok(())) {
                 Ok(Step::Again) => {}

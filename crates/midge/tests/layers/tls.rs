@@ -3,7 +3,10 @@
 use std::io::{Read, Write};
 
 use midge::rustls::{self, ServerConnection};
-use midge::{Client, ConnectOptions, Connecting, DisconnectCause, OptionsError, Pem, Tls, TlsMode};
+use midge::{
+    Client, ConnectOptions, Connecting, DisconnectCause, OptionsError, Pem, ServerError, Tls,
+    TlsMode,
+};
 
 use crate::certificates::Authority;
 use crate::rig::{INFO, Rig, failure, lost, ready, refused};
@@ -273,6 +276,30 @@ fn plaintext_in_place_of_a_tls_handshake_ends_the_attempt() {
     rig.feed(b"PING\r\nPING\r\nPING\r\n");
     let cause = failure(connecting);
     assert!(matches!(cause, DisconnectCause::Tls(_)), "{cause}");
+}
+
+#[test]
+fn a_server_that_is_full_says_so_in_place_of_a_tls_handshake() {
+    let authority = Authority::new();
+    let full = DisconnectCause::Server(ServerError::MaxConnections);
+    for (mode, info) in [(TlsMode::WhenOffered, info()), (TlsMode::First, String::new())] {
+        for read in [1, 9, usize::MAX] {
+            let (connecting, mut rig) = Rig::new(options("localhost", &authority).tls_mode(mode));
+            rig.feed_after_dial(info.as_bytes());
+            rig.read = read;
+            rig.feed(b"-ERR 'maximum connections exceeded'\r\n");
+            assert_eq!(failure(connecting), full, "{mode:?} {read}");
+        }
+        for other in ["-ERR 'Authorization Violation'\r\n", "-EX", "-ERR 'maximum connect\0ions\n"]
+        {
+            let (connecting, mut rig) = Rig::new(options("localhost", &authority).tls_mode(mode));
+            rig.feed_after_dial(info.as_bytes());
+            rig.feed(other.as_bytes());
+            rig.feed(&[b' '; 2000]);
+            let cause = failure(connecting);
+            assert!(matches!(cause, DisconnectCause::Tls(_)), "{mode:?} {other:?} {cause}");
+        }
+    }
 }
 
 #[test]
