@@ -76,11 +76,11 @@ pub use layers::{Pem, Tls, rustls};
 pub use midge_proto::TlsMode;
 pub use midge_proto::wire::{ServerError, ServerInfo};
 pub use midge_proto::{
-    AsSubject, Candidate, CloseReason, ConfigError, Connected, DisconnectCause, Disconnected, Fate,
-    Fates, HeaderError, HeaderMap, Headers, Instant, Message, NextServer, NotSent, Position,
-    Positions, PublishError, QueueGroup, QueueGroupError, RequestError, Scheme, ServerUrl,
-    ServerUrlError, Sid, Statistics, Status as MessageStatus, Subject, SubjectError, SubjectRef,
-    SubscribeError,
+    AsSubject, Candidate, CertificateFault, CloseReason, ConfigError, Connected, DisconnectCause,
+    Disconnected, Fate, Fates, HeaderError, HeaderMap, Headers, Instant, Message, NextServer,
+    NotSent, Position, Positions, PublishError, QueueGroup, QueueGroupError, RequestError, Scheme,
+    ServerUrl, ServerUrlError, Sid, Statistics, Status as MessageStatus, Subject, SubjectError,
+    SubjectRef, SubscribeError,
 };
 pub use options::{ConnectOptions, OptionsError};
 pub use publish::{Publish, Publishing, Respond, RespondError, Responding};

@@ -222,6 +222,24 @@ pub enum EndReason {
     Closed,
 }
 
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CertificateFault {
+    /// It is for other host names than the one that was asked for.
+    WrongName,
+    /// None of the trusted root certificates has issued it, or its chain is not whole.
+    UnknownIssuer,
+    /// It, or a certificate of its chain, is not valid any more.
+    Expired,
+    /// It, or a certificate of its chain, is not valid yet: one of the clocks may be wrong.
+    NotYetValid,
+    /// Its issuer has revoked it.
+    Revoked,
+    /// Anything else, such as a certificate that is malformed or meant for clients.
+    Other,
+}
+
 /// Why a transport ended, or could not be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -242,8 +260,13 @@ pub enum DisconnectCause {
     #[error("TLS failed: {0}")]
     Tls(String),
     /// The server's certificate was not accepted.
-    #[error("the server's certificate is not accepted: {0}")]
-    Certificate(String),
+    #[error("the server's certificate is not accepted: {text}")]
+    Certificate {
+        /// What is wrong with it.
+        fault: CertificateFault,
+        /// The same in words, with the names and times concerned.
+        text: String,
+    },
     /// The server asks for a client certificate, and was shown none.
     #[error("the server asks for a client certificate, and got none: set client_certificate")]
     ClientCertificateRequired,
@@ -265,6 +288,16 @@ pub enum DisconnectCause {
     /// The server sent bytes behind INFO before TLS began: they may be injected.
     #[error("plaintext behind INFO where TLS was due: it may be injected")]
     TlsInjection,
+    /// The server, or a proxy before it, answered the request for a WebSocket with another status
+    /// of HTTP than 101.
+    #[error("the server answered {code} {reason} to the request for a WebSocket")]
+    WebSocketRefused {
+        /// The status: 401 and 403 for headers that are missing or wrong, 404 for a wrong path, 503
+        /// while there is no server behind a proxy.
+        code: u16,
+        /// What stands behind it; may be empty.
+        reason: String,
+    },
     /// The WebSocket handshake failed, or the server broke the WebSocket protocol.
     #[error("WebSocket: {0}")]
     WebSocket(String),

@@ -41,7 +41,8 @@ use crate::{Config, ConfigError, Instant, Message, ServerUrl};
 
 pub use deadlines::Deadlines;
 pub use errors::{
-    DisconnectCause, EndReason, FlushError, NotSent, PublishError, RequestError, SubscribeError,
+    CertificateFault, DisconnectCause, EndReason, FlushError, NotSent, PublishError, RequestError,
+    SubscribeError,
 };
 pub use fates::{Fate, Fates, Position, Positions};
 pub use frames::Batch;

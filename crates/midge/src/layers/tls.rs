@@ -5,14 +5,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use midge_proto::DisconnectCause;
 use midge_proto::wire::{DecodeError, Decoder, Frame, Limits, ServerError, Step as Decoded};
+use midge_proto::{CertificateFault, DisconnectCause};
 use rustls::client::UnbufferedClientConnection;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use zeroize::Zeroizing;
 
 pub use rustls;
@@ -61,7 +61,7 @@ enum TlsError {
     #[error("{0} holds no certificate in PEM")]
     NoCertificate(&'static str),
     #[error("{0} holds a certificate that cannot be read: {1:?}")]
-    Certificate(&'static str, rustls::CertificateError),
+    Certificate(&'static str, CertificateError),
     #[error("client_certificate holds no private key in PEM")]
     NoKey,
     #[error(
@@ -508,11 +508,28 @@ impl Layer for TlsLayer {
     }
 }
 
+fn certificate_fault(error: &CertificateError) -> CertificateFault {
+    use CertificateError as Error;
+
+    match error {
+        Error::NotValidForName | Error::NotValidForNameContext { .. } => {
+            CertificateFault::WrongName
+        }
+        Error::UnknownIssuer => CertificateFault::UnknownIssuer,
+        Error::Expired | Error::ExpiredContext { .. } => CertificateFault::Expired,
+        Error::NotValidYet | Error::NotValidYetContext { .. } => CertificateFault::NotYetValid,
+        Error::Revoked => CertificateFault::Revoked,
+        _ => CertificateFault::Other,
+    }
+}
+
 fn cause(error: &rustls::Error, shows_certificate: bool) -> DisconnectCause {
     use AlertDescription as Alert;
 
     match error {
-        rustls::Error::InvalidCertificate(_) => DisconnectCause::Certificate(error.to_string()),
+        rustls::Error::InvalidCertificate(why) => {
+            DisconnectCause::Certificate { fault: certificate_fault(why), text: error.to_string() }
+        }
         rustls::Error::AlertReceived(Alert::CertificateRequired) => {
             DisconnectCause::ClientCertificateRequired
         }
@@ -535,5 +552,24 @@ fn cause(error: &rustls::Error, shows_certificate: bool) -> DisconnectCause {
             | Alert::UnsupportedCertificate),
         ) if shows_certificate => DisconnectCause::ClientCertificate(format!("{alert:?}")),
         _ => DisconnectCause::Tls(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_a_certificate_is_told_apart_with_and_without_its_context() {
+        for (error, fault) in [
+            (CertificateError::NotValidForName, CertificateFault::WrongName),
+            (CertificateError::UnknownIssuer, CertificateFault::UnknownIssuer),
+            (CertificateError::Expired, CertificateFault::Expired),
+            (CertificateError::NotValidYet, CertificateFault::NotYetValid),
+            (CertificateError::Revoked, CertificateFault::Revoked),
+            (CertificateError::BadSignature, CertificateFault::Other),
+        ] {
+            assert_eq!(certificate_fault(&error), fault);
+        }
     }
 }

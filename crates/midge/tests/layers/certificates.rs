@@ -1,5 +1,6 @@
 //! An authority and what it signs, made anew for each test.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,7 +9,9 @@ use midge::rustls::server::WebPkiClientVerifier;
 use midge::rustls::{
     RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion, crypto, version,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -45,7 +48,12 @@ impl Authority {
 
     /// A server that bears this name.
     pub(crate) fn server(&self, name: &str) -> ServerConnection {
-        self.server_with(name, &[&version::TLS13, &version::TLS12], false)
+        self.server_valid(name, 2000..4000)
+    }
+
+    /// A server whose certificate is valid in these years.
+    pub(crate) fn server_valid(&self, name: &str, years: Range<i32>) -> ServerConnection {
+        self.server_with(name, years, &[&version::TLS13, &version::TLS12], false)
     }
 
     /// A server that asks for a client certificate, and speaks this version alone.
@@ -54,17 +62,20 @@ impl Authority {
         name: &str,
         version: &'static SupportedProtocolVersion,
     ) -> ServerConnection {
-        self.server_with(name, &[version], true)
+        self.server_with(name, 2000..4000, &[version], true)
     }
 
     fn server_with(
         &self,
         name: &str,
+        years: Range<i32>,
         versions: &[&'static SupportedProtocolVersion],
         verifies: bool,
     ) -> ServerConnection {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(crypto::ring::default_provider());

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 
 use midge::rustls::{self, ServerConnection};
 use midge::{
-    Client, ConnectOptions, Connecting, DisconnectCause, OptionsError, Pem, ServerError, Tls,
-    TlsMode,
+    CertificateFault, Client, ConnectOptions, Connecting, DisconnectCause, OptionsError, Pem,
+    ServerError, Tls, TlsMode,
 };
 
 use crate::certificates::Authority;
@@ -165,7 +165,12 @@ fn an_offer_is_taken_and_can_be_declined() {
 #[test]
 fn a_certificate_that_is_not_accepted_ends_the_attempt_and_the_server_hears_why() {
     let (ours, other) = (Authority::new(), Authority::new());
-    for server in [ours.server("example.com"), other.server("localhost")] {
+    for (server, expected) in [
+        (ours.server("example.com"), CertificateFault::WrongName),
+        (other.server("localhost"), CertificateFault::UnknownIssuer),
+        (ours.server_valid("localhost", 1990..2000), CertificateFault::Expired),
+        (ours.server_valid("localhost", 3000..3010), CertificateFault::NotYetValid),
+    ] {
         let (connecting, mut rig) = Rig::new(options("localhost", &ours));
         rig.feed_after_dial(info().as_bytes());
         let mut server = Server::new(server);
@@ -173,7 +178,9 @@ fn a_certificate_that_is_not_accepted_ends_the_attempt_and_the_server_hears_why(
         assert!(matches!(heard, rustls::Error::AlertReceived(_)), "{heard}");
         assert!(rig.done && rig.attempt.is_none());
         let cause = failure(connecting);
-        assert!(matches!(cause, DisconnectCause::Certificate(_)), "{cause}");
+        let DisconnectCause::Certificate { fault, text } = &cause else { panic!("{cause}") };
+        assert_eq!(*fault, expected, "{cause}");
+        assert!(cause.to_string().contains(text), "{cause}");
     }
 }
 

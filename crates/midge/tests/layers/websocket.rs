@@ -338,10 +338,13 @@ fn a_server_that_declines_is_an_attempt_that_failed() {
         let (connecting, mut rig): (Connecting, Rig) = Rig::new(options());
         rig.run();
         rig.feed(answer);
-        failure(connecting).to_string()
+        failure(connecting)
     };
-    let forbidden = refusal(b"HTTP/1.1 403 Forbidden\r\n\r\n");
-    assert_eq!(forbidden, "WebSocket: the server answered 403 Forbidden");
+    for code in [401, 403, 503] {
+        let refused = refusal(format!("HTTP/1.1 {code} No\r\n\r\n").as_bytes());
+        assert_eq!(refused, DisconnectCause::WebSocketRefused { code, reason: "No".into() });
+    }
+    let refusal = |answer: &[u8]| refusal(answer).to_string();
     assert!(refusal(b"INFO {}\r\n").contains("port for WebSockets"));
     assert!(refusal(&[b'H'; 100_000]).starts_with("WebSocket: "));
 }

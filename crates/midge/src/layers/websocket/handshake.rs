@@ -1,7 +1,7 @@
 //! The HTTP request that begins a WebSocket, and the answer to it.
 
 use data_encoding::BASE64;
-use midge_proto::{Scheme, ServerUrl};
+use midge_proto::{DisconnectCause, Scheme, ServerUrl};
 
 use crate::OptionsError;
 
@@ -100,23 +100,26 @@ impl Handshake {
 
     /// The length of the server's answer, and what it agrees to. `None` while it is not here
     /// whole; an error says why there is no WebSocket.
-    pub(super) fn answer(&self, bytes: &[u8]) -> Result<Option<(usize, Option<Deflate>)>, String> {
+    pub(super) fn answer(
+        &self,
+        bytes: &[u8],
+    ) -> Result<Option<(usize, Option<Deflate>)>, DisconnectCause> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let length = match response.parse(bytes) {
             Ok(httparse::Status::Complete(length)) if length <= MAX_ANSWER => length,
             Ok(httparse::Status::Partial) if bytes.len() < MAX_ANSWER => return Ok(None),
-            Ok(_) => return Err("the server's answer is too long".into()),
+            Ok(_) => return Err(fault("the server's answer is too long")),
             Err(error) => {
-                return Err(format!(
+                return Err(fault(format!(
                     "the server does not answer as HTTP: is this its port for WebSockets? ({error})"
-                ));
+                )));
             }
         };
         let code = response.code.unwrap_or_default();
         if code != 101 {
-            let reason = response.reason.unwrap_or_default();
-            return Err(format!("the server answered {code} {reason}"));
+            let reason = response.reason.unwrap_or_default().to_owned();
+            return Err(DisconnectCause::WebSocketRefused { code, reason });
         }
         let values = |name: &'static str| {
             response
@@ -131,23 +134,28 @@ impl Handshake {
                 .any(|value| value.trim().eq_ignore_ascii_case(wanted))
         };
         if !has("upgrade", "websocket") || !has("connection", "upgrade") {
-            return Err("the server answered without an upgrade to WebSocket".into());
+            return Err(fault("the server answered without an upgrade to WebSocket"));
         }
         if values("sec-websocket-accept").next().map(str::trim) != Some(&self.accept) {
-            return Err("the server answered to another key: it may be a cache".into());
+            return Err(fault("the server answered to another key: it may be a cache"));
         }
         if values("sec-websocket-protocol").next().is_some() {
-            return Err("the server chose a subprotocol that was not offered".into());
+            return Err(fault("the server chose a subprotocol that was not offered"));
         }
         let mut deflate = None;
         for extension in values("sec-websocket-extensions").flat_map(|value| value.split(',')) {
             if deflate.is_some() || !self.offered_deflate {
-                return Err(format!("the server chose an extension too many: {extension}"));
+                let text = format!("the server chose an extension too many: {extension}");
+                return Err(fault(text));
             }
-            deflate = Some(agree(extension)?);
+            deflate = Some(agree(extension).map_err(fault)?);
         }
         Ok(Some((length, deflate)))
     }
+}
+
+fn fault(text: impl Into<String>) -> DisconnectCause {
+    DisconnectCause::WebSocket(text.into())
 }
 
 /// What the server says to the offer of permessage-deflate.
@@ -253,8 +261,12 @@ mod tests {
     fn an_answer_that_is_none_is_refused_and_named() {
         let refused =
             |answer: &str| handshake("ws://a", false).answer(answer.as_bytes()).unwrap_err();
-        let forbidden = refused("HTTP/1.1 403 Forbidden\r\n\r\n");
-        assert_eq!(forbidden, "the server answered 403 Forbidden");
+        for (code, reason) in [(401, ""), (403, "Forbidden"), (503, "No Server"), (200, "OK")] {
+            let answer = format!("HTTP/1.1 {code} {reason}\r\nX: y\r\n\r\n");
+            let reason = reason.to_owned();
+            assert_eq!(refused(&answer), DisconnectCause::WebSocketRefused { code, reason });
+        }
+        let refused = |answer: &str| refused(answer).to_string();
         assert!(refused("INFO {\"server_id\":\"S\"}\r\n").contains("port for WebSockets"));
         assert!(refused(&format!("{}\r\n", ANSWER.replace("s3p", "s3q"))).contains("key"));
         assert!(refused(&format!("{}\r\n", ANSWER.replace("Upgrade:", "X:"))).contains("upgrade"));

@@ -172,10 +172,7 @@ impl WebSocket {
     /// Reads the server's answer to the request. False when more of it is needed.
     fn shake_hands(&mut self, input: &mut Buffer) -> Result<bool, DisconnectCause> {
         let Some(handshake) = &self.handshake else { return Ok(true) };
-        let answer = handshake.answer(input.unread());
-        let Some((length, deflate)) = answer.map_err(DisconnectCause::WebSocket)? else {
-            return Ok(false);
-        };
+        let Some((length, deflate)) = handshake.answer(input.unread())? else { return Ok(false) };
         input.consume(length);
         if let Some(deflate) = deflate {
             self.inflater = Some(Inflater::new(deflate.server_keeps_context));
