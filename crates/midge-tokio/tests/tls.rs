@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,6 +166,69 @@ async fn a_client_shows_its_certificate_where_the_server_verifies_it() -> Outcom
     let refused = refusal(options(shows(stranger.issue(&["client.example"])?))).await;
     assert!(matches!(&refused, DisconnectCause::ClientCertificate(_)), "{refused}");
     echo(&connect(options(shows(authority.issue(&["client.example"])?))).await?).await
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_an_identity_where_the_server_maps_it() -> Outcome {
+    let authority = Authority::new()?;
+    let ca = authority.file().display().to_string();
+    let block = authority
+        .issue(&["localhost"])?
+        .tls_block(&format!("ca_file: {ca:?}, verify_and_map: true"));
+    let users = "authorization { users: [{user: \"app.example\"}, {user: \"other.example\"}] }";
+    let server = NatsServer::builder().config(format!("{users}\n{block}")).start()?;
+    let shows = |us: Identity| {
+        let tls = trusting(&authority);
+        let tls = tls.client_certificate(Pem::file(&us.certificate), Pem::file(&us.key));
+        ConnectOptions::new(url("tls", &server)).tls(tls)
+    };
+    for name in ["app.example", "other.example"] {
+        let client = connect(shows(authority.issue(&[name])?)).await?;
+        let asked = client.request("$SYS.REQ.USER.INFO", "").into_future();
+        let answer: serde_json::Value = serde_json::from_slice(soon(asked).await?.payload())?;
+        assert_eq!(answer["data"]["user"], name, "{answer}");
+        soon(client.close()).await;
+    }
+    // The authority vouches for it, and no user has this name.
+    let stranger = refusal(shows(authority.issue(&["stranger.example"])?)).await;
+    assert_eq!(stranger, DisconnectCause::Server(ServerError::AuthorizationViolation));
+    let nobody = ConnectOptions::new(url("tls", &server)).tls(trusting(&authority));
+    assert_eq!(refusal(nobody).await, DisconnectCause::ClientCertificateRequired);
+    Ok(())
+}
+
+/// The certificates of the platform are looked for once a process: each part of this test is a
+/// process of its own, which is told where they are.
+#[tokio::test]
+async fn the_root_certificates_of_the_platform_are_trusted_by_default() -> Outcome {
+    const CHILD: &str = "MIDGE_TEST_PLATFORM_ROOTS";
+    if let Ok(url) = std::env::var(CHILD) {
+        match connect(ConnectOptions::new(&url)).await {
+            Ok(client) => echo(&client).await?,
+            Err(error) => return Err(error.into()),
+        }
+        return Ok(());
+    }
+    let (server, authority) = server("")?;
+    let (stranger, empty) = (Authority::new()?, tempfile::NamedTempFile::new()?);
+    for (roots, expected) in [
+        (authority.file(), None),
+        (stranger.file(), Some("UnknownIssuer")),
+        (empty.path().to_owned(), Some("the platform has no root certificates")),
+    ] {
+        let name = "the_root_certificates_of_the_platform_are_trusted_by_default";
+        let output = Command::new(std::env::current_exe()?)
+            .args(["--exact", name, "--nocapture", "--test-threads", "1"])
+            .env(CHILD, url("tls", &server))
+            .env("SSL_CERT_FILE", roots)
+            .env_remove("SSL_CERT_DIR")
+            .output()?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(said.contains(name) || said.contains("1 test"), "the child ran a test: {said}");
+        assert_eq!(output.status.success(), expected.is_none(), "{said}");
+        assert!(expected.is_none_or(|expected| said.contains(expected)), "{said}");
+    }
+    Ok(())
 }
 
 /// A configuration of one's own, which shows no certificate and speaks TLS 1.2 alone.

@@ -212,6 +212,9 @@ async fn the_port_of_plain_clients_is_told_from_that_of_web_sockets() -> Outcome
 
 #[cfg(feature = "ring")]
 mod secure {
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+
     use midge::{CertificateFault, Pem, Tls, TlsMode};
     use midge_testing::Authority;
 
@@ -245,6 +248,38 @@ mod secure {
             let refused = matches!(&plain, DisconnectCause::WebSocketRefused { code: 400, .. });
             assert!(refused, "{plain}");
         }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn after_wss_a_server_of_ws_is_not_even_dialled() -> Outcome {
+        let authority = Authority::new()?;
+        let block = authority.issue(&["localhost"])?.tls_block("");
+        let (mut server, secure) = server("", &block)?;
+        let secure = secure.replace("127.0.0.1", "localhost");
+        let clear = TcpListener::bind("127.0.0.1:0")?;
+        clear.set_nonblocking(true)?;
+        let plain = format!("ws://{}", clear.local_addr()?);
+        let tls = Tls::new().root_certificates(Pem::text(authority.pem()));
+        let options = ConnectOptions::new([&*secure, &*plain])
+            .tls(tls)
+            .tls_mode(TlsMode::WhenOffered)
+            .retain_order(true)
+            .ignore_discovered(true)
+            .websocket_header("Cookie", "secret");
+        let client = connect(options).await?;
+        let mut events = client.events();
+        server.kill()?;
+        loop {
+            if let Some(Event::AttemptFailed { server, cause }) = soon(events.next()).await
+                && server.to_string() == plain
+            {
+                assert_eq!(cause, DisconnectCause::TlsNotOffered);
+                break;
+            }
+        }
+        let dialled = clear.accept().map_err(|error| error.kind());
+        assert!(matches!(dialled, Err(ErrorKind::WouldBlock)), "{dialled:?}");
         Ok(())
     }
 }

@@ -321,6 +321,36 @@ fn a_transport_that_ends_within_the_handshake_ends_the_attempt() {
 #[test]
 fn no_more_than_a_window_is_taken_from_the_core_ahead_of_the_socket() {
     let (client, mut rig, mut server) = upgraded(usize::MAX);
+    takes_a_window(&client, &mut rig);
+    server.exchange(&mut rig).unwrap();
+    assert_eq!(server.heard().matches("PUB a 10000").count(), 100);
+}
+
+/// A server that is behind both layers.
+#[cfg(feature = "websocket")]
+#[test]
+fn tls_and_a_websocket_together_take_no_more_than_a_window() {
+    use crate::websocket::{BINARY, LAST, answer_to, frame, frames};
+
+    let authority = Authority::new();
+    let (connecting, mut rig) = Rig::new(options("wss://localhost", &authority));
+    let mut server = Server::new(authority.server("localhost"));
+    server.exchange(&mut rig).unwrap();
+    let answer = answer_to(&server.heard(), "");
+    server.say(&mut rig, answer);
+    server.say(&mut rig, frame(LAST | BINARY, format!("{INFO}\r\n").as_bytes()));
+    server.say(&mut rig, frame(LAST | BINARY, b"PONG\r\n"));
+    let client = ready(connecting).unwrap();
+    server.heard.clear();
+    takes_a_window(&client, &mut rig);
+    server.exchange(&mut rig).unwrap();
+    let heard = frames(&server.heard).into_iter().flat_map(|(_, payload)| payload);
+    let heard = String::from_utf8(heard.collect()).unwrap();
+    assert_eq!(heard.matches("PUB a 10000").count(), 100);
+}
+
+/// Publishes more than a window while the socket takes nothing.
+fn takes_a_window(client: &Client, rig: &mut Rig) {
     rig.writable = false;
     for _ in 0..100 {
         ready(client.publish("a", [b'x'; 10_000])).unwrap();
@@ -335,8 +365,6 @@ fn no_more_than_a_window_is_taken_from_the_core_ahead_of_the_socket() {
     let taken = before - client.pending_bytes();
     assert!((1..=64 * 1024 + 10_020).contains(&taken), "{taken}");
     rig.writable = true;
-    server.exchange(&mut rig).unwrap();
-    assert_eq!(server.heard().matches("PUB a 10000").count(), 100);
 }
 
 #[test]

@@ -6,15 +6,15 @@ use midge::{Client, ConnectOptions, Connecting, DisconnectCause, Event, ServerUr
 
 use crate::rig::{INFO, Rig, failure, lost, ready, refused};
 
-const BINARY: u8 = 2;
+pub(crate) const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
-const LAST: u8 = 0x80;
+pub(crate) const LAST: u8 = 0x80;
 const COMPRESSED: u8 = 0x40;
 
 /// A frame of a server, which has no mask.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
         length @ ..126 => frame.push(length as u8),
@@ -32,7 +32,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The frames of a client, unmasked: their first bytes and payloads.
-fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+pub(crate) fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let [first, second, rest @ ..] = bytes {
         assert_eq!(second & 0x80, 0x80, "a client masks");
@@ -65,6 +65,10 @@ fn answer(rig: &mut Rig, extension: &str) -> String {
     rig.run();
     let request = String::from_utf8(rig.take_sent()).unwrap();
     assert!(request.starts_with("GET /path HTTP/1.1\r\nHost: localhost:8080\r\n"), "{request}");
+    answer_to(&request, extension)
+}
+
+pub(crate) fn answer_to(request: &str, extension: &str) -> String {
     let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap();
     let accept = sha1_smol::Sha1::from(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
     let accept = data_encoding::BASE64.encode(&accept.digest().bytes());
@@ -461,4 +465,35 @@ fn a_publish_wakes_a_driver_that_has_come_to_rest() {
     rig.wakes.take();
     ready(client.publish("a", "")).unwrap();
     assert_eq!(rig.wakes.take(), 1);
+}
+
+#[test]
+fn no_more_than_a_window_is_taken_from_the_core_ahead_of_the_socket() {
+    for extension in ["", DEFLATE] {
+        let (client, mut rig) = connected(usize::MAX, extension);
+        rig.writable = false;
+        // What cannot be compressed takes as much room compressed.
+        let mut state = 1_u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(10_000)
+        .collect();
+        for _ in 0..100 {
+            ready(client.publish("a", &noise[..])).unwrap();
+        }
+        let before = client.pending_bytes();
+        assert!(rig.run().write);
+        for _ in 0..10 {
+            let bytes = rig.driver.take_transmit(usize::MAX).unwrap();
+            rig.driver.settle(bytes, 0);
+            rig.run();
+        }
+        let taken = before - client.pending_bytes();
+        assert!((1..=64 * 1024 + 10_020).contains(&taken), "{extension:?} {taken}");
+        rig.writable = true;
+        rig.run();
+        assert_eq!(client.pending_bytes(), 0);
+    }
 }
