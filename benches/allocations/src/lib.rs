@@ -11,6 +11,7 @@ mod transport;
 use std::fmt;
 
 use midge::{Client, ConnectOptions};
+use transport::{Accept, Messages};
 
 pub use allocator::{Counted, Meter};
 pub use server::{BLAST, SILENT, Server};
@@ -33,10 +34,7 @@ pub fn run(test: impl AsyncFnOnce(&Client)) {
 ///
 /// As [`run`].
 pub fn run_tls(test: impl AsyncFnOnce(&Client)) {
-    let (accept, tls) = transport::tls();
-    let server = Server::start_with(accept).expect("a listener on a loopback address");
-    let options = ConnectOptions::new(server.url()).tls(tls).tls_mode(midge::TlsMode::First);
-    run_with(server, options, test);
+    run_layered(true, None, test);
 }
 
 /// The same over a WebSocket without compression.
@@ -45,9 +43,35 @@ pub fn run_tls(test: impl AsyncFnOnce(&Client)) {
 ///
 /// As [`run`].
 pub fn run_websocket(test: impl AsyncFnOnce(&Client)) {
-    let accept = transport::Accept::WebSocket;
+    run_layered(false, Some(Messages::Plain), test);
+}
+
+/// The same over a WebSocket without compression, and TLS below it.
+///
+/// # Panics
+///
+/// As [`run`].
+pub fn run_secure_websocket(test: impl AsyncFnOnce(&Client)) {
+    run_layered(true, Some(Messages::Plain), test);
+}
+
+/// The same over a WebSocket with compression, in both directions.
+///
+/// # Panics
+///
+/// As [`run`].
+pub fn run_compressed(test: impl AsyncFnOnce(&Client)) {
+    run_layered(false, Some(Messages::Deflated), test);
+}
+
+fn run_layered(secure: bool, websocket: Option<Messages>, test: impl AsyncFnOnce(&Client)) {
+    let (config, tls) = transport::tls();
+    let accept = Accept { tls: secure.then_some(config), websocket };
     let server = Server::start_with(accept).expect("a listener on a loopback address");
-    let options = ConnectOptions::new(server.url());
+    let mut options = ConnectOptions::new(server.url());
+    if secure {
+        options = options.tls(tls).tls_mode(midge::TlsMode::First);
+    }
     run_with(server, options, test);
 }
 

@@ -34,7 +34,7 @@ impl Server {
     ///
     /// Those of the operating system.
     pub fn start() -> io::Result<Self> {
-        Self::start_with(Accept::Plain)
+        Self::start_with(Accept::default())
     }
 
     /// The same, with something between the socket and the protocol.

@@ -2,7 +2,9 @@
 //! record, which holds up to 16 KiB of messages.
 
 use midge::Client;
-use midge_allocations::{BLAST, Cost, Meter, run_tls, run_websocket};
+use midge_allocations::{
+    BLAST, Cost, Meter, run_compressed, run_secure_websocket, run_tls, run_websocket,
+};
 
 const PAYLOAD: [u8; 128] = [b'x'; 128];
 const BURST: u64 = 100;
@@ -75,5 +77,34 @@ fn receiving_through_tls_allocates_once_a_record_besides() {
         let (cost, bytes) = receive(client).await;
         let records = bytes.div_ceil(RECORD);
         cost.at_most(PER_BUFFER * bytes.div_ceil(READ_BUFFER) + records + GROWTH);
+    });
+}
+
+#[test]
+fn publishing_through_tls_and_a_websocket_allocates_once_a_record() {
+    run_secure_websocket(async |client| {
+        publish(client).await.at_most(2 * BURSTS);
+    });
+}
+
+#[test]
+fn receiving_through_tls_and_a_websocket_allocates_once_a_record_besides() {
+    run_secure_websocket(async |client| {
+        let (cost, bytes) = receive(client).await;
+        let records = bytes.div_ceil(RECORD);
+        cost.at_most(PER_BUFFER * bytes.div_ceil(READ_BUFFER) + records + GROWTH);
+    });
+}
+
+#[test]
+fn publishing_with_compression_allocates_nothing() {
+    run_compressed(async |client| publish(client).await.at_most(0));
+}
+
+#[test]
+fn receiving_with_compression_allocates_for_read_buffers_only() {
+    run_compressed(async |client| {
+        let (cost, bytes) = receive(client).await;
+        cost.at_most(PER_BUFFER * bytes.div_ceil(READ_BUFFER) + GROWTH);
     });
 }
