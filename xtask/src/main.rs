@@ -134,5 +134,10 @@ fn test() -> Result<(), Failure> {
     // With --all-targets, cargo leaves the documentation tests out.
     let targets = cargo::run(&["test", "--workspace", "--all-targets", "--no-fail-fast"]);
     let docs = cargo::run(&["test", "--workspace", "--doc", "--no-fail-fast"]);
-    targets.and(docs).and(no_std::guard())
+    // What cannot be seen with the default features.
+    let without = ["test", "-p", "midge", "--no-default-features", "--no-fail-fast"];
+    let bare = cargo::run(&[&without[..], &["--lib", "--tests"]].concat());
+    let aws = ["--features", "aws-lc-rs,websocket", "--test", "layers"];
+    let aws = cargo::run(&[&without[..], &aws].concat());
+    targets.and(docs).and(bare).and(aws).and(no_std::guard())
 }

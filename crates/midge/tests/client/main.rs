@@ -18,3 +18,5 @@ mod slow;
 mod subscribing;
 mod trace;
 mod waking;
+#[cfg(not(feature = "tls"))]
+mod without_tls;

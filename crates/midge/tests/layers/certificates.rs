@@ -13,6 +13,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 
+/// What is built in, as a client chooses it.
+pub(crate) fn provider() -> crypto::CryptoProvider {
+    #[cfg(feature = "ring")]
+    return crypto::ring::default_provider();
+    #[cfg(not(feature = "ring"))]
+    crypto::aws_lc_rs::default_provider()
+}
+
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -78,7 +86,7 @@ impl Authority {
         params.not_after = date_time_ymd(years.end, 1, 1);
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(crypto::ring::default_provider());
+        let provider = Arc::new(provider());
         let mut roots = RootCertStore::empty();
         roots.add(self.der()).unwrap();
         let verifier = match verifies {

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")]
 
-#[cfg(feature = "ring")]
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod certificates;
-#[cfg(any(feature = "ring", feature = "websocket"))]
+#[cfg(any(feature = "ring", feature = "aws-lc-rs", feature = "websocket"))]
 mod rig;
-#[cfg(feature = "ring")]
+#[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod tls;
 #[cfg(feature = "websocket")]
 mod websocket;

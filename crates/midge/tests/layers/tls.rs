@@ -8,7 +8,7 @@ use midge::{
     ServerError, Tls, TlsMode,
 };
 
-use crate::certificates::Authority;
+use crate::certificates::{Authority, provider};
 use crate::rig::{INFO, Rig, failure, lost, ready, refused};
 
 /// The server's side of the transport.
@@ -200,7 +200,7 @@ fn a_configuration_of_rustls_is_used_as_it_is() {
     let authority = Authority::new();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.der()).unwrap();
-    let provider = rustls::crypto::ring::default_provider();
+    let provider = provider();
     let config = rustls::ClientConfig::builder_with_provider(provider.into())
         .with_protocol_versions(&[&rustls::version::TLS12])
         .unwrap()
