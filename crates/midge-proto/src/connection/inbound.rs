@@ -98,6 +98,8 @@ pub(super) struct Inbound {
     /// A part of each chunk that messages may still share.
     retired: Vec<Bytes>,
     chunk_size: usize,
+    /// The arguments of the longest line.
+    longest_line: usize,
     max_chunks: usize,
     max_message: usize,
     in_bytes: u64,
@@ -119,6 +121,7 @@ impl Inbound {
             skip: None,
             retired: Vec::new(),
             chunk_size: config.read_chunk,
+            longest_line: config.max_info.max(config.max_control_line),
             max_chunks: config.max_chunks,
             max_message: config.max_message,
             in_bytes: 0,
@@ -182,19 +185,17 @@ impl Inbound {
             return;
         }
         self.retired.retain(|chunk| !chunk.is_unique());
-        // A line whose end is not in sight doubles its room: it is moved a few times only.
-        let size = self
-            .chunk_size
-            .max(self.need + self.chunk_size / 4)
-            .max(self.filled + self.filled.max(MIN_READ.min(self.chunk_size)));
-        if self.filled == 0 {
-            self.chunk.clear();
-            // What a large message left behind is not worth keeping.
-            if self.chunk.try_reclaim(size) && self.chunk.capacity() <= 4 * size {
-                // Nobody shares the chunk any more: it starts anew.
-                self.chunk.resize(size, 0);
-                return;
-            }
+        // A line whose end is not in sight doubles its room, up to the longest that may come: it is
+        // moved a few times only.
+        let least = MIN_READ.min(self.chunk_size);
+        let line = self.longest_line.saturating_sub(self.filled).min(self.filled).max(least);
+        let size = self.chunk_size.max(self.need + self.chunk_size / 4).max(self.filled + line);
+        self.chunk.truncate(self.filled);
+        // What a large message left behind is not worth keeping.
+        if self.chunk.try_reclaim(size - self.filled) && self.chunk.capacity() <= 4 * size {
+            // Nobody shares the chunk any more: it starts anew, with what is left in front.
+            self.chunk.resize(size, 0);
+            return;
         }
         let mut next = BytesMut::zeroed(size);
         next[..self.filled].copy_from_slice(&self.chunk[..self.filled]);
@@ -339,6 +340,30 @@ mod tests {
                 while inbound.next().expect("frames that are whole").is_some() {}
             }
             assert!(inbound.chunk.capacity() <= 2 * 512, "{}", inbound.chunk.capacity());
+        }
+    }
+
+    #[test]
+    fn long_lines_one_after_the_other_take_the_memory_of_one() {
+        let server = ServerUrl::parse("127.0.0.1").expect("an address");
+        let mut config = Config::new(vec![server], [7; 32]);
+        (config.read_chunk, config.max_control_line, config.max_info) = (1024, 1024, 16 * 1024);
+        let mut inbound = Inbound::new(&config);
+        let line = format!("INFO {{{}}}\r\n", "x".repeat(11_000));
+        let mut first = None;
+        for round in 0..20 {
+            let mut rest = line.as_bytes();
+            while !rest.is_empty() {
+                let room = inbound.room();
+                let count = room.len().min(rest.len());
+                room[..count].copy_from_slice(&rest[..count]);
+                inbound.received(count);
+                rest = &rest[count..];
+                while inbound.next().expect("lines that are whole").is_some() {}
+            }
+            // Where its memory ends: the chunk starts anew, and is not another one.
+            let end = inbound.chunk.as_ptr().addr() + inbound.chunk.capacity();
+            assert_eq!(*first.get_or_insert(end), end, "round {round}");
         }
     }
 
