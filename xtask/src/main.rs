@@ -38,7 +38,7 @@ cargo xtask <task>
   fuzz --smoke         each target for some thousand inputs, the same every time
   test                 every test, example and documentation test of every package, and no-std
   test --targets       a session of the core as firmware on an emulated Cortex-M4 and as WebAssembly
-                       under Node.js; on Debian it fetches a compiler that can build for them into
+                       under Node.js, and a device with a real server; on Debian it fetches a compiler that can build for them into
                        target/tools and, as root, installs what is missing. Says what it leaves out
                        and why; with CI set, that is a failure
   no-std               link the core without std on this machine, and run a session with it

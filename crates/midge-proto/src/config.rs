@@ -254,8 +254,8 @@ impl Config {
         }
     }
 
-    /// Defaults for a device with little memory: a connection with all of these bounds reached at
-    /// once needs about 40 KiB of heap on a machine of 32 bits.
+    /// Defaults for a device with little memory: 40 KiB of heap are enough, on a machine of 64 bits
+    /// too.
     ///
     /// | field | value |
     /// |---|---|

@@ -1,7 +1,9 @@
 //! What firmware needs besides the session: memory, a console, and an account of both.
 #![no_std]
 
+mod clock;
 mod memory;
+mod uart;
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
@@ -10,7 +12,9 @@ use cortex_m_semihosting::{debug, hio};
 use midge_heap::Heap;
 use midge_session::Console;
 
+pub use clock::Clock;
 pub use memory::Memory;
+pub use uart::Uart;
 
 /// Of the 64 KiB of the device, what may be allocated.
 #[global_allocator]
@@ -45,8 +49,13 @@ impl Console for Host {
     }
 }
 
+/// What of the heap is in use, and was at most.
+pub fn heap() -> midge_embedded::Memory {
+    midge_embedded::Memory { used: HEAP.used(), peak: HEAP.peak() }
+}
+
 /// Runs `main` with the host's output, tells what memory it took, and ends the emulation.
-pub fn run(main: impl FnOnce(&mut Host) -> Result<(), midge_session::Failed>) -> ! {
+pub fn run<E: fmt::Display>(main: impl FnOnce(&mut Host) -> Result<(), E>) -> ! {
     let memory = Memory::watch();
     let Some(mut host) = Host::open() else { exit(debug::EXIT_FAILURE) };
     let outcome = main(&mut host);

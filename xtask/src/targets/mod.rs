@@ -1,8 +1,9 @@
 //! The session of `no-std` on other targets: as firmware on an emulated microcontroller, and as
-//! WebAssembly under Node.js.
+//! WebAssembly under Node.js. The device of `examples` as firmware, against a real server.
 
 mod compiler;
 mod debian;
+mod device;
 mod readme;
 
 use std::path::PathBuf;
@@ -31,17 +32,23 @@ fn firmware() -> Result<(), Failure> {
     println!("the session as firmware ({FIRMWARE})");
     let qemu = debian::program("qemu-system-arm", "qemu-system-arm")?;
     let built = Compiler::find(FIRMWARE)?.build("midge-cortex-m")?;
-    let emulate = |name: &str| -> Result<String, Failure> {
+    let emulator = |name: &str| {
         let mut command = Command::new(&qemu);
         command.args(["-machine", "mps2-an386", "-cpu", "cortex-m4", "-display", "none"]);
-        command.args(["-monitor", "none", "-serial", "none"]);
-        command.args(["-semihosting-config", "enable=on,target=native", "-kernel"]);
-        output(command.arg(built.join(name)))
+        command.args(["-monitor", "none", "-semihosting-config", "enable=on,target=native"]);
+        command.arg("-kernel").arg(built.join(name));
+        command
     };
-    let session = readme::Cost::read(&emulate("session")?)?;
-    let empty = readme::Cost::read(&emulate("empty")?)?;
-    println!("  {session}\n  without the core: {empty}");
-    readme::check(&session, &empty)
+    let emulate = |name: &str| -> Result<readme::Cost, Failure> {
+        readme::Cost::read(&output(emulator(name).args(["-serial", "none"]))?)
+    };
+    let session = emulate("session")?;
+    println!("  {session}");
+    let empty = emulate("empty")?;
+    println!("  without the core: {empty}");
+    let device = device::talk(emulator("device"))?;
+    println!("  a device and a real server: {device}");
+    readme::check(&device, &session, &empty)
 }
 
 fn wasm() -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use core::fmt::Write;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    midge_cortex_m::run(|host| {
+    midge_cortex_m::run(|host| -> Result<(), midge_session::Failed> {
         let lines = midge_session::run(host)?;
         let _ = writeln!(host, "{lines} lines");
         Ok(())
