@@ -147,7 +147,7 @@ impl Connection {
         let position = self.outbound.publish(kind, subject.as_bytes(), reply, headers, payload);
         let due = self.outbound.since_ping() >= self.config.confirm_bytes;
         if due && self.is_connected() && !self.has_much_control() {
-            self.outbound.ping(None, 0);
+            self.outbound.confirm();
         }
         position
     }

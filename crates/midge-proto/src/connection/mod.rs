@@ -338,6 +338,7 @@ impl Connection {
         }
         if self.is_connected()
             && self.outbound.since_ping() > 0
+            && self.outbound.may_confirm()
             && !self.timers.is_set(Timer::Confirm)
         {
             self.timers.set(Timer::Confirm, self.now + self.config.confirm_interval);
@@ -366,7 +367,7 @@ impl Connection {
             Timer::Write => self.fail(DisconnectCause::WriteTimedOut),
             Timer::Confirm => {
                 if self.outbound.since_ping() > 0 {
-                    self.outbound.ping(None, 0);
+                    self.outbound.confirm();
                 }
             }
             Timer::LameDuck => self.leave_lame_duck(),

@@ -26,6 +26,9 @@ const KEEP_CAPACITY: usize = 512 * 1024;
 /// The same for the frames, in entries.
 const KEEP_FRAMES: usize = KEEP_CAPACITY / size_of::<FrameInfo>();
 
+/// So many PINGs may be unanswered when another is added that only confirms messages.
+const MOST_UNANSWERED: usize = 16;
+
 /// The outbound queue as a [`Buf`], for a driver that owns the connection alone.
 ///
 /// [`Connection::transmit`](crate::Connection::transmit) prepares it. `chunk` is what may be
@@ -130,6 +133,18 @@ impl Outbound {
         self.since_ping = 0;
         self.push_control(Kind::Ping, encode::ping);
         self.pings.push(flush, drains);
+    }
+
+    /// A PING that only confirms messages, unless many are unanswered: a server that reads and does
+    /// not answer must not cost memory. What it would have confirmed, the next one does.
+    pub(super) fn confirm(&mut self) {
+        if self.may_confirm() {
+            self.ping(None, 0);
+        }
+    }
+
+    pub(super) fn may_confirm(&self) -> bool {
+        self.pings.len() < MOST_UNANSWERED
     }
 
     /// A PONG for the server, unless one is still queued.

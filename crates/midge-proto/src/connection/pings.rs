@@ -49,6 +49,11 @@ impl Pings {
         self.queue.push_back(Ping { flush, drains, before: Before::default() });
     }
 
+    /// PINGs that were queued, and are not both written and answered.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The last PING serves for these too.
     pub(super) fn extend_last(&mut self, flush: Option<FlushId>, drains: u64) {
         if let Some(ping) = self.queue.back_mut() {
