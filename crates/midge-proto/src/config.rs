@@ -254,8 +254,8 @@ impl Config {
         }
     }
 
-    /// Defaults for a device with little memory: 40 KiB of heap are enough, on a machine of 64 bits
-    /// too.
+    /// Defaults for a device with little memory. The example `embedded` runs with them in 40 KiB of
+    /// heap.
     ///
     /// | field | value |
     /// |---|---|
