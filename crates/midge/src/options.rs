@@ -164,14 +164,17 @@ impl ConnectOptions {
 
     // ---- identity ------------------------------------------------------------------------
 
-    /// The name that the server's monitoring shows. Default: none.
+    /// The name that the server's monitoring shows. Any text; CONNECT bears it, and a CONNECT that
+    /// is longer than the server's `max_control_line`, 4096 bytes by default, is refused with
+    /// [`ServerError::MaxControlLine`](crate::ServerError::MaxControlLine). Default: none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = Some(name.into());
         self
     }
 
-    /// User name and password. Those in a server's URL go before these for that server, and for
-    /// servers that it tells of.
+    /// User name and password, of any length that the server's `max_control_line` leaves. Those in
+    /// a server's URL go before these for that server, and for servers that it tells of. Default:
+    /// none.
     pub fn user_and_password(
         mut self,
         user: impl Into<String>,
@@ -182,8 +185,8 @@ impl ConnectOptions {
         self
     }
 
-    /// A token. One in a server's URL goes before this for that server, and for servers that it
-    /// tells of.
+    /// A token, of any length that the server's `max_control_line` leaves. One in a server's URL
+    /// goes before this for that server, and for servers that it tells of. Default: none.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.config.credentials.token = Some(token.into());
         self
@@ -209,7 +212,9 @@ impl ConnectOptions {
         self
     }
 
-    /// The first tokens of inboxes, a subject without wildcards. Default: `_INBOX`.
+    /// The first tokens of inboxes: a subject without wildcards, which is not empty; anything else
+    /// is refused. An inbox is it and one or two tokens more, and must fit into
+    /// [`server_control_line`](Self::server_control_line) like every subject. Default: `_INBOX`.
     pub fn inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.config.inbox_prefix = prefix.into();
         self
@@ -217,19 +222,21 @@ impl ConnectOptions {
 
     // ---- connecting ----------------------------------------------------------------------
 
-    /// The time of one attempt, from the look-up of the name to the first PONG. Default: 5 s.
+    /// The time of one attempt, from the look-up of the name to the first PONG; zero is refused.
+    /// Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
         self
     }
 
-    /// How often a PING asks whether the server lives. Default: 2 min.
+    /// How often a PING asks whether the server lives; zero is refused. Default: 2 min.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
         self
     }
 
-    /// PINGs without an answer after which the connection counts as lost. Default: 2.
+    /// PINGs without an answer after which the connection counts as lost; zero is refused.
+    /// Default: 2.
     pub fn max_pings_out(mut self, pings: u32) -> Self {
         self.config.max_pings_out = pings;
         self
@@ -241,7 +248,9 @@ impl ConnectOptions {
         self
     }
 
-    /// Failed attempts in a row after which a server is given up. Default: `None`, never.
+    /// Failed attempts in a row after which a server is given up; zero is refused. Before the first
+    /// connection they count with [`retry_first_connect`](Self::retry_first_connect) alone: without
+    /// it, each server is tried once. Default: `None`, never.
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
         self.config.max_attempts = attempts.into();
         self
@@ -249,8 +258,8 @@ impl ConnectOptions {
 
     /// The wait before the second attempt after a loss, which doubles with each further one, and
     /// its upper bound, which must not be shorter; of each wait the upper half is random, and there is
-    /// [`reconnect_jitter`](Self::reconnect_jitter) besides. The first attempt comes at once.
-    /// Default: 100 ms and 5 s.
+    /// [`reconnect_jitter`](Self::reconnect_jitter) besides. The first attempt comes at once. Zero is
+    /// refused. Default: 100 ms and 5 s.
     pub fn reconnect_wait(mut self, first: Duration, longest: Duration) -> Self {
         self.config.reconnect_wait = first;
         self.config.reconnect_wait_max = longest;
@@ -258,8 +267,9 @@ impl ConnectOptions {
     }
 
     /// How much longer each wait is at most, by a random time, and the same where TLS is used, which
-    /// costs a server more. It keeps clients that lost one server from coming back in step.
-    /// Default: 100 ms, and 1 s with TLS.
+    /// costs a server more. It keeps clients that lost one server from coming back in step. Zero
+    /// adds nothing; there is no upper bound, nor does that of
+    /// [`reconnect_wait`](Self::reconnect_wait) hold here. Default: 100 ms, and 1 s with TLS.
     pub fn reconnect_jitter(mut self, plain: Duration, tls: Duration) -> Self {
         self.config.reconnect_jitter = plain;
         self.config.reconnect_jitter_tls = tls;
@@ -286,8 +296,9 @@ impl ConnectOptions {
     }
 
     /// Whether a first connect that fails is tried again like a later one (ADR-40). The client
-    /// is then there at once, and connects in the background. Default: false, connecting fails
-    /// after one pass through the servers.
+    /// is then there at once, and connects in the background;
+    /// [`max_attempts`](Self::max_attempts) counts these attempts too, and the connection closes when
+    /// every server is given up. Default: false, connecting fails after one pass through the servers.
     pub fn retry_first_connect(mut self, retry: bool) -> Self {
         self.config.retry_first_connect = retry;
         self
@@ -339,8 +350,9 @@ impl ConnectOptions {
 
     /// Adds a header to the HTTP request that begins a WebSocket, such as `Cookie` or
     /// `Authorization`; with `Host`, in place of that of the URL. Those of the handshake itself
-    /// are refused, and any where no server has a `ws` or `wss` URL. `Debug` does not show the
-    /// value.
+    /// are refused, and any where no server has a `ws` or `wss` URL, and so are names that are no
+    /// token of HTTP and values with other than printable ASCII characters, blanks and tabs. `Debug`
+    /// does not show the value. Default: none.
     #[cfg(feature = "websocket")]
     pub fn websocket_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.layers.websocket.headers.push((name.into(), value.into()));
@@ -354,7 +366,7 @@ impl ConnectOptions {
     /// [`DisconnectCause::Credentials`](crate::DisconnectCause::Credentials).
     ///
     /// It is called within the driver, and holds up the connection until it returns. The last one
-    /// that was set counts.
+    /// that was set counts. Default: none.
     ///
     /// ```
     /// # fn token_of(host: &str) -> Result<String, std::io::Error> { Ok(host.into()) }
@@ -377,7 +389,8 @@ impl ConnectOptions {
     }
 
     /// The path, and query if any, that WebSockets are asked for at servers whose URL has none:
-    /// that under which a proxy knows the servers. A slash in front may be missing. Default: `/`.
+    /// that under which a proxy knows the servers. A slash in front may be missing; an empty path
+    /// and characters other than printable ASCII ones are refused. Default: `/`.
     #[cfg(feature = "websocket")]
     pub fn websocket_path(mut self, path: impl Into<String>) -> Self {
         self.settings.layers.websocket.path = Some(path.into());
@@ -394,13 +407,14 @@ impl ConnectOptions {
 
     // ---- times ---------------------------------------------------------------------------
 
-    /// How long a request waits for its reply, from the moment when it is made. Default: 5 s.
+    /// How long a request waits for its reply, from the moment when it is made; zero is refused.
+    /// Default: 5 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.settings.request_timeout = timeout;
         self
     }
 
-    /// How long a flush waits for its PONG. Default: 10 s.
+    /// How long a flush waits for its PONG; zero is refused. Default: 10 s.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.settings.flush_timeout = timeout;
         self
@@ -408,21 +422,22 @@ impl ConnectOptions {
 
     /// The longest time that bytes wait to be written while the socket takes none; then the
     /// connection is lost, as [`DisconnectCause::WriteTimedOut`](crate::DisconnectCause). Of TLS and
-    /// WebSocket, up to 64 KiB that their layers hold count as written. Default: `None`, unanswered
-    /// PINGs alone tell that a server is stuck.
+    /// WebSocket, up to 64 KiB that their layers hold count as written. Zero is refused. Default:
+    /// `None`, unanswered PINGs alone tell that a server is stuck.
     pub fn write_deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.config.write_deadline = deadline.into();
         self
     }
 
     /// How long a close, or the drop of the last handle, waits until the server has what is
-    /// queued. Default: 2 s.
+    /// queued; zero closes at once, and what was not written is reported as such. Default: 2 s.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.settings.linger = linger;
         self
     }
 
-    /// The longest time that a drain takes. Default: 30 s.
+    /// The longest time that a drain takes; then the connection closes all the same, and reports
+    /// what is left. Zero does so at once. Default: 30 s.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.config.drain_timeout = timeout;
         self
@@ -430,13 +445,20 @@ impl ConnectOptions {
 
     // ---- bounds --------------------------------------------------------------------------
 
-    /// Bytes of messages that wait to be written while connected. Default: 8 MiB.
+    /// Bytes of messages, with their control lines and headers, that wait to be written while
+    /// connected. Past it a publish waits, or fails with
+    /// [`PublishError::Full`](crate::PublishError::Full) where it does not wait. A message that is
+    /// larger passes alone, so that 0 lets through one at a time; there is no upper bound. Default:
+    /// 8 MiB.
     pub fn max_pending(mut self, bytes: usize) -> Self {
         self.config.max_pending = bytes;
         self
     }
 
-    /// The same while not connected; 0 refuses every publish then. Default: 8 MiB.
+    /// The same while not connected: past it, a publish fails with
+    /// [`PublishError::Full`](crate::PublishError::Full), and what waits when a connection is lost
+    /// is kept from the oldest on as it fits; the rest is dropped and reported. 0 refuses every
+    /// publish then; a message that is larger never passes; there is no upper bound. Default: 8 MiB.
     pub fn reconnect_buffer(mut self, bytes: usize) -> Self {
         self.config.reconnect_buffer = bytes;
         self
@@ -444,8 +466,8 @@ impl ConnectOptions {
 
     /// Leave a server that says it is about to shut down (lame duck mode, ADR-5) for another one,
     /// when another is known by then, after a random time of up to `longest`: choose it inside the
-    /// server's `lame_duck_grace_period`, 10 s by default. Nothing is lost in the move, see
-    /// [`Client::reconnect`](crate::Client::reconnect). It is refused without
+    /// server's `lame_duck_grace_period`, 10 s by default; zero leaves at once. Nothing is lost in
+    /// the move, see [`Client::reconnect`](crate::Client::reconnect). It is refused without
     /// [`reconnect`](Self::reconnect). Default: stay until the server closes the connection.
     pub fn leave_lame_duck(mut self, longest: Duration) -> Self {
         self.config.leave_lame_duck = Some(longest);
@@ -465,16 +487,16 @@ impl ConnectOptions {
 
     /// The longest time that a message waits for a connection, from the loss of the last one or
     /// from when it was published, whichever is later. Then it is dropped, and reported by
-    /// [`Event::Connected`](crate::Event::Connected); up to a 32nd of the time may be missing.
-    /// Default: without limit.
+    /// [`Event::Connected`](crate::Event::Connected); up to a 32nd of the time may be missing. Zero
+    /// is refused. Default: without limit.
     pub fn max_kept_age(mut self, age: Duration) -> Self {
         self.config.max_kept_age = Some(age);
         self
     }
 
     /// The largest message, headers and payload in bytes, that is received. A larger one is
-    /// skipped and reported as [`Event::Oversized`](crate::Event::Oversized). At most 2 GiB.
-    /// Default: 64 MiB.
+    /// skipped and reported as [`Event::Oversized`](crate::Event::Oversized). Zero and more than
+    /// 2 GiB are refused. Default: 64 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message = bytes;
         self
@@ -482,25 +504,32 @@ impl ConnectOptions {
 
     /// The size in bytes of the buffers that messages are received into, which unread messages
     /// share: up to 32 of them are kept alive, past that messages are copied out. A larger message
-    /// gets a buffer of its own. Default: 64 KiB; at most 2 GiB, and less than 4 KiB counts as 4 KiB.
+    /// gets a buffer of its own. Zero and more than 2 GiB are refused. Default: 64 KiB.
     pub fn read_chunk(mut self, bytes: usize) -> Self {
         self.config.read_chunk = bytes;
         self
     }
 
-    /// Subscriptions at a time. Default: 1,048,576.
+    /// Subscriptions at a time, past which a subscribe fails with
+    /// [`SubscribeError::TooMany`](crate::SubscribeError::TooMany). Requests have one among them,
+    /// which they share: 0 refuses both. More than 16,777,215 count as 16,777,215. Default:
+    /// 1,048,576.
     pub fn max_subscriptions(mut self, subscriptions: usize) -> Self {
         self.config.max_subscriptions = subscriptions;
         self
     }
 
-    /// Requests at a time. Default: 1,048,576.
+    /// Requests at a time, past which a request fails with
+    /// [`RequestError::TooMany`](crate::RequestError::TooMany); 0 refuses every one. More than
+    /// 16,777,215 count as 16,777,215. Default: 1,048,576.
     pub fn max_requests(mut self, requests: usize) -> Self {
         self.config.max_requests = requests;
         self
     }
 
-    /// Flushes at a time. Default: 65,536.
+    /// Flushes at a time, past which a flush fails with
+    /// [`FlushError::Failed`](crate::FlushError::Failed); 0 refuses every one, and there is no upper
+    /// bound. Default: 65,536.
     pub fn max_flushes(mut self, flushes: usize) -> Self {
         self.config.max_flushes = flushes;
         self
@@ -508,7 +537,8 @@ impl ConnectOptions {
 
     /// The longest control line in bytes, without its operation, that the server takes: subjects
     /// that need more are refused, since the server would close the connection. It does not tell
-    /// its own limit, `max_control_line`, which this must not exceed. Default: 4096, as there.
+    /// its own limit, `max_control_line`, which this must not exceed. Zero is refused. Default: 4096,
+    /// as there.
     pub fn server_control_line(mut self, bytes: usize) -> Self {
         self.config.server_control_line = bytes;
         self
@@ -516,7 +546,8 @@ impl ConnectOptions {
 
     /// How much of a subscription may be unread, in messages and in bytes of subject, reply,
     /// headers and payload. Default: 65,536 messages and 8 MiB, which together take about 21 MiB
-    /// of memory when the messages have 128 bytes. One subscription can differ, see
+    /// of memory when the messages have 128 bytes. One message always fits, however large. Zero is
+    /// refused; `usize::MAX` is no limit. One subscription can differ, see
     /// [`Subscribe::capacity`](crate::Subscribe::capacity).
     pub fn subscription_capacity(mut self, messages: usize, bytes: usize) -> Self {
         self.settings.limits = Limits { messages, bytes };
@@ -531,7 +562,9 @@ impl ConnectOptions {
         self
     }
 
-    /// Events that each listener holds. Default: 128.
+    /// Events that each listener holds; when more come before it reads, the oldest go, and
+    /// [`Event::Lagged`](crate::Event::Lagged) says how many. Zero is refused, and there is no upper
+    /// bound: memory is taken as events come. Default: 128.
     pub fn event_capacity(mut self, events: usize) -> Self {
         self.settings.event_capacity = events;
         self

@@ -113,6 +113,24 @@ fn the_first_connect_can_be_retried_like_any_other() {
 }
 
 #[test]
+fn attempts_before_the_first_connection_count_when_they_are_retried() {
+    let mut config = config("127.0.0.1:1");
+    config.retry_first_connect = true;
+    config.max_attempts = Some(2);
+    let mut rig = Rig::new(config);
+    rig.run(
+        "! connect 127.0.0.1:1
+        refused
+        ! failed nats://127.0.0.1:1 could not connect: refused
+        + 100ms
+        ! connect 127.0.0.1:1
+        refused
+        ! failed nats://127.0.0.1:1 could not connect: refused
+        ! closed no server left to try...",
+    );
+}
+
+#[test]
 fn two_equal_authentication_errors_of_a_server_are_the_end_and_expiry_is_not() {
     let mut rig = Rig::up(config("127.0.0.1:1"));
     rig.run(

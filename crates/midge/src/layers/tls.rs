@@ -96,14 +96,16 @@ impl Tls {
         Self::default()
     }
 
-    /// The root certificates to trust, in place of the platform's.
+    /// The root certificates to trust, in place of the platform's: at least one; a text or file with
+    /// none, or with one that cannot be read, is refused. Default: those of the platform.
     pub fn root_certificates(mut self, certificates: Pem) -> Self {
         self.roots = Some(certificates);
         self.changed()
     }
 
     /// The certificate to show to servers that ask for one, with its chain behind it, and its
-    /// private key.
+    /// private key: PKCS #8, PKCS #1 or SEC1, not encrypted, and that of this certificate; others
+    /// are refused. Default: none.
     pub fn client_certificate(mut self, certificates: Pem, key: Pem) -> Self {
         self.client = Some((certificates, key));
         self.changed()
@@ -112,13 +114,14 @@ impl Tls {
     /// A configuration of rustls, in place of root certificates and a client certificate: with
     /// either of them besides it the options are refused. Whatever rustls can, this gives:
     /// resolvers and verifiers of one's own, cipher suites, keys in hardware. `midge::rustls` is
-    /// the version that fits.
+    /// the version that fits. Default: one of TLS 1.2 and 1.3 as rustls has it by default.
     pub fn config(mut self, config: Arc<ClientConfig>) -> Self {
         self.config = Some(config);
         self.changed()
     }
 
-    /// The name that the certificate of every server must bear. Default: the host of the URL.
+    /// The name that the certificate of every server must bear: a host name or an IP address;
+    /// anything else is refused. Default: the host of the URL.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self

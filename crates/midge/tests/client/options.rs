@@ -328,6 +328,37 @@ fn waits_between_attempts_double_up_to_the_longest() {
 // ---- bounds ------------------------------------------------------------------------------------
 
 #[test]
+fn bounds_of_zero_refuse_what_they_bound_or_end_it_at_once() {
+    let none = options().max_subscriptions(0).max_requests(0).max_flushes(0).max_pending(0);
+    let (client, mut rig) = Rig::connected(none.linger(Duration::ZERO));
+    assert_eq!(ready(client.subscribe("s")).map(drop), Err(SubscribeError::TooMany));
+    assert_eq!(ready(client.request("r", "")).map(drop), Err(RequestError::TooMany));
+    let too_many = FlushError::Failed(midge_proto::FlushError::TooMany);
+    assert_eq!(ready(client.flush()).map(drop), Err(too_many));
+    // One message passes at a time.
+    rig.writable = false;
+    ready(client.publish("a", "1")).expect("nothing else waits");
+    let mut second = Task::new(client.publish("a", "2"));
+    assert!(second.poll().is_pending());
+    rig.writable = true;
+    rig.run();
+    second.ready().expect("the first one was written");
+    drop(client.close());
+    rig.run();
+    assert!(rig.done, "it does not linger");
+
+    let (client, _rig) = Rig::connected(options().max_subscriptions(0));
+    let no_inbox = RequestError::Inbox(SubscribeError::TooMany);
+    assert_eq!(ready(client.request("r", "")).map(drop), Err(no_inbox));
+
+    let (client, mut rig) = Rig::connected(options().drain_timeout(Duration::ZERO));
+    let _unread = ready(client.subscribe("s")).expect("it is allowed");
+    drop(client.drain());
+    rig.run();
+    assert!(rig.done, "it does not wait for the server");
+}
+
+#[test]
 fn a_message_above_max_message_is_skipped_and_reported() {
     let (client, mut rig) = Rig::connected(options().max_message(4));
     let mut events = client.events();
