@@ -69,9 +69,24 @@ pub enum ServerUrlError {
     /// There is no host.
     #[error("a server's URL names no host; look for a stray comma")]
     NoHost,
-    /// The host holds a character that no host name has.
+    /// An IPv6 address without brackets, or brackets without one.
     #[error("`{0}` is not a host name or an IP address; put an IPv6 address into brackets")]
     Host(String),
+    /// The host holds a character that no host name has. Percent-encoding is for credentials and
+    /// paths.
+    #[error("the host `{host}` holds {character:?}, which no host name has")]
+    HostCharacter {
+        /// The host.
+        host: String,
+        /// The first such character.
+        character: char,
+    },
+    /// A dot of the host has nothing in front of it.
+    #[error("the host `{0}` has a dot with nothing before it: remove it")]
+    EmptyLabel(String),
+    /// A host name that the DNS cannot hold (RFC 1035).
+    #[error("the host `{0}` is longer than 255 bytes, or than 63 between two dots")]
+    HostTooLong(String),
     /// The port is not a number from 1 to 65535.
     #[error("`{0}` is not a port from 1 to 65535")]
     Port(String),
@@ -256,6 +271,8 @@ fn decode(text: &str) -> Result<String, ServerUrlError> {
 
 /// Of a name in the DNS, in bytes (RFC 1035).
 const LONGEST_NAME: usize = 255;
+/// Of what stands between two dots.
+const LONGEST_LABEL: usize = 63;
 
 fn host_and_port(place: &str) -> Result<(String, Option<u16>), ServerUrlError> {
     let bad_host = || ServerUrlError::Host(place.to_owned());
@@ -265,24 +282,19 @@ fn host_and_port(place: &str) -> Result<(String, Option<u16>), ServerUrlError> {
             "" => None,
             rest => Some(rest.strip_prefix(':').ok_or_else(bad_host)?),
         };
+        if host.parse::<core::net::Ipv6Addr>().is_err() {
+            return Err(if host.is_empty() { ServerUrlError::NoHost } else { bad_host() });
+        }
         (host, port)
     } else if place.parse::<core::net::Ipv6Addr>().is_ok() {
         // Whether the last group is a port cannot be told.
         return Err(bad_host());
     } else {
         match place.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
+            Some((host, port)) => (check_name(host)?, Some(port)),
+            None => (check_name(place)?, None),
         }
     };
-    if host.is_empty() {
-        return Err(ServerUrlError::NoHost);
-    }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte) || byte >= 0x80;
-    let is_name = host.len() <= LONGEST_NAME && host.bytes().all(plain);
-    if !is_name && host.parse::<IpAddr>().is_err() {
-        return Err(bad_host());
-    }
     let port = match port {
         None => None,
         Some(text) => match text.parse() {
@@ -291,6 +303,28 @@ fn host_and_port(place: &str) -> Result<(String, Option<u16>), ServerUrlError> {
         },
     };
     Ok((host.to_owned(), port))
+}
+
+/// A host name, or an IPv4 address. Underscores are common inside of networks, and a dot at the end
+/// keeps a resolver from trying domains of its own.
+fn check_name(host: &str) -> Result<&str, ServerUrlError> {
+    if host.is_empty() {
+        return Err(ServerUrlError::NoHost);
+    }
+    let foreign = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-._".contains(c);
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    if let Some(character) = host.chars().find(|&c| foreign(c) || blank(c)) {
+        return Err(ServerUrlError::HostCharacter { host: host.to_owned(), character });
+    }
+    if host.strip_suffix('.').unwrap_or(host).split('.').any(str::is_empty) {
+        return Err(ServerUrlError::EmptyLabel(host.to_owned()));
+    }
+    // Of a name in other letters, the DNS holds another form, which may be shorter.
+    let long = |label: &str| label.is_ascii() && label.len() > LONGEST_LABEL;
+    if host.len() > LONGEST_NAME || host.split('.').any(long) {
+        return Err(ServerUrlError::HostTooLong(host.to_owned()));
+    }
+    Ok(host)
 }
 
 impl FromStr for ServerUrl {

@@ -29,15 +29,40 @@ fn every_part_of_a_url_is_read_and_has_a_default() {
 }
 
 #[test]
+fn names_that_only_some_networks_know_are_hosts() {
+    let label = "x".repeat(63);
+    for host in
+        ["my_host", "_nats._tcp.a", "a.b.", "1.2.3.4", "-a-", "\u{fc}ber.example", &label, "127.1"]
+    {
+        assert_eq!(ServerUrl::parse(&format!("nats://{host}:1")).unwrap().host(), host);
+    }
+    assert_eq!(ServerUrl::parse("nats://[::ffff:1.2.3.4]").unwrap().host(), "::ffff:1.2.3.4");
+}
+
+#[test]
 fn a_mistake_is_named() {
     use ServerUrlError as E;
+    let character = |host: &str, character| E::HostCharacter { host: host.into(), character };
     for (text, error) in [
         ("http://a", E::Scheme("http".into())),
         ("", E::NoHost),
         ("nats://", E::NoHost),
         ("nats://user@", E::NoHost),
         ("nats:/localhost", E::NoSlashes("nats")),
-        ("a b", E::Host("a b".into())),
+        ("a b", character("a b", ' ')),
+        ("nats://a%20b", character("a%20b", '%')),
+        ("nats://a~b:1", character("a~b", '~')),
+        ("nats://a\u{a0}b", character("a\u{a0}b", '\u{a0}')),
+        ("nats://a\u{7}", character("a\u{7}", '\u{7}')),
+        ("nats://..", E::EmptyLabel("..".into())),
+        ("nats://.:4222", E::EmptyLabel(".".into())),
+        ("nats://a..b", E::EmptyLabel("a..b".into())),
+        ("nats://.a", E::EmptyLabel(".a".into())),
+        ("nats://a..", E::EmptyLabel("a..".into())),
+        (&format!("nats://{}.a", "x".repeat(64)), E::HostTooLong(format!("{}.a", "x".repeat(64)))),
+        ("nats://[]", E::NoHost),
+        ("nats://[a]", E::Host("[a]".into())),
+        ("nats://[127.0.0.1]", E::Host("[127.0.0.1]".into())),
         ("::1", E::Host("::1".into())),
         ("nats://::1:4222", E::Host("::1:4222".into())),
         ("nats://[::1", E::Host("[::1".into())),
