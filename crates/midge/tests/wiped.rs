@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
@@ -31,6 +32,8 @@ impl Masked {
     fn places(&self) -> Outcome<usize> {
         let mut memory = File::open("/proc/self/mem")?;
         let mut part = vec![0; PART + self.0.len()];
+        let own = part.as_ptr_range();
+        let own = own.start.addr() as u64..own.end.addr() as u64;
         let mut places = 0;
         for line in fs::read_to_string("/proc/self/maps")?.lines() {
             let mut columns = line.split_whitespace();
@@ -45,7 +48,7 @@ impl Masked {
                 memory.seek(SeekFrom::Start(at))?;
                 // Some ranges of the kernel's cannot be read.
                 if memory.read_exact(&mut part[..length]).is_ok() {
-                    places += self.count(at, &part[..length]);
+                    places += self.count(at, &part[..length], &own);
                 }
                 // What was found must not be found here again.
                 part.fill(0);
@@ -55,10 +58,8 @@ impl Masked {
         Ok(places)
     }
 
-    /// Where it is in the bytes read from the address `at`, apart from where they were read to.
-    fn count(&self, at: u64, read: &[u8]) -> usize {
-        let own = read.as_ptr_range();
-        let own = own.start.addr() as u64..own.end.addr() as u64 + PART as u64;
+    /// Where it is in the bytes read from the address `at`, apart from where they are read to.
+    fn count(&self, at: u64, read: &[u8], own: &Range<u64>) -> usize {
         let first = self.0[0] ^ MASK;
         let windows = read.windows(self.0.len()).enumerate().take(PART);
         windows
