@@ -36,7 +36,8 @@ cargo xtask <task>
   fuzz --keep [target…]
                        put the smallest set of inputs that reaches as much into fuzz/corpus
   fuzz --smoke         each target for some thousand inputs, the same every time
-  test                 every test, example and documentation test of every package, and no-std
+  test                 every test, example and documentation test of every package, midge without
+                       features and with aws-lc-rs besides, and no-std
   test --targets       a session of the core as firmware on an emulated Cortex-M4 and as WebAssembly
                        under Node.js, and a device with a real server; on Debian it fetches a compiler that can build for them into
                        target/tools and, as root, installs what is missing. Says what it leaves out
