@@ -91,7 +91,7 @@ async fn d3_what_a_reset_connection_took_is_unknown_and_the_rest_arrives_once() 
     link.cut();
     let lost = wait_for(&mut events, |event| matches!(event, Event::Disconnected(_))).await;
     let Event::Disconnected(lost) = lost else { return Err("it is that event".into()) };
-    assert!(matches!(soon(flush).await?, Err(FlushError::Failed(_))));
+    assert!(matches!(soon(flush).await?, Err(FlushError::Disconnected(_))));
     link.resume(Direction::ToServer);
     wait_for(&mut events, |event| matches!(event, Event::Connected(_))).await;
     // The refused one has no position, so the numbers of these are one ahead.

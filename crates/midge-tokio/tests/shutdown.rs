@@ -246,7 +246,7 @@ fn everything_ends_with(runtime: Runtime) -> Outcome {
     drop(runtime);
 
     assert_eq!(ready(request.as_mut()), Err(RequestError::Unknown));
-    assert!(matches!(ready(flush.as_mut()), Err(FlushError::Failed(_))));
+    assert!(matches!(ready(flush.as_mut()), Err(FlushError::Closed)));
     assert!(ready(confirming.as_mut()).is_err());
     let report = ready(closed.as_mut());
     assert_eq!(

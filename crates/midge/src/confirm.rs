@@ -70,7 +70,7 @@ impl Future for Confirming {
             }
             match flushed {
                 // It is announced to the next server before this PING.
-                Err(FlushError::Failed(midge_proto::FlushError::Disconnected(_))) => {
+                Err(FlushError::Disconnected(_)) => {
                     let left = deadline.saturating_since(this.handle.shared.clock.now());
                     this.flushing = Flush::new(this.handle.clone()).timeout(left).into_future();
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use midge_proto::{Fates, FlushId, Instant};
+use midge_proto::{Disconnected, Fates, FlushId, Instant};
 
 use crate::shared::{Handle, Inner};
 use crate::timers::{Owner, TimerKey};
@@ -23,9 +23,27 @@ pub enum FlushError {
     /// The server did not answer in time. The messages are still on their way.
     #[error("the server did not answer in time; what was published before may still arrive")]
     TimedOut,
-    /// As [`midge_proto::FlushError`].
-    #[error(transparent)]
-    Failed(#[from] midge_proto::FlushError),
+    /// There are `max_flushes` already, or too many control operations wait to be written.
+    #[error("{}", midge_proto::FlushError::TooMany)]
+    TooMany,
+    /// The connection was lost before the answer; what became of messages is in it. A flush after
+    /// it tells of what is sent to the next server.
+    #[error("{}", midge_proto::FlushError::Disconnected(.0.clone()))]
+    Disconnected(Arc<Disconnected>),
+    /// The connection closed; [`Client::closed`](crate::Client::closed) says what became of
+    /// messages.
+    #[error("{}", midge_proto::FlushError::Closed)]
+    Closed,
+}
+
+impl From<midge_proto::FlushError> for FlushError {
+    fn from(error: midge_proto::FlushError) -> Self {
+        match error {
+            midge_proto::FlushError::TooMany => Self::TooMany,
+            midge_proto::FlushError::Disconnected(facts) => Self::Disconnected(facts),
+            _ => Self::Closed,
+        }
+    }
 }
 
 /// A flush whose PONG has not been seen by its future.

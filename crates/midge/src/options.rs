@@ -528,7 +528,7 @@ impl ConnectOptions {
     }
 
     /// Flushes at a time, past which a flush fails with
-    /// [`FlushError::Failed`](crate::FlushError::Failed); 0 refuses every one, and there is no upper
+    /// [`FlushError::TooMany`](crate::FlushError::TooMany); 0 refuses every one, and there is no upper
     /// bound. Default: 65,536.
     pub fn max_flushes(mut self, flushes: usize) -> Self {
         self.config.max_flushes = flushes;

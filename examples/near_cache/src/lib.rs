@@ -19,7 +19,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use midge::driver::midge_proto;
 use midge::{
     AsSubject, Client, ConfirmError, FlushError, HandlerSubscription, Message, PublishError, State,
     Subject,
@@ -151,7 +150,7 @@ impl<V: Clone + Send + 'static> Cache<V> {
                 Ok(fates) if fates.confirmed.positions.contains(position) => return Ok(()),
                 Ok(_) => position = send().await?,
                 // The next flush waits for a connection, and knows more.
-                Err(FlushError::Failed(midge_proto::FlushError::Disconnected(_))) => {}
+                Err(FlushError::Disconnected(_)) => {}
                 Err(error) => return Err(InvalidateError::Flush(error)),
             }
         }

@@ -82,7 +82,8 @@ pub(crate) async fn confirm(client: Client, scene: Arc<Scene>) {
     while !scene.is_stopped() {
         rhythm.tick().await;
         match client.flush().await {
-            Ok(_) | Err(FlushError::Failed(_) | FlushError::TimedOut) => {}
+            Ok(_)
+            | Err(FlushError::Disconnected(_) | FlushError::Closed | FlushError::TimedOut) => {}
             Err(error) => panic!("a flush is refused: {error}"),
         }
     }

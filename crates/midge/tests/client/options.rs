@@ -333,7 +333,7 @@ fn bounds_of_zero_refuse_what_they_bound_or_end_it_at_once() {
     let (client, mut rig) = Rig::connected(none.linger(Duration::ZERO));
     assert_eq!(ready(client.subscribe("s")).map(drop), Err(SubscribeError::TooMany));
     assert_eq!(ready(client.request("r", "")).map(drop), Err(RequestError::TooMany));
-    let too_many = FlushError::Failed(midge_proto::FlushError::TooMany);
+    let too_many = FlushError::TooMany;
     assert_eq!(ready(client.flush()).map(drop), Err(too_many));
     // One message passes at a time.
     rig.writable = false;
@@ -396,7 +396,7 @@ fn subscriptions_requests_and_flushes_are_bounded() {
     rig.run();
     let (mut first, mut second) = (Task::new(client.flush()), Task::new(client.flush()));
     assert!(first.poll().is_pending());
-    let too_many = FlushError::Failed(midge_proto::FlushError::TooMany);
+    let too_many = FlushError::TooMany;
     assert_eq!(second.ready().map(drop), Err(too_many));
     let (mut first, mut second) =
         (Task::new(client.request("s", "")), Task::new(client.request("s", "")));
