@@ -17,7 +17,8 @@ pub(crate) fn guard() -> Result<(), Failure> {
         format!(
             "{failure}\nAbove, a duplicate `panic_impl` means that a crate below midge-proto needs \
              std, and the compiler names it; `cargo tree -p midge-proto -e normal,features -i \
-             <crate>` tells who asks for that"
+             <crate>` tells who asks for that. A stale no-std/Cargo.lock is renewed by `cargo update \
+             --workspace --manifest-path {MANIFEST}`"
         )
     })?;
     let program = cargo::root().join(TARGET_DIR).join("debug").join(HOST);
