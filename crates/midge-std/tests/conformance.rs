@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::net::TcpStream;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ impl Adapter for Std {
         let driver = driver.through(move |to| {
             fuse.check();
             let stream = Arc::new(midge_std::tcp(to)?);
-            *fuse.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
+            *fuse.stream.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&stream);
             Ok(Fused { stream, fuse: Arc::clone(&fuse) })
         });
         thread::spawn(move || {
@@ -50,14 +51,15 @@ impl Adapter for Std {
 #[derive(Default)]
 struct Fuse {
     blown: AtomicBool,
-    stream: Mutex<Option<Arc<std::net::TcpStream>>>,
+    stream: Mutex<Weak<TcpStream>>,
 }
 
 impl Fuse {
     fn blow(&self) {
         self.blown.store(true, Ordering::SeqCst);
-        if let Some(stream) = &*self.stream.lock().unwrap_or_else(PoisonError::into_inner) {
-            Stream::shutdown(&**stream);
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(stream) = stream {
+            Stream::shutdown(&*stream);
         }
     }
 
@@ -69,7 +71,7 @@ impl Fuse {
 }
 
 struct Fused {
-    stream: Arc<std::net::TcpStream>,
+    stream: Arc<TcpStream>,
     fuse: Arc<Fuse>,
 }
 

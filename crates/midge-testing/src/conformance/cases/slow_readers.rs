@@ -109,7 +109,9 @@ fn slow_consumers(events: &mut Events) -> usize {
 pub async fn a_million_messages_pass_a_slower_reader<A: Adapter>() -> Outcome {
     const MESSAGES: usize = 1_000_000;
     let server = Blaster::start()?;
-    let client = connect::<A>(server.url.as_str()).await?;
+    // On a machine that is busy otherwise, the reader may be slower than the default allows.
+    let options = ConnectOptions::new(server.url.as_str()).slow_hold(Duration::from_secs(15));
+    let client = connect::<A>(options).await?;
     let mut events = client.events();
     let mut subscription = client.subscribe("s").capacity(256, 1 << 20).await?;
     soon(client.flush()).await?;
