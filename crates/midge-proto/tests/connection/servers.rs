@@ -438,3 +438,24 @@ fn a_lame_duck_is_left_when_another_server_becomes_known_later() {
     rig.advance(Duration::from_secs(8));
     rig.run("> PING\n< PONG\n! close\n! disconnected ...\n! connect 127.0.0.1:2");
 }
+
+#[test]
+fn a_websocket_learns_the_addresses_of_websockets_and_keeps_its_scheme() {
+    let info = r#"< INFO {"connect_urls":["10.0.0.2:4222"],"ws_connect_urls":["10.0.0.2:8080"]}"#;
+    for (scheme, connected) in [("ws", "connected"), ("wss", "connected-secure")] {
+        let mut rig = Rig::new(config(&format!("{scheme}://127.0.0.1:1/path")));
+        rig.run(&format!(
+            "! connect 127.0.0.1:1
+            {connected}
+            {info}
+            > CONNECT ...
+            > PING
+            < PONG
+            ! connected ...
+            ! servers +{scheme}://10.0.0.2:8080/path - ignored 0
+            eof
+            ! disconnected ...
+            ! connect 10.0.0.2:8080"
+        ));
+    }
+}
