@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::thread;
@@ -25,6 +26,8 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// How long a write may wait before deadlines are looked at again: they are so much late at most,
 /// and only while the socket takes nothing.
 const WRITE_WAIT: Duration = Duration::from_millis(20);
+/// Threads that may be busy with attempts that were given up, besides the one that is needed.
+const MAX_HELPERS: usize = 64;
 /// After a write failed, so long is waited for what the server said before it closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -85,6 +88,7 @@ impl Driver {
             readable: Condvar::new(),
             writer: waker(),
             dialler: self.dialler,
+            helpers: AtomicUsize::new(0),
         });
         let running = Running(shared);
         let _ = running.0.write();
@@ -106,6 +110,8 @@ struct Shared {
     /// Wakes the thread that writes.
     writer: Waker,
     dialler: Arc<Dialler>,
+    /// Threads that open and read; those that were given up included.
+    helpers: AtomicUsize,
 }
 
 struct State {
@@ -137,24 +143,6 @@ impl Link {
 }
 
 impl State {
-    /// Lets the transport say goodbye, and ends it; or gives up what is to become one.
-    fn hang_up(&mut self) {
-        let Link::Open(_, stream, failed) = std::mem::replace(&mut self.link, Link::None) else {
-            return;
-        };
-        while failed.is_none()
-            && let Some(transmit) = self.driver.take_transmit(WRITE_BYTES)
-        {
-            let written = stream.write(&transmit).unwrap_or(0);
-            let all = written == transmit.len();
-            self.driver.settle(transmit, written);
-            if !all {
-                break;
-            }
-        }
-        stream.shutdown();
-    }
-
     /// What was there before is shut down: its thread may be waiting for bytes.
     fn replace(&mut self, link: Link) {
         if let Link::Open(_, stream, _) = std::mem::replace(&mut self.link, link) {
@@ -251,7 +239,7 @@ impl Shared {
                 }
                 Turn::Close { attempt } => {
                     if state.link.attempt() == Some(attempt) {
-                        state.hang_up();
+                        state = self.hang_up(state)?;
                     }
                 }
                 Turn::Idle(wait) => {
@@ -267,11 +255,35 @@ impl Shared {
                     state = self.lock()?;
                 }
                 Turn::Done => {
-                    state.hang_up();
+                    drop(self.hang_up(state));
                     return None;
                 }
             }
         }
+    }
+
+    /// Lets the transport say goodbye, and ends it; or gives up what is to become one.
+    fn hang_up<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+    ) -> Option<MutexGuard<'a, State>> {
+        let Link::Open(_, stream, failed) = std::mem::replace(&mut state.link, Link::None) else {
+            return Some(state);
+        };
+        while failed.is_none()
+            && let Some(transmit) = state.driver.take_transmit(WRITE_BYTES)
+        {
+            drop(state);
+            let written = stream.write(&transmit).unwrap_or(0);
+            state = self.lock()?;
+            let all = written == transmit.len();
+            state.driver.settle(transmit, written);
+            if !all {
+                break;
+            }
+        }
+        stream.shutdown();
+        Some(state)
     }
 
     /// Lets a thread of its own do what cannot be interrupted. One that is given up ends by itself.
@@ -282,6 +294,11 @@ impl Shared {
         run: impl FnOnce(&Weak<Self>) + Send + 'static,
     ) {
         state.replace(Link::Opening(attempt));
+        if self.helpers.fetch_add(1, Ordering::Relaxed) >= MAX_HELPERS {
+            self.helpers.fetch_sub(1, Ordering::Relaxed);
+            let full = format!("{MAX_HELPERS} threads are still busy with earlier attempts");
+            return state.ended(attempt, DisconnectCause::Dial(full));
+        }
         let helper = Helper(Arc::downgrade(self));
         let thread = thread::Builder::new().name("midge-read".into());
         if let Err(error) = thread.spawn(move || run(&helper.0)) {
@@ -361,6 +378,7 @@ struct Helper(Weak<Shared>);
 impl Drop for Helper {
     fn drop(&mut self) {
         let Some(shared) = self.0.upgrade() else { return };
+        shared.helpers.fetch_sub(1, Ordering::Relaxed);
         if thread::panicking() {
             shared.lock_at_last().over = true;
         }

@@ -104,3 +104,30 @@ fn what_cannot_be_found_or_dialled_is_said() {
     };
     assert!(matches!(cause, DisconnectCause::Dial(_)), "{cause}");
 }
+
+#[test]
+fn dials_that_hang_keep_a_bounded_number_of_threads() {
+    let (dialing, dials) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let dialler = move |_| -> std::io::Result<std::net::TcpStream> {
+        dialing.send(()).unwrap();
+        let _ = released.lock().unwrap().recv();
+        Err(std::io::ErrorKind::TimedOut.into())
+    };
+    let short = Duration::from_millis(1);
+    let options = ConnectOptions::new("127.0.0.1:1")
+        .retry_first_connect(true)
+        .connect_timeout(short)
+        .reconnect_wait(short, short)
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO);
+    let client = midge_std::connect_through(options, dialler).unwrap();
+    let refused = client.events().iter_timeout(LONG).find_map(|event| match event {
+        Event::AttemptFailed { cause: DisconnectCause::Dial(why), .. } => Some(why),
+        _ => None,
+    });
+    assert_eq!(refused.unwrap(), "64 threads are still busy with earlier attempts");
+    assert_eq!(dials.try_iter().count(), 64);
+    drop(release);
+    client.close().wait();
+}
