@@ -191,8 +191,12 @@ impl Driver {
         self.ledger.check(&self.connection.statistics(), fates, exact, trusted);
     }
 
-    /// Moves, drains and closes are over in time, unless a batch holds them up.
+    /// Moves, drains and closes are over in time, unless a batch holds them up, or a pause a move.
     fn check_planned_ends(&mut self) {
+        if self.paused {
+            let later = self.now + self.config.move_timeout;
+            self.moved_by = self.moved_by.map(|end| end.max(later));
+        }
         if self.batch.is_some() || self.closed {
             return;
         }
@@ -374,8 +378,10 @@ impl Driver {
         let trusted = !self.server.tainted;
         let facts = self.ids.get_mut(&Id::Subscription(sid)).expect("handed out");
         assert!(!facts.ended, "a message after the end of {sid:?}");
-        // A handshake goes on while paused, and messages may come before its PONG.
-        assert!(!self.paused || !self.up, "a message for {sid:?} while paused");
+        // A handshake goes on while paused, and messages may come before its PONG; so does what came
+        // before a transport's end.
+        let goes_on = !self.up || self.live.is_none();
+        assert!(!self.paused || goes_on, "a message for {sid:?} while paused");
         assert!(self.closed_by.is_none(), "a message for {sid:?} after a close");
         facts.delivered += 1;
         assert!(facts.max.is_none_or(|max| facts.delivered <= max), "too many for {sid:?}");
