@@ -60,9 +60,9 @@ pub(super) struct Session {
     ended: Option<DisconnectCause>,
     /// The name that the server's certificate must bear.
     tls_name: String,
-    /// Still to be tried. `None`: wherever the driver finds the server.
     /// When the attempt has lasted too long, whatever it does then.
     ends: Instant,
+    /// Still to be tried. `None`: wherever the driver finds the server.
     addresses: VecDeque<Option<SocketAddr>>,
     pub(super) secure: bool,
     /// It must become secure: what comes in clear is not to be trusted.
@@ -232,7 +232,7 @@ impl Connection {
         // TLS begins below a WebSocket or not at all, whatever its INFO says.
         let upgradable = !matches!(scheme, Scheme::Ws | Scheme::Wss);
         let offered = upgradable && (info.tls_required || info.tls_available);
-        let required = self.must_be_secure(scheme);
+        let required = self.session.tls_due;
         let never = self.config.tls == TlsMode::Never;
         let required_by_server = upgradable && info.tls_required;
         self.take_info(info);
