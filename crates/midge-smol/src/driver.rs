@@ -10,45 +10,28 @@ use std::task::{Context, Poll, ready};
 
 use async_io::Timer;
 use midge::Instant;
-use midge::driver::{Clock, Destination, Opening, Runtime, Task};
+use midge::driver::{Clock, Destination, Opening, Runtime, SystemClock, Task};
 use smol::net::TcpStream;
 
 use crate::transport::Transport;
-
-type Dialler = Box<dyn FnMut(Destination) -> Opening<Transport> + Send>;
-
-/// Counts from the moment when it was made.
-#[derive(Debug)]
-pub(crate) struct SmolClock(std::time::Instant);
-
-impl Clock for SmolClock {
-    fn now(&self) -> Instant {
-        Instant::ZERO + self.0.elapsed()
-    }
-}
-
-pub(crate) fn clock() -> Arc<SmolClock> {
-    Arc::new(SmolClock(std::time::Instant::now()))
-}
 
 /// The future that serves one connection. It is ready when the connection has closed.
 #[must_use = "a connection does nothing unless its driver is polled"]
 pub struct Driver(Task<Smol>);
 
 impl Driver {
-    pub(crate) fn new(driver: midge::driver::Driver, clock: Arc<SmolClock>) -> Self {
-        Self(Task::new(driver, Smol { clock, dialler: boxed(tcp), timer: None }))
+    pub(crate) fn new(driver: midge::driver::Driver, clock: Arc<SystemClock>) -> Self {
+        Self(Task::new(driver, Smol { clock, timer: None }, tcp))
     }
 
     /// Opens transports by `dialler` from now on, see [`connect_through`](crate::connect_through).
-    pub fn through<D, F, T>(mut self, dialler: D) -> Self
+    pub fn through<D, F, T>(self, dialler: D) -> Self
     where
         D: FnMut(Destination) -> F + Send + 'static,
         F: Future<Output = io::Result<T>> + Send + 'static,
         T: Into<Transport>,
     {
-        self.0.runtime_mut().dialler = boxed(dialler);
-        self
+        Self(self.0.through(dialler))
     }
 }
 
@@ -67,8 +50,7 @@ impl fmt::Debug for Driver {
 }
 
 struct Smol {
-    clock: Arc<SmolClock>,
-    dialler: Dialler,
+    clock: Arc<SystemClock>,
     timer: Option<(std::time::Instant, Timer)>,
 }
 
@@ -82,12 +64,8 @@ impl Runtime for Smol {
         })
     }
 
-    fn dial(&mut self, to: Destination) -> Opening<Transport> {
-        (self.dialler)(to)
-    }
-
     fn poll_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
-        let at = self.clock.0 + (until - Instant::ZERO);
+        let at = self.clock.at(until);
         while self.clock.now() < until {
             let (set, timer) = self.timer.get_or_insert_with(|| (at, Timer::at(at)));
             // A timer that is early wakes in vain once, which costs less than moving it each time.
@@ -119,16 +97,4 @@ pub async fn tcp(to: Destination) -> io::Result<TcpStream> {
     };
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-fn boxed<D, F, T>(mut dialler: D) -> Dialler
-where
-    D: FnMut(Destination) -> F + Send + 'static,
-    F: Future<Output = io::Result<T>> + Send + 'static,
-    T: Into<Transport>,
-{
-    Box::new(move |to| {
-        let dial = dialler(to);
-        Box::pin(async move { Ok(dial.await?.into()) })
-    })
 }

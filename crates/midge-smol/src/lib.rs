@@ -23,7 +23,9 @@ mod transport;
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 
+use midge::driver::SystemClock;
 use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
 
 pub use driver::{Driver, tcp};
@@ -63,7 +65,7 @@ pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, Conne
 pub fn connect_with(
     options: impl Into<ConnectOptions>,
 ) -> Result<(Connecting, Driver), OptionsError> {
-    let clock = driver::clock();
+    let clock = Arc::new(SystemClock::new());
     let (connecting, driver) = midge::driver::connect(options.into(), clock.clone())?;
     Ok((connecting, Driver::new(driver, clock)))
 }

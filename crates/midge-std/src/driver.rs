@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use midge::driver::midge_proto::{Attempt, Wait};
-use midge::driver::{Clock, Destination, Transmit, Turn};
+use midge::driver::{Destination, Transmit, Turn};
 use midge::{DisconnectCause, Instant};
 
 use crate::stream::{Stream, tcp};
@@ -32,20 +32,6 @@ const MAX_HELPERS: usize = 64;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type Dialler = dyn Fn(Destination) -> io::Result<Arc<dyn Stream>> + Send + Sync;
-
-/// Counts from the moment when it was made.
-#[derive(Debug)]
-struct StdClock(std::time::Instant);
-
-impl Clock for StdClock {
-    fn now(&self) -> Instant {
-        Instant::ZERO + self.0.elapsed()
-    }
-}
-
-pub(crate) fn clock() -> Arc<dyn Clock> {
-    Arc::new(StdClock(std::time::Instant::now()))
-}
 
 /// What serves one connection, once a thread [runs](Self::run) it.
 #[must_use = "a connection does nothing unless its driver runs"]

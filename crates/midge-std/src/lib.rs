@@ -29,8 +29,10 @@ mod stream;
 mod wait;
 
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
+use midge::driver::SystemClock;
 use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
 
 pub use driver::Driver;
@@ -73,7 +75,8 @@ pub fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectErro
 pub fn connect_with(
     options: impl Into<ConnectOptions>,
 ) -> Result<(Connecting, Driver), OptionsError> {
-    let (connecting, driver) = midge::driver::connect(options.into(), driver::clock())?;
+    let (connecting, driver) =
+        midge::driver::connect(options.into(), Arc::new(SystemClock::new()))?;
     Ok((connecting, Driver::new(driver)))
 }
 

@@ -12,7 +12,7 @@ use midge::Instant;
 use midge::driver::{Clock, Destination, Opening, Runtime, Task};
 use tokio::time::Sleep;
 
-use crate::dial::{self, Dialler};
+use crate::dial::tcp;
 use crate::transport::Transport;
 
 /// Counts from the moment when it was made.
@@ -35,19 +35,17 @@ pub struct Driver(Task<Tokio>);
 
 impl Driver {
     pub(crate) fn new(driver: midge::driver::Driver, clock: Arc<TokioClock>) -> Self {
-        let tokio = Tokio { clock, dialler: dial::boxed(dial::tcp), sleep: None };
-        Self(Task::new(driver, tokio))
+        Self(Task::new(driver, Tokio { clock, sleep: None }, tcp))
     }
 
     /// Opens transports by `dialler` from now on, see [`connect_through`](crate::connect_through).
-    pub fn through<D, F, T>(mut self, dialler: D) -> Self
+    pub fn through<D, F, T>(self, dialler: D) -> Self
     where
         D: FnMut(Destination) -> F + Send + 'static,
         F: Future<Output = io::Result<T>> + Send + 'static,
         T: Into<Transport>,
     {
-        self.0.runtime_mut().dialler = dial::boxed(dialler);
-        self
+        Self(self.0.through(dialler))
     }
 }
 
@@ -67,7 +65,6 @@ impl fmt::Debug for Driver {
 
 struct Tokio {
     clock: Arc<TokioClock>,
-    dialler: Dialler,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -79,10 +76,6 @@ impl Runtime for Tokio {
             let addresses = tokio::net::lookup_host((host, 0)).await?;
             Ok(addresses.map(|address| address.ip()).collect())
         })
-    }
-
-    fn dial(&mut self, to: Destination) -> Opening<Transport> {
-        (self.dialler)(to)
     }
 
     fn poll_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {

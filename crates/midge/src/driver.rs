@@ -57,6 +57,29 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Instant;
 }
 
+/// The clock of the operating system, which counts from the moment when it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock(std::time::Instant);
+
+impl SystemClock {
+    /// A clock that begins now.
+    #[expect(clippy::new_without_default, reason = "a default that differs each time is none")]
+    pub fn new() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// What the operating system calls this time.
+    pub fn at(&self, time: Instant) -> std::time::Instant {
+        self.0 + (time - Instant::ZERO)
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.0.elapsed()
+    }
+}
+
 /// Where an adapter, or a dialler of the application in its place, is to lead to.
 ///
 /// `Display` gives `host:port`, as a proxy wants it: the address when there is one, and the name

@@ -23,6 +23,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A look-up, or a dial.
 pub type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
+/// What opens streams: an adapter by itself, or the application in its place.
+type Dialler<S> = Box<dyn FnMut(Destination) -> Opening<S> + Send>;
+
 /// What a [`Task`] needs of an async runtime.
 pub trait Runtime {
     /// What is dialled.
@@ -30,9 +33,6 @@ pub trait Runtime {
 
     /// Looks up the addresses of `host`.
     fn resolve(&mut self, host: String) -> Opening<Vec<IpAddr>>;
-
-    /// Opens a stream.
-    fn dial(&mut self, to: Destination) -> Opening<Self::Stream>;
 
     /// Ready once the clock of the connection has reached `until`, however early or late a timer of
     /// the runtime fires. One time is waited for, the last one asked for.
@@ -115,6 +115,7 @@ enum Round {
 pub struct Task<R: Runtime> {
     driver: Driver,
     runtime: R,
+    dialler: Dialler<R::Stream>,
     link: Link<R::Stream>,
     /// Why a write failed, and until when the transport is still read.
     failed: Option<(DisconnectCause, Instant)>,
@@ -123,14 +124,26 @@ pub struct Task<R: Runtime> {
 }
 
 impl<R: Runtime> Task<R> {
-    /// A task that turns `driver`.
-    pub fn new(driver: Driver, runtime: R) -> Self {
-        Self { driver, runtime, link: Link::None, failed: None, read: 0 }
+    /// A task that turns `driver` and opens streams by `dialler`.
+    pub fn new<D, F, S>(driver: Driver, runtime: R, dialler: D) -> Self
+    where
+        D: FnMut(Destination) -> F + Send + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: Into<R::Stream>,
+    {
+        let dialler = boxed(dialler);
+        Self { driver, runtime, dialler, link: Link::None, failed: None, read: 0 }
     }
 
-    /// The runtime.
-    pub fn runtime_mut(&mut self) -> &mut R {
-        &mut self.runtime
+    /// Opens streams by `dialler` from now on.
+    pub fn through<D, F, S>(mut self, dialler: D) -> Self
+    where
+        D: FnMut(Destination) -> F + Send + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: Into<R::Stream>,
+    {
+        self.dialler = boxed(dialler);
+        self
     }
 
     /// Lets the transport say goodbye, and gives up whatever is under way.
@@ -248,7 +261,7 @@ where
                 Turn::Connect { attempt, to } => {
                     this.failed = None;
                     this.link = Link::None;
-                    this.link = Link::Dialing(attempt, this.runtime.dial(to));
+                    this.link = Link::Dialing(attempt, (this.dialler)(to));
                 }
                 Turn::Close { attempt } => {
                     if this.link.attempt() == Some(attempt) {
@@ -376,6 +389,18 @@ impl<S: Stream> Transport<S> {
         }
         self.stream.close();
     }
+}
+
+fn boxed<D, F, S, T>(mut dialler: D) -> Dialler<T>
+where
+    D: FnMut(Destination) -> F + Send + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+    S: Into<T>,
+{
+    Box::new(move |to| {
+        let dial = dialler(to);
+        Box::pin(async move { Ok(dial.await?.into()) })
+    })
 }
 
 fn io_cause(error: &io::Error) -> DisconnectCause {
