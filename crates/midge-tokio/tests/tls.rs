@@ -1,8 +1,8 @@
 //! TLS against a real nats-server.
 #![cfg(feature = "ring")]
 
-use std::error::Error;
-use std::future::Future;
+mod steps;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,26 +12,21 @@ use midge::rustls::pki_types::CertificateDer;
 use midge::rustls::pki_types::pem::PemObject;
 use midge::rustls::{self, ClientConfig, RootCertStore};
 use midge::{
-    CertificateFault, Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event,
-    Pem, ServerError, Tls, TlsMode,
+    CertificateFault, ConnectOptions, DisconnectCause, Event, Pem, ServerError, Tls, TlsMode,
 };
 use midge_testing::{Authority, Identity, NatsServer};
 
-type Outcome = Result<(), Box<dyn Error>>;
+use steps::{Outcome, connect, echo, refusal, soon};
 
-/// What takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens within 20 seconds")
-}
+/// How long the server may take to write its log.
+const LOG: Duration = Duration::from_secs(20);
 
 /// A server for `localhost`, and whom to trust.
-fn server(more: &str) -> Result<(NatsServer, Authority), Box<dyn Error>> {
+fn server(more: &str) -> Outcome<(NatsServer, Authority)> {
     server_with("", more)
 }
 
-fn server_with(config: &str, more: &str) -> Result<(NatsServer, Authority), Box<dyn Error>> {
+fn server_with(config: &str, more: &str) -> Outcome<(NatsServer, Authority)> {
     let authority = Authority::new()?;
     let block = authority.issue(&["localhost"])?.tls_block(more);
     let server = NatsServer::builder().config(format!("{config}\n{block}")).start()?;
@@ -46,42 +41,12 @@ fn trusting(authority: &Authority) -> Tls {
     Tls::new().root_certificates(Pem::text(authority.pem()))
 }
 
-async fn connect(options: ConnectOptions) -> Result<Client, ConnectError> {
-    soon(midge_tokio::connect(options)).await
-}
-
-/// Why a connection was not made.
-async fn refusal(options: ConnectOptions) -> DisconnectCause {
-    match connect(options).await.map(|_| ()) {
-        Err(ConnectError::Closed(
-            CloseReason::NoServers { cause, .. } | CloseReason::Fatal(cause),
-        )) => cause,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// What is wrong with the server's certificate.
 fn fault(cause: &DisconnectCause) -> CertificateFault {
     match cause {
         DisconnectCause::Certificate { fault, .. } => *fault,
         other => panic!("{other}"),
     }
-}
-
-/// Messages come back whole and in order.
-async fn echo(client: &Client) -> Outcome {
-    let mut subscription = client.subscribe("echo").await?;
-    let sizes: Vec<usize> =
-        (0..2000).map(|number| number * 37 % 3000).chain([700_000, 0]).collect();
-    for &size in &sizes {
-        client.publish("echo", vec![size as u8; size]).await?;
-    }
-    for &size in &sizes {
-        let message = soon(subscription.next()).await.ok_or("the subscription goes on")?;
-        assert!(message.payload() == vec![size as u8; size], "{size}");
-    }
-    soon(client.flush().into_future()).await?;
-    Ok(())
 }
 
 #[tokio::test]
@@ -118,16 +83,16 @@ async fn a_server_that_is_not_who_it_should_be_is_refused() -> Outcome {
     let (server, authority) = server("")?;
     let by_address = format!("tls://127.0.0.1:{}", server.port());
     let wrong_name = ConnectOptions::new(by_address).tls(trusting(&authority));
-    let wrong_name = refusal(wrong_name).await;
+    let wrong_name = refusal(connect(wrong_name).await);
     assert_eq!(fault(&wrong_name), CertificateFault::WrongName, "{wrong_name}");
     assert!(wrong_name.to_string().contains("localhost"), "{wrong_name}");
     let stranger = Authority::new()?;
     let unknown = ConnectOptions::new(url("tls", &server)).tls(trusting(&stranger));
-    let unknown = refusal(unknown).await;
+    let unknown = refusal(connect(unknown).await);
     assert_eq!(fault(&unknown), CertificateFault::UnknownIssuer, "{unknown}");
     // The server hears of both.
-    server.wait_for_log("bad certificate", PATIENCE)?;
-    server.wait_for_log("unknown certificate authority", PATIENCE)?;
+    server.wait_for_log("bad certificate", LOG)?;
+    server.wait_for_log("unknown certificate authority", LOG)?;
     Ok(())
 }
 
@@ -139,7 +104,7 @@ async fn a_server_that_is_full_says_so_before_tls() -> Outcome {
         let options = options.tls_mode(mode);
         let first = connect(options.clone()).await?;
         for _ in 0..20 {
-            let cause = refusal(options.clone()).await;
+            let cause = refusal(connect(options.clone()).await);
             assert_eq!(cause, DisconnectCause::Server(ServerError::MaxConnections), "{mode:?}");
         }
         soon(first.close()).await;
@@ -159,11 +124,11 @@ async fn a_client_shows_its_certificate_where_the_server_verifies_it() -> Outcom
         trusting(&authority).client_certificate(Pem::file(&us.certificate), Pem::file(&us.key))
     };
     let stranger = Authority::new()?;
-    let missing = refusal(options(trusting(&authority))).await;
+    let missing = refusal(connect(options(trusting(&authority))).await);
     assert_eq!(missing, DisconnectCause::ClientCertificateRequired);
-    let missing = refusal(options(Tls::new().config(tls12(&authority)))).await.to_string();
+    let missing = refusal(connect(options(Tls::new().config(tls12(&authority)))).await).to_string();
     assert!(missing.contains("set client_certificate"), "{missing}");
-    let refused = refusal(options(shows(stranger.issue(&["client.example"])?))).await;
+    let refused = refusal(connect(options(shows(stranger.issue(&["client.example"])?))).await);
     assert!(matches!(&refused, DisconnectCause::ClientCertificate(_)), "{refused}");
     echo(&connect(options(shows(authority.issue(&["client.example"])?))).await?).await
 }
@@ -190,10 +155,10 @@ async fn a_client_certificate_is_an_identity_where_the_server_maps_it() -> Outco
         soon(client.close()).await;
     }
     // The authority vouches for it, and no user has this name.
-    let stranger = refusal(shows(authority.issue(&["stranger.example"])?)).await;
+    let stranger = refusal(connect(shows(authority.issue(&["stranger.example"])?)).await);
     assert_eq!(stranger, DisconnectCause::Server(ServerError::AuthorizationViolation));
     let nobody = ConnectOptions::new(url("tls", &server)).tls(trusting(&authority));
-    assert_eq!(refusal(nobody).await, DisconnectCause::ClientCertificateRequired);
+    assert_eq!(refusal(connect(nobody).await), DisconnectCause::ClientCertificateRequired);
     Ok(())
 }
 
@@ -260,13 +225,13 @@ async fn a_context_of_the_command_line_tool_brings_its_certificates() -> Outcome
                 .parse::<Context>()
         };
         let pair = format!(r#", "cert": {:?}, "key": {:?}"#, us.certificate, us.key);
-        let client = connect((&context(&pair)?).into()).await?;
+        let client = connect(&context(&pair)?).await?;
         assert!(client.tls_session().is_some());
         echo(&client).await?;
-        let without = refusal((&context("")?).into()).await;
+        let without = refusal(connect(&context("")?).await);
         assert_eq!(without, DisconnectCause::ClientCertificateRequired);
         let half = context(&format!(r#", "cert": {:?}"#, us.certificate))?;
-        let half = connect((&half).into()).await.map(|_| ()).unwrap_err().to_string();
+        let half = connect(&half).await.map(|_| ()).unwrap_err().to_string();
         assert!(half.contains("both `cert` and `key`"), "{half}");
     }
     Ok(())
@@ -285,11 +250,11 @@ async fn tls_before_info_needs_both_sides() -> Outcome {
     let client = connect(options(&first, &authority, TlsMode::First)).await?;
     echo(&client).await?;
     assert!(client.tls_session().is_some());
-    let cause = refusal(options(&first, &authority, TlsMode::Required)).await;
+    let cause = refusal(connect(options(&first, &authority, TlsMode::Required)).await);
     assert_eq!(cause, DisconnectCause::NoInfo);
 
     let (behind, authority) = server("")?;
-    let cause = refusal(options(&behind, &authority, TlsMode::First)).await;
+    let cause = refusal(connect(options(&behind, &authority, TlsMode::First)).await);
     assert!(matches!(&cause, DisconnectCause::Tls(_)), "{cause}");
 
     let (either, authority) = server("handshake_first: auto")?;
@@ -306,11 +271,11 @@ async fn tls_that_cannot_be_had_is_said() -> Outcome {
         ConnectOptions::new(url("tls", &plain)),
         ConnectOptions::new(url("nats", &plain)).tls(Tls::new()),
     ] {
-        assert_eq!(refusal(options).await, DisconnectCause::TlsNotOffered);
+        assert_eq!(refusal(connect(options).await), DisconnectCause::TlsNotOffered);
     }
     let (encrypted, _) = server("")?;
     let never = ConnectOptions::new(url("nats", &encrypted)).tls_mode(TlsMode::Never);
-    assert_eq!(refusal(never).await, DisconnectCause::TlsUnavailable);
+    assert_eq!(refusal(connect(never).await), DisconnectCause::TlsUnavailable);
     Ok(())
 }
 

@@ -1,70 +1,22 @@
 //! WebSocket against a real nats-server.
 #![cfg(feature = "websocket")]
 
-use std::error::Error;
-use std::future::Future;
+mod steps;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use midge::{
-    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events, ServerUrl,
-    WhenFull,
-};
+use midge::{ConnectOptions, DisconnectCause, Event, ServerUrl, WhenFull};
 use midge_testing::NatsServer;
 
-type Outcome = Result<(), Box<dyn Error>>;
-
-/// What takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens within 20 seconds")
-}
+use steps::{Outcome, connect, echo, lost, refusal, soon};
 
 /// A server with a listener for WebSockets, and the URL of that.
-fn server(config: &str, websocket: &str) -> Result<(NatsServer, String), Box<dyn Error>> {
+fn server(config: &str, websocket: &str) -> Outcome<(NatsServer, String)> {
     let block = format!("websocket {{ host: \"127.0.0.1\", port: -1\n {websocket} }}");
     let server = NatsServer::builder().config(format!("{config}\n{block}")).start()?;
     let url = server.ws_url().ok_or("the server listens for WebSockets")?;
     Ok((server, url))
-}
-
-async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectError> {
-    soon(midge_tokio::connect(options)).await
-}
-
-/// Why a connection was not made.
-async fn refusal(options: ConnectOptions) -> DisconnectCause {
-    match connect(options).await.map(|_| ()) {
-        Err(ConnectError::Closed(
-            CloseReason::NoServers { cause, .. } | CloseReason::Fatal(cause),
-        )) => cause,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Messages come back whole and in order.
-async fn echo(client: &Client) -> Outcome {
-    let mut subscription = client.subscribe("echo").await?;
-    let sizes: Vec<usize> =
-        (0..2000).map(|number| number * 37 % 3000).chain([700_000, 0]).collect();
-    for &size in &sizes {
-        client.publish("echo", vec![size as u8; size]).await?;
-    }
-    for &size in &sizes {
-        let message = soon(subscription.next()).await.ok_or("the subscription goes on")?;
-        assert!(message.payload() == vec![size as u8; size], "{size}");
-    }
-    soon(client.flush().into_future()).await?;
-    Ok(())
-}
-
-async fn disconnected(events: &mut Events) -> DisconnectCause {
-    loop {
-        if let Some(Event::Disconnected(lost)) = soon(events.next()).await {
-            return lost.cause.clone();
-        }
-    }
 }
 
 #[tokio::test]
@@ -119,7 +71,7 @@ async fn a_slow_consumer_hears_why_it_was_cut_off() -> Outcome {
         soon(plain.flush().into_future()).await?;
     }
     subscription.unsubscribe();
-    let cause = disconnected(&mut events).await;
+    let cause = lost(&mut events).await;
     // What the server could still write of its last words depends on the system's buffers.
     assert!(
         matches!(&cause, DisconnectCause::WebSocketClosed { code: 1008, reason }
@@ -136,7 +88,7 @@ async fn a_server_that_stops_says_so() -> Outcome {
     let client = connect(&url).await?;
     let mut events = client.events();
     server.stop()?;
-    let cause = disconnected(&mut events).await;
+    let cause = lost(&mut events).await;
     assert!(
         matches!(&cause, DisconnectCause::WebSocketClosed { code: 1001, reason }
             if reason == "Server Shutdown"),
@@ -150,7 +102,7 @@ async fn credentials_in_headers_are_seen_by_the_server() -> Outcome {
     let config = "authorization { users: [{ user: joe, password: secret }] }";
     let cookies = "no_tls: true, user_cookie: who, pass_cookie: what";
     let (_server, url) = server(config, cookies)?;
-    let refused = refusal(ConnectOptions::new(&url)).await;
+    let refused = refusal(connect(ConnectOptions::new(&url)).await);
     assert!(matches!(&refused, DisconnectCause::Server(error) if error.is_auth()), "{refused}");
     let options = ConnectOptions::new(&url).websocket_header("Cookie", "who=joe; what=secret");
     echo(&connect(options).await?).await
@@ -194,7 +146,7 @@ async fn headers_that_expire_are_renewed_at_the_next_attempt() -> Outcome {
 async fn an_origin_that_is_not_allowed_is_a_clear_refusal() -> Outcome {
     let (_server, url) = server("", "no_tls: true, allowed_origins: [\"http://good.example\"]")?;
     let from = |origin| ConnectOptions::new(&url).websocket_header("Origin", origin);
-    let refused = refusal(from("http://bad.example")).await;
+    let refused = refusal(connect(from("http://bad.example")).await);
     let reason = "Forbidden".to_owned();
     assert_eq!(refused, DisconnectCause::WebSocketRefused { code: 403, reason });
     assert!(refused.to_string().contains("answered 403 Forbidden"), "{refused}");
@@ -205,7 +157,7 @@ async fn an_origin_that_is_not_allowed_is_a_clear_refusal() -> Outcome {
 async fn the_port_of_plain_clients_is_told_from_that_of_web_sockets() -> Outcome {
     let server = NatsServer::start()?;
     let url = server.url().replace("nats://", "ws://");
-    let refused = refusal(ConnectOptions::new(&url)).await.to_string();
+    let refused = refusal(connect(ConnectOptions::new(&url)).await).to_string();
     assert!(refused.contains("is this its port for WebSockets?"), "{refused}");
     Ok(())
 }
@@ -237,14 +189,14 @@ mod secure {
                 soon(client.close()).await;
             }
             let strange = Tls::new().root_certificates(Pem::text(Authority::new()?.pem()));
-            let cause = refusal(ConnectOptions::new(&url).tls(strange)).await;
+            let cause = refusal(connect(ConnectOptions::new(&url).tls(strange)).await);
             let unknown = matches!(
                 &cause,
                 DisconnectCause::Certificate { fault: CertificateFault::UnknownIssuer, .. }
             );
             assert!(unknown, "{cause}");
             // Without TLS, there is nobody to talk to.
-            let plain = refusal(ConnectOptions::new(url.replace("wss://", "ws://"))).await;
+            let plain = refusal(connect(ConnectOptions::new(url.replace("wss://", "ws://"))).await);
             let refused = matches!(&plain, DisconnectCause::WebSocketRefused { code: 400, .. });
             assert!(refused, "{plain}");
         }

@@ -2,42 +2,30 @@
 //! replaced.
 
 mod operator;
+#[path = "../steps/mod.rs"]
+mod steps;
 
-use std::error::Error;
 use std::fs;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use midge::auth::{Challenge, Context, Credentials, UserKey};
 use midge::{
-    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events, LastError,
+    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, LastError,
     ServerError,
 };
 use midge_testing::{Cluster, NatsServer};
 use nkeys::KeyPair;
 use operator::Operator;
-
-type Outcome = Result<(), Box<dyn Error>>;
-
-/// What takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens within 20 seconds")
-}
-
-async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectError> {
-    soon(midge_tokio::connect(options)).await
-}
+use steps::{Outcome, connect, lost, soon, wait_for};
 
 fn server(config: &str) -> Result<NatsServer, midge_testing::StartError> {
     NatsServer::builder().config(config).start()
 }
 
 /// Whom the server takes the client for.
-async fn user(client: &Client) -> Result<String, Box<dyn Error>> {
+async fn user(client: &Client) -> Outcome<String> {
     let reply = soon(client.request("$SYS.REQ.USER.INFO", "").into_future()).await?;
     let info: serde_json::Value = serde_json::from_slice(reply.payload())?;
     Ok(info["data"]["user"].as_str().unwrap_or_default().to_owned())
@@ -55,22 +43,6 @@ async fn cause(options: impl Into<ConnectOptions>) -> DisconnectCause {
 async fn assert_refused(options: impl Into<ConnectOptions>) {
     let refused = DisconnectCause::Server(ServerError::AuthorizationViolation);
     assert_eq!(cause(options).await, refused);
-}
-
-async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {
-    loop {
-        let event = soon(events.next()).await.expect("the wanted event comes before the end");
-        if wanted(&event) {
-            return event;
-        }
-    }
-}
-
-async fn lost(events: &mut Events) -> DisconnectCause {
-    match wait_for(events, |event| matches!(event, Event::Disconnected(_))).await {
-        Event::Disconnected(disconnected) => disconnected.cause.clone(),
-        other => panic!("it was waited for another event: {other:?}"),
-    }
 }
 
 fn violation(event: &Event) -> bool {

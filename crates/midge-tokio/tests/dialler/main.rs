@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use midge::{Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, State};
+use midge::{ConnectError, ConnectOptions, DisconnectCause, Event, State};
 use midge_testing::NatsServer;
 use midge_tokio::{Destination, connect_through, tcp};
 use tokio::io::{
@@ -27,7 +27,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use steps::{Outcome, impatient, soon, wait_for};
+use steps::{Outcome, echo, echo_of, impatient, refusal, soon, wait_for};
 
 /// Whom a name is given that no system knows.
 const NAME: &str = "nats.test.invalid";
@@ -60,40 +60,11 @@ fn unix_socket(path: &Path, port: u16) -> io::Result<Arc<Notify>> {
     Ok(cut)
 }
 
-/// Why a connection was not made.
-fn refusal(result: Result<Client, ConnectError>) -> DisconnectCause {
-    match result.map(|_| ()) {
-        Err(ConnectError::Closed(
-            CloseReason::NoServers { cause, .. } | CloseReason::Fatal(cause),
-        )) => cause,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Lets other tasks do what they can do without waiting.
 async fn others_run() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-}
-
-/// Messages come back whole and in order.
-async fn echo(client: &Client) -> Outcome {
-    echo_of(client, (0..2000).map(|number| number * 37 % 3000).chain([700_000, 0])).await
-}
-
-async fn echo_of(client: &Client, sizes: impl Iterator<Item = usize>) -> Outcome {
-    let sizes: Vec<usize> = sizes.collect();
-    let mut subscription = client.subscribe("echo").await?;
-    for &size in &sizes {
-        client.publish("echo", vec![size as u8; size]).await?;
-    }
-    for &size in &sizes {
-        let message = soon(subscription.next()).await.ok_or("the subscription goes on")?;
-        assert!(message.payload() == vec![size as u8; size], "{size}");
-    }
-    soon(client.flush()).await?;
-    Ok(())
 }
 
 // ---- places --------------------------------------------------------------------------------

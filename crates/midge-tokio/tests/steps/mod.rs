@@ -6,7 +6,7 @@ use std::error::Error;
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use midge::{Client, ConnectError, ConnectOptions, Event, Events};
+use midge::{Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events};
 use midge_testing::{NatsServer, Peer};
 use tokio::time::Instant;
 
@@ -46,6 +46,43 @@ pub(crate) async fn connect(options: impl Into<ConnectOptions>) -> Result<Client
 /// Options that find a server again soon after it is back.
 pub(crate) fn impatient(url: &str) -> ConnectOptions {
     ConnectOptions::new(url).reconnect_wait(Duration::from_millis(5), Duration::from_millis(50))
+}
+
+/// Why a connection was not made.
+pub(crate) fn refusal(result: Result<Client, ConnectError>) -> DisconnectCause {
+    match result.map(|_| ()) {
+        Err(ConnectError::Closed(
+            CloseReason::NoServers { cause, .. } | CloseReason::Fatal(cause),
+        )) => cause,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Messages come back whole and in order.
+pub(crate) async fn echo(client: &Client) -> Outcome {
+    echo_of(client, (0..2000).map(|number| number * 37 % 3000).chain([700_000, 0])).await
+}
+
+pub(crate) async fn echo_of(client: &Client, sizes: impl Iterator<Item = usize>) -> Outcome {
+    let sizes: Vec<usize> = sizes.collect();
+    let mut subscription = client.subscribe("echo").await?;
+    for &size in &sizes {
+        client.publish("echo", vec![size as u8; size]).await?;
+    }
+    for &size in &sizes {
+        let message = soon(subscription.next()).await.ok_or("the subscription goes on")?;
+        assert!(message.payload() == vec![size as u8; size], "{size}");
+    }
+    soon(client.flush()).await?;
+    Ok(())
+}
+
+/// Why the connection is lost next.
+pub(crate) async fn lost(events: &mut Events) -> DisconnectCause {
+    match wait_for(events, |event| matches!(event, Event::Disconnected(_))).await {
+        Event::Disconnected(disconnected) => disconnected.cause.clone(),
+        other => panic!("it was waited for another event: {other:?}"),
+    }
 }
 
 /// A client of plain text that is subscribed to `subject`.
