@@ -3,12 +3,13 @@
 //! | concern | file |
 //! |---|---|
 //! | from a server's name to the first PONG, and the loss of a transport | `handshake.rs` |
-//! | who is next, who was learnt | `servers.rs` |
+//! | who is next, who was learnt; when | `servers.rs`, `choosing.rs` |
 //! | what a caller asks for | `commands.rs` |
 //! | what arrives | `receive.rs`, cut out of bytes by `inbound.rs` |
 //! | what leaves, and what became of it | `outbound.rs`, `frames.rs`, `pings.rs`, `fates.rs` |
 //! | tables | `subscriptions.rs`, `requests.rs`, `deadlines.rs`, `timers.rs` |
 //! | planned ends: drain, close, move | `ending.rs` |
+//! | what can be asked at any time | `getters.rs` |
 
 mod ages;
 mod choosing;
@@ -18,6 +19,7 @@ mod ending;
 mod errors;
 mod fates;
 mod frames;
+mod getters;
 mod handshake;
 mod ids;
 mod inbound;
@@ -37,7 +39,7 @@ use core::{fmt, mem};
 
 use crate::rng::Rng;
 use crate::wire::ServerInfo;
-use crate::{Config, ConfigError, Instant, Message, ServerUrl};
+use crate::{Config, ConfigError, Instant, Message};
 
 pub use deadlines::Deadlines;
 pub use errors::{
@@ -556,73 +558,6 @@ impl Connection {
             }
             _ => {}
         }
-    }
-
-    // ---- getters -------------------------------------------------------------------------
-
-    /// True from the first PONG of a server until its transport is lost.
-    pub fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Up)
-    }
-
-    /// True once the connection is over. Events may still be waiting to be polled.
-    pub fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed)
-    }
-
-    /// True from `drain` on.
-    pub fn is_draining(&self) -> bool {
-        self.ending.is_draining()
-    }
-
-    /// What the server last said of itself; that of the last connection while there is none.
-    pub fn server_info(&self) -> Option<&Arc<ServerInfo>> {
-        self.info.as_ref()
-    }
-
-    /// The server that is connected, or being tried.
-    pub fn server(&self) -> Option<Arc<ServerUrl>> {
-        self.session.server.clone()
-    }
-
-    /// Counters over the whole life of the connection.
-    pub fn statistics(&self) -> Statistics {
-        let fates = self.outbound.fates();
-        Statistics {
-            in_bytes: self.inbound.in_bytes(),
-            out_bytes: self.outbound.out_bytes(),
-            out_messages: self.outbound.next_position(),
-            confirmed: fates.confirmed.messages,
-            unknown: fates.unknown.messages,
-            dropped: fates.dropped.messages + fates.kept.messages,
-            ..self.statistics
-        }
-    }
-
-    /// What became of messages so far, over the whole life of the connection.
-    pub fn fates(&self) -> &Fates {
-        self.outbound.fates()
-    }
-
-    /// The name that the certificate of that server must bear: the host that the caller named,
-    /// also when the server was learnt from another one.
-    pub fn server_name(&self) -> &str {
-        self.session.tls_name()
-    }
-
-    /// Bytes of messages that wait to be written or are lent.
-    pub fn pending_bytes(&self) -> usize {
-        self.outbound.user_bytes()
-    }
-
-    /// Subscriptions that have not ended, the inbox of requests included.
-    pub fn subscriptions(&self) -> usize {
-        self.subscriptions.len()
-    }
-
-    /// Requests that wait for a reply.
-    pub fn requests(&self) -> usize {
-        self.requests.len()
     }
 
     /// A subject that nobody else uses, for replies.

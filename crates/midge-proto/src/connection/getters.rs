@@ -1,0 +1,75 @@
+//! What a connection says of itself at any time.
+
+use alloc::sync::Arc;
+
+use super::handshake::Phase;
+use super::{Connection, Fates, Statistics};
+use crate::ServerUrl;
+use crate::wire::ServerInfo;
+
+impl Connection {
+    /// True from the first PONG of a server until its transport is lost.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Up)
+    }
+
+    /// True once the connection is over. Events may still be waiting to be polled.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// True from `drain` on.
+    pub fn is_draining(&self) -> bool {
+        self.ending.is_draining()
+    }
+
+    /// What the server last said of itself; that of the last connection while there is none.
+    pub fn server_info(&self) -> Option<&Arc<ServerInfo>> {
+        self.info.as_ref()
+    }
+
+    /// The server that is connected, or being tried.
+    pub fn server(&self) -> Option<Arc<ServerUrl>> {
+        self.session.server.clone()
+    }
+
+    /// Counters over the whole life of the connection.
+    pub fn statistics(&self) -> Statistics {
+        let fates = self.outbound.fates();
+        Statistics {
+            in_bytes: self.inbound.in_bytes(),
+            out_bytes: self.outbound.out_bytes(),
+            out_messages: self.outbound.next_position(),
+            confirmed: fates.confirmed.messages,
+            unknown: fates.unknown.messages,
+            dropped: fates.dropped.messages + fates.kept.messages,
+            ..self.statistics
+        }
+    }
+
+    /// What became of messages so far, over the whole life of the connection.
+    pub fn fates(&self) -> &Fates {
+        self.outbound.fates()
+    }
+
+    /// The name that the certificate of that server must bear: the host that the caller named,
+    /// also when the server was learnt from another one.
+    pub fn server_name(&self) -> &str {
+        self.session.tls_name()
+    }
+
+    /// Bytes of messages that wait to be written or are lent.
+    pub fn pending_bytes(&self) -> usize {
+        self.outbound.user_bytes()
+    }
+
+    /// Subscriptions that have not ended, the inbox of requests included.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Requests that wait for a reply.
+    pub fn requests(&self) -> usize {
+        self.requests.len()
+    }
+}
