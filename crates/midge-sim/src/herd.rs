@@ -1,0 +1,1 @@
+//! A reconnect storm: very many clients lose their cluster at once.
