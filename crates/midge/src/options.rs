@@ -14,6 +14,9 @@ use crate::queue::Limits;
 
 pub use error::OptionsError;
 
+/// A seed that nobody has given.
+const FRESH: [u8; 32] = [0; 32];
+
 /// How to connect, and what the connection may use.
 ///
 /// Every setting has a default. Mistakes are reported when connecting, as [`OptionsError`], before
@@ -64,7 +67,7 @@ impl ConnectOptions {
             Ok(servers) => (servers, None),
             Err(error) => (Vec::new(), Some(error.into())),
         };
-        let config = Config::new(servers, [0; 32]);
+        let config = Config::new(servers, FRESH);
         let settings = Settings {
             auth: Methods::default(),
             choice: Choice::default(),
@@ -488,7 +491,16 @@ impl ConnectOptions {
         self
     }
 
-    /// Checked settings, with fresh randomness.
+    /// Where randomness comes from: jitter, the order of servers, the names of inboxes. For
+    /// simulations and tests, which are to be repeated: with one seed twice, two connections have
+    /// the same inboxes. All zeros mean the default: fresh randomness of the system. The masks and
+    /// keys of WebSocket come from the system in any case.
+    pub fn seed(mut self, seed: [u8; 32]) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
+    /// Checked settings, with fresh randomness unless a seed is given.
     pub(crate) fn build(self) -> Result<(Config, Settings), OptionsError> {
         let Self { mut config, settings, error } = self;
         if let Some(error) = error {
@@ -514,8 +526,10 @@ impl ConnectOptions {
         config.authorize = !settings.auth.is_empty();
         config.choose_server = !settings.choice.is_empty();
         config.tls = settings.layers.check(&config.servers)?;
-        getrandom::fill(&mut config.seed)
-            .map_err(|error| OptionsError::Random(error.to_string()))?;
+        if config.seed == FRESH {
+            getrandom::fill(&mut config.seed)
+                .map_err(|error| OptionsError::Random(error.to_string()))?;
+        }
         Ok((config, settings))
     }
 
@@ -589,5 +603,6 @@ mod tests {
         let options = ConnectOptions::new("a");
         let seed = || options.clone().build().unwrap().0.seed;
         assert_ne!(seed(), seed());
+        assert_eq!(options.seed([7; 32]).build().unwrap().0.seed, [7; 32], "unless it is given");
     }
 }
