@@ -1,0 +1,196 @@
+//! A run: one seed, one future, and all that it spawns.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use midge_proto::Instant;
+
+use crate::executor::{Executor, Ready};
+use crate::net::{Link, Net};
+use crate::schedule::Schedule;
+use crate::state::State;
+use crate::trace::Trace;
+use crate::{Rng, World};
+
+/// Steps after which a run is taken for one that does not end.
+const MAX_STEPS: u64 = 50_000_000;
+
+/// What is looked at after every step. An error ends the run.
+type Check = Box<dyn FnMut(&World) -> Result<(), String> + Send>;
+
+/// A run that is being prepared.
+#[must_use = "nothing runs before `run`"]
+pub struct Sim {
+    seed: u64,
+    link: Link,
+    trace: bool,
+    limit: Option<Duration>,
+    checks: Vec<Check>,
+}
+
+/// A run has failed. Another run with the same seed fails in the same way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The seed of the run.
+    pub seed: u64,
+    /// The virtual time of the failure.
+    pub at: Instant,
+    /// What failed: the text of a panic, or of a check.
+    pub what: String,
+    /// The last things that happened, if [`Sim::trace`] was asked for.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "{line}")?;
+        }
+        let at = self.at.as_nanos() as f64 / 1e9;
+        write!(f, "seed {} after {at:.6} s: {}", self.seed, self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A run that came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome<T> {
+    /// What the future of the run gave.
+    pub value: T,
+    /// The virtual time at the end.
+    pub at: Instant,
+    /// Over everything that happened, with its time and its bytes. Equal runs have equal ones.
+    pub fingerprint: u64,
+    /// How much happened.
+    pub steps: u64,
+    /// The last things that happened, if [`Sim::trace`] was asked for.
+    pub trace: Vec<String>,
+}
+
+impl Sim {
+    /// A run whose chance is decided by `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, link: Link::default(), trace: false, limit: None, checks: Vec::new() }
+    }
+
+    /// What the paths between clients and servers are like. [`World::set_link`] changes it on the
+    /// way.
+    pub fn link(mut self, link: Link) -> Self {
+        self.link = link;
+        self
+    }
+
+    /// Keeps the last things that happened as text. Default: off, as it takes time.
+    pub fn trace(mut self, trace: bool) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The run fails when it has not ended after so much virtual time. Default: no limit.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Looks at the world after every step. An error ends the run, as its failure.
+    pub fn check(
+        mut self,
+        check: impl FnMut(&World) -> Result<(), String> + Send + 'static,
+    ) -> Self {
+        self.checks.push(Box::new(check));
+        self
+    }
+
+    /// Runs until the future is ready that `main` gives; what it has spawned ends with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when a task panics, a check fails, nothing can happen any more before the end,
+    /// or the limit of time is reached.
+    pub fn run<F, T>(self, main: impl FnOnce(World) -> F) -> Result<Outcome<T>, Failure>
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut rng = Rng::new(self.seed);
+        let ready = Ready::new();
+        let mut executor = Executor::new(Arc::clone(&ready), rng.split());
+        let net = Net::new(self.link.clone(), rng.split());
+        let state = State {
+            now: Instant::ZERO,
+            rng,
+            net,
+            schedule: Schedule::default(),
+            trace: Trace::new(self.trace),
+            woken: Vec::new(),
+        };
+        let world = World::new(state, ready);
+        let result = Arc::new(Mutex::new(None));
+        let (main, end) = (main(world.clone()), Arc::clone(&result));
+        world.spawn(async move {
+            let value = main.await;
+            *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        });
+        let value = self.steps(&mut executor, &world, &result);
+        executor.clear();
+        let (at, fingerprint, steps, trace) = world.with(|state| {
+            let trace = &mut state.trace;
+            (state.now, trace.hash(), trace.steps(), trace.take_lines())
+        });
+        // What is planned holds the world, which holds it.
+        drop(world.with(|state| std::mem::take(&mut state.schedule)));
+        match value {
+            Ok(value) => Ok(Outcome { value, at, fingerprint, steps, trace }),
+            Err((at, what)) => Err(Failure { seed: self.seed, at, what, trace }),
+        }
+    }
+
+    fn steps<T>(
+        mut self,
+        executor: &mut Executor,
+        world: &World,
+        result: &Mutex<Option<T>>,
+    ) -> Result<T, (Instant, String)> {
+        let end = self.limit.map(|limit| Instant::ZERO + limit);
+        for _ in 0..MAX_STEPS {
+            let polled = catch_unwind(AssertUnwindSafe(|| executor.step()))
+                .map_err(|panic| (world.now(), text(&*panic)))?;
+            if let Some(value) = result.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Ok(value);
+            }
+            match polled {
+                Some(task) => world.with(|state| state.note("task", task as u64, 0, &[])),
+                None if world.with(|state| state.advance(end)) => {}
+                None => {
+                    let why = match end {
+                        Some(end) => format!("it has not ended by {:?}", end - Instant::ZERO),
+                        None => "nothing can happen any more, and it has not ended".to_owned(),
+                    };
+                    return Err((world.now(), why));
+                }
+            }
+            for check in &mut self.checks {
+                check(world).map_err(|what| (world.now(), what))?;
+            }
+        }
+        Err((world.now(), format!("it has not ended after {MAX_STEPS} steps")))
+    }
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// The text of a panic.
+fn text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a task panicked").to_owned()
+}

@@ -1,0 +1,370 @@
+//! What clients were told of each message, held against what the servers saw of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use midge_proto::{Fate, Fates, Position};
+
+use crate::World;
+use crate::net::{Life, Owner};
+use crate::server::{ClientId, Cluster, Event};
+
+/// A message: who published it, and the how-manieth of that publisher it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tag {
+    pub(crate) publisher: usize,
+    pub(crate) number: u64,
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{};", self.publisher, self.number)
+    }
+}
+
+impl Tag {
+    /// A payload that bears the tag, of `size` bytes at least.
+    pub(crate) fn payload(self, size: usize) -> Vec<u8> {
+        let mut payload = self.to_string().into_bytes();
+        payload.resize(size.max(payload.len()), b'.');
+        payload
+    }
+
+    /// The tag of a payload, and what is behind it.
+    pub(crate) fn of(payload: &[u8]) -> Option<(Self, &[u8])> {
+        let end = payload.iter().position(|byte| *byte == b';')?;
+        let (publisher, number) = std::str::from_utf8(&payload[..end]).ok()?.split_once('.')?;
+        let tag = Self { publisher: publisher.parse().ok()?, number: number.parse().ok()? };
+        Some((tag, &payload[end + 1..]))
+    }
+}
+
+/// What is known of an accepted message.
+#[derive(Debug, Default)]
+struct Sent {
+    /// Its number in the reports. Requests have one that nobody knows.
+    position: Option<u64>,
+    /// The publish of the journal.
+    seen: Option<usize>,
+    /// No byte of it may have left.
+    never: bool,
+    /// A server has it.
+    certain: bool,
+}
+
+struct Publisher {
+    owner: Owner,
+    sent: Vec<Sent>,
+    /// The message with each position. Ascending.
+    positions: Vec<(u64, u64)>,
+}
+
+/// A subscription, as its reader saw it.
+struct Reader {
+    owner: Owner,
+    sid: u64,
+    received: Vec<Tag>,
+    end: Ending,
+}
+
+/// How a subscription ended, as far as that says what must have been received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It lives: all that was sent on the present connection is here.
+    Alive,
+    /// Drained, on the connection that was there when it began: likewise.
+    Drained,
+    /// By its maximum.
+    Max(u64),
+    /// What was under way may be gone.
+    Other,
+}
+
+#[derive(Default)]
+struct Books {
+    publishers: Vec<Publisher>,
+    readers: Vec<Reader>,
+    /// Entries of the journal that were looked at.
+    looked_at: usize,
+    /// The latest number that a connection brought of each publisher.
+    latest: BTreeMap<(ClientId, usize), u64>,
+    /// All deliveries to a connection, in order.
+    deliveries: BTreeMap<ClientId, Vec<(u64, Tag)>>,
+    gone: BTreeSet<ClientId>,
+}
+
+/// The account of a run. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<Books>>);
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- publishers --------------------------------------------------------------------------
+
+    pub(crate) fn publisher(&self, owner: Owner) -> usize {
+        let publishers = &mut self.lock().publishers;
+        publishers.push(Publisher { owner, sent: Vec::new(), positions: Vec::new() });
+        publishers.len() - 1
+    }
+
+    /// The tag of the next message of a publisher.
+    pub(crate) fn next(&self, publisher: usize) -> Tag {
+        let number = self.lock().publishers[publisher].sent.len() as u64;
+        Tag { publisher, number }
+    }
+
+    /// The next message is accepted; nothing else may reach a server.
+    pub(crate) fn accepted(&self, tag: Tag, position: Option<Position>) {
+        let publisher = &mut self.lock().publishers[tag.publisher];
+        assert_eq!(tag.number, publisher.sent.len() as u64, "a tag is used once");
+        let position = position.map(|Position(position)| position);
+        publisher.sent.push(Sent { position, ..Sent::default() });
+        publisher.positions.extend(position.map(|position| (position, tag.number)));
+    }
+
+    /// The client says that the server has it.
+    pub(crate) fn is_certain(&self, tag: Tag) {
+        self.lock().publishers[tag.publisher].sent[tag.number as usize].certain = true;
+    }
+
+    /// The client says that it was not sent and will not be.
+    pub(crate) fn is_not_sent(&self, tag: Tag) {
+        let sent = &mut self.lock().publishers[tag.publisher].sent[tag.number as usize];
+        assert_eq!(sent.seen, None, "{tag} is not sent, and a server saw it");
+        sent.never = true;
+    }
+
+    /// A flush has ended well that was begun when `before` messages were accepted.
+    pub(crate) fn flushed(&self, publisher: usize, before: usize, fates: &Fates) {
+        let publisher = &mut self.lock().publishers[publisher];
+        for sent in &mut publisher.sent[..before] {
+            let Some(position) = sent.position else { continue };
+            let position = Position(position);
+            match place(fates, position) {
+                Some("confirmed") => sent.certain = true,
+                Some("dropped") => sent.never = true,
+                Some("unknown") => {}
+                other => panic!("{position:?} is flushed, and {other:?}"),
+            }
+        }
+    }
+
+    /// The end of a client: what it says became of all messages of its life.
+    pub(crate) fn ended(&self, owner: Owner, fates: &Fates) {
+        let mut books = self.lock();
+        for (index, publisher) in books.publishers.iter_mut().enumerate() {
+            if publisher.owner != owner {
+                continue;
+            }
+            for (number, sent) in publisher.sent.iter_mut().enumerate() {
+                let Some(position) = sent.position else { continue };
+                let tag = Tag { publisher: index, number: number as u64 };
+                match place(fates, Position(position)) {
+                    Some("confirmed") => {
+                        assert!(!sent.never, "{tag} was not sent, and is confirmed");
+                        sent.certain = true;
+                    }
+                    Some("unknown") => {
+                        assert!(!sent.certain, "{tag} was confirmed, and is unknown");
+                    }
+                    Some(_) => {
+                        assert!(!sent.certain, "{tag} was confirmed, and is not sent");
+                        sent.never = true;
+                    }
+                    None => panic!("{tag} has no fate in {fates:?}"),
+                }
+            }
+        }
+    }
+
+    // ---- readers -----------------------------------------------------------------------------
+
+    pub(crate) fn reader(&self, owner: Owner, sid: u64) -> usize {
+        let readers = &mut self.lock().readers;
+        readers.push(Reader { owner, sid, received: Vec::new(), end: Ending::Alive });
+        readers.len() - 1
+    }
+
+    pub(crate) fn received(&self, reader: usize, payload: &[u8]) -> Tag {
+        let mut books = self.lock();
+        let Some((tag, _)) = Tag::of(payload) else {
+            panic!("nobody published {}", payload.escape_ascii())
+        };
+        let seen = books.publishers[tag.publisher].sent[tag.number as usize].seen;
+        assert!(seen.is_some(), "{tag} came, and no server saw it");
+        books.readers[reader].received.push(tag);
+        tag
+    }
+
+    /// How many messages a reader has received.
+    pub(crate) fn count(&self, reader: usize) -> usize {
+        self.lock().readers[reader].received.len()
+    }
+
+    pub(crate) fn reader_ended(&self, reader: usize, end: Ending) {
+        self.lock().readers[reader].end = end;
+    }
+
+    // ---- the judge ---------------------------------------------------------------------------
+
+    /// What servers have seen since the last look: nothing that was not accepted, nothing twice,
+    /// and nothing out of order on one connection.
+    pub(crate) fn look(&self, cluster: &Cluster) -> Result<(), String> {
+        let mut books = self.lock();
+        let books = &mut *books;
+        let journal = cluster.journal();
+        let entries = journal.entries();
+        for entry in &entries[books.looked_at..] {
+            match &entry.event {
+                Event::Published(index) => {
+                    let publish = &journal.publishes()[*index];
+                    let Some((tag, _)) = Tag::of(&publish.payload) else { continue };
+                    let sent = books
+                        .publishers
+                        .get_mut(tag.publisher)
+                        .and_then(|publisher| publisher.sent.get_mut(tag.number as usize))
+                        .ok_or_else(|| format!("{tag} was not accepted, and a server saw it"))?;
+                    if sent.never {
+                        return Err(format!("{tag} is not sent, and a server saw it"));
+                    }
+                    if sent.seen.replace(*index).is_some() {
+                        return Err(format!("{tag} reached a server twice"));
+                    }
+                    let key = (publish.client, tag.publisher);
+                    if let Some(earlier) = books.latest.insert(key, tag.number)
+                        && earlier > tag.number
+                    {
+                        return Err(format!("{tag} came behind number {earlier}"));
+                    }
+                }
+                Event::Delivered { to, sid, publish } => {
+                    let sid = std::str::from_utf8(sid).ok().and_then(|sid| sid.parse().ok());
+                    let payload = &journal.publishes()[*publish].payload;
+                    if let (Some(sid), Some((tag, _))) = (sid, Tag::of(payload)) {
+                        books.deliveries.entry(*to).or_default().push((sid, tag));
+                    }
+                }
+                Event::Disconnected { client } | Event::Closed { client, .. } => {
+                    books.gone.insert(*client);
+                }
+                _ => {}
+            }
+        }
+        books.looked_at = entries.len();
+        Ok(())
+    }
+
+    /// At the end, when nothing is under way any more.
+    pub(crate) fn judge(&self, world: &World) -> Result<Tally, String> {
+        let books = self.lock();
+        let mut tally = Tally::default();
+        for (index, publisher) in books.publishers.iter().enumerate() {
+            for (number, sent) in publisher.sent.iter().enumerate() {
+                tally.published += 1;
+                tally.arrived += u64::from(sent.seen.is_some());
+                tally.certain += u64::from(sent.certain);
+                tally.never += u64::from(sent.never);
+                if sent.certain && sent.seen.is_none() {
+                    return Err(format!("{index}.{number} is confirmed, and no server saw it"));
+                }
+            }
+        }
+        let lives = world.with(|state| state.net.lives.clone());
+        for reader in &books.readers {
+            tally.received += reader.received.len() as u64;
+            let none = Vec::new();
+            books.judge_reader(reader, lives.get(&reader.owner).unwrap_or(&none))?;
+        }
+        Ok(tally)
+    }
+}
+
+impl Books {
+    /// What a reader received is, of each connection, the beginning of what the server sent on it:
+    /// at least what the client had read of it, and all where nothing came between.
+    fn judge_reader(&self, reader: &Reader, lives: &[Life]) -> Result<(), String> {
+        let (sid, received) = (reader.sid, &reader.received);
+        // How much may have been received with the connections up to one.
+        let mut reached = BTreeSet::from([0_usize]);
+        for (index, life) in lives.iter().enumerate() {
+            let none = Vec::new();
+            let deliveries = self.deliveries.get(&life.client).unwrap_or(&none);
+            let own = |deliveries: &[(u64, Tag)]| -> Vec<Tag> {
+                deliveries.iter().filter(|(to, _)| *to == sid).map(|(_, tag)| *tag).collect()
+            };
+            let sent = own(deliveries);
+            let read = usize::try_from(life.read).unwrap_or(usize::MAX).min(deliveries.len());
+            let last = index + 1 == lives.len();
+            let least = match reader.end {
+                Ending::Alive | Ending::Drained if last => sent.len(),
+                Ending::Max(_) | Ending::Other if last => 0,
+                // It may have ended on any of them.
+                Ending::Max(_) | Ending::Other => 0,
+                Ending::Alive | Ending::Drained => own(&deliveries[..read]).len(),
+            };
+            let mut next = BTreeSet::new();
+            for &from in &reached {
+                let equal = received[from..].iter().zip(&sent).take_while(|(a, b)| a == b).count();
+                next.extend((least..=equal).map(|count| from + count));
+            }
+            if next.is_empty() {
+                return Err(format!(
+                    "subscription {sid} of client {}: of {least} to {} messages of its connection \
+                     {index}, not all came, or not in order: sent {sent:?}, received {received:?}, \
+                     up to {reached:?} before",
+                    reader.owner,
+                    sent.len()
+                ));
+            }
+            reached = next;
+        }
+        if !reached.contains(&received.len()) {
+            return Err(format!(
+                "subscription {sid} of client {} received {received:?}, of which only {reached:?} \
+                 were sent",
+                reader.owner
+            ));
+        }
+        if let Ending::Max(max) = reader.end
+            && received.len() as u64 != max
+        {
+            return Err(format!("subscription {sid} received {}, not {max}", received.len()));
+        }
+        Ok(())
+    }
+}
+
+/// What a storm came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Messages that clients accepted.
+    pub published: u64,
+    /// Those that a server saw.
+    pub arrived: u64,
+    /// Those that clients called confirmed, or that were answered.
+    pub certain: u64,
+    /// Those that clients called dropped, kept to the end, or not sent.
+    pub never: u64,
+    /// Messages that subscriptions received.
+    pub received: u64,
+}
+
+/// The one or none of the fates that holds a message.
+fn place(fates: &Fates, position: Position) -> Option<&'static str> {
+    let holds = |fate: &Fate| fate.positions.contains(position);
+    let all = [
+        (&fates.confirmed, "confirmed"),
+        (&fates.unknown, "unknown"),
+        (&fates.kept, "kept"),
+        (&fates.dropped, "dropped"),
+    ];
+    let mut places = all.into_iter().filter(|(fate, _)| holds(fate)).map(|(_, name)| name);
+    let place = places.next();
+    assert_eq!(places.next(), None, "{position:?} has two fates in {fates:?}");
+    place
+}

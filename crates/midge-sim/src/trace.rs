@@ -1,0 +1,70 @@
+//! What happened in a run, as a number that two equal runs share, and as lines for a reader.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+use midge_proto::Instant;
+
+/// Lines that are kept: the last ones explain a failure.
+const LINES: usize = 400;
+/// Bytes that a line shows.
+const SHOWN: usize = 120;
+
+pub(crate) struct Trace {
+    hash: u64,
+    steps: u64,
+    lines: Option<VecDeque<String>>,
+}
+
+impl Trace {
+    pub(crate) fn new(lines: bool) -> Self {
+        Self { hash: 0xcbf2_9ce4_8422_2325, steps: 0, lines: lines.then(VecDeque::new) }
+    }
+
+    /// Something happened: what, to which two things, with which bytes.
+    pub(crate) fn note(&mut self, now: Instant, what: &str, a: u64, b: u64, bytes: &[u8]) {
+        self.steps += 1;
+        for number in [now.as_nanos(), a, b, bytes.len() as u64] {
+            self.mix(&number.to_le_bytes());
+        }
+        self.mix(what.as_bytes());
+        self.mix(bytes);
+        if let Some(lines) = &mut self.lines {
+            let mut line = format!("{:>14.6} {what} {a} {b}", now.as_nanos() as f64 / 1e9);
+            if !bytes.is_empty() {
+                let shown = &bytes[..bytes.len().min(SHOWN)];
+                let rest = bytes.len() - shown.len();
+                let _ = write!(line, " {}", shown.escape_ascii());
+                if rest > 0 {
+                    let _ = write!(line, " and {rest} bytes");
+                }
+            }
+            lines.push_back(line);
+            if lines.len() > LINES {
+                lines.pop_front();
+            }
+        }
+    }
+
+    /// FNV-1a, eight bytes at a time.
+    fn mix(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.hash = (self.hash ^ u64::from_le_bytes(word)).wrapping_mul(0x100_0000_01b3);
+            self.hash ^= self.hash >> 29;
+        }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    pub(crate) fn take_lines(&mut self) -> Vec<String> {
+        self.lines.take().map(Vec::from).unwrap_or_default()
+    }
+}

@@ -1,0 +1,228 @@
+//! The face of a run for the code in it: time, tasks, clients, servers.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use midge::driver::Clock;
+use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
+use midge_proto::{Config, ConfigError, Instant};
+
+use crate::client;
+use crate::core_client::CoreClient;
+use crate::executor::Ready;
+use crate::net::{Dial, Socket};
+use crate::schedule::{Entry, Happening};
+use crate::state::State;
+use crate::Rng;
+
+/// What surrounds the code of a run. Cheap to clone; everything that waits, waits in virtual time.
+#[derive(Clone)]
+pub struct World {
+    state: Arc<Mutex<State>>,
+    ready: Arc<Ready>,
+}
+
+impl World {
+    pub(crate) fn new(state: State, ready: Arc<Ready>) -> Self {
+        Self { state: Arc::new(Mutex::new(state)), ready }
+    }
+
+    /// Runs on the state; whom that wakes is woken after it.
+    pub(crate) fn with<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = run(&mut state);
+        let woken = std::mem::take(&mut state.woken);
+        drop(state);
+        for waker in woken {
+            waker.wake();
+        }
+        result
+    }
+
+    // ---- time and chance ---------------------------------------------------------------------
+
+    /// The virtual time since the beginning.
+    pub fn now(&self) -> Instant {
+        self.with(|state| state.now)
+    }
+
+    /// Ready `duration` of virtual time from now, exactly.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// Ready at `until`, exactly, or at once when that has passed.
+    pub fn sleep_until(&self, until: Instant) -> Sleep {
+        Sleep { world: self.clone(), until, entry: None }
+    }
+
+    /// Fails when `future` is not ready within `duration` of virtual time.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`] then; the future is dropped.
+    pub fn timeout<F: Future>(&self, duration: Duration, future: F) -> Timeout<F> {
+        Timeout { future: Box::pin(future), sleep: self.sleep(duration) }
+    }
+
+    /// A generator of its own for the caller, decided by the seed of the run and by how often this
+    /// was called before.
+    pub fn rng(&self) -> Rng {
+        self.with(|state| state.rng.split())
+    }
+
+    /// Runs `task` beside the others. It ends with the run.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.ready.spawn(task);
+    }
+
+    // ---- clients -----------------------------------------------------------------------------
+
+    /// Connects a client, as an adapter does. Its randomness is that of the run.
+    ///
+    /// # Errors
+    ///
+    /// As those of adapters.
+    pub async fn connect(
+        &self,
+        options: impl Into<ConnectOptions>,
+    ) -> Result<Client, ConnectError> {
+        let (connecting, driver) = self.connect_with(options)?;
+        self.spawn(driver);
+        connecting.await
+    }
+
+    /// As [`connect`](Self::connect), and hands over what serves the connection: it must be
+    /// polled, and may be dropped at any time.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionsError`] when the options are refused.
+    pub fn connect_with(
+        &self,
+        options: impl Into<ConnectOptions>,
+    ) -> Result<(Connecting, client::Driver), OptionsError> {
+        let options = options.into().seed(self.rng().seed());
+        let (connecting, driver) =
+            midge::driver::connect(options, Arc::new(WorldClock(self.clone())))?;
+        Ok((connecting, client::Driver::new(driver, self.clone())))
+    }
+
+    /// A connection of the core, without a client around it. Its seed is that of the run.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration is refused.
+    pub fn core_client(&self, mut config: Config) -> Result<CoreClient, ConfigError> {
+        config.seed = self.rng().seed();
+        CoreClient::new(config, self)
+    }
+
+    /// Opens a connection to a server, for code that drives it by hand.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionRefused` when no server is there, or its door refuses.
+    pub fn dial(&self, address: SocketAddr) -> impl Future<Output = std::io::Result<Socket>> + Send + use<> {
+        let owner = self.with(|state| state.net.number());
+        Dial::new(self.clone(), owner, address)
+    }
+
+    /// What a look-up of `name` finds from now on. Nothing: it fails.
+    pub fn set_name(&self, name: &str, addresses: &[IpAddr]) {
+        self.with(|state| match addresses {
+            [] => drop(state.net.names.remove(name)),
+            _ => drop(state.net.names.insert(name.to_owned(), addresses.to_vec())),
+        });
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+struct WorldClock(World);
+
+impl Clock for WorldClock {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+/// The future of [`World::sleep`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Sleep {
+    world: World,
+    until: Instant,
+    entry: Option<Entry>,
+}
+
+impl Sleep {
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.world.with(|state| {
+            if state.now >= this.until {
+                return Poll::Ready(());
+            }
+            let timer = Happening::Timer(context.waker().clone());
+            match this.entry.and_then(|entry| state.schedule.get_mut(entry)) {
+                Some(entry) => *entry = timer,
+                None => this.entry = Some(state.schedule.add(this.until, timer)),
+            }
+            Poll::Pending
+        })
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.world.with(|state| state.schedule.remove(entry));
+        }
+    }
+}
+
+/// The time was over before the future was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it was not ready in time")]
+pub struct Elapsed;
+
+/// The future of [`World::timeout`].
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Timeout<F> {
+    future: Pin<Box<F>>,
+    sleep: Sleep,
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(output) = self.future.as_mut().poll(context) {
+            return Poll::Ready(Ok(output));
+        }
+        Pin::new(&mut self.sleep).poll(context).map(|()| Err(Elapsed))
+    }
+}
+
+impl<F> fmt::Debug for Timeout<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout").field("until", &self.sleep.until).finish_non_exhaustive()
+    }
+}
