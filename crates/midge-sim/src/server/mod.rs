@@ -1,1 +1,48 @@
-//! The model of a NATS server, and of a cluster of them: it does no I/O either.
+//! A model of nats-server: one server, or a cluster of several that share interest.
+//!
+//! It does no I/O and reads no clock. A network hands it bytes and time and takes bytes back; the
+//! same seed and the same calls give the same bytes.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | servers, their clients, and what a test may make them do | [`Cluster`] |
+//! | limits, users and permissions | [`ServerOptions`] |
+//! | what happened, for a judge | [`Journal`] |
+//! | whether a subscription matches a subject | [`matches`] |
+//!
+//! It behaves as nats-server 2.15.1 does, and a test holds it to the bytes of a real one. What it
+//! leaves out: JetStream, accounts, TLS, nkeys and JWT, gateways and leaf nodes, the system
+//! account, message tracing. It writes the size of a message without leading zeros, where a real
+//! one repeats the digits of the publisher.
+//!
+//! ```
+//! use midge_proto::Instant;
+//! use midge_sim::server::{Cluster, ServerOptions};
+//!
+//! let now = Instant::ZERO;
+//! let mut cluster = Cluster::new(7);
+//! let server = cluster.add(ServerOptions::default());
+//! let client = cluster.accept(server, now).expect("it is running");
+//! cluster.received(client, b"CONNECT {\"verbose\":false}\r\nPING\r\n", now);
+//! assert!(cluster.pending(client).ends_with(b"PONG\r\n"));
+//! ```
+
+mod auth;
+mod client;
+mod cluster;
+mod delivery;
+mod info;
+mod interest;
+mod journal;
+mod lame_duck;
+mod look;
+mod node;
+mod options;
+mod routes;
+mod session;
+mod timers;
+
+pub use cluster::{ClientId, Cluster, ServerId};
+pub use interest::matches;
+pub use journal::{Close, Entry, Event, Journal, Publish, Refusal};
+pub use options::{Auth, Permission, ServerOptions, User};
