@@ -55,7 +55,7 @@ impl CoreClient {
         };
         let owner = world.with(|state| state.net.number());
         let client = Self { inner: Arc::new(Mutex::new(inner)), owner };
-        world.spawn(Driver {
+        drop(world.spawn(Driver {
             client: client.clone(),
             world: world.clone(),
             rng: world.rng(),
@@ -68,7 +68,7 @@ impl CoreClient {
             buffer: None,
             timer: None,
             closed: false,
-        });
+        }));
         Ok(client)
     }
 

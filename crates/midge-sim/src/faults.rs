@@ -1,6 +1,6 @@
 //! Servers, and what may go wrong with them and on the way to them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use midge_proto::Instant;
@@ -15,12 +15,17 @@ impl World {
     // ---- servers -----------------------------------------------------------------------------
 
     /// Adds a server to the cluster, and starts it.
+    ///
+    /// # Panics
+    ///
+    /// When the `host` of the options is no IP address. [`World::set_name`] gives names to
+    /// addresses.
     pub fn add_server(&self, options: ServerOptions) -> ServerId {
         self.with(|state| {
-            let address = options.address;
+            let ip: IpAddr = options.host.parse().expect("`host` is an IP address");
+            let address = SocketAddr::new(ip, options.port);
             let server = state.net.cluster.add(options);
             state.net.places.insert(server, Place { address, door: Door::Open, paused: false });
-            state.net.cluster.start(server, state.now);
             state.note("server starts", server.number(), 0, &[]);
             state.pump_changed();
             server
@@ -29,14 +34,14 @@ impl World {
 
     /// Adds `count` servers with the default options.
     pub fn add_servers(&self, count: usize) -> Vec<ServerId> {
-        (0..count).map(|_| self.add_server(ServerOptions::at(self.free_address()))).collect()
+        (0..count).map(|_| self.add_server(self.server_options())).collect()
     }
 
-    fn free_address(&self) -> SocketAddr {
-        self.with(|state| {
-            let number = u8::try_from(state.net.places.len() + 1).unwrap_or(u8::MAX);
-            SocketAddr::from(([10, 0, 0, number], 4222))
-        })
+    /// The default options for one more server: `n1` at 10.0.0.1, `n2` at 10.0.0.2, ...
+    pub fn server_options(&self) -> ServerOptions {
+        let number = self.with(|state| state.net.places.len()) + 1;
+        let [.., high, low] = number.to_be_bytes();
+        ServerOptions::at(&format!("n{number}"), &Ipv4Addr::new(10, 0, high, low).to_string(), 4222)
     }
 
     /// Where a server is.

@@ -19,4 +19,4 @@ pub use core_client::CoreClient;
 pub use net::{Connection, Direction, Door, End, Link, Socket};
 pub use rng::Rng;
 pub use sim::{Failure, Outcome, Sim};
-pub use world::{Elapsed, Sleep, Timeout, World};
+pub use world::{Elapsed, Sleep, Spawned, Timeout, World};

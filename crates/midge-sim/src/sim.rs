@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use midge_proto::Instant;
@@ -13,7 +13,7 @@ use crate::net::{Link, Net};
 use crate::schedule::Schedule;
 use crate::state::State;
 use crate::trace::Trace;
-use crate::{Rng, World};
+use crate::{Rng, Spawned, World};
 
 /// Steps after which a run is taken for one that does not end.
 const MAX_STEPS: u64 = 50_000_000;
@@ -118,7 +118,8 @@ impl Sim {
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        let mut rng = Rng::new(self.seed);
+        let seed = self.seed;
+        let mut rng = Rng::new(seed);
         let ready = Ready::new();
         let mut executor = Executor::new(Arc::clone(&ready), rng.split());
         let net = Net::new(self.link.clone(), rng.split());
@@ -131,13 +132,8 @@ impl Sim {
             woken: Vec::new(),
         };
         let world = World::new(state, ready);
-        let result = Arc::new(Mutex::new(None));
-        let (main, end) = (main(world.clone()), Arc::clone(&result));
-        world.spawn(async move {
-            let value = main.await;
-            *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-        });
-        let value = self.steps(&mut executor, &world, &result);
+        let main = world.spawn(main(world.clone()));
+        let value = self.steps(&mut executor, &world, &main);
         executor.clear();
         let (at, fingerprint, steps, trace) = world.with(|state| {
             let trace = &mut state.trace;
@@ -147,7 +143,7 @@ impl Sim {
         drop(world.with(|state| std::mem::take(&mut state.schedule)));
         match value {
             Ok(value) => Ok(Outcome { value, at, fingerprint, steps, trace }),
-            Err((at, what)) => Err(Failure { seed: self.seed, at, what, trace }),
+            Err((at, what)) => Err(Failure { seed, at, what, trace }),
         }
     }
 
@@ -155,13 +151,13 @@ impl Sim {
         mut self,
         executor: &mut Executor,
         world: &World,
-        result: &Mutex<Option<T>>,
+        main: &Spawned<T>,
     ) -> Result<T, (Instant, String)> {
         let end = self.limit.map(|limit| Instant::ZERO + limit);
         for _ in 0..MAX_STEPS {
             let polled = catch_unwind(AssertUnwindSafe(|| executor.step()))
                 .map_err(|panic| (world.now(), text(&*panic)))?;
-            if let Some(value) = result.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(value) = main.take() {
                 return Ok(value);
             }
             match polled {

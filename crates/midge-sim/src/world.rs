@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use midge::driver::Clock;
@@ -76,9 +76,25 @@ impl World {
         self.with(|state| state.rng.split())
     }
 
-    /// Runs `task` beside the others. It ends with the run.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.ready.spawn(task);
+    /// Runs `task` beside the others, also when nobody waits for what it gives. It ends with the
+    /// run.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Spawned<T> {
+        let spawned = Arc::new(Mutex::new(Slot { value: None, waker: None }));
+        let slot = Arc::clone(&spawned);
+        self.ready.spawn(async move {
+            let value = task.await;
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.value = Some(value);
+            let waker = slot.waker.take();
+            drop(slot);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
+        Spawned(spawned)
     }
 
     // ---- clients -----------------------------------------------------------------------------
@@ -93,7 +109,7 @@ impl World {
         options: impl Into<ConnectOptions>,
     ) -> Result<Client, ConnectError> {
         let (connecting, driver) = self.connect_with(options)?;
-        self.spawn(driver);
+        drop(self.spawn(driver));
         connecting.await
     }
 
@@ -145,6 +161,42 @@ impl World {
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+/// A task that was spawned: a future of what it gives.
+pub struct Spawned<T>(Arc<Mutex<Slot<T>>>);
+
+struct Slot<T> {
+    value: Option<T>,
+    waker: Option<Waker>,
+}
+
+impl<T> Spawned<T> {
+    /// What it has given, if it has and nobody has taken it.
+    pub(crate) fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).value.take()
+    }
+}
+
+impl<T> Future for Spawned<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.value.take() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                slot.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Spawned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawned").finish_non_exhaustive()
     }
 }
 

@@ -298,7 +298,7 @@ impl State {
             };
             self.trace.note(now, "server writes", line.server.number(), connection.0, &bytes[..count]);
             self.schedule.add(arrives, Happening::Arrived(connection, Direction::Down));
-            net.cluster.wrote(line.client, count);
+            net.cluster.wrote(line.client, count, now);
             line.written += count as u64;
             let complete = net.cluster.journal().handed_over(line.client);
             if line.complete.back().is_none_or(|(_, earlier)| *earlier < complete) {

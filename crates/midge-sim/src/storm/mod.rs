@@ -1,0 +1,66 @@
+//! A storm: clients that do everything at once, in a cluster to which everything happens, and the
+//! account of every message.
+
+mod bare;
+mod full;
+mod ledger;
+mod plan;
+mod weather;
+
+use std::time::Duration;
+
+pub use ledger::Tally;
+
+use crate::{Failure, Outcome, Sim, World};
+use ledger::Ledger;
+use plan::Plan;
+
+/// How long after the last fault every client has to be connected and to have been answered.
+///
+/// A path that has gone silent is found by pings that are not answered; then an attempt may still
+/// be under way to a server that was silent, and the next one waits for its time.
+fn recovery(plan: &Plan) -> Duration {
+    let silence = plan.ping_interval * (plan.max_pings_out + 1);
+    let attempt = plan.connect_timeout;
+    let wait = plan.reconnect_wait_max + plan.reconnect_jitter;
+    // A lame duck that is left is given time, and so is what it still has to confirm.
+    silence + (attempt + wait) * 2 + plan.move_timeout + Duration::from_secs(2)
+}
+
+/// One storm, all of which `seed` decides.
+///
+/// # Errors
+///
+/// [`Failure`] when the contract of the core is broken, a client says of a message what the servers
+/// did not see, a message comes twice, out of order or not at all where it should, or a client is
+/// not connected again in time.
+pub fn storm(seed: u64, trace: bool) -> Result<Outcome<Tally>, Failure> {
+    let plan = Plan::new(seed);
+    let ledger = Ledger::default();
+    let look = ledger.clone();
+    Sim::new(seed)
+        .link(plan.link.clone())
+        .trace(trace)
+        .limit(Duration::from_secs(3600))
+        .check(move |world| world.cluster(|cluster, _| look.look(cluster)))
+        .run(|world| run(world, plan, ledger))
+}
+
+async fn run(world: World, plan: Plan, ledger: Ledger) -> Tally {
+    plan.add_servers(&world);
+    let mut clients = Vec::new();
+    for index in 0..plan.full {
+        let client = full::Full::new(&world, &plan, &ledger, index);
+        clients.push(world.spawn(client.run()));
+    }
+    for index in 0..plan.bare {
+        let client = bare::Bare::new(&world, &plan, &ledger, index);
+        clients.push(world.spawn(client.run()));
+    }
+    weather::rage(&world, &plan).await;
+    // From here on nothing goes wrong. Clients come to rest by themselves.
+    for client in clients {
+        client.await;
+    }
+    ledger.judge(&world).unwrap_or_else(|what| panic!("{what}"))
+}

@@ -1,0 +1,84 @@
+//! Everything that goes wrong in a storm, until it is calm.
+
+use std::time::Duration;
+
+use super::plan::Plan;
+use crate::server::ServerId;
+use crate::{Direction, Door, End, Rng, World};
+
+/// Returns when it is calm: every server runs, is reachable, and knows of the others. Paths that
+/// have gone silent for ever stay so; those who use them have to find out.
+pub(super) async fn rage(world: &World, plan: &Plan) {
+    let mut rng = world.rng();
+    let servers = world.servers();
+    // Some storms are fair: what must hold without a fault is looked at too.
+    let fair = rng.one_in(8);
+    let pause = rng.between(Duration::from_millis(20), Duration::from_millis(1500));
+    while world.now() < plan.calm {
+        let longest = pause.min(plan.calm - world.now());
+        world.sleep(rng.between(Duration::from_millis(1), longest.max(Duration::from_millis(1)))).await;
+        if !fair {
+            strike(world, plan, &servers, &mut rng);
+        }
+    }
+    calm(world, plan, &servers);
+}
+
+fn strike(world: &World, plan: &Plan, servers: &[ServerId], rng: &mut Rng) {
+    let server = servers[rng.index(servers.len())];
+    let other = servers[rng.index(servers.len())];
+    let connections = world.connections();
+    let connection = connections.get(rng.index(connections.len())).copied();
+    let direction = if rng.one_in(2) { Direction::Up } else { Direction::Down };
+    let running = world.cluster(|cluster, _| cluster.is_running(server));
+    match (rng.index(14), connection) {
+        (0 | 1, _) if running => {
+            let end = if rng.one_in(2) { End::Eof } else { End::Reset };
+            world.kill(server, end);
+        }
+        (0..=2, _) if !running => world.start(server),
+        (2, _) => world.cluster(|cluster, now| cluster.lame_duck(server, now)),
+        (3, _) => world.pause(server, true),
+        (4, _) => world.pause(server, false),
+        (5, _) => {
+            let doors = [Door::Open, Door::Open, Door::Refusing, Door::Silent];
+            world.set_door(server, doors[rng.index(doors.len())]);
+        }
+        (6, _) => {
+            let mut options = plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
+            options.max_payload = [200, 1000, 8192][rng.index(3)];
+            options.headers = !rng.one_in(4);
+            world.cluster(|cluster, now| cluster.reload(server, options, now));
+        }
+        (7, _) => world.cluster(|cluster, now| cluster.partition(server, other, rng.one_in(2), now)),
+        (8 | 9, Some(connection)) => world.cut(connection),
+        (10 | 11, Some(connection)) => {
+            world.cut_after(connection, direction, 1 + rng.index(3000));
+        }
+        (12, Some(connection)) => {
+            let time = rng.between(Duration::from_millis(1), Duration::from_secs(3));
+            world.stall(connection, direction, (!rng.one_in(4)).then_some(time));
+        }
+        (_, Some(connection)) => {
+            let texts = ["User Authentication Expired", "Stale Connection", "Slow Consumer"];
+            let text = texts[rng.index(texts.len())];
+            world.expel(connection, text);
+        }
+        _ => {}
+    }
+}
+
+fn calm(world: &World, plan: &Plan, servers: &[ServerId]) {
+    for &server in servers {
+        world.set_door(server, Door::Open);
+        world.pause(server, false);
+        // A lame duck ends by itself, which is none of what may happen from here on.
+        world.kill(server, End::Eof);
+        world.start(server);
+        let options = plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
+        world.cluster(|cluster, now| cluster.reload(server, options, now));
+        for &other in servers {
+            world.cluster(|cluster, now| cluster.partition(server, other, false, now));
+        }
+    }
+}
