@@ -44,6 +44,11 @@ impl World {
         ServerOptions::at(&format!("n{number}"), &Ipv4Addr::new(10, 0, high, low).to_string(), 4222)
     }
 
+    /// The servers, in the order in which they were added.
+    pub fn servers(&self) -> Vec<ServerId> {
+        self.with(|state| state.net.places.keys().copied().collect())
+    }
+
     /// Where a server is.
     ///
     /// # Panics
@@ -139,6 +144,27 @@ impl World {
             if let Some(line) = state.net.lines.get_mut(&connection) {
                 line.lane(direction).cut_after = Some(bytes.max(1));
             }
+        });
+    }
+
+    /// Takes back what [`cut_after`](Self::cut_after) has planned.
+    pub fn spare(&self, connection: Connection) {
+        self.with(|state| {
+            if let Some(line) = state.net.lines.get_mut(&connection) {
+                line.lane(Direction::Up).cut_after = None;
+                line.lane(Direction::Down).cut_after = None;
+            }
+        });
+    }
+
+    /// The server of a connection sends `-ERR` with `text`, and closes it.
+    pub fn expel(&self, connection: Connection, text: &str) {
+        self.with(|state| {
+            state.note("expelled", connection.0, 0, text.as_bytes());
+            if let Some(line) = state.net.lines.get(&connection) {
+                state.net.cluster.expel(line.client, text, state.now);
+            }
+            state.pump_changed();
         });
     }
 

@@ -11,6 +11,7 @@ mod schedule;
 pub mod server;
 mod sim;
 mod state;
+mod storm;
 mod trace;
 mod world;
 
@@ -19,4 +20,5 @@ pub use core_client::CoreClient;
 pub use net::{Connection, Direction, Door, End, Link, Socket};
 pub use rng::Rng;
 pub use sim::{Failure, Outcome, Sim};
+pub use storm::{Tally, storm};
 pub use world::{Elapsed, Sleep, Spawned, Timeout, World};

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use midge_proto::Instant;
 
 /// Lines that are kept: the last ones explain a failure.
-const LINES: usize = 400;
+const LINES: usize = 400_000;
 /// Bytes that a line shows.
 const SHOWN: usize = 120;
 

@@ -285,7 +285,7 @@ impl State {
     pub(crate) fn pump(&mut self, connection: Connection) {
         let (now, net) = (self.now, &mut self.net);
         let Some(line) = net.lines.get_mut(&connection) else { return };
-        if line.server_gone || net.places[&line.server].paused {
+        if line.server_gone || line.down.is_finished() || net.places[&line.server].paused {
             return;
         }
         let mut cut_off = false;
@@ -366,7 +366,9 @@ impl State {
     pub(crate) fn lose_server(&mut self, connection: Connection, end: End) {
         let Some(line) = self.net.lines.get_mut(&connection) else { return };
         line.server_gone = true;
+        self.net.cluster.disconnected(line.client, self.now);
         self.end_lane(connection, Direction::Down, end);
+        self.forget(connection);
     }
 
     /// Once both sides are gone there is nothing to remember.

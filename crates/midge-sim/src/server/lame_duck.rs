@@ -18,6 +18,12 @@ pub(super) struct LameDuck {
 }
 
 impl Cluster {
+    /// Whether a server runs and is in lame duck mode.
+    pub fn is_lame_duck(&self, server: ServerId) -> bool {
+        let running = self.nodes.get(server.0).and_then(|node| node.running.as_ref());
+        running.is_some_and(|running| running.lame_duck.is_some())
+    }
+
     /// Puts a server in lame duck mode: it accepts nobody, tells its clients and the other servers,
     /// and after `lame_duck_grace` closes its clients one by one; then it stops. Without clients it
     /// stops at once. Does nothing when it does not run or is in that mode already.

@@ -47,7 +47,7 @@ impl Plan {
         Self {
             link,
             servers: 1 + rng.index(3),
-            full: rng.index(3),
+            full: 1 + rng.index(2),
             bare: 1 + rng.index(2),
             calm: Instant::ZERO + rng.between(Duration::from_secs(1), Duration::from_secs(15)),
             users: rng.one_in(3),
@@ -107,6 +107,7 @@ impl Plan {
             .max_pending(self.max_pending)
             .reconnect_buffer(self.reconnect_buffer)
             .keep_requests(self.keep_requests)
+            .ignore_auth_error_abort(true)
             .request_timeout(Duration::from_secs(1))
             .drain_timeout(Duration::from_secs(20));
         if let Some(age) = self.max_kept_age {
@@ -140,6 +141,7 @@ impl Plan {
         config.max_pending = self.max_pending;
         config.reconnect_buffer = self.reconnect_buffer;
         config.keep_requests = self.keep_requests;
+        config.ignore_auth_error_abort = true;
         config.max_kept_age = self.max_kept_age;
         config.drain_timeout = Duration::from_secs(20);
         config.leave_lame_duck = self.leave_lame_duck.then_some(Duration::from_millis(300));

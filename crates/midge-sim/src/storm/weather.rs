@@ -6,6 +6,9 @@ use super::plan::Plan;
 use crate::server::ServerId;
 use crate::{Direction, Door, End, Rng, World};
 
+/// The longest time for which a path falls silent, if not for ever.
+pub(super) const LONGEST_STALL: Duration = Duration::from_secs(3);
+
 /// Returns when it is calm: every server runs, is reachable, and knows of the others. Paths that
 /// have gone silent for ever stay so; those who use them have to find out.
 pub(super) async fn rage(world: &World, plan: &Plan) {
@@ -47,7 +50,9 @@ fn strike(world: &World, plan: &Plan, servers: &[ServerId], rng: &mut Rng) {
         (6, _) => {
             let mut options = plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
             options.max_payload = [200, 1000, 8192][rng.index(3)];
-            options.headers = !rng.one_in(4);
+            if !running {
+                options.headers = !rng.one_in(4);
+            }
             world.cluster(|cluster, now| cluster.reload(server, options, now));
         }
         (7, _) => world.cluster(|cluster, now| cluster.partition(server, other, rng.one_in(2), now)),
@@ -56,7 +61,7 @@ fn strike(world: &World, plan: &Plan, servers: &[ServerId], rng: &mut Rng) {
             world.cut_after(connection, direction, 1 + rng.index(3000));
         }
         (12, Some(connection)) => {
-            let time = rng.between(Duration::from_millis(1), Duration::from_secs(3));
+            let time = rng.between(Duration::from_millis(1), LONGEST_STALL);
             world.stall(connection, direction, (!rng.one_in(4)).then_some(time));
         }
         (_, Some(connection)) => {
@@ -72,13 +77,18 @@ fn calm(world: &World, plan: &Plan, servers: &[ServerId]) {
     for &server in servers {
         world.set_door(server, Door::Open);
         world.pause(server, false);
-        // A lame duck ends by itself, which is none of what may happen from here on.
-        world.kill(server, End::Eof);
+        // A lame duck would end later, and nothing ends from here on.
+        if world.cluster(|cluster, _| cluster.is_lame_duck(server)) {
+            world.kill(server, End::Eof);
+        }
         world.start(server);
         let options = plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
         world.cluster(|cluster, now| cluster.reload(server, options, now));
         for &other in servers {
             world.cluster(|cluster, now| cluster.partition(server, other, false, now));
         }
+    }
+    for connection in world.connections() {
+        world.spare(connection);
     }
 }

@@ -1,0 +1,320 @@
+//! A client with all that stands on the core: publishers, subscribers, requests, at the same time.
+
+use std::future::Future;
+use std::time::Duration;
+
+use midge::{Client, EndReason, FlushError, PublishError, RequestError, Subscription};
+use midge_proto::Instant;
+
+use super::ledger::{Ending, Ledger, Tag};
+use super::plan::Plan;
+use super::recovery;
+use crate::net::Owner;
+use crate::{Driver, Rng, Spawned, World};
+
+pub(super) struct Full {
+    world: World,
+    ledger: Ledger,
+    rng: Rng,
+    client: Client,
+    owner: Owner,
+    plan: Plan,
+    index: usize,
+}
+
+/// What the tasks of one client share.
+#[derive(Clone)]
+struct Task {
+    world: World,
+    ledger: Ledger,
+    client: Client,
+    owner: Owner,
+    biggest: usize,
+    /// When to stop publishing.
+    until: Instant,
+}
+
+pub(super) const SUBJECTS: [&str; 5] = ["a", "a.b", "a.c", "b.c", "b.c.d"];
+pub(super) const PATTERNS: [&str; 6] = ["a", "a.*", "a.>", ">", "b.c", "*.c"];
+
+impl Full {
+    pub(super) fn new(world: &World, plan: &Plan, ledger: &Ledger, index: usize) -> Self {
+        let options = plan.options(world).name(format!("full {index}"));
+        let (connecting, driver) = world.connect_with(options).expect("the options are good");
+        let owner = driver.owner();
+        drop(world.spawn::<()>(serve(driver)));
+        // With `retry_first_connect` the client is there at once.
+        let client = ready(connecting).expect("it connects in the background");
+        Self {
+            world: world.clone(),
+            ledger: ledger.clone(),
+            rng: world.rng(),
+            client,
+            owner,
+            plan: plan.clone(),
+            index,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let task = Task {
+            world: self.world.clone(),
+            ledger: self.ledger.clone(),
+            client: self.client.clone(),
+            owner: self.owner,
+            biggest: self.plan.biggest,
+            until: self.plan.calm,
+        };
+        let mut writers = Vec::new();
+        let mut readers = Vec::new();
+        for _ in 0..1 + self.rng.index(2) {
+            writers.push(self.spawn(&task, publishes));
+        }
+        writers.push(self.spawn(&task, requests));
+        writers.push(self.spawn(&task, meddles));
+        for _ in 0..1 + self.rng.index(3) {
+            readers.push(self.spawn(&task, subscribes));
+        }
+        readers.push(self.spawn(&task, answers));
+        for writer in writers {
+            writer.await;
+        }
+        self.world.sleep_until(self.plan.calm).await;
+        self.comes_to_rest().await;
+        // All that is under way between servers and to here arrives.
+        self.world.sleep(Duration::from_secs(2)).await;
+        self.flush().await;
+        self.world.sleep(Duration::from_secs(1)).await;
+        let drains = self.rng.one_in(2);
+        let closed = match drains {
+            true => self.client.drain().await,
+            false => self.client.close().await,
+        };
+        for reader in readers {
+            reader.await;
+        }
+        self.ledger.ended(self.owner, &closed.fates);
+        let statistics = self.client.statistics();
+        let fates = &closed.fates;
+        assert_eq!(
+            statistics.out_messages,
+            fates.confirmed.messages
+                + fates.unknown.messages
+                + fates.kept.messages
+                + fates.dropped.messages,
+            "full client {}: {statistics:?}, {fates:?}",
+            self.index
+        );
+        assert_eq!(closed.unread, 0, "all was read");
+        assert_eq!(
+            self.client.pending_bytes(),
+            0,
+            "nothing is left to be written by a closed client"
+        );
+    }
+
+    fn spawn<F>(&mut self, task: &Task, run: impl FnOnce(Task, Rng) -> F) -> Spawned<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.world.spawn(run(task.clone(), self.rng.split()))
+    }
+
+    /// Connected, and answered, within the time that the settings allow.
+    async fn comes_to_rest(&self) {
+        let bound = recovery(&self.plan);
+        let answered = self.world.timeout(bound, self.flush()).await;
+        let status = self.client.status();
+        assert!(answered.is_ok(), "not connected {bound:?} after the last fault: {status:?}");
+    }
+
+    async fn flush(&self) {
+        loop {
+            match self.client.flush().timeout(Duration::from_secs(3600)).await {
+                Ok(_) => return,
+                Err(FlushError::Disconnected(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+async fn serve(driver: Driver) {
+    driver.await;
+}
+
+/// The output of a future that is ready at once.
+fn ready<F: Future + Unpin>(mut future: F) -> F::Output {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::Pin::new(&mut future).poll(&mut context) {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => panic!("it is not ready"),
+    }
+}
+
+async fn publishes(task: Task, mut rng: Rng) {
+    let publisher = task.ledger.publisher(task.owner);
+    let longest = rng.between(Duration::from_micros(100), Duration::from_millis(300));
+    while task.world.now() < task.until {
+        for _ in 0..1 + rng.index(8) {
+            let tag = task.ledger.next(publisher);
+            let payload = tag.payload(rng.index(task.biggest));
+            let subject = SUBJECTS[rng.index(SUBJECTS.len())];
+            let publish = task.client.publish(subject, &payload);
+            let result = match rng.one_in(4) {
+                true => publish.header("Storm", "yes").timeout(Duration::from_millis(50)).await,
+                false => publish.timeout(Duration::from_secs(2)).await,
+            };
+            match result {
+                Ok(position) => task.ledger.accepted(tag, Some(position)),
+                Err(
+                    PublishError::Full
+                    | PublishError::TooLarge { .. }
+                    | PublishError::HeadersUnsupported,
+                ) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if rng.one_in(6) {
+            let before = task.ledger.next(publisher).number as usize;
+            match task.client.flush().timeout(Duration::from_secs(3)).await {
+                Ok(fates) => task.ledger.flushed(publisher, before, &fates),
+                Err(FlushError::TimedOut | FlushError::Disconnected(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        task.world.sleep(rng.between(Duration::ZERO, longest)).await;
+    }
+}
+
+async fn requests(task: Task, mut rng: Rng) {
+    let publisher = task.ledger.publisher(task.owner);
+    while task.world.now() < task.until {
+        let tag = task.ledger.next(publisher);
+        let payload = tag.payload(rng.index(200));
+        let subject = if rng.one_in(5) { "nobody" } else { "service" };
+        // What is not accepted is not sent either: either way no server may see it then.
+        task.ledger.accepted(tag, None);
+        let request = task.client.request(subject, &payload);
+        let request = match rng.one_in(3) {
+            true => request.own_inbox(),
+            false => request,
+        };
+        let timeout = rng.between(Duration::from_millis(1), Duration::from_secs(1));
+        let result = match rng.one_in(6) {
+            // Given up on the way: it may have been sent, or not.
+            true => {
+                task.world.timeout(timeout / 2, request.timeout(timeout).into_future()).await.ok()
+            }
+            false => Some(request.timeout(timeout).await),
+        };
+        match result {
+            Some(Ok(message)) => {
+                let (_, asked) = Tag::of(message.payload()).expect("answers bear a tag");
+                assert!(asked.starts_with(tag.to_string().as_bytes()), "the answer to {tag}");
+                task.ledger.is_certain(tag);
+            }
+            Some(Err(RequestError::NoResponders)) => task.ledger.is_certain(tag),
+            Some(Err(RequestError::NotSent(_) | RequestError::Publish(_))) => {
+                task.ledger.is_not_sent(tag);
+            }
+            Some(Err(RequestError::TimedOut | RequestError::Unknown)) | None => {}
+            Some(Err(error)) => panic!("{error}"),
+        }
+        task.world.sleep(rng.between(Duration::ZERO, Duration::from_millis(300))).await;
+    }
+}
+
+/// Moves the client about.
+async fn meddles(task: Task, mut rng: Rng) {
+    loop {
+        task.world.sleep(rng.between(Duration::from_millis(100), Duration::from_secs(10))).await;
+        if task.world.now() >= task.until {
+            return;
+        }
+        task.client.reconnect();
+    }
+}
+
+async fn answers(task: Task, mut rng: Rng) {
+    let publisher = task.ledger.publisher(task.owner);
+    let Ok(mut questions) = task.client.queue_subscribe("service", "workers").await else { return };
+    let reader = task.ledger.reader(task.owner, questions.sid().number());
+    while let Some(question) = questions.next().await {
+        let asked = task.ledger.received(reader, question.payload());
+        let tag = task.ledger.next(publisher);
+        let mut payload = tag.to_string().into_bytes();
+        payload.extend_from_slice(asked.to_string().as_bytes());
+        if rng.one_in(10) {
+            continue;
+        }
+        if let Ok(position) = task.client.respond(&question, &payload).try_send() {
+            task.ledger.accepted(tag, Some(position));
+        }
+    }
+    task.reader_ended(reader, &questions);
+}
+
+async fn subscribes(task: Task, mut rng: Rng) {
+    loop {
+        let pattern = PATTERNS[rng.index(PATTERNS.len())];
+        let subscribe = match rng.one_in(3) {
+            true => task.client.queue_subscribe(pattern, "group"),
+            false => task.client.subscribe(pattern),
+        };
+        let Ok(mut subscription) = subscribe.await else { return };
+        let reader = task.ledger.reader(task.owner, subscription.sid().number());
+        let leave_at = match rng.one_in(2) {
+            true => None,
+            false => {
+                let longest = Duration::from_secs(5);
+                Some(task.world.now() + rng.between(Duration::ZERO, longest))
+            }
+        };
+        if rng.one_in(4) {
+            subscription.unsubscribe_after(1 + rng.below(30));
+        }
+        loop {
+            let message = match leave_at {
+                Some(at) => {
+                    let left = at.saturating_since(task.world.now());
+                    match task.world.timeout(left, subscription.next()).await {
+                        Ok(message) => message,
+                        Err(_) => break,
+                    }
+                }
+                None => subscription.next().await,
+            };
+            match message {
+                Some(message) => drop(task.ledger.received(reader, message.payload())),
+                None => break,
+            }
+        }
+        if subscription.end().is_none() {
+            match rng.one_in(2) {
+                true => subscription.unsubscribe(),
+                false => subscription.drain().await,
+            }
+            while let Some(message) = subscription.next().await {
+                task.ledger.received(reader, message.payload());
+            }
+        }
+        task.reader_ended(reader, &subscription);
+        if task.world.now() >= task.until {
+            return;
+        }
+    }
+}
+
+impl Task {
+    fn reader_ended(&self, reader: usize, subscription: &Subscription) {
+        let calm = self.world.now() > self.until + Duration::from_secs(2);
+        let end = match subscription.end() {
+            Some(EndReason::MaxReached) => Ending::Max(subscription.delivered()),
+            // Once all is quiet, nothing is under way that could be missed.
+            Some(EndReason::Closed | EndReason::Drained) if calm => Ending::Alive,
+            _ => Ending::Other,
+        };
+        self.ledger.reader_ended(reader, end);
+    }
+}
