@@ -7,7 +7,14 @@ fn main() {
     let mut failed = 0;
     for seed in first..last {
         match midge_sim::storm(seed, false) {
-            Ok(outcome) if last - first < 20 => println!("{seed}: {outcome:?}"),
+            Ok(outcome) if last - first < 20 => {
+                println!("{seed}: {outcome:?}");
+                if std::env::var_os("TRACE").is_some() {
+                    for line in midge_sim::storm(seed, true).expect("as before").trace {
+                        println!("{line}");
+                    }
+                }
+            }
             Ok(_) => {}
             Err(failure) if last - first > 1 => {
                 failed += 1;

@@ -72,7 +72,8 @@ impl Runtime for Simulated {
         if self.timer.as_ref().is_none_or(|timer| timer.until() != until) {
             self.timer = Some(self.world.sleep_until(until));
         }
-        let timer = self.timer.as_mut().map_or(Poll::Ready(()), |timer| Pin::new(timer).poll(context));
+        let timer =
+            self.timer.as_mut().map_or(Poll::Ready(()), |timer| Pin::new(timer).poll(context));
         if timer.is_ready() {
             self.timer = None;
         }

@@ -16,7 +16,7 @@ use crate::trace::Trace;
 use crate::{Rng, Spawned, World};
 
 /// Steps after which a run is taken for one that does not end.
-const MAX_STEPS: u64 = 50_000_000;
+const MAX_STEPS: u64 = 3_000_000;
 
 /// What is looked at after every step. An error ends the run.
 type Check = Box<dyn FnMut(&World) -> Result<(), String> + Send>;

@@ -4,10 +4,10 @@ use std::task::Waker;
 
 use midge_proto::Instant;
 
+use crate::Rng;
 use crate::net::Net;
 use crate::schedule::{Happening, Schedule};
 use crate::trace::Trace;
-use crate::Rng;
 
 pub(crate) struct State {
     pub(crate) now: Instant,
@@ -37,7 +37,9 @@ impl State {
             match self.schedule.take_first() {
                 Some(Happening::Timer(waker)) => self.woken.push(waker),
                 Some(Happening::Dialled(dial)) => self.answer_dial(dial),
-                Some(Happening::Arrived(connection, direction)) => self.arrive(connection, direction),
+                Some(Happening::Arrived(connection, direction)) => {
+                    self.arrive(connection, direction)
+                }
                 Some(Happening::Do(planned)) => planned(self),
                 None => {}
             }

@@ -8,7 +8,7 @@ use midge_proto::Instant;
 /// Lines that are kept: the last ones explain a failure.
 const LINES: usize = 400_000;
 /// Bytes that a line shows.
-const SHOWN: usize = 120;
+const SHOWN: usize = 3000;
 
 pub(crate) struct Trace {
     hash: u64,

@@ -12,13 +12,13 @@ use midge::driver::Clock;
 use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
 use midge_proto::{Config, ConfigError, Instant};
 
+use crate::Rng;
 use crate::client;
 use crate::core_client::CoreClient;
 use crate::executor::Ready;
 use crate::net::{Dial, Socket};
 use crate::schedule::{Entry, Happening};
 use crate::state::State;
-use crate::Rng;
 
 /// What surrounds the code of a run. Cheap to clone; everything that waits, waits in virtual time.
 #[derive(Clone)]
@@ -144,7 +144,10 @@ impl World {
     /// # Errors
     ///
     /// `ConnectionRefused` when no server is there, or its door refuses.
-    pub fn dial(&self, address: SocketAddr) -> impl Future<Output = std::io::Result<Socket>> + Send + use<> {
+    pub fn dial(
+        &self,
+        address: SocketAddr,
+    ) -> impl Future<Output = std::io::Result<Socket>> + Send + use<> {
         let owner = self.with(|state| state.net.number());
         Dial::new(self.clone(), owner, address)
     }

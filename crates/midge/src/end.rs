@@ -16,6 +16,10 @@ pub enum EndReason {
     /// Its drain is complete: the server sends nothing more, and all it sent was delivered.
     #[error("drained")]
     Drained,
+    /// The connection was lost before its drain was complete. Of what the server had sent, the last
+    /// may be missing.
+    #[error("the connection was lost before the drain was complete")]
+    Disconnected,
     /// No message came within [`first_within`](crate::Subscribe::first_within). It was
     /// unsubscribed.
     #[error("no message came in the time that was given for the first one")]
@@ -34,6 +38,7 @@ impl From<midge_proto::EndReason> for EndReason {
             midge_proto::EndReason::Unsubscribed => Self::Unsubscribed,
             midge_proto::EndReason::MaxReached => Self::MaxReached,
             midge_proto::EndReason::Drained => Self::Drained,
+            midge_proto::EndReason::Disconnected => Self::Disconnected,
             midge_proto::EndReason::Denied(error) => Self::Denied(error),
             _ => Self::Closed,
         }

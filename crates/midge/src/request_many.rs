@@ -304,6 +304,7 @@ fn failure(end: Option<End>) -> Option<RepliesError> {
             EndReason::MaxReached | EndReason::Unsubscribed | EndReason::NoFirstMessage => None,
             EndReason::Denied(error) => Some(RepliesError::Permission(error)),
             EndReason::Drained => Some(RepliesError::Draining),
+            EndReason::Disconnected => Some(RepliesError::Disconnected),
             EndReason::Closed => Some(RepliesError::Closed),
         },
     }

@@ -214,6 +214,10 @@ pub enum EndReason {
     /// Its drain is complete: the server sends nothing more, and all it sent was delivered.
     #[error("drained")]
     Drained,
+    /// The connection was lost before its drain was complete. Of what the server had sent, the last
+    /// may be missing.
+    #[error("the connection was lost before the drain was complete")]
+    Disconnected,
     /// The server denies the subject or the queue group.
     #[error("{0}")]
     Denied(ServerError),

@@ -516,10 +516,10 @@ impl Connection {
         true
     }
 
-    /// Nothing more can come for the subscriptions that were draining.
+    /// Nothing more can come for the subscriptions that were draining, and something may be lost.
     fn end_drained(&mut self) {
         for sid in self.subscriptions.drained_by_loss() {
-            self.subscription_ended(sid, EndReason::Drained);
+            self.subscription_ended(sid, EndReason::Disconnected);
         }
     }
 

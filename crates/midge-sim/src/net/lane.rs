@@ -92,12 +92,13 @@ impl Lane {
         self.finished.is_some()
     }
 
-    /// When the last of what is under way arrives.
-    pub(crate) fn arrives(&self) -> Option<Instant> {
-        self.segments.back().map(|(at, _)| *at)
-    }
-
-    pub(crate) fn write(&mut self, bytes: &[u8], now: Instant, link: &Link, rng: &mut Rng) -> Wrote {
+    pub(crate) fn write(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        link: &Link,
+        rng: &mut Rng,
+    ) -> Wrote {
         let mut count = bytes.len().min(self.room(link));
         if count == 0 {
             return Wrote::Full;
@@ -120,7 +121,8 @@ impl Lane {
         self.arrives = self.arrives.max(self.leaves + delay);
         if count > 0 {
             self.under_way += count;
-            self.segments.push_back((self.arrives, Segment::Bytes(Bytes::copy_from_slice(&bytes[..count]))));
+            self.segments
+                .push_back((self.arrives, Segment::Bytes(Bytes::copy_from_slice(&bytes[..count]))));
         }
         Wrote::Took { count, arrives: self.arrives, cut }
     }

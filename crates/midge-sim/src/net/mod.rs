@@ -8,12 +8,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::Waker;
 
-use midge_proto::Instant;
-
-pub(crate) use lane::{Lane, Wrote};
 pub use lane::{End, Link};
-pub(crate) use socket::{Dial, LookUp};
+pub(crate) use lane::{Lane, Wrote};
 pub use socket::Socket;
+pub(crate) use socket::{Dial, LookUp};
 
 use crate::Rng;
 use crate::schedule::Happening;
@@ -291,12 +289,22 @@ impl State {
         let mut cut_off = false;
         while !cut_off && !net.cluster.pending(line.client).is_empty() {
             let bytes = net.cluster.pending(line.client);
+            // As TCP does, it waits for a window that is worth a packet.
+            if line.down.room(&line.link) < bytes.len().min(line.link.window / 4) {
+                break;
+            }
             let Wrote::Took { count, arrives, cut } =
                 line.down.write(bytes, now, &line.link, &mut net.rng)
             else {
                 break;
             };
-            self.trace.note(now, "server writes", line.server.number(), connection.0, &bytes[..count]);
+            self.trace.note(
+                now,
+                "server writes",
+                line.server.number(),
+                connection.0,
+                &bytes[..count],
+            );
             self.schedule.add(arrives, Happening::Arrived(connection, Direction::Down));
             net.cluster.wrote(line.client, count, now);
             line.written += count as u64;
@@ -452,15 +460,15 @@ impl State {
         }
     }
 
-    /// When nothing that is under way now is under way any more.
-    pub(crate) fn last_arrival(&self) -> Option<Instant> {
-        let lanes = self.net.lines.values().flat_map(|line| [&line.up, &line.down]);
-        lanes.filter(|lane| !lane.held).filter_map(Lane::arrives).max()
-    }
-
     /// What a paused server finds when it goes on.
     pub(crate) fn resume(&mut self, server: ServerId) {
-        let lines: Vec<_> = self.net.lines.iter().filter(|(_, line)| line.server == server).map(|(at, _)| *at).collect();
+        let lines: Vec<_> = self
+            .net
+            .lines
+            .iter()
+            .filter(|(_, line)| line.server == server)
+            .map(|(at, _)| *at)
+            .collect();
         for connection in lines {
             self.serve(connection);
             self.pump(connection);

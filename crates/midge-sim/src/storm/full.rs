@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use midge::{Client, EndReason, FlushError, PublishError, RequestError, Subscription};
+use midge::{Client, EndReason, FlushError, PublishError, RequestError, State, Subscription};
 use midge_proto::Instant;
 
 use super::ledger::{Ending, Ledger, Tag};
@@ -252,7 +252,7 @@ async fn answers(task: Task, mut rng: Rng) {
             task.ledger.accepted(tag, Some(position));
         }
     }
-    task.reader_ended(reader, &questions);
+    task.reader_ended(reader, &questions, None);
 }
 
 async fn subscribes(task: Task, mut rng: Rng) {
@@ -290,16 +290,23 @@ async fn subscribes(task: Task, mut rng: Rng) {
                 None => break,
             }
         }
+        let mut drained_on = None;
         if subscription.end().is_none() {
-            match rng.one_in(2) {
-                true => subscription.unsubscribe(),
-                false => subscription.drain().await,
+            let before = task.client.statistics().connects;
+            if rng.one_in(2) {
+                subscription.unsubscribe();
+            } else {
+                subscription.drain().await;
+                let connected = matches!(task.client.status().state, State::Connected { .. });
+                if connected && before == task.client.statistics().connects {
+                    drained_on = Some(Ledger::life(&task.world, task.owner));
+                }
             }
             while let Some(message) = subscription.next().await {
                 task.ledger.received(reader, message.payload());
             }
         }
-        task.reader_ended(reader, &subscription);
+        task.reader_ended(reader, &subscription, drained_on);
         if task.world.now() >= task.until {
             return;
         }
@@ -307,14 +314,17 @@ async fn subscribes(task: Task, mut rng: Rng) {
 }
 
 impl Task {
-    fn reader_ended(&self, reader: usize, subscription: &Subscription) {
+    fn reader_ended(&self, reader: usize, subscription: &Subscription, drained_on: Option<usize>) {
         let calm = self.world.now() > self.until + Duration::from_secs(2);
-        let end = match subscription.end() {
-            Some(EndReason::MaxReached) => Ending::Max(subscription.delivered()),
+        let on = Ledger::life(&self.world, self.owner);
+        let end = match (subscription.end(), drained_on) {
+            (Some(EndReason::MaxReached), _) => Ending::Max { on, max: subscription.delivered() },
+            (Some(EndReason::Drained), Some(on)) => Ending::Drained { on },
             // Once all is quiet, nothing is under way that could be missed.
-            Some(EndReason::Closed | EndReason::Drained) if calm => Ending::Alive,
-            _ => Ending::Other,
+            (Some(EndReason::Closed | EndReason::Drained), _) if calm => Ending::Alive,
+            _ => Ending::Other { on },
         };
+        if std::env::var_os("DBG").is_some() { eprintln!("{:?} {} {:?} {end:?}", self.world.now(), self.owner, subscription.sid()); }
         self.ledger.reader_ended(reader, end);
     }
 }

@@ -11,7 +11,7 @@ use crate::net::{Life, Owner};
 use crate::server::{ClientId, Cluster, Event};
 
 /// A message: who published it, and the how-manieth of that publisher it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tag {
     pub(crate) publisher: usize,
     pub(crate) number: u64,
@@ -20,6 +20,12 @@ pub(crate) struct Tag {
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{};", self.publisher, self.number)
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.publisher, self.number)
     }
 }
 
@@ -49,8 +55,10 @@ struct Sent {
     seen: Option<usize>,
     /// No byte of it may have left.
     never: bool,
-    /// A server has it.
+    /// The client was told that a server has it: confirmed, or answered.
     certain: bool,
+    /// It was reported as confirmed.
+    confirmed: bool,
 }
 
 struct Publisher {
@@ -68,17 +76,32 @@ struct Reader {
     end: Ending,
 }
 
-/// How a subscription ended, as far as that says what must have been received.
+/// How a subscription ended, as far as that says what must have been received. Those that name a
+/// connection mean the how-manieth of the client it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// It lives: all that was sent on the present connection is here.
+    /// It lives, or ended when nothing was under way: all that was sent on the last connection came.
     Alive,
-    /// Drained, on the connection that was there when it began: likewise.
-    Drained,
+    /// Drained on this connection: all that was sent on it came.
+    Drained { on: usize },
     /// By its maximum.
-    Max(u64),
+    Max { on: usize, max: u64 },
     /// What was under way may be gone.
-    Other,
+    Other { on: usize },
+}
+
+impl Ending {
+    /// How many of the messages that were sent on a connection must have come, given how many of
+    /// them had been read.
+    fn least(self, index: usize, last: bool, sent: usize, read: usize) -> usize {
+        match self {
+            Self::Alive if last => sent,
+            Self::Alive => read,
+            Self::Drained { on } if index == on => sent,
+            Self::Drained { on } | Self::Max { on, .. } | Self::Other { on } if index < on => read,
+            Self::Drained { .. } | Self::Max { .. } | Self::Other { .. } => 0,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -131,6 +154,24 @@ impl Ledger {
         self.lock().publishers[tag.publisher].sent[tag.number as usize].certain = true;
     }
 
+    /// The client says that messages with these positions were not sent and will not be.
+    pub(crate) fn dropped(&self, owner: Owner, fate: &Fate) {
+        let mut books = self.lock();
+        for (index, publisher) in books.publishers.iter_mut().enumerate() {
+            if publisher.owner != owner {
+                continue;
+            }
+            for position in fate.positions.ranges().flatten() {
+                let at = publisher.positions.binary_search_by_key(&position, |(at, _)| *at);
+                let Ok(at) = at else { continue };
+                let number = publisher.positions[at].1;
+                let sent = &mut publisher.sent[number as usize];
+                assert!(sent.seen.is_none(), "{index}.{number} is dropped, and a server saw it");
+                sent.never = true;
+            }
+        }
+    }
+
     /// The client says that it was not sent and will not be.
     pub(crate) fn is_not_sent(&self, tag: Tag) {
         let sent = &mut self.lock().publishers[tag.publisher].sent[tag.number as usize];
@@ -145,7 +186,7 @@ impl Ledger {
             let Some(position) = sent.position else { continue };
             let position = Position(position);
             match place(fates, position) {
-                Some("confirmed") => sent.certain = true,
+                Some("confirmed") => (sent.certain, sent.confirmed) = (true, true),
                 Some("dropped") => sent.never = true,
                 Some("unknown") => {}
                 other => panic!("{position:?} is flushed, and {other:?}"),
@@ -166,13 +207,13 @@ impl Ledger {
                 match place(fates, Position(position)) {
                     Some("confirmed") => {
                         assert!(!sent.never, "{tag} was not sent, and is confirmed");
-                        sent.certain = true;
+                        (sent.certain, sent.confirmed) = (true, true);
                     }
                     Some("unknown") => {
-                        assert!(!sent.certain, "{tag} was confirmed, and is unknown");
+                        assert!(!sent.confirmed, "{tag} was confirmed, and is unknown");
                     }
                     Some(_) => {
-                        assert!(!sent.certain, "{tag} was confirmed, and is not sent");
+                        assert!(!sent.certain, "{tag} is with a server, and is not sent");
                         sent.never = true;
                     }
                     None => panic!("{tag} has no fate in {fates:?}"),
@@ -203,6 +244,12 @@ impl Ledger {
     /// How many messages a reader has received.
     pub(crate) fn count(&self, reader: usize) -> usize {
         self.lock().readers[reader].received.len()
+    }
+
+    /// The how-manieth connection of a client the latest one is.
+    pub(crate) fn life(world: &World, owner: Owner) -> usize {
+        let lives = world.with(|state| state.net.lives.get(&owner).map_or(0, Vec::len));
+        lives.saturating_sub(1)
     }
 
     pub(crate) fn reader_ended(&self, reader: usize, end: Ending) {
@@ -299,13 +346,7 @@ impl Books {
             let sent = own(deliveries);
             let read = usize::try_from(life.read).unwrap_or(usize::MAX).min(deliveries.len());
             let last = index + 1 == lives.len();
-            let least = match reader.end {
-                Ending::Alive | Ending::Drained if last => sent.len(),
-                Ending::Max(_) | Ending::Other if last => 0,
-                // It may have ended on any of them.
-                Ending::Max(_) | Ending::Other => 0,
-                Ending::Alive | Ending::Drained => own(&deliveries[..read]).len(),
-            };
+            let least = reader.end.least(index, last, sent.len(), own(&deliveries[..read]).len());
             let mut next = BTreeSet::new();
             for &from in &reached {
                 let equal = received[from..].iter().zip(&sent).take_while(|(a, b)| a == b).count();
@@ -313,9 +354,10 @@ impl Books {
             }
             if next.is_empty() {
                 return Err(format!(
-                    "subscription {sid} of client {}: of {least} to {} messages of its connection \
+                    "subscription {sid} ({:?}) of client {}: of {least} to {} messages of its connection \
                      {index}, not all came, or not in order: sent {sent:?}, received {received:?}, \
                      up to {reached:?} before",
+                    reader.end,
                     reader.owner,
                     sent.len()
                 ));
@@ -329,7 +371,7 @@ impl Books {
                 reader.owner
             ));
         }
-        if let Ending::Max(max) = reader.end
+        if let Ending::Max { max, .. } = reader.end
             && received.len() as u64 != max
         {
             return Err(format!("subscription {sid} received {}, not {max}", received.len()));

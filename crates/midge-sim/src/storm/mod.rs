@@ -1,7 +1,7 @@
 //! A storm: clients that do everything at once, in a cluster to which everything happens, and the
 //! account of every message.
 
-// mod bare;
+mod bare;
 mod full;
 mod ledger;
 mod plan;
@@ -24,7 +24,10 @@ fn recovery(plan: &Plan) -> Duration {
     let attempt = plan.connect_timeout;
     let wait = plan.reconnect_wait_max + plan.reconnect_jitter;
     // A lame duck that is left is given time, and so is what it still has to confirm.
-    weather::LONGEST_STALL + silence + (attempt + wait) * 2 + plan.move_timeout
+    weather::LONGEST_STALL
+        + silence
+        + (attempt + wait) * 2
+        + plan.move_timeout
         + Duration::from_secs(2)
 }
 
@@ -52,6 +55,10 @@ async fn run(world: World, plan: Plan, ledger: Ledger) -> Tally {
     let mut clients = Vec::new();
     for index in 0..plan.full {
         let client = full::Full::new(&world, &plan, &ledger, index);
+        clients.push(world.spawn(client.run()));
+    }
+    for _ in 0..plan.bare {
+        let client = bare::Bare::new(&world, &plan, &ledger);
         clients.push(world.spawn(client.run()));
     }
     weather::rage(&world, &plan).await;

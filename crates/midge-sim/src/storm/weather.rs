@@ -19,7 +19,9 @@ pub(super) async fn rage(world: &World, plan: &Plan) {
     let pause = rng.between(Duration::from_millis(20), Duration::from_millis(1500));
     while world.now() < plan.calm {
         let longest = pause.min(plan.calm - world.now());
-        world.sleep(rng.between(Duration::from_millis(1), longest.max(Duration::from_millis(1)))).await;
+        world
+            .sleep(rng.between(Duration::from_millis(1), longest.max(Duration::from_millis(1))))
+            .await;
         if !fair {
             strike(world, plan, &servers, &mut rng);
         }
@@ -48,14 +50,17 @@ fn strike(world: &World, plan: &Plan, servers: &[ServerId], rng: &mut Rng) {
             world.set_door(server, doors[rng.index(doors.len())]);
         }
         (6, _) => {
-            let mut options = plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
+            let mut options =
+                plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
             options.max_payload = [200, 1000, 8192][rng.index(3)];
             if !running {
                 options.headers = !rng.one_in(4);
             }
             world.cluster(|cluster, now| cluster.reload(server, options, now));
         }
-        (7, _) => world.cluster(|cluster, now| cluster.partition(server, other, rng.one_in(2), now)),
+        (7, _) => {
+            world.cluster(|cluster, now| cluster.partition(server, other, rng.one_in(2), now))
+        }
         (8 | 9, Some(connection)) => world.cut(connection),
         (10 | 11, Some(connection)) => {
             world.cut_after(connection, direction, 1 + rng.index(3000));
@@ -82,7 +87,8 @@ fn calm(world: &World, plan: &Plan, servers: &[ServerId]) {
             world.kill(server, End::Eof);
         }
         world.start(server);
-        let options = plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
+        let options =
+            plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
         world.cluster(|cluster, now| cluster.reload(server, options, now));
         for &other in servers {
             world.cluster(|cluster, now| cluster.partition(server, other, false, now));
