@@ -6,11 +6,11 @@ fn main() {
     let last = args.next().unwrap_or(first + 1);
     let mut failed = 0;
     for seed in first..last {
-        match midge_sim::storm(seed, false) {
+        match midge_sim::storm(seed, 0) {
             Ok(outcome) if last - first < 20 => {
                 println!("{seed}: {outcome:?}");
                 if std::env::var_os("TRACE").is_some() {
-                    for line in midge_sim::storm(seed, true).expect("as before").trace {
+                    for line in midge_sim::storm(seed, 100_000).expect("as before").trace {
                         println!("{line}");
                     }
                 }
@@ -20,7 +20,7 @@ fn main() {
                 failed += 1;
                 println!("{seed}: {}", failure.what.chars().take(300).collect::<String>());
             }
-            Err(_) => println!("{}", midge_sim::storm(seed, true).unwrap_err()),
+            Err(_) => println!("{}", midge_sim::storm(seed, 100_000).unwrap_err()),
         }
     }
     println!("{failed} of {} failed", last - first);

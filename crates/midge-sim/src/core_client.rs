@@ -54,7 +54,6 @@ impl CoreClient {
             driver: None,
         };
         let owner = world.with(|state| state.net.number());
-        if std::env::var_os("DBG").is_some() { eprintln!("bare {owner}"); }
         let client = Self { inner: Arc::new(Mutex::new(inner)), owner };
         drop(world.spawn(Driver {
             client: client.clone(),

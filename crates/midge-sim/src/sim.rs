@@ -26,7 +26,7 @@ type Check = Box<dyn FnMut(&World) -> Result<(), String> + Send>;
 pub struct Sim {
     seed: u64,
     link: Link,
-    trace: bool,
+    trace: usize,
     limit: Option<Duration>,
     checks: Vec<Check>,
 }
@@ -76,7 +76,7 @@ pub struct Outcome<T> {
 impl Sim {
     /// A run whose chance is decided by `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { seed, link: Link::default(), trace: false, limit: None, checks: Vec::new() }
+        Self { seed, link: Link::default(), trace: 0, limit: None, checks: Vec::new() }
     }
 
     /// What the paths between clients and servers are like. [`World::set_link`] changes it on the
@@ -86,9 +86,10 @@ impl Sim {
         self
     }
 
-    /// Keeps the last things that happened as text. Default: off, as it takes time.
-    pub fn trace(mut self, trace: bool) -> Self {
-        self.trace = trace;
+    /// Keeps so many of the last things that happened as lines of text. Default: none, as they take
+    /// time.
+    pub fn trace(mut self, lines: usize) -> Self {
+        self.trace = lines;
         self
     }
 

@@ -5,20 +5,20 @@ use std::fmt::Write;
 
 use midge_proto::Instant;
 
-/// Lines that are kept: the last ones explain a failure.
-const LINES: usize = 400_000;
 /// Bytes that a line shows.
-const SHOWN: usize = 3000;
+const SHOWN: usize = 400;
 
 pub(crate) struct Trace {
     hash: u64,
     steps: u64,
-    lines: Option<VecDeque<String>>,
+    /// The last ones, and how many.
+    lines: VecDeque<String>,
+    most: usize,
 }
 
 impl Trace {
-    pub(crate) fn new(lines: bool) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, steps: 0, lines: lines.then(VecDeque::new) }
+    pub(crate) fn new(most: usize) -> Self {
+        Self { hash: 0xcbf2_9ce4_8422_2325, steps: 0, lines: VecDeque::new(), most }
     }
 
     /// Something happened: what, to which two things, with which bytes.
@@ -29,7 +29,7 @@ impl Trace {
         }
         self.mix(what.as_bytes());
         self.mix(bytes);
-        if let Some(lines) = &mut self.lines {
+        if self.most > 0 {
             let mut line = format!("{:>14.6} {what} {a} {b}", now.as_nanos() as f64 / 1e9);
             if !bytes.is_empty() {
                 let shown = &bytes[..bytes.len().min(SHOWN)];
@@ -39,9 +39,9 @@ impl Trace {
                     let _ = write!(line, " and {rest} bytes");
                 }
             }
-            lines.push_back(line);
-            if lines.len() > LINES {
-                lines.pop_front();
+            self.lines.push_back(line);
+            if self.lines.len() > self.most {
+                self.lines.pop_front();
             }
         }
     }
@@ -65,6 +65,6 @@ impl Trace {
     }
 
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
-        self.lines.take().map(Vec::from).unwrap_or_default()
+        std::mem::take(&mut self.lines).into()
     }
 }

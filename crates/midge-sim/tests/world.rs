@@ -22,7 +22,7 @@ async fn hello(world: World) -> u64 {
 
 #[test]
 fn a_client_lives_in_the_world() {
-    let outcome = Sim::new(1).trace(true).run(hello).unwrap();
+    let outcome = Sim::new(1).trace(100).run(hello).unwrap();
     assert_eq!(outcome.value, 100);
     assert!(outcome.at.as_nanos() >= 60_000_000_000);
     assert!(outcome.at.as_nanos() < 61_000_000_000, "{:?}", outcome.at);

@@ -15,6 +15,9 @@ use super::plan::Plan;
 use super::recovery;
 use crate::{CoreClient, Rng, World};
 
+/// More of them would only be more of the same on the wire.
+const MOST_SUBSCRIPTIONS: usize = 6;
+
 pub(super) struct Bare {
     world: World,
     ledger: Ledger,
@@ -167,7 +170,7 @@ impl Bare {
             13 => self.end_subscription(),
             14 | 15 => self.flush(),
             16 => self.withdraw(),
-            17 if std::env::var_os("PAUSE").is_some() => {
+            17 => {
                 let paused = self.rng.one_in(3);
                 self.client.with(|connection, _| connection.pause(paused));
             }
@@ -281,6 +284,9 @@ impl Bare {
     }
 
     fn subscribe(&mut self) {
+        if self.lock().subscriptions.len() >= MOST_SUBSCRIPTIONS {
+            return;
+        }
         let subject = PATTERNS[self.rng.index(PATTERNS.len())];
         let subject = SubjectRef::new(subject).expect("it is a subject");
         let Ok(sid) = self.client.with(|connection, _| connection.subscribe(subject, None)) else {
@@ -361,7 +367,6 @@ impl Listener {
             }
             Event::SubscriptionEnded(sid, why) => {
                 books.end(Id::Subscription(sid));
-                if std::env::var_os("DBG").is_some() { eprintln!("{:?} {owner} {sid:?} {why:?}", self.world.now()); }
                 let present = books.connected.then_some(books.connects);
                 if let Some(subscribed) = books.subscriptions.remove(&sid) {
                     let on = Ledger::life(&self.world, owner);

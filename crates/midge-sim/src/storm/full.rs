@@ -324,7 +324,6 @@ impl Task {
             (Some(EndReason::Closed | EndReason::Drained), _) if calm => Ending::Alive,
             _ => Ending::Other { on },
         };
-        if std::env::var_os("DBG").is_some() { eprintln!("{:?} {} {:?} {end:?}", self.world.now(), self.owner, subscription.sid()); }
         self.ledger.reader_ended(reader, end);
     }
 }

@@ -31,14 +31,15 @@ fn recovery(plan: &Plan) -> Duration {
         + Duration::from_secs(2)
 }
 
-/// One storm, all of which `seed` decides.
+/// One storm, all of which `seed` decides, with as many of its last lines of
+/// [trace](Sim::trace).
 ///
 /// # Errors
 ///
 /// [`Failure`] when the contract of the core is broken, a client says of a message what the servers
 /// did not see, a message comes twice, out of order or not at all where it should, or a client is
 /// not connected again in time.
-pub fn storm(seed: u64, trace: bool) -> Result<Outcome<Tally>, Failure> {
+pub fn storm(seed: u64, trace: usize) -> Result<Outcome<Tally>, Failure> {
     let plan = Plan::new(seed);
     let ledger = Ledger::default();
     let look = ledger.clone();
