@@ -1,4 +1,8 @@
 //! The model of nats-server: its rules one by one, and byte for byte against a real one.
 
+mod cases;
 mod client;
+mod cuts;
 mod delivery;
+mod differential;
+mod transcript;
