@@ -114,7 +114,9 @@ impl Cluster {
 
     /// Gives a server other options, as a change of its configuration file does. Clients whose
     /// credentials are no longer good get `-ERR 'Authorization Violation'` and are closed;
-    /// subscriptions that are no longer permitted end with an `-ERR`. Limits hold from now on.
+    /// subscriptions that are no longer permitted end with an `-ERR`. Limits hold from now on, and
+    /// no client is told: the next INFO, for whatever reason, has them
+    /// ([`send_info`](Self::send_info) gives one).
     pub fn reload(&mut self, server: ServerId, options: ServerOptions, now: Instant) {
         let now = self.advance(now);
         let Some(node) = self.nodes.get_mut(server.0) else { return };
@@ -128,6 +130,14 @@ impl Cluster {
             }
         }
         self.run_routes(now);
+    }
+
+    /// Sends INFO, as things are now, to all clients of a server that can take it at any time.
+    pub fn send_info(&mut self, server: ServerId, now: Instant) {
+        let now = self.advance(now);
+        if server.0 < self.nodes.len() {
+            self.push_info(server.0, false, now);
+        }
     }
 
     /// A client connects: INFO is queued for it at once. `None` when the server does not run or is
@@ -293,13 +303,16 @@ impl Cluster {
 
     /// Something was appended to what waits for a client.
     pub(super) fn written(&mut self, id: ClientId, now: Instant) {
-        let Some(client) = self.clients.get_mut(id.0).and_then(Option::as_mut) else { return };
+        let Some(client) = self.client(id).filter(|client| client.closing.is_none()) else {
+            return;
+        };
         let options = &self.nodes[client.server].options;
         let (max, deadline) = (options.max_pending, now + options.write_deadline);
         if client.output.pending().len() > max {
             return self.give_up(id, Close::SlowConsumer, now);
         }
         let waits = client.deadlines[ClientTimer::Write as usize].is_some();
+        debug_assert!(!client.output.pending().is_empty(), "something was appended");
         self.mark_changed(id);
         if !waits {
             self.set_timer(id, ClientTimer::Write, Some(deadline));

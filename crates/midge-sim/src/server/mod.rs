@@ -8,7 +8,7 @@
 //! | servers, their clients, and what a test may make them do | [`Cluster`] |
 //! | limits, users and permissions | [`ServerOptions`] |
 //! | what happened, for a judge | [`Journal`] |
-//! | whether a subscription matches a subject | [`matches`] |
+//! | whether a subscription matches a subject | [`matches()`] |
 //!
 //! It behaves as nats-server 2.15.1 does, and a test holds it to the bytes of a real one. What it
 //! leaves out: JetStream, accounts, TLS, nkeys and JWT, gateways and leaf nodes, the system

@@ -145,18 +145,17 @@ impl Cluster {
     }
 
     fn pinged(&mut self, id: ClientId, now: Instant) {
+        self.journal.push(now, Event::Pinged { client: id });
+        self.say(id, encode::pong, now);
         let Some(client) = self.client_mut(id) else { return };
         client.last_in = Some(now);
-        encode::pong(client.output.buffer());
         let first = client.connected && !std::mem::replace(&mut client.greeted, client.connected);
         let (server, informed) = (client.server, first && client.connect.protocol >= 1);
-        self.journal.push(now, Event::Pinged { client: id });
         if informed && let Some(mut info) = self.info(server, id) {
             info.connect_info = true;
             info.remote_account = "$G".into();
             self.say(id, |out| encode::info(out, &info.to_json()), now);
         }
-        self.written(id, now);
     }
 
     fn ponged(&mut self, id: ClientId, now: Instant) {

@@ -91,7 +91,7 @@ fn on_a_server(case: &Case, server: &NatsServer, owed: &[Owed]) -> Transcript {
     let mut transcript = Vec::new();
     for (step, (speaker, text)) in case.says.iter().enumerate() {
         clients.entry(*speaker).or_insert_with(|| {
-            let mut peer = Peer::connect(&server.url()).unwrap();
+            let mut peer = Peer::connect(&server.url()).expect("it runs");
             peer.set_deadline(Duration::from_secs(2));
             Some(peer)
         });
@@ -114,8 +114,8 @@ fn on_a_server(case: &Case, server: &NatsServer, owed: &[Owed]) -> Transcript {
     }
     for (number, client) in clients {
         if let Some(mut peer) = client {
-            peer.half_close().unwrap();
-            let rest = peer.expect_closed().unwrap();
+            peer.half_close().expect("it is open");
+            let rest = peer.expect_closed().expect("the server closes, too");
             assert!(frames(&rest).is_empty(), "{}: {number} reads more: {rest:?}", case.name);
         }
     }
@@ -150,11 +150,11 @@ fn count_pongs(bytes: &[u8]) -> usize {
 /// Waits until the connection that asked whether the server is there is forgotten.
 fn wait_until_free(server: &NatsServer) {
     for _ in 0..100 {
-        let mut peer = Peer::connect(&server.url()).unwrap();
-        peer.expect("INFO ").unwrap();
+        let mut peer = Peer::connect(&server.url()).expect("it runs");
+        peer.expect("INFO ").expect("a greeting");
         if peer.send(SYNC).is_ok() && peer.expect("PONG").is_ok() {
-            peer.half_close().unwrap();
-            peer.expect_closed().unwrap();
+            peer.half_close().expect("it is open");
+            peer.expect_closed().expect("the server closes, too");
             return;
         }
     }

@@ -2,7 +2,9 @@
 
 mod cases;
 mod client;
+mod closing;
 mod cuts;
 mod delivery;
 mod differential;
+mod topology;
 mod transcript;
