@@ -47,8 +47,8 @@ impl Routes {
     fn push(&mut self, from: usize, to: usize, op: RouteOp, now: Instant) {
         let delay = self.delays.get(&(from.min(to), from.max(to))).copied().unwrap_or(self.delay);
         let queue = self.under_way.entry((from, to)).or_default();
-        // In order, also when the delay has become shorter.
-        let at = queue.back().map_or(now + delay, |&(last, _)| last.max(now + delay));
+        // When the delay has become shorter this waits behind what is slower: order is kept.
+        let at = now + delay;
         if queue.is_empty() {
             self.due.insert((at, from, to));
         }

@@ -70,15 +70,22 @@ impl Cluster {
             Operation::Pub | Operation::Hpub | Operation::Sub | Operation::Unsub => {
                 let limits =
                     Limits { control_line: len, info: len, frame: len + options.max_payload + 2 };
-                let (op, len) = match decode_client(input, &limits) {
-                    Ok(decoded) => decoded?,
-                    Err(error) => {
-                        self.misread(id, error, now);
-                        return None;
+                let behind = body_len(operation, arguments).and_then(|body| input.get(len + body));
+                let decoded = match decode_client(input, &limits) {
+                    // A server does not wait for the second byte of a line end.
+                    Ok(None) if behind.is_some_and(|&byte| byte != b'\r') => {
+                        Err(DecodeError::MissingCrlf)
                     }
+                    decoded => decoded,
                 };
-                self.decoded(id, op, now);
-                return Some(len);
+                match decoded {
+                    Ok(decoded) => {
+                        let (op, len) = decoded?;
+                        self.decoded(id, op, now);
+                        return Some(len);
+                    }
+                    Err(error) => self.misread(id, error, now),
+                }
             }
         }
         Some(len)
@@ -294,6 +301,13 @@ impl Cluster {
         self.journal.push(now, Event::Refused { client: id, what });
         self.err(id, text, now);
     }
+}
+
+/// Bytes between the line and its line end, when the line says so.
+fn body_len(operation: Operation, arguments: &[u8]) -> Option<usize> {
+    let sizes = matches!(operation, Operation::Pub | Operation::Hpub).then_some(arguments)?;
+    let last = sizes.split(|byte| matches!(byte, b' ' | b'\t')).rfind(|token| !token.is_empty())?;
+    std::str::from_utf8(last).ok()?.parse().ok()
 }
 
 /// The text for a subscription that is not permitted, or with its name no longer permitted.

@@ -276,7 +276,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 (1, C),
                 (0, "SUB a.* q 1\r\n"),
                 (0, "UNSUB 1 1\r\nSUB a.> q 2\r\nUNSUB 2 1\r\n"),
-                (1, "PUB a.b 1\r\nx\r\n"),
+                (1, "PUB a.b 1\r\nx\r\nPUB a.b 1\r\nx\r\n"),
                 (1, "PUB b 1\r\ny\r\n"),
             ],
         ),

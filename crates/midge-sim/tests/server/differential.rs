@@ -1,7 +1,6 @@
 //! The model against a real nats-server: the same bytes in, the same bytes out.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use midge_proto::Instant;
 use midge_sim::server::{ClientId, Cluster, ServerId};
@@ -90,11 +89,9 @@ fn on_a_server(case: &Case, server: &NatsServer, owed: &[Owed]) -> Transcript {
     let mut owed = owed.iter();
     let mut transcript = Vec::new();
     for (step, (speaker, text)) in case.says.iter().enumerate() {
-        clients.entry(*speaker).or_insert_with(|| {
-            let mut peer = Peer::connect(&server.url()).expect("it runs");
-            peer.set_deadline(Duration::from_secs(2));
-            Some(peer)
-        });
+        clients
+            .entry(*speaker)
+            .or_insert_with(|| Some(Peer::connect(&server.url()).expect("it runs")));
         for reader in readers(case, step) {
             let owed = owed.next().expect("as many steps as on the model");
             let client = clients.get_mut(&reader).expect("it is there");

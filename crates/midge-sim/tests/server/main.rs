@@ -6,5 +6,6 @@ mod closing;
 mod cuts;
 mod delivery;
 mod differential;
+mod nonsense;
 mod topology;
 mod transcript;
