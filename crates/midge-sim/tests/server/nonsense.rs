@@ -93,7 +93,7 @@ fn input(seed: u64) -> String {
     let mut pick = |list: &[&str]| list[rng.index(list.len())].to_owned();
     let mut input = CONNECT.to_owned();
     let mut grouped = false;
-    for _ in 0..8 {
+    for _ in 0..=seed % 8 {
         let blank = pick(&[" ", " ", " ", "\t", "  ", " \t "]);
         let end = pick(&["\r\n", "\r\n", "\r\n", "\n"]);
         let subject = |pick: &mut dyn FnMut(&[&str]) -> String| {
