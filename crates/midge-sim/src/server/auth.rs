@@ -10,6 +10,11 @@ impl Auth {
         *self != Self::None
     }
 
+    /// Whether a user of this name is known.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        matches!(self, Self::Users(users) if users.iter().any(|user| user.name == name))
+    }
+
     /// Who the client is, which has permissions only as a user; `None` when it may not connect.
     pub(super) fn check(&self, connect: &ConnectInfo) -> Option<Option<User>> {
         match self {

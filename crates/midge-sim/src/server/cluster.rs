@@ -112,8 +112,8 @@ impl Cluster {
         &self.nodes[server.0].options
     }
 
-    /// Gives a server other options, as a change of its configuration file does. Clients whose
-    /// credentials are no longer good get `-ERR 'Authorization Violation'` and are closed;
+    /// Gives a server other options, as a change of its configuration file does. Clients that named
+    /// a user who is gone are closed without a word; others whose credentials are no longer good get `-ERR 'Authorization Violation'` and are closed;
     /// subscriptions that are no longer permitted end with an `-ERR`. Limits hold from now on, and
     /// no client is told: the next INFO, for whatever reason, has them
     /// ([`send_info`](Self::send_info) gives one).
@@ -358,6 +358,10 @@ impl Cluster {
     fn authorize_again(&mut self, id: ClientId, now: Instant) {
         let Some(client) = self.clients.get_mut(id.0).and_then(Option::as_mut) else { return };
         let auth = &self.nodes[client.server].options.auth;
+        let named = client.connect.user.as_deref().filter(|name| !name.is_empty());
+        if named.is_some_and(|name| !auth.knows(name)) {
+            return self.give_up(id, Close::UserGone, now);
+        }
         let Some(user) = auth.check(&client.connect) else {
             return self.fail(id, &ServerError::AuthorizationViolation.to_text(), now);
         };

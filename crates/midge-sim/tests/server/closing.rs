@@ -158,7 +158,7 @@ fn a_reload_expels_who_is_no_longer_known_and_ends_what_is_no_longer_permitted()
         ..ServerOptions::default()
     };
     let (a, b) = (User::new("a", "1"), User::new("b", "2"));
-    let server = cluster.add(users(&[a.clone(), b.clone()]));
+    let server = cluster.add(users(&[a, b.clone()]));
     let [ca, cb] = [("a", "1"), ("b", "2")].map(|(user, pass)| {
         let connect =
             format!(r#"CONNECT {{"verbose":false,"protocol":1,"user":"{user}","pass":"{pass}"}}"#);
@@ -166,7 +166,7 @@ fn a_reload_expels_who_is_no_longer_known_and_ends_what_is_no_longer_permitted()
     });
     cb.say(&mut cluster, "SUB x 1\r\nSUB x q 2\r\nSUB y 3\r\n", T0);
     let b = User { subscribe: Permission::allow(&["y"]), ..b };
-    cluster.reload(server, users(&[b]), T0);
+    cluster.reload(server, users(&[User::new("a", "other"), b]), T0);
     assert_eq!(ca.read(&mut cluster, T0), "-ERR 'Authorization Violation'\r\n");
     assert!(cluster.is_closing(ca.0));
     assert_eq!(

@@ -7,5 +7,6 @@ mod cuts;
 mod delivery;
 mod differential;
 mod nonsense;
+mod operated;
 mod topology;
 mod transcript;

@@ -65,5 +65,9 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<String> {
 fn info(json: &[u8]) -> String {
     let info: serde_json::Value = serde_json::from_slice(json).expect("JSON");
     let kept = KEPT.iter().filter_map(|&name| Some(format!("{name}={}", info.get(name)?)));
-    format!("INFO {}", kept.collect::<Vec<_>>().join(" "))
+    let kept = kept.collect::<Vec<_>>().join(" ");
+    match info.get("connect_urls").and_then(|urls| urls.as_array()) {
+        Some(urls) => format!("INFO {kept} {} urls", urls.len()),
+        None => format!("INFO {kept}"),
+    }
 }
