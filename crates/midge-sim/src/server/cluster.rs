@@ -22,6 +22,20 @@ pub struct ServerId(pub(super) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) usize);
 
+impl ServerId {
+    /// Its place in the order in which servers were added, from 0.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl ClientId {
+    /// Its place in the order in which connections were accepted by the cluster, from 0.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// One nats-server, or several that share interest.
 ///
 /// Its methods are of four kinds. **Bytes**: [`accept`](Self::accept),
@@ -67,6 +81,11 @@ impl Cluster {
         self.nodes.push(Node { options, running: None });
         self.start(server, self.now);
         server
+    }
+
+    /// All servers, running or not, in the order in which they were added.
+    pub fn servers(&self) -> impl Iterator<Item = ServerId> + use<> {
+        (0..self.nodes.len()).map(ServerId)
     }
 
     /// Lets a server run again, with another `server_id` and without memory. The others learn of it
@@ -367,7 +386,7 @@ impl Cluster {
         };
         client.user = user;
         let Some(running) = &self.nodes[client.server].running else { return };
-        let lost = client.subscriptions.values().filter_map(|number| {
+        let lost = client.subscriptions.values().filter_map(|&number| {
             let subscription = running.subscriptions.get(number)?;
             let key = &subscription.key;
             let user = client.user.as_ref()?;

@@ -46,11 +46,8 @@ impl Cluster {
         let (plain, mut groups) = self.local_matches(server, &message.subject);
         let mut targets: BTreeMap<usize, Target> = BTreeMap::new();
         for (&peer, interest) in &running.remote {
-            for (key, &count) in interest {
-                if !matches(&key.subject, &message.subject) {
-                    continue;
-                }
-                match &key.queue {
+            for (queue, count) in interest.matching(&message.subject) {
+                match queue {
                     None => targets.entry(peer).or_default().plain = true,
                     Some(queue) => {
                         let members = groups.entry(queue.clone()).or_default();
@@ -114,9 +111,7 @@ impl Cluster {
     fn pass_on(&mut self, server: usize, message: &Message, queue: &Bytes, now: Instant) {
         let Some(running) = self.nodes[server].running.as_ref() else { return };
         let peer = running.remote.iter().find(|(_, interest)| {
-            interest.keys().any(|key| {
-                key.queue.as_ref() == Some(queue) && matches(&key.subject, &message.subject)
-            })
+            interest.matching(&message.subject).any(|(found, _)| found == Some(queue))
         });
         if let Some((&peer, _)) = peer {
             self.push_message(server, peer, message, vec![queue.clone()], now);
@@ -131,14 +126,13 @@ impl Cluster {
     ) -> (Vec<u64>, BTreeMap<Bytes, Vec<Member>>) {
         let mut plain = Vec::new();
         let mut groups: BTreeMap<Bytes, Vec<Member>> = BTreeMap::new();
-        let subscriptions = self.nodes[server].running.iter().flat_map(|r| &r.subscriptions);
-        for (&number, subscription) in subscriptions {
-            if matches(&subscription.key.subject, subject) {
-                match &subscription.key.queue {
-                    None => plain.push(number),
-                    Some(queue) => {
-                        groups.entry(queue.clone()).or_default().push(Member::Local(number));
-                    }
+        let running = self.nodes[server].running.as_ref();
+        let matching = running.map_or_else(Vec::new, |r| r.subscriptions.matching(subject));
+        for (number, subscription) in matching {
+            match &subscription.key.queue {
+                None => plain.push(number),
+                Some(queue) => {
+                    groups.entry(queue.clone()).or_default().push(Member::Local(number));
                 }
             }
         }
@@ -148,7 +142,7 @@ impl Cluster {
     /// Queues a message for one subscription; whether it takes it.
     fn deliver(&mut self, server: usize, number: u64, message: &Message, now: Instant) -> bool {
         let Some(running) = self.nodes[server].running.as_mut() else { return false };
-        let Some(subscription) = running.subscriptions.get_mut(&number) else { return false };
+        let Some(subscription) = running.subscriptions.get_mut(number) else { return false };
         let to = subscription.client;
         let Some(client) = self.clients.get_mut(to.0).and_then(Option::as_mut) else {
             return false;
@@ -192,7 +186,7 @@ impl Cluster {
         if !client.connect.no_responders {
             return;
         }
-        let waiting = client.subscriptions.values().filter_map(|number| {
+        let waiting = client.subscriptions.values().filter_map(|&number| {
             running.subscriptions.get(number).filter(|subscription| {
                 subscription.key.queue.is_none() && matches(&subscription.key.subject, reply)
             })

@@ -188,12 +188,9 @@ impl Cluster {
     /// A subscription with `key` came or went at `server`.
     pub(super) fn count_interest(&mut self, server: usize, key: &Key, more: bool, now: Instant) {
         let Some(running) = self.nodes[server].running.as_mut() else { return };
-        let count = running.interest.entry(key.clone()).or_insert(0);
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
-        let count = *count;
-        if count == 0 {
-            running.interest.remove(key);
-        }
+        let count = running.interest.count(key);
+        let count = if more { count + 1 } else { count.saturating_sub(1) };
+        running.interest.set(key.clone(), count);
         let news = key.queue.is_some() || count == 0 || (more && count == 1);
         if news && self.nodes.len() > 1 {
             self.push_to_peers(server, &RouteOp::Interest(key.clone(), count), now);
@@ -215,14 +212,9 @@ impl Cluster {
                         self.push_info(to, false, now);
                     }
                 }
-                RouteOp::Interest(key, 0) => {
-                    if let Some(interest) = running.remote.get_mut(&from) {
-                        interest.remove(&key);
-                    }
-                }
                 RouteOp::Interest(key, count) => {
                     if let Some(interest) = running.remote.get_mut(&from) {
-                        interest.insert(key, count);
+                        interest.set(key, count);
                     }
                 }
                 RouteOp::Message(message, queues) => self.routed(to, &message, &queues, now),

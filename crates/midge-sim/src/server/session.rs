@@ -246,12 +246,10 @@ impl Cluster {
         let Some(running) = self.nodes[server].running.as_mut() else { return };
         let key = Key { subject: copy(subject), queue: queue.map(copy) };
         let sid = copy(sid);
-        running.last_subscription += 1;
-        let number = running.last_subscription;
         let (sid_again, key_again) = (sid.clone(), key.clone());
         let subscription =
             Subscription { client: id, sid: sid_again, key: key_again, messages: 0, max: None };
-        running.subscriptions.insert(number, subscription);
+        let number = running.subscriptions.insert(subscription);
         client.subscriptions.insert(sid.clone(), number);
         self.count_interest(server, &key, true, now);
         let Key { subject, queue } = key;
@@ -264,7 +262,7 @@ impl Cluster {
         let (server, number) = (client.server, client.subscriptions.get(sid).copied());
         self.ok(id, now);
         let running = self.nodes[server].running.as_mut();
-        if let Some(subscription) = running.and_then(|r| r.subscriptions.get_mut(&number?)) {
+        if let Some(subscription) = running.and_then(|r| r.subscriptions.get_mut(number?)) {
             match max.filter(|&max| max > subscription.messages && max <= LARGEST_MAX) {
                 Some(max) => subscription.max = Some(max),
                 None => self.end_subscription(id, &copy(sid), now),
@@ -278,7 +276,7 @@ impl Cluster {
         let server = client.server;
         let Some(number) = client.subscriptions.remove(sid) else { return };
         let Some(running) = self.nodes[server].running.as_mut() else { return };
-        let Some(ended) = running.subscriptions.remove(&number) else { return };
+        let Some(ended) = running.subscriptions.remove(number) else { return };
         self.count_interest(server, &ended.key, false, now);
         self.journal.push(now, Event::Unsubscribed { client: id, sid: ended.sid });
     }

@@ -158,6 +158,7 @@ fn a_cluster_tells_of_its_servers_as_a_real_one_does() {
     assert_eq!(line(&mut real), one_less);
     servers[1].restart().unwrap();
     assert_eq!(line(&mut real), all);
+    servers.wait_until_joined().unwrap();
     let mut on_s2 = connect(&servers[2], CONNECT);
     servers[2].lame_duck().unwrap();
     assert_eq!(line(&mut on_s2), of_lame_duck);
