@@ -10,6 +10,7 @@ use super::ClientId;
 use super::cluster::Cluster;
 use super::interest::{is_wild, matches};
 use super::journal::Event;
+use super::routes::For;
 
 /// A message on its way through the cluster.
 #[derive(Clone, Debug)]
@@ -32,23 +33,18 @@ enum Member {
     Remote(usize),
 }
 
-/// What of a message goes to another server.
-#[derive(Default)]
-struct Target {
-    plain: bool,
-    queues: Vec<Bytes>,
-}
-
 impl Cluster {
     /// Delivers what a client of `server` published; whether anybody may get it.
     pub(super) fn publish(&mut self, server: usize, message: &Message, now: Instant) -> bool {
         let Some(running) = self.nodes[server].running.as_ref() else { return false };
         let (plain, mut groups) = self.local_matches(server, &message.subject);
-        let mut targets: BTreeMap<usize, Target> = BTreeMap::new();
+        let mut targets: BTreeMap<usize, Vec<Bytes>> = BTreeMap::new();
         for (&peer, interest) in &running.remote {
             for (queue, count) in interest.matching(&message.subject) {
                 match queue {
-                    None => targets.entry(peer).or_default().plain = true,
+                    None => {
+                        targets.entry(peer).or_default();
+                    }
                     Some(queue) => {
                         let members = groups.entry(queue.clone()).or_default();
                         members.extend((0..count).map(|_| Member::Remote(peer)));
@@ -66,7 +62,7 @@ impl Cluster {
                 let chosen = match members[(start + at) % members.len()] {
                     Member::Local(subscription) => self.deliver(server, subscription, message, now),
                     Member::Remote(peer) => {
-                        targets.entry(peer).or_default().queues.push(queue.clone());
+                        targets.entry(peer).or_default().push(queue.clone());
                         true
                     }
                 };
@@ -76,23 +72,23 @@ impl Cluster {
                 }
             }
         }
-        for (peer, target) in targets {
-            self.push_message(server, peer, message, target.queues, now);
+        for (peer, queues) in targets {
+            self.push_message(server, peer, message, For::All(queues), now);
         }
         delivered
     }
 
-    /// Delivers what came from another server, which has chosen this one for `queues`.
-    pub(super) fn routed(
-        &mut self,
-        server: usize,
-        message: &Message,
-        queues: &[Bytes],
-        now: Instant,
-    ) {
+    /// Delivers what came from another server, which has chosen this one for the queue groups.
+    pub(super) fn routed(&mut self, server: usize, message: &Message, whom: &For, now: Instant) {
         let (plain, mut groups) = self.local_matches(server, &message.subject);
+        let queues = match whom {
+            For::All(queues) => queues.as_slice(),
+            For::Group(queue) => std::slice::from_ref(queue),
+        };
         for subscription in plain {
-            self.deliver(server, subscription, message, now);
+            if matches!(whom, For::All(_)) {
+                self.deliver(server, subscription, message, now);
+            }
         }
         for queue in queues {
             let members = groups.remove(queue).unwrap_or_default();
@@ -114,7 +110,7 @@ impl Cluster {
             interest.matching(&message.subject).any(|(found, _)| found == Some(queue))
         });
         if let Some((&peer, _)) = peer {
-            self.push_message(server, peer, message, vec![queue.clone()], now);
+            self.push_message(server, peer, message, For::Group(queue.clone()), now);
         }
     }
 

@@ -18,10 +18,20 @@ pub(super) enum RouteOp {
     Hello { url: Option<String>, interest: Interest },
     /// The number of subscriptions with this key is now this.
     Interest(Key, u32),
-    /// A message, for plain subscriptions and for these queue groups.
-    Message(Message, Vec<Bytes>),
+    /// A message.
+    Message(Message, For),
     /// Clients are no longer to be told of the server.
     LameDuck,
+}
+
+/// For whom a message goes to another server.
+#[derive(Clone, Debug)]
+pub(super) enum For {
+    /// All plain subscriptions, and a member of each of these queue groups.
+    All(Vec<Bytes>),
+    /// A member of this queue group. A real server gives it to plain subscriptions besides, which
+    /// may have it already.
+    Group(Bytes),
 }
 
 /// The routes between servers; each direction is a queue of its own.
@@ -174,11 +184,11 @@ impl Cluster {
         from: usize,
         to: usize,
         message: &Message,
-        queues: Vec<Bytes>,
+        whom: For,
         now: Instant,
     ) {
         if self.is_routed(from, to) {
-            self.routes.push(from, to, RouteOp::Message(message.clone(), queues), now);
+            self.routes.push(from, to, RouteOp::Message(message.clone(), whom), now);
         } else {
             let (publish, from, to) = (message.publish, ServerId(from), ServerId(to));
             self.journal.push(now, Event::LostOnRoute { publish, from, to });
@@ -217,7 +227,7 @@ impl Cluster {
                         interest.set(key, count);
                     }
                 }
-                RouteOp::Message(message, queues) => self.routed(to, &message, &queues, now),
+                RouteOp::Message(message, whom) => self.routed(to, &message, &whom, now),
                 RouteOp::LameDuck => {
                     if running.urls.remove(&from).is_some() {
                         self.push_info(to, false, now);

@@ -1,6 +1,7 @@
 //! The model of nats-server: its rules one by one, and byte for byte against a real one.
 
 mod cases;
+mod chaos;
 mod client;
 mod closing;
 mod cuts;
