@@ -10,6 +10,11 @@ impl Auth {
         *self != Self::None
     }
 
+    /// Whether a user of this name is known.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        matches!(self, Self::Users(users) if users.iter().any(|user| user.name == name))
+    }
+
     /// Who the client is, which has permissions only as a user; `None` when it may not connect.
     pub(super) fn check(&self, connect: &ConnectInfo) -> Option<Option<User>> {
         match self {
@@ -38,7 +43,7 @@ impl Permission {
             None => true,
             Some(allow) => {
                 let found = Found::of(allow, subject, queue);
-                if queue.is_some() && found.other_or_own_group { found.group } else { found.plain }
+                if queue.is_some() && found.any_group { found.group } else { found.plain }
             }
         };
         allowed && !self.denies(subject, queue)
@@ -58,12 +63,12 @@ struct Found {
     /// An entry with this queue group.
     group: bool,
     /// An entry with any queue group.
-    other_or_own_group: bool,
+    any_group: bool,
 }
 
 impl Found {
     fn of(patterns: &[String], subject: &[u8], queue: Option<&[u8]>) -> Self {
-        let mut found = Self { plain: false, group: false, other_or_own_group: false };
+        let mut found = Self { plain: false, group: false, any_group: false };
         for pattern in patterns {
             let mut words = pattern.split_ascii_whitespace();
             let (pattern, group) = (words.next().unwrap_or(""), words.next());
@@ -73,7 +78,7 @@ impl Found {
             match group {
                 None => found.plain = true,
                 Some(group) => {
-                    found.other_or_own_group = true;
+                    found.any_group = true;
                     found.group |= queue.is_some_and(|queue| matches(group.as_bytes(), queue));
                 }
             }

@@ -29,6 +29,20 @@ impl ServerId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) usize);
 
+impl ServerId {
+    /// Its place in the order in which servers were added, from 0.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl ClientId {
+    /// Its place in the order in which connections were accepted by the cluster, from 0.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// One nats-server, or several that share interest.
 ///
 /// Its methods are of four kinds. **Bytes**: [`accept`](Self::accept),
@@ -76,6 +90,11 @@ impl Cluster {
         server
     }
 
+    /// All servers, running or not, in the order in which they were added.
+    pub fn servers(&self) -> impl Iterator<Item = ServerId> + use<> {
+        (0..self.nodes.len()).map(ServerId)
+    }
+
     /// Lets a server run again, with another `server_id` and without memory. The others learn of it
     /// after the delay of their routes. Does nothing when it runs.
     pub fn start(&mut self, server: ServerId, now: Instant) {
@@ -119,9 +138,11 @@ impl Cluster {
         &self.nodes[server.0].options
     }
 
-    /// Gives a server other options, as a change of its configuration file does. Clients whose
-    /// credentials are no longer good get `-ERR 'Authorization Violation'` and are closed;
-    /// subscriptions that are no longer permitted end with an `-ERR`. Limits hold from now on.
+    /// Gives a server other options, as a change of its configuration file does. Clients that named
+    /// a user who is gone are closed without a word; others whose credentials are no longer good get `-ERR 'Authorization Violation'` and are closed;
+    /// subscriptions that are no longer permitted end with an `-ERR`. Limits hold from now on, and
+    /// no client is told: the next INFO, for whatever reason, has them
+    /// ([`send_info`](Self::send_info) gives one).
     pub fn reload(&mut self, server: ServerId, options: ServerOptions, now: Instant) {
         let now = self.advance(now);
         let Some(node) = self.nodes.get_mut(server.0) else { return };
@@ -135,6 +156,14 @@ impl Cluster {
             }
         }
         self.run_routes(now);
+    }
+
+    /// Sends INFO, as things are now, to all clients of a server that can take it at any time.
+    pub fn send_info(&mut self, server: ServerId, now: Instant) {
+        let now = self.advance(now);
+        if server.0 < self.nodes.len() {
+            self.push_info(server.0, false, now);
+        }
     }
 
     /// A client connects: INFO is queued for it at once. `None` when the server does not run or is
@@ -300,13 +329,16 @@ impl Cluster {
 
     /// Something was appended to what waits for a client.
     pub(super) fn written(&mut self, id: ClientId, now: Instant) {
-        let Some(client) = self.clients.get_mut(id.0).and_then(Option::as_mut) else { return };
+        let Some(client) = self.client(id).filter(|client| client.closing.is_none()) else {
+            return;
+        };
         let options = &self.nodes[client.server].options;
         let (max, deadline) = (options.max_pending, now + options.write_deadline);
         if client.output.pending().len() > max {
             return self.give_up(id, Close::SlowConsumer, now);
         }
         let waits = client.deadlines[ClientTimer::Write as usize].is_some();
+        debug_assert!(!client.output.pending().is_empty(), "something was appended");
         self.mark_changed(id);
         if !waits {
             self.set_timer(id, ClientTimer::Write, Some(deadline));
@@ -352,12 +384,16 @@ impl Cluster {
     fn authorize_again(&mut self, id: ClientId, now: Instant) {
         let Some(client) = self.clients.get_mut(id.0).and_then(Option::as_mut) else { return };
         let auth = &self.nodes[client.server].options.auth;
+        let named = client.connect.user.as_deref().filter(|name| !name.is_empty());
+        if named.is_some_and(|name| !auth.knows(name)) {
+            return self.give_up(id, Close::UserGone, now);
+        }
         let Some(user) = auth.check(&client.connect) else {
             return self.fail(id, &ServerError::AuthorizationViolation.to_text(), now);
         };
         client.user = user;
         let Some(running) = &self.nodes[client.server].running else { return };
-        let lost = client.subscriptions.values().filter_map(|number| {
+        let lost = client.subscriptions.values().filter_map(|&number| {
             let subscription = running.subscriptions.get(number)?;
             let key = &subscription.key;
             let user = client.user.as_ref()?;

@@ -10,6 +10,7 @@ use super::ClientId;
 use super::cluster::Cluster;
 use super::interest::{is_wild, matches};
 use super::journal::Event;
+use super::routes::For;
 
 /// A message on its way through the cluster.
 #[derive(Clone, Debug)]
@@ -32,26 +33,18 @@ enum Member {
     Remote(usize),
 }
 
-/// What of a message goes to another server.
-#[derive(Default)]
-struct Target {
-    plain: bool,
-    queues: Vec<Bytes>,
-}
-
 impl Cluster {
     /// Delivers what a client of `server` published; whether anybody may get it.
     pub(super) fn publish(&mut self, server: usize, message: &Message, now: Instant) -> bool {
         let Some(running) = self.nodes[server].running.as_ref() else { return false };
         let (plain, mut groups) = self.local_matches(server, &message.subject);
-        let mut targets: BTreeMap<usize, Target> = BTreeMap::new();
+        let mut targets: BTreeMap<usize, Vec<Bytes>> = BTreeMap::new();
         for (&peer, interest) in &running.remote {
-            for (key, &count) in interest {
-                if !matches(&key.subject, &message.subject) {
-                    continue;
-                }
-                match &key.queue {
-                    None => targets.entry(peer).or_default().plain = true,
+            for (queue, count) in interest.matching(&message.subject) {
+                match queue {
+                    None => {
+                        targets.entry(peer).or_default();
+                    }
                     Some(queue) => {
                         let members = groups.entry(queue.clone()).or_default();
                         members.extend((0..count).map(|_| Member::Remote(peer)));
@@ -69,7 +62,7 @@ impl Cluster {
                 let chosen = match members[(start + at) % members.len()] {
                     Member::Local(subscription) => self.deliver(server, subscription, message, now),
                     Member::Remote(peer) => {
-                        targets.entry(peer).or_default().queues.push(queue.clone());
+                        targets.entry(peer).or_default().push(queue.clone());
                         true
                     }
                 };
@@ -79,23 +72,23 @@ impl Cluster {
                 }
             }
         }
-        for (peer, target) in targets {
-            self.push_message(server, peer, message, target.queues, now);
+        for (peer, queues) in targets {
+            self.push_message(server, peer, message, For::All(queues), now);
         }
         delivered
     }
 
-    /// Delivers what came from another server, which has chosen this one for `queues`.
-    pub(super) fn routed(
-        &mut self,
-        server: usize,
-        message: &Message,
-        queues: &[Bytes],
-        now: Instant,
-    ) {
+    /// Delivers what came from another server, which has chosen this one for the queue groups.
+    pub(super) fn routed(&mut self, server: usize, message: &Message, whom: &For, now: Instant) {
         let (plain, mut groups) = self.local_matches(server, &message.subject);
+        let queues = match whom {
+            For::All(queues) => queues.as_slice(),
+            For::Group(queue) => std::slice::from_ref(queue),
+        };
         for subscription in plain {
-            self.deliver(server, subscription, message, now);
+            if matches!(whom, For::All(_)) {
+                self.deliver(server, subscription, message, now);
+            }
         }
         for queue in queues {
             let members = groups.remove(queue).unwrap_or_default();
@@ -114,12 +107,10 @@ impl Cluster {
     fn pass_on(&mut self, server: usize, message: &Message, queue: &Bytes, now: Instant) {
         let Some(running) = self.nodes[server].running.as_ref() else { return };
         let peer = running.remote.iter().find(|(_, interest)| {
-            interest.keys().any(|key| {
-                key.queue.as_ref() == Some(queue) && matches(&key.subject, &message.subject)
-            })
+            interest.matching(&message.subject).any(|(found, _)| found == Some(queue))
         });
         if let Some((&peer, _)) = peer {
-            self.push_message(server, peer, message, vec![queue.clone()], now);
+            self.push_message(server, peer, message, For::Group(queue.clone()), now);
         }
     }
 
@@ -131,14 +122,13 @@ impl Cluster {
     ) -> (Vec<u64>, BTreeMap<Bytes, Vec<Member>>) {
         let mut plain = Vec::new();
         let mut groups: BTreeMap<Bytes, Vec<Member>> = BTreeMap::new();
-        let subscriptions = self.nodes[server].running.iter().flat_map(|r| &r.subscriptions);
-        for (&number, subscription) in subscriptions {
-            if matches(&subscription.key.subject, subject) {
-                match &subscription.key.queue {
-                    None => plain.push(number),
-                    Some(queue) => {
-                        groups.entry(queue.clone()).or_default().push(Member::Local(number));
-                    }
+        let running = self.nodes[server].running.as_ref();
+        let matching = running.map_or_else(Vec::new, |r| r.subscriptions.matching(subject));
+        for (number, subscription) in matching {
+            match &subscription.key.queue {
+                None => plain.push(number),
+                Some(queue) => {
+                    groups.entry(queue.clone()).or_default().push(Member::Local(number));
                 }
             }
         }
@@ -148,7 +138,7 @@ impl Cluster {
     /// Queues a message for one subscription; whether it takes it.
     fn deliver(&mut self, server: usize, number: u64, message: &Message, now: Instant) -> bool {
         let Some(running) = self.nodes[server].running.as_mut() else { return false };
-        let Some(subscription) = running.subscriptions.get_mut(&number) else { return false };
+        let Some(subscription) = running.subscriptions.get_mut(number) else { return false };
         let to = subscription.client;
         let Some(client) = self.clients.get_mut(to.0).and_then(Option::as_mut) else {
             return false;
@@ -192,7 +182,7 @@ impl Cluster {
         if !client.connect.no_responders {
             return;
         }
-        let waiting = client.subscriptions.values().filter_map(|number| {
+        let waiting = client.subscriptions.values().filter_map(|&number| {
             running.subscriptions.get(number).filter(|subscription| {
                 subscription.key.queue.is_none() && matches(&subscription.key.subject, reply)
             })

@@ -164,6 +164,8 @@ pub enum Close {
     Error(String),
     /// Bytes that a server answers by closing without a word.
     Protocol,
+    /// A reload took away the user that it named; a server closes without a word then.
+    UserGone,
     /// Too much waited for it, or it took nothing for too long. What waits is thrown away.
     SlowConsumer,
     /// The server is a lame duck, and it was this client's turn.

@@ -8,12 +8,13 @@
 //! | servers, their clients, and what a test may make them do | [`Cluster`] |
 //! | limits, users and permissions | [`ServerOptions`] |
 //! | what happened, for a judge | [`Journal`] |
-//! | whether a subscription matches a subject | [`matches`] |
+//! | whether a subscription matches a subject | [`matches()`] |
 //!
 //! It behaves as nats-server 2.15.1 does, and a test holds it to the bytes of a real one. What it
 //! leaves out: JetStream, accounts, TLS, nkeys and JWT, gateways and leaf nodes, the system
 //! account, message tracing. It writes the size of a message without leading zeros, where a real
-//! one repeats the digits of the publisher.
+//! one repeats the digits of the publisher; and a second CONNECT starts from the defaults, where a
+//! real one keeps what is not said again.
 //!
 //! ```
 //! use midge_proto::Instant;

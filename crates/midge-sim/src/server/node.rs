@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::interest::{Interest, Subscription};
+use super::interest::{Interest, Subscriptions};
 use super::lame_duck::LameDuck;
 use super::{ClientId, ServerOptions};
 
@@ -19,9 +19,7 @@ pub(super) struct Running {
     pub(super) id: String,
     pub(super) clients: BTreeSet<ClientId>,
     pub(super) last_client: u64,
-    /// In the order in which they began.
-    pub(super) subscriptions: BTreeMap<u64, Subscription>,
-    pub(super) last_subscription: u64,
+    pub(super) subscriptions: Subscriptions,
     /// The interest of its clients.
     pub(super) interest: Interest,
     /// The interest of the servers that it has a route to.
@@ -37,9 +35,8 @@ impl Running {
             id,
             clients: BTreeSet::new(),
             last_client: 0,
-            subscriptions: BTreeMap::new(),
-            last_subscription: 0,
-            interest: Interest::new(),
+            subscriptions: Subscriptions::default(),
+            interest: Interest::default(),
             remote: BTreeMap::new(),
             urls: BTreeMap::new(),
             lame_duck: None,

@@ -5,7 +5,6 @@ use std::time::Duration;
 /// The configuration of one server. [`Default`] is what nats-server has without a configuration
 /// file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ServerOptions {
     /// Name in INFO.
     pub name: String,

@@ -18,10 +18,20 @@ pub(super) enum RouteOp {
     Hello { url: Option<String>, interest: Interest },
     /// The number of subscriptions with this key is now this.
     Interest(Key, u32),
-    /// A message, for plain subscriptions and for these queue groups.
-    Message(Message, Vec<Bytes>),
+    /// A message.
+    Message(Message, For),
     /// Clients are no longer to be told of the server.
     LameDuck,
+}
+
+/// For whom a message goes to another server.
+#[derive(Clone, Debug)]
+pub(super) enum For {
+    /// All plain subscriptions, and a member of each of these queue groups.
+    All(Vec<Bytes>),
+    /// A member of this queue group. A real server gives it to plain subscriptions besides, which
+    /// may have it already.
+    Group(Bytes),
 }
 
 /// The routes between servers; each direction is a queue of its own.
@@ -47,8 +57,8 @@ impl Routes {
     fn push(&mut self, from: usize, to: usize, op: RouteOp, now: Instant) {
         let delay = self.delays.get(&(from.min(to), from.max(to))).copied().unwrap_or(self.delay);
         let queue = self.under_way.entry((from, to)).or_default();
-        // In order, also when the delay has become shorter.
-        let at = queue.back().map_or(now + delay, |&(last, _)| last.max(now + delay));
+        // When the delay has become shorter this waits behind what is slower: order is kept.
+        let at = now + delay;
         if queue.is_empty() {
             self.due.insert((at, from, to));
         }
@@ -174,11 +184,11 @@ impl Cluster {
         from: usize,
         to: usize,
         message: &Message,
-        queues: Vec<Bytes>,
+        whom: For,
         now: Instant,
     ) {
         if self.is_routed(from, to) {
-            self.routes.push(from, to, RouteOp::Message(message.clone(), queues), now);
+            self.routes.push(from, to, RouteOp::Message(message.clone(), whom), now);
         } else {
             let (publish, from, to) = (message.publish, ServerId(from), ServerId(to));
             self.journal.push(now, Event::LostOnRoute { publish, from, to });
@@ -188,12 +198,9 @@ impl Cluster {
     /// A subscription with `key` came or went at `server`.
     pub(super) fn count_interest(&mut self, server: usize, key: &Key, more: bool, now: Instant) {
         let Some(running) = self.nodes[server].running.as_mut() else { return };
-        let count = running.interest.entry(key.clone()).or_insert(0);
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
-        let count = *count;
-        if count == 0 {
-            running.interest.remove(key);
-        }
+        let count = running.interest.count(key);
+        let count = if more { count + 1 } else { count.saturating_sub(1) };
+        running.interest.set(key.clone(), count);
         let news = key.queue.is_some() || count == 0 || (more && count == 1);
         if news && self.nodes.len() > 1 {
             self.push_to_peers(server, &RouteOp::Interest(key.clone(), count), now);
@@ -215,17 +222,12 @@ impl Cluster {
                         self.push_info(to, false, now);
                     }
                 }
-                RouteOp::Interest(key, 0) => {
-                    if let Some(interest) = running.remote.get_mut(&from) {
-                        interest.remove(&key);
-                    }
-                }
                 RouteOp::Interest(key, count) => {
                     if let Some(interest) = running.remote.get_mut(&from) {
-                        interest.insert(key, count);
+                        interest.set(key, count);
                     }
                 }
-                RouteOp::Message(message, queues) => self.routed(to, &message, &queues, now),
+                RouteOp::Message(message, whom) => self.routed(to, &message, &whom, now),
                 RouteOp::LameDuck => {
                     if running.urls.remove(&from).is_some() {
                         self.push_info(to, false, now);

@@ -70,15 +70,22 @@ impl Cluster {
             Operation::Pub | Operation::Hpub | Operation::Sub | Operation::Unsub => {
                 let limits =
                     Limits { control_line: len, info: len, frame: len + options.max_payload + 2 };
-                let (op, len) = match decode_client(input, &limits) {
-                    Ok(decoded) => decoded?,
-                    Err(error) => {
-                        self.misread(id, error, now);
-                        return None;
+                let behind = body_len(operation, arguments).and_then(|body| input.get(len + body));
+                let decoded = match decode_client(input, &limits) {
+                    // A server does not wait for the second byte of a line end.
+                    Ok(None) if behind.is_some_and(|&byte| byte != b'\r') => {
+                        Err(DecodeError::MissingCrlf)
                     }
+                    decoded => decoded,
                 };
-                self.decoded(id, op, now);
-                return Some(len);
+                match decoded {
+                    Ok(decoded) => {
+                        let (op, len) = decoded?;
+                        self.decoded(id, op, now);
+                        return Some(len);
+                    }
+                    Err(error) => self.misread(id, error, now),
+                }
             }
         }
         Some(len)
@@ -145,18 +152,17 @@ impl Cluster {
     }
 
     fn pinged(&mut self, id: ClientId, now: Instant) {
+        self.journal.push(now, Event::Pinged { client: id });
+        self.say(id, encode::pong, now);
         let Some(client) = self.client_mut(id) else { return };
         client.last_in = Some(now);
-        encode::pong(client.output.buffer());
         let first = client.connected && !std::mem::replace(&mut client.greeted, client.connected);
         let (server, informed) = (client.server, first && client.connect.protocol >= 1);
-        self.journal.push(now, Event::Pinged { client: id });
         if informed && let Some(mut info) = self.info(server, id) {
             info.connect_info = true;
             info.remote_account = "$G".into();
             self.say(id, |out| encode::info(out, &info.to_json()), now);
         }
-        self.written(id, now);
     }
 
     fn ponged(&mut self, id: ClientId, now: Instant) {
@@ -240,12 +246,10 @@ impl Cluster {
         let Some(running) = self.nodes[server].running.as_mut() else { return };
         let key = Key { subject: copy(subject), queue: queue.map(copy) };
         let sid = copy(sid);
-        running.last_subscription += 1;
-        let number = running.last_subscription;
         let (sid_again, key_again) = (sid.clone(), key.clone());
         let subscription =
             Subscription { client: id, sid: sid_again, key: key_again, messages: 0, max: None };
-        running.subscriptions.insert(number, subscription);
+        let number = running.subscriptions.insert(subscription);
         client.subscriptions.insert(sid.clone(), number);
         self.count_interest(server, &key, true, now);
         let Key { subject, queue } = key;
@@ -258,7 +262,7 @@ impl Cluster {
         let (server, number) = (client.server, client.subscriptions.get(sid).copied());
         self.ok(id, now);
         let running = self.nodes[server].running.as_mut();
-        if let Some(subscription) = running.and_then(|r| r.subscriptions.get_mut(&number?)) {
+        if let Some(subscription) = running.and_then(|r| r.subscriptions.get_mut(number?)) {
             match max.filter(|&max| max > subscription.messages && max <= LARGEST_MAX) {
                 Some(max) => subscription.max = Some(max),
                 None => self.end_subscription(id, &copy(sid), now),
@@ -272,7 +276,7 @@ impl Cluster {
         let server = client.server;
         let Some(number) = client.subscriptions.remove(sid) else { return };
         let Some(running) = self.nodes[server].running.as_mut() else { return };
-        let Some(ended) = running.subscriptions.remove(&number) else { return };
+        let Some(ended) = running.subscriptions.remove(number) else { return };
         self.count_interest(server, &ended.key, false, now);
         self.journal.push(now, Event::Unsubscribed { client: id, sid: ended.sid });
     }
@@ -295,6 +299,13 @@ impl Cluster {
         self.journal.push(now, Event::Refused { client: id, what });
         self.err(id, text, now);
     }
+}
+
+/// Bytes between the line and its line end, when the line says so.
+fn body_len(operation: Operation, arguments: &[u8]) -> Option<usize> {
+    let sizes = matches!(operation, Operation::Pub | Operation::Hpub).then_some(arguments)?;
+    let last = sizes.split(|byte| matches!(byte, b' ' | b'\t')).rfind(|token| !token.is_empty())?;
+    std::str::from_utf8(last).ok()?.parse().ok()
 }
 
 /// The text for a subscription that is not permitted, or with its name no longer permitted.

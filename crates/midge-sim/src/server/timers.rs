@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use midge_proto::Instant;
-use midge_proto::wire::{ServerError, encode};
+use midge_proto::wire::ServerError;
 
 use super::cluster::Cluster;
 use super::{ClientId, Close};
@@ -86,18 +86,15 @@ impl Cluster {
     fn ping_due(&mut self, id: ClientId, now: Instant) {
         let Some(client) = self.clients.get_mut(id.0).and_then(Option::as_mut) else { return };
         let options = &self.nodes[client.server].options;
+        let again = now + options.ping_interval;
         let recent = |at: Option<Instant>, within| at.is_some_and(|at| now - at < within);
         let heard = recent(client.last_in, options.ping_interval);
         if !heard || !recent(client.last_ping, ROUND_TRIP_EVERY) {
             if client.pings_out + 1 > options.ping_max {
                 return self.fail(id, &ServerError::StaleConnection.to_text(), now);
             }
-            client.pings_out += 1;
-            client.last_ping = Some(now);
-            encode::ping(client.output.buffer());
+            self.ping(id, now);
         }
-        let again = now + options.ping_interval;
         self.set_timer(id, ClientTimer::Ping, Some(again));
-        self.written(id, now);
     }
 }

@@ -1,4 +1,13 @@
 //! The model of nats-server: its rules one by one, and byte for byte against a real one.
 
+mod cases;
+mod chaos;
 mod client;
+mod closing;
+mod cuts;
 mod delivery;
+mod differential;
+mod nonsense;
+mod operated;
+mod topology;
+mod transcript;
