@@ -124,7 +124,7 @@ pub struct Config {
     /// The longest wait between two attempts, without the jitter. Default: 5 s.
     pub reconnect_wait_max: Duration,
     /// Each wait grows by a random time of up to this, so that clients that lost one server do not
-    /// come back in step. Default: 100 ms.
+    /// come back in step. Default: 1 s.
     pub reconnect_jitter: Duration,
     /// The same where TLS is used, which costs a server more. Default: 1 s.
     pub reconnect_jitter_tls: Duration,
@@ -224,7 +224,7 @@ impl Config {
             retry_first_connect: false,
             reconnect_wait: Duration::from_millis(100),
             reconnect_wait_max: Duration::from_secs(5),
-            reconnect_jitter: Duration::from_millis(100),
+            reconnect_jitter: Duration::from_secs(1),
             reconnect_jitter_tls: Duration::from_secs(1),
             choose_server: false,
             retain_order: false,

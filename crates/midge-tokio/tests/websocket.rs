@@ -123,6 +123,7 @@ async fn headers_that_expire_are_renewed_at_the_next_attempt() -> Outcome {
     let options = ConnectOptions::new(&url)
         .retry_first_connect(true)
         .reconnect_wait(short, short)
+        .reconnect_jitter(short, short)
         .websocket_path("/behind/a/proxy")
         .websocket_header_provider(provider);
     let client = connect(options).await?;

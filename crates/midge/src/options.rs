@@ -190,7 +190,7 @@ impl ConnectOptions {
     /// How much longer each wait is at most, by a random time, and the same where TLS is used, which
     /// costs a server more. It keeps clients that lost one server from coming back in step. Zero
     /// adds nothing; there is no upper bound, nor does that of
-    /// [`reconnect_wait`](Self::reconnect_wait) hold here. Default: 100 ms, and 1 s with TLS.
+    /// [`reconnect_wait`](Self::reconnect_wait) hold here. Default: 1 s each.
     pub fn reconnect_jitter(mut self, plain: Duration, tls: Duration) -> Self {
         self.config.reconnect_jitter = plain;
         self.config.reconnect_jitter_tls = tls;

@@ -132,3 +132,20 @@ fn each_wait_is_longer_by_a_random_time_which_is_another_one_with_tls() {
         assert!(tls > minute / 2 && tls <= minute + Duration::from_millis(100), "{tls:?}");
     }
 }
+
+/// All the waits before the second attempt, of many clients that lose their server together.
+#[test]
+fn by_default_a_herd_spreads_over_a_second_after_its_first_attempt() {
+    let waits = (1..=64).map(|seed| {
+        let server = ServerUrl::parse("127.0.0.1").unwrap();
+        let mut rig = Rig::new(Config::new(vec![server], [seed; 32]));
+        rig.run("! connect ...");
+        rig.come_up();
+        rig.run("eof\n! disconnected ...\n! connect ...\nrefused\n! failed ...");
+        rig.connection.next_attempt().unwrap().saturating_since(rig.now)
+    });
+    let waits: Vec<Duration> = waits.collect();
+    let (shortest, longest) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!(*shortest >= Duration::from_millis(50) && *longest <= Duration::from_millis(1100));
+    assert!(*longest - *shortest > Duration::from_millis(800), "{shortest:?} to {longest:?}");
+}

@@ -284,7 +284,8 @@ async fn an_expired_user_may_be_refused_until_its_file_is_renewed() -> Outcome {
     let options = ConnectOptions::new(server.url())
         .credentials_file(&path)
         .ignore_auth_error_abort(true)
-        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200));
+        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200))
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO);
     let client = connect(options).await?;
     let mut events = client.events();
     for _ in 0..4 {
@@ -323,7 +324,8 @@ async fn an_expired_account_is_told_as_that_and_its_users_come_back_once_it_is_r
     let options = ConnectOptions::new(server.url())
         .credentials(operator.user().credentials())
         .ignore_auth_error_abort(true)
-        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200));
+        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200))
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO);
     let client = connect(options).await?;
     let mut events = client.events();
     let expired = DisconnectCause::Server(ServerError::AccountAuthenticationExpired);
@@ -348,7 +350,8 @@ async fn a_jwt_that_became_too_long_is_retried_with_waits_until_a_shorter_one_is
     fs::write(&path, operator.user().credentials())?;
     let options = ConnectOptions::new(server.url())
         .credentials_file(&path)
-        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200));
+        .reconnect_wait(Duration::from_millis(50), Duration::from_millis(200))
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO);
     let client = connect(options).await?;
     let mut events = client.events();
     fs::write(&path, operator.user_with_tags(200).credentials())?;

@@ -34,6 +34,7 @@ async fn every_message_that_a_rolling_cluster_loses_has_a_cause() -> Outcome {
         let wait = (Duration::from_millis(5), Duration::from_millis(50));
         let options =
             ConnectOptions::new(servers).retain_order(true).reconnect_wait(wait.0, wait.1);
+        let options = options.reconnect_jitter(Duration::ZERO, Duration::ZERO);
         options.leave_lame_duck(Duration::from_millis(200))
     };
     let plan = Plan {

@@ -63,6 +63,7 @@ async fn a_server_that_stands_still_is_left_for_another_one() -> Outcome {
     let from = |first: usize| {
         let servers = [urls[first].clone(), urls[1 - first].clone()];
         let options = ConnectOptions::new(servers).retain_order(true);
+        let options = options.reconnect_jitter(Duration::ZERO, Duration::ZERO);
         watchful(options.reconnect_wait(Duration::from_millis(5), Duration::from_millis(50)))
     };
     let mut plan = plan(|| from(0));

@@ -45,7 +45,9 @@ pub(crate) async fn connect(options: impl Into<ConnectOptions>) -> Result<Client
 
 /// Options that find a server again soon after it is back.
 pub(crate) fn impatient(url: &str) -> ConnectOptions {
-    ConnectOptions::new(url).reconnect_wait(Duration::from_millis(5), Duration::from_millis(50))
+    ConnectOptions::new(url)
+        .reconnect_wait(Duration::from_millis(5), Duration::from_millis(50))
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO)
 }
 
 /// Why a connection was not made.

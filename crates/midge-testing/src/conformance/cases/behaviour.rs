@@ -297,7 +297,8 @@ pub async fn a_drain_does_not_wait_for_a_subscription_that_was_dropped<A: Adapte
 pub async fn a_subscription_outlives_a_killed_server<A: Adapter>() -> Outcome {
     let mut server = NatsServer::start()?;
     let options = ConnectOptions::new(server.url())
-        .reconnect_wait(Duration::from_millis(5), Duration::from_millis(50));
+        .reconnect_wait(Duration::from_millis(5), Duration::from_millis(50))
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO);
     let client = connect::<A>(options).await?;
     let mut events = client.events();
     let mut subscription = client.subscribe("s").await?;
