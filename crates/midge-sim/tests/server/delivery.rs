@@ -42,3 +42,20 @@ fn interest_and_messages_cross_the_cluster_after_the_delay() {
     cluster.poll(at(11));
     assert_eq!(a.read(&mut cluster, at(11)), "MSG x 1 1\r\n1\r\n");
 }
+
+#[test]
+fn a_delivery_is_handed_over_with_its_last_byte() {
+    let mut cluster = Cluster::new(1);
+    let server = cluster.add(ServerOptions::default());
+    let client = Client::connect(&mut cluster, server, T0);
+    cluster.received(client.0, b"SUB x 1\r\nPUB x 2\r\nhi\r\nPING\r\nPUB x 0\r\n\r\n", T0);
+    let first = b"MSG x 1 2\r\nhi\r\n".len();
+    let second = b"PONG\r\nMSG x 1 0\r\n\r\n".len();
+    let mut after = |count| {
+        cluster.wrote(client.0, count, T0);
+        cluster.journal().handed_over(client.0)
+    };
+    assert_eq!([first - 1, 1, second - 1, 1].map(&mut after), [0, 1, 1, 2]);
+    cluster.disconnected(client.0, T0);
+    assert_eq!(cluster.journal().handed_over(client.0), 2);
+}
