@@ -1,6 +1,6 @@
 //! TLS between a driver and a server of rustls.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 
 use midge::rustls::{self, ServerConnection};
 use midge::{
@@ -359,7 +359,7 @@ fn takes_a_window(client: &Client, rig: &mut Rig) {
     assert!(rig.run().write);
     for _ in 0..10 {
         let bytes = rig.driver.take_transmit(usize::MAX).unwrap();
-        rig.driver.settle(bytes, 0);
+        rig.driver.settle(bytes, Err(ErrorKind::WouldBlock.into()));
         rig.run();
     }
     let taken = before - client.pending_bytes();
@@ -377,7 +377,7 @@ fn what_a_layer_took_is_unknown_when_the_transport_is_lost() {
     }
     rig.run();
     let bytes = rig.driver.take_transmit(usize::MAX).unwrap();
-    rig.driver.settle(bytes, 0);
+    rig.driver.settle(bytes, Err(ErrorKind::WouldBlock.into()));
     rig.end();
     let lost = lost(&mut events);
     assert_eq!((lost.unknown.messages, lost.kept.messages), (7, 13));
