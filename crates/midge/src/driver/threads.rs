@@ -157,7 +157,7 @@ impl<S: System> Shared<S> {
                 Turn::Idle(wait) => {
                     if state.reader_waits && (wait.read || state.stream().is_none()) {
                         state.reader_waits = false;
-                        self.readable.notify_one();
+                        self.readable.notify_all();
                     }
                     return Some((state, wait));
                 }
@@ -243,29 +243,25 @@ impl<S: System> Shared<S> {
     fn read(self: &Arc<Self>, attempt: Attempt, stream: &S::Stream) -> Option<()> {
         let mut state = self.lock()?;
         loop {
-            let (turned, wait) = self.turn(state)?;
-            state = turned;
-            if state.oversleeps(wait) {
-                drop(state);
-                self.writer.wake_by_ref();
-                state = self.lock()?;
+            let (mut turned, wait) = self.turn(state)?;
+            if !turned.serves(attempt) {
+                return Some(());
             }
-            let mut buffer = loop {
-                if !state.serves(attempt) {
-                    return Some(());
-                }
-                match state.driver.take_read() {
-                    Some(buffer) => break buffer,
-                    None => {
-                        state.reader_waits = true;
-                        state = self.readable.wait(state).ok()?;
-                    }
-                }
-            };
-            drop(state);
-            let result = stream.read(&mut buffer);
-            state = self.lock()?;
-            state.driver.filled(buffer, result);
+            let wakes = turned.oversleeps(wait);
+            let room = turned.driver.take_read();
+            turned.reader_waits |= room.is_none();
+            drop(turned);
+            if wakes {
+                self.writer.wake_by_ref();
+            }
+            if let Some(mut buffer) = room {
+                let result = stream.read(&mut buffer);
+                state = self.lock()?;
+                state.driver.filled(buffer, result);
+            } else {
+                let waits = |state: &mut State<_>| state.reader_waits && state.serves(attempt);
+                state = self.readable.wait_while(self.lock()?, waits).ok()?;
+            }
         }
     }
 }
