@@ -19,10 +19,10 @@ fn writing() -> (Client, Rig, Events, Transmit) {
 }
 
 fn publish(client: &Client, rig: &mut Rig) -> Transmit {
-    client.try_publish("s", "x").unwrap();
+    client.try_publish("s", "x").expect("there is room");
     rig.writable = false;
     assert!(rig.run().write);
-    rig.driver.take_transmit(usize::MAX).unwrap()
+    rig.driver.take_transmit(usize::MAX).expect("there is something to write")
 }
 
 fn broken() -> io::Error {
