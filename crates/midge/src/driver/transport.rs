@@ -56,9 +56,7 @@ impl Transport {
 impl Driver {
     /// Up to about `max` bytes to write; give them back with [`settle`](Self::settle).
     pub fn take_transmit(&mut self, max: usize) -> Option<Transmit> {
-        if self.transport.as_ref().is_some_and(|transport| !transport.takes_bytes()) {
-            return None;
-        }
+        self.transport.as_ref().filter(|transport| transport.takes_bytes())?;
         let outgoing = if self.layered.stack.is_some() {
             Outgoing::Wire(self.encode(max)?)
         } else {
@@ -70,7 +68,7 @@ impl Driver {
     /// The bytes that still go to a transport which is about to be closed, each time a write has
     /// taken all of the last ones. `None` when there are no more, or nobody to read them.
     pub fn farewell(&mut self, attempt: Attempt) -> Option<Transmit> {
-        self.transport.as_mut().filter(|transport| transport.attempt == attempt)?.part();
+        self.transport_of(attempt)?.part();
         self.take_transmit(WRITE_BYTES)
     }
 
@@ -95,11 +93,10 @@ impl Driver {
         }
         let Some(attempt) = attempt else { return };
         if count < len
-            && let Some(transport) = &mut self.transport
-            && transport.attempt == attempt
-            && matches!(transport.writing, Writing::Farewell)
+            && let Some(Transport { writing: writing @ Writing::Farewell, .. }) =
+                self.transport_of(attempt)
         {
-            transport.writing = Writing::Over;
+            *writing = Writing::Over;
         }
         match written {
             Ok(0) if len > 0 => self.write_failed(attempt, &io::ErrorKind::WriteZero.into()),
@@ -112,11 +109,10 @@ impl Driver {
     /// as an error in [`settle`](Self::settle).
     pub fn write_failed(&mut self, attempt: Attempt, error: &io::Error) {
         let until = self.now() + LAST_WORDS;
-        if let Some(transport) = &mut self.transport
-            && transport.attempt == attempt
-            && matches!(transport.writing, Writing::Works)
+        if let Some(Transport { writing: writing @ Writing::Works, .. }) =
+            self.transport_of(attempt)
         {
-            transport.writing = Writing::Failed(io_cause(error), until);
+            *writing = Writing::Failed(io_cause(error), until);
         }
     }
 
@@ -184,9 +180,12 @@ impl Driver {
     }
 
     /// The adapter has the transport, or is about to, and was not told to close it.
-    pub(super) fn keeps(&self, attempt: Attempt) -> bool {
-        let kept = self.transport.as_ref().filter(|transport| transport.is_kept());
-        kept.is_some_and(|transport| transport.attempt == attempt)
+    pub(super) fn keeps(&mut self, attempt: Attempt) -> bool {
+        self.transport_of(attempt).is_some_and(|transport| transport.is_kept())
+    }
+
+    fn transport_of(&mut self, attempt: Attempt) -> Option<&mut Transport> {
+        self.transport.as_mut().filter(|transport| transport.attempt == attempt)
     }
 
     /// Notes what the adapter is about to be told, and waits for the last words of a server.
@@ -197,9 +196,7 @@ impl Driver {
                 self.transport = Some(Transport::new(*attempt));
             }
             Turn::Close { attempt } => {
-                if let Some(transport) = &mut self.transport
-                    && transport.attempt == *attempt
-                {
+                if let Some(transport) = self.transport_of(*attempt) {
                     transport.part();
                 }
             }
