@@ -3,8 +3,7 @@
 //! One turns the driver, sleeps until the next deadline, and writes. For each transport another one
 //! dials, then reads, and turns the driver itself for what it has read: neither direction waits for
 //! the other. They share the driver behind a lock of their own, which no publisher ever takes and
-//! which is not held while one of them sleeps, reads, writes, wakes or begins another, or ends a
-//! stream.
+//! which is not held while one of them sleeps, reads, writes, begins another thread, or ends a stream.
 
 use std::io;
 use std::net::IpAddr;
@@ -22,7 +21,7 @@ use crate::blocking::waker;
 const MAX_HELPERS: usize = 64;
 
 /// What a driver that [runs](Driver::run) on threads needs of the operating system. Each call may
-/// take its time.
+/// take its time, and an error of it fails the attempt to connect.
 pub trait System: Send + Sync + 'static {
     /// What is dialled.
     type Stream: BlockingStream;
