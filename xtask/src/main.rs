@@ -51,7 +51,7 @@ cargo xtask <task>
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
                          format     rustfmt
-                         hygiene    rules on files: length, first line, unfinished work, links
+                         hygiene    rules on files: length, first line, unfinished work, links, thin adapters
                          arrows     which package may depend on which
                          clippy     each package by itself, bare, and with each feature alone
                          docs       rustdoc without warnings
