@@ -1,8 +1,11 @@
-//! Looks for storms that fail: `storm FIRST LAST [MINUTES]`, or shows one: `storm SEED`.
+//! Looks for storms that fail: `storm search FILE MINUTES`, or shows one: `storm show SEED`.
 //!
-//! `cargo xtask sim run` compiles it for speed and remembers where the last search stopped.
+//! A search goes on with the seed in FILE, and leaves there the one to go on with. `cargo xtask sim
+//! run` compiles it for speed.
 #![expect(clippy::print_stdout, reason = "this is what it is for")]
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -16,13 +19,16 @@ const LINES: usize = 300;
 const PROGRESS: u64 = 1000;
 
 fn main() -> ExitCode {
-    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
-    match numbers[..] {
-        [seed] => show(seed),
-        [first, last] => search(first, last, Duration::MAX),
-        [first, last, minutes] => search(first, last, Duration::from_secs(60 * minutes)),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse::<u64>().ok();
+    match arguments[..] {
+        ["show", seed] if let Some(seed) = number(seed) => show(seed),
+        ["search", file, minutes] if let Some(minutes) = number(minutes) => {
+            search(file.as_ref(), Duration::from_secs(60 * minutes))
+        }
         _ => {
-            println!("storm SEED, or storm FIRST LAST [MINUTES]");
+            println!("storm search FILE MINUTES, or storm show SEED");
             ExitCode::FAILURE
         }
     }
@@ -43,15 +49,21 @@ fn show(seed: u64) -> ExitCode {
     if end.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn search(first: u64, last: u64, time: Duration) -> ExitCode {
+fn search(file: &Path, time: Duration) -> ExitCode {
+    let first = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    let first = first.unwrap_or(0);
     let begun = Instant::now();
     let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
+    // What is under way when this is ended from outside is run again.
+    let remember = |next: u64| {
+        if let Err(error) = fs::write(file, next.to_string()) {
+            println!("{}: {error}", file.display());
+        }
+    };
+    let threads = thread::available_parallelism().map_or(2, usize::from) as u64;
     let run = || {
         while begun.elapsed() < time {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= last {
-                break;
-            }
             if let Err(failure) = storm(seed, 0) {
                 failed.store(true, Ordering::Relaxed);
                 println!("{failure}");
@@ -59,15 +71,18 @@ fn search(first: u64, last: u64, time: Duration) -> ExitCode {
             let done = seed + 1 - first;
             if done.is_multiple_of(PROGRESS) {
                 println!("{done} storms in {} s", begun.elapsed().as_secs());
+                remember((seed + 1).saturating_sub(threads));
             }
         }
     };
+    println!("storms from seed {first} on");
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
+        for _ in 0..threads {
             scope.spawn(run);
         }
     });
-    // The last line is for who goes on from there.
-    println!("next {}", next.load(Ordering::Relaxed).min(last));
+    let next = next.load(Ordering::Relaxed);
+    remember(next);
+    println!("{} storms, the next seed is {next}", next - first);
     if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

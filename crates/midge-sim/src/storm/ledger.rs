@@ -241,11 +241,6 @@ impl Ledger {
         tag
     }
 
-    /// How many messages a reader has received.
-    pub(crate) fn count(&self, reader: usize) -> usize {
-        self.lock().readers[reader].received.len()
-    }
-
     /// The how-manieth connection of a client the latest one is.
     pub(crate) fn life(world: &World, owner: Owner) -> usize {
         let lives = world.with(|state| state.net.lives.get(&owner).map_or(0, Vec::len));

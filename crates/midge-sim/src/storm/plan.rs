@@ -13,7 +13,6 @@ const SALT: u64 = 0x706c_616e;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) rng: Rng,
     pub(crate) link: Link,
     pub(crate) servers: usize,
     pub(crate) full: usize,
@@ -66,7 +65,6 @@ impl Plan {
             leave_lame_duck: rng.one_in(3),
             small_reads: rng.one_in(3),
             biggest: if small { 300 } else { 300 + rng.index(3000) },
-            rng: rng.split(),
         }
     }
 
