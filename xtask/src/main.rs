@@ -9,6 +9,7 @@ mod fuzz;
 mod hygiene;
 mod missing;
 mod no_std;
+mod sim;
 mod targets;
 
 use std::io::Write;
@@ -42,6 +43,10 @@ cargo xtask <task>
                        under Node.js, and a device with a real server; on Debian it fetches a compiler that can build for them into
                        target/tools and, as root, installs what is missing. Says what it leaves out
                        and why; with CI set, that is a failure
+  sim herd [--clients N] [--seed S] [--handshakes N] [--backlog N] [--out DIRECTORY]
+                       let a herd of 1,000,000 clients lose its servers, and a tenth of it in several
+                       other ways, which takes 8 GB of memory and a quarter of an hour or more; writes
+                       docs/herd.md and its charts, or with another herd the same into target/herd
   no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
@@ -71,6 +76,7 @@ fn main() -> ExitCode {
         ["fuzz", ref arguments @ ..] => fuzz::run(arguments),
         ["test"] => test(),
         ["test", "--targets"] => targets::test(),
+        ["sim", "herd", ref arguments @ ..] => sim::herd(arguments),
         ["no-std"] => no_std::guard(),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),
