@@ -48,9 +48,9 @@ cargo xtask <task>
                        storms in virtual time for N minutes (10), from the seed on at which the last
                        search stopped; or the end of the trace of one seed
   sim herd [--clients N] [--seed S] [--handshakes N] [--backlog N] [--out DIRECTORY]
-                       let a herd of 1,000,000 clients lose its servers in each of several ways, which
-                       takes 8 GB of memory and most of an hour; writes docs/herd.md and its charts,
-                       or with another herd the same into target/herd
+                       let a herd of 1,000,000 clients lose its servers, and a tenth of it in several
+                       other ways, which takes 8 GB of memory and a quarter of an hour or more; writes
+                       docs/herd.md and its charts, or with another herd the same into target/herd
   no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
