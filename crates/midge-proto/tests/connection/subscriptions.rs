@@ -383,3 +383,23 @@ fn an_unsub_that_waits_is_replaced_and_one_of_a_former_subscription_stays() {
         > UNSUB 16777217 3",
     );
 }
+
+#[test]
+fn a_maximum_does_not_take_the_place_of_the_unsub_of_a_move() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1",
+    );
+    rig.stalled = true;
+    rig.run(
+        "reconnect
+        unsubscribe 1 5",
+    );
+    rig.stalled = false;
+    rig.turn();
+    rig.run(
+        "> UNSUB 1
+        > PING",
+    );
+}
