@@ -59,6 +59,8 @@ struct Sent {
     certain: bool,
     /// It was reported as confirmed.
     confirmed: bool,
+    /// A server took it and refused it.
+    refused: bool,
 }
 
 struct Publisher {
@@ -147,6 +149,11 @@ impl Ledger {
         let position = position.map(|Position(position)| position);
         publisher.sent.push(Sent { position, ..Sent::default() });
         publisher.positions.extend(position.map(|position| (position, tag.number)));
+    }
+
+    /// A server may refuse it, and keeps no record of whose it was.
+    pub(crate) fn may_be_refused(&self, tag: Tag) {
+        self.lock().publishers[tag.publisher].sent[tag.number as usize].refused = true;
     }
 
     /// The client says that the server has it.
@@ -310,7 +317,7 @@ impl Ledger {
                 tally.arrived += u64::from(sent.seen.is_some());
                 tally.certain += u64::from(sent.certain);
                 tally.never += u64::from(sent.never);
-                if sent.certain && sent.seen.is_none() {
+                if sent.certain && sent.seen.is_none() && !sent.refused {
                     return Err(format!("{index}.{number} is confirmed, and no server saw it"));
                 }
             }
