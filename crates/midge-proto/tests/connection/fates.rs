@@ -154,6 +154,26 @@ fn kept_messages_that_the_next_server_does_not_take_are_dropped_and_said() {
 }
 
 #[test]
+fn a_kept_message_with_headers_is_not_sent_to_a_server_that_knows_none() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run(
+        "! connect 127.0.0.1:4222
+        header A b
+        publish a 1
+        no-headers
+        publish a 2
+        connected
+        < INFO {\"max_payload\":1048576}
+        > CONNECT ...
+        > PING
+        < PONG
+        > PUB a 1
+        > 2
+        ! connected nats://127.0.0.1:4222; dropped 0..1",
+    );
+}
+
+#[test]
 fn past_the_bound_a_publish_is_refused_and_writable_comes_at_half() {
     let mut config = config("127.0.0.1");
     config.max_pending = 30;
@@ -264,6 +284,32 @@ fn a_pong_that_answers_nothing_confirms_nothing() {
         ! disconnected the server closed the connection; unknown 0..1; kept -; dropped -
         ! connect 127.0.0.1:4222",
     );
+}
+
+#[test]
+fn a_ping_that_waits_serves_only_for_what_stands_before_it() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "stall
+        publish a 1
+        flush
+        flush
+        publish a 2
+        flush
+        unstall
+        > PUB a 1
+        > 1
+        > PING
+        > PUB a 1
+        > 2
+        > PING
+        < PONG
+        ! flushed
+        ! flushed",
+    );
+    assert_eq!(rig.connection.statistics().confirmed, 1);
+    rig.run("< PONG\n! flushed");
+    assert_eq!(rig.connection.statistics().confirmed, 2);
 }
 
 #[test]

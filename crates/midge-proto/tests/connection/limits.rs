@@ -111,6 +111,25 @@ fn headers_that_the_server_no_longer_knows_are_not_sent() {
 }
 
 #[test]
+fn headers_are_refused_while_the_server_knows_none() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let without = INFO.replace("true", "false");
+    rig.run(&format!(
+        "< {without}
+        header A b
+        publish a 1
+        ! refused: the server does not support headers...
+        < {INFO}
+        publish a 2
+        > HPUB a 18 19
+        > NATS/1.0
+        > A: b
+        >
+        > 2"
+    ));
+}
+
+#[test]
 fn a_move_keeps_apart_what_goes_to_the_old_server_and_what_to_the_next() {
     let mut rig = stalled();
     rig.run("publish a 12345\npublish a 1\nreconnect\npublish a 12345\npublish a 2");

@@ -130,6 +130,26 @@ fn a_drain_ends_with_the_pong_behind_its_unsub() {
 }
 
 #[test]
+fn the_pong_of_an_earlier_ping_does_not_end_a_drain() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        flush
+        > PING
+        drain-subscription 1
+        > UNSUB 1
+        > PING
+        < PONG
+        ! flushed
+        < MSG a 1 2\\r\\nin
+        ! message 1 a in
+        < PONG
+        ! ended 1 drained",
+    );
+}
+
+#[test]
 fn a_drain_that_loses_its_connection_is_over() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
