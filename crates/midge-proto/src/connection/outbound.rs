@@ -516,3 +516,18 @@ fn give_back(buffer: &mut Vec<u8>) {
     }
     buffer.clear();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_gives_its_memory_back() {
+        let mut outbound = Outbound::new(16);
+        for _ in 0..1000 {
+            let position = outbound.publish(Kind::Request, b"q", None, None, &[b'x'; 1000]);
+            assert!(outbound.withdraw(position));
+            assert!(outbound.back.len() <= 66 * 1024, "{}", outbound.back.len());
+        }
+    }
+}

@@ -493,8 +493,10 @@ fn withdrawn_requests_leave_no_byte_and_no_memory_behind() {
 fn positions_that_are_in_no_fate_are_confirmed() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run("publish a x\n> PUB a 1\n> x\nflush\n> PING\n< PONG\n! flushed");
-    let unknown = midge_proto::Positions::default();
-    assert!(in_none(&[&unknown], 0));
+    let fates = rig.connection.fates();
+    assert!(!fates.confirmed.positions.is_empty() && fates.unknown.positions.is_empty());
+    assert!(in_none(&[&fates.unknown.positions, &fates.dropped.positions], 0));
+    assert_eq!(Position(12).to_string(), "12");
 }
 
 #[test]

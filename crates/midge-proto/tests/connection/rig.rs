@@ -160,7 +160,10 @@ impl Rig {
 
     /// Polls until idle, and lets the transport take what there is.
     pub(crate) fn turn(&mut self) {
-        loop {
+        // What waited may have been taken back: then there is nothing, and that is seen at once.
+        let mut nothing = 0;
+        for turns in 0.. {
+            assert!(turns < 1_000_000, "poll never comes to an end");
             match self.connection.poll(self.now) {
                 Output::Action(action) => self.action(action),
                 Output::Event(event) => self.log.push_back(describe(&event)),
@@ -170,7 +173,10 @@ impl Rig {
                     if !wait.write || self.stalled {
                         return;
                     }
+                    let before = self.sent.len();
                     self.take(usize::MAX);
+                    nothing = if self.sent.len() > before { 0 } else { nothing + 1 };
+                    assert!(nothing < 2, "`write` without bytes");
                 }
             }
         }
