@@ -345,6 +345,30 @@ fn a_pong_may_come_before_the_batch_with_its_ping_is_settled() {
 }
 
 #[test]
+fn a_pong_may_come_before_the_batch_with_nothing_but_its_ping_is_settled() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("publish a one\n> PUB a 3\n> one\nstall\nflush");
+    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    assert_eq!(batch.as_slice(), b"PING\r\n");
+    rig.run("< PONG");
+    rig.connection.settle(batch, 6);
+    rig.turn();
+    rig.run("! flushed");
+    assert_eq!(rig.connection.statistics().confirmed, 1);
+}
+
+#[test]
+fn more_than_a_batch_has_cannot_be_written() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("stall\npublish a one\npublish a two");
+    rig.take(4);
+    rig.sent();
+    let batch = rig.connection.take_transmit(10).unwrap();
+    rig.connection.settle(batch, usize::MAX);
+    rig.run("unstall\n> PUB a 3\n> two");
+}
+
+#[test]
 fn a_batch_can_be_taken_in_pieces() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.stalled = true;

@@ -32,6 +32,19 @@ fn a_connection_is_up_with_the_pong_behind_connect_and_subs() {
 }
 
 #[test]
+fn every_byte_of_every_kind_is_counted() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.log();
+    rig.run("connected");
+    let answers = format!("{INFO}\r\nPONG\r\n");
+    rig.feed(answers.as_bytes());
+    rig.command("publish a x");
+    let statistics = rig.connection.statistics();
+    assert_eq!(statistics.in_bytes, answers.len() as u64);
+    assert_eq!(statistics.out_bytes, rig.sent().len() as u64);
+}
+
+#[test]
 fn every_field_of_connect_that_the_server_would_default_badly_is_sent() {
     let mut config = config("127.0.0.1");
     config.name = Some("test".into());

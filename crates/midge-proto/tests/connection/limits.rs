@@ -151,3 +151,24 @@ fn a_move_keeps_apart_what_goes_to_the_old_server_and_what_to_the_next() {
     let sent = String::from_utf8(rig.sent()).unwrap();
     assert!(sent.ends_with("PING\r\nPUB a 1\r\n2\r\n"), "{sent}");
 }
+
+#[test]
+fn what_a_move_holds_back_is_dropped_apart_from_what_was_begun() {
+    let mut rig = stalled();
+    rig.run("publish a 12345\npublish a 1\nreconnect\npublish a 12345\npublish a 2");
+    rig.take(4);
+    rig.sent();
+    rig.run(&format!("< {}\n! dropped 2..3", info(4)));
+    rig.run(
+        "unstall
+        > a 5
+        > 12345
+        > PUB a 1
+        > 1
+        > PING
+        < PONG
+        ! close
+        ! disconnected the caller asked for another connection; unknown -; kept 3..4; dropped -
+        ! connect 127.0.0.1:4222",
+    );
+}

@@ -235,6 +235,22 @@ fn a_request_behind_the_end_of_a_batch_can_be_taken_back() {
 }
 
 #[test]
+fn a_request_behind_the_end_of_a_later_batch_can_be_taken_back() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("request q first 9s\n> SUB _INBOX.x.* 1\n> PUB q _INBOX.x.1 5\n> first\nstall");
+    rig.run("publish a one\nrequest q y 1s\npublish a two");
+    rig.take(8);
+    assert_eq!(rig.sent(), b"PUB a 3\r");
+    let batch = rig.connection.take_transmit(6).unwrap();
+    assert_eq!(batch.as_slice(), b"\none\r\n");
+    rig.run("+ 1s\n! response 2 the request was not sent: its deadline passed...");
+    rig.connection.settle(batch, 6);
+    rig.stalled = false;
+    rig.turn();
+    rig.run("> PUB a 3\n> two\n> PING");
+}
+
+#[test]
 fn a_request_taken_back_in_a_batch_is_not_sent_unless_it_was_begun() {
     for (written, rest) in [(0, ""), (1, "> UB q _INBOX.x.2 1\n> y\n")] {
         let mut rig = Rig::up(config("127.0.0.1"));
