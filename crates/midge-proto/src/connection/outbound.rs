@@ -530,4 +530,43 @@ mod tests {
             assert!(outbound.back.len() <= 66 * 1024, "{}", outbound.back.len());
         }
     }
+
+    /// So many bytes, written at once.
+    fn burst(outbound: &mut Outbound, bytes: usize) {
+        while outbound.user_bytes() < bytes {
+            outbound.publish(Kind::Publish, b"a", None, None, b"");
+        }
+        outbound.prepare();
+        outbound.advance(outbound.remaining());
+        assert_eq!(outbound.user_bytes(), 0);
+    }
+
+    #[test]
+    fn memory_is_kept_while_it_is_needed_and_given_back_after_a_burst() {
+        let mut outbound = Outbound::new(16);
+        let _ = outbound.open(usize::MAX, |_| true);
+        // The two buffers take turns.
+        let memory = |outbound: &Outbound| outbound.front.capacity().max(outbound.back.capacity());
+        burst(&mut outbound, 1000);
+        burst(&mut outbound, 1000);
+        assert!(outbound.front.capacity() >= 1000 && outbound.back.capacity() >= 1000);
+        assert!(outbound.frames.capacity() >= 100);
+        for _ in 0..2 {
+            burst(&mut outbound, 2 * KEEP_CAPACITY);
+        }
+        assert!(memory(&outbound) >= 2 * KEEP_CAPACITY, "it was needed");
+        assert!(outbound.frames.capacity() <= KEEP_FRAMES, "{}", outbound.frames.capacity());
+        for _ in 0..2 {
+            burst(&mut outbound, 1000);
+        }
+        assert!(memory(&outbound) < 2 * KEEP_CAPACITY, "{}", memory(&outbound));
+    }
+
+    #[test]
+    fn what_is_too_old_gives_its_memory_back() {
+        let mut outbound = Outbound::new(16);
+        outbound.publish(Kind::Publish, b"a", None, None, b"x");
+        assert_eq!(outbound.expire_below(1).messages, 1);
+        assert_eq!((outbound.back.len(), outbound.frames.len()), (0, 0));
+    }
 }

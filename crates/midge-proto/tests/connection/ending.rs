@@ -76,6 +76,27 @@ fn a_drain_waits_for_subscriptions_to_replies_to_end() {
 }
 
 #[test]
+fn a_drain_does_not_wait_for_subscriptions_to_replies_that_have_ended() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe-replies r
+        > SUB r 1
+        unsubscribe 1
+        > UNSUB 1
+        ! ended 1 unsubscribed
+        drain
+        ! subscriptions drained
+        drain
+        queues-drained
+        > PING
+        drain
+        < PONG
+        ! close
+        ! closed drained by the caller; confirmed -; unknown -; kept -; dropped -",
+    );
+}
+
+#[test]
 fn a_drain_lets_a_request_run_to_its_deadline() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
@@ -178,6 +199,22 @@ fn a_close_confirms_what_was_published_first() {
         ! close
         ! ended 1 the connection closed
         ! closed closed by the caller; confirmed 0..1; unknown -; kept -; dropped -",
+    );
+}
+
+#[test]
+fn a_drain_during_a_close_changes_nothing() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe s
+        > SUB s 1
+        close 2s
+        > PING
+        drain
+        < PONG
+        ! close
+        ! ended 1 the connection closed
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -",
     );
 }
 

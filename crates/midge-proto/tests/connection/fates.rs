@@ -87,6 +87,24 @@ fn messages_published_while_disconnected_wait_for_the_first_pong() {
 }
 
 #[test]
+fn kept_messages_are_confirmed_at_the_same_intervals_as_others() {
+    let mut config = config("127.0.0.1");
+    config.confirm_bytes = 30;
+    let mut rig = Rig::new(config);
+    rig.log();
+    for number in 0..7 {
+        rig.command(&format!("publish a {number}"));
+    }
+    rig.command("connected");
+    rig.feed(format!("{INFO}\r\n").as_bytes());
+    rig.sent();
+    rig.feed(b"PONG\r\n");
+    let sent = String::from_utf8(rig.sent()).unwrap();
+    let lines: Vec<_> = sent.lines().filter(|line| !line.starts_with("PUB")).collect();
+    assert_eq!(lines, ["0", "1", "2", "PING", "3", "4", "5", "PING", "6"]);
+}
+
+#[test]
 fn a_failed_attempt_touches_nothing_that_waits() {
     let mut config = config("127.0.0.1:1,127.0.0.1:2");
     config.retry_first_connect = true;
@@ -287,6 +305,26 @@ fn a_pong_that_answers_nothing_confirms_nothing() {
 }
 
 #[test]
+fn a_pong_too_many_answers_no_later_ping() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "flush
+        > PING
+        < PONG
+        ! flushed
+        < PONG
+        < PONG
+        publish a x
+        > PUB a 1
+        > x
+        flush
+        > PING",
+    );
+    assert_eq!(rig.connection.statistics().confirmed, 0);
+    rig.run("< PONG\n! flushed");
+}
+
+#[test]
 fn a_ping_that_waits_serves_only_for_what_stands_before_it() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
@@ -397,6 +435,30 @@ fn a_planned_move_leaves_nothing_unknown() {
         ! close
         ! disconnected the caller asked for another connection; unknown -; kept 1..2; dropped -
         ! connect 127.0.0.1:2",
+    );
+}
+
+#[test]
+fn a_planned_move_waits_for_the_pong_behind_its_unsubs_not_for_an_earlier_one() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        flush
+        > PING
+        reconnect
+        > UNSUB 1
+        > PING
+        < PONG
+        ! flushed
+        < MSG a 1 1\\r\\nx
+        ! message 1 a x
+        < PONG
+        > PING
+        < PONG
+        ! close
+        ! disconnected ...
+        ! connect 127.0.0.1:4222",
     );
 }
 
@@ -604,6 +666,18 @@ fn a_message_taken_back_in_front_of_a_move_does_not_let_the_held_one_out() {
         ! disconnected the caller asked for another connection; unknown -; kept 2..3; dropped -
         ! connect 127.0.0.1:2",
     );
+}
+
+#[test]
+fn a_message_taken_back_behind_a_batch_leaves_the_batch_alone() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("stall\npublish a one\nask q r\npublish a two");
+    rig.take(4);
+    rig.sent();
+    let batch = rig.connection.take_transmit(5).unwrap();
+    rig.run("withdraw 1\n! withdrawn\nreconnect");
+    rig.connection.settle(batch, 5);
+    rig.run("unstall\n> one\n> PUB a 3\n> two\n> PING");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! From a server's name to the first PONG.
 
-use core::time::Duration;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use midge_proto::{Config, ConfigError, Connection, TlsMode};
+use midge_proto::{Config, ConfigError, Connection, Credentials, TlsMode};
 
 use crate::rig::{INFO, Rig, config, duration};
 
@@ -172,6 +173,42 @@ fn tls_starts_behind_info_when_either_side_asks_for_it() {
             sent => format!("> {}...", &String::from_utf8(sent).unwrap()[..8]),
         };
         assert_eq!(got, expected, "{url} {mode:?} {info}");
+    }
+}
+
+#[test]
+fn tls_and_credentials_of_an_old_attempt_are_not_those_of_the_present_one() {
+    let mut config = config("127.0.0.1");
+    config.retry_first_connect = true;
+    config.authorize = true;
+    let mut rig = Rig::new(config);
+    let old = rig.attempt.unwrap();
+    rig.run("! connect ...\nrefused\n! failed ...\n+ 100ms\n! connect ...\nconnected");
+    rig.run("tls-ready\nauthorize jwt sig\n< INFO {\"tls_required\":true}\n! tls 127.0.0.1");
+    rig.connection.tls_ready(old, rig.now);
+    rig.turn();
+    rig.run("authorize jwt sig\ntls-ready\n! authorize -\ntls-ready");
+    rig.connection.authorize(old, Credentials::default(), rig.now);
+    rig.turn();
+    rig.run("authorize jwt sig\n> CONNECT ...\n> PING\nauthorize jwt sig");
+}
+
+#[test]
+fn each_action_that_wants_an_answer_has_a_number_of_its_own() {
+    let mut config = config("localhost");
+    config.retry_first_connect = true;
+    let mut rig = Rig::new(config);
+    let mut attempts = BTreeSet::new();
+    for _ in 0..3 {
+        rig.run("! resolve localhost");
+        assert!(attempts.insert(rig.attempt));
+        rig.run("resolved 127.0.0.1 127.0.0.2\n! connect 127.0.0.1:4222");
+        assert!(attempts.insert(rig.attempt));
+        rig.run("refused\n! connect 127.0.0.2:4222");
+        assert!(attempts.insert(rig.attempt));
+        rig.run("refused\n! failed ...");
+        let wait = rig.wait.until.unwrap().saturating_since(rig.now);
+        rig.advance(wait);
     }
 }
 
@@ -362,6 +399,26 @@ fn an_address_that_brings_an_info_has_all_the_time_that_is_left_and_a_mute_one_i
         ! failed nats://localhost:4222 the attempt took longer than the connect timeout
         ! closed no server left to try...",
     );
+}
+
+#[test]
+fn no_address_is_tried_when_the_time_of_the_attempt_is_over() {
+    let mut config = config("localhost");
+    config.retry_first_connect = true;
+    Rig::new(config).run(&format!(
+        "! resolve localhost
+        resolved 127.0.0.1 127.0.0.2
+        ! connect 127.0.0.1:4222
+        connected
+        < {INFO}
+        > CONNECT ...
+        > PING
+        + 5s
+        ! close
+        ! failed nats://localhost:4222 the attempt took longer than the connect timeout
+        + 100ms
+        ! resolve localhost"
+    ));
 }
 
 #[test]

@@ -25,6 +25,33 @@ fn a_message_above_the_clients_cap_is_skipped_as_it_streams_by() {
 }
 
 #[test]
+fn a_message_above_the_cap_counts_and_can_be_the_last_one() {
+    let mut config = config("127.0.0.1");
+    config.max_message = 1;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        unsubscribe 1 2
+        > UNSUB 1 2
+        subscribe b
+        > SUB b 2
+        unsubscribe 2 1
+        > UNSUB 2 1
+        < MSG a 1 2\\r\\nxx
+        ! oversized 1 2
+        < MSG a 1 2\\r\\nxx
+        ! oversized 1 2
+        ! ended 1 the maximum number of messages came
+        close 1s
+        > PING
+        < MSG b 2 2\\r\\nxx
+        ! ended 2 the connection closed",
+    );
+    assert_eq!(rig.connection.statistics().in_messages, 3);
+}
+
+#[test]
 fn a_message_larger_than_a_chunk_arrives_whole() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run("subscribe a\n> SUB a 1");

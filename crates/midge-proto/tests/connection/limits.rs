@@ -56,6 +56,18 @@ fn a_message_that_was_begun_is_finished() {
 }
 
 #[test]
+fn what_waits_behind_one_that_was_taken_back_is_dropped_or_sent() {
+    let mut rig = stalled();
+    rig.run("publish a 1\nask q r\npublish a 12345\npublish a 2");
+    rig.take(4);
+    assert_eq!(rig.sent(), b"PUB ");
+    rig.run("withdraw 1\n! withdrawn");
+    rig.take(5);
+    assert_eq!(rig.sent(), b"a 1\r\n");
+    rig.run(&format!("< {}\n! dropped 2..3\nunstall\n> 1\n> PUB a 1\n> 2", info(4)));
+}
+
+#[test]
 fn a_message_in_a_batch_is_dropped_when_it_comes_back_unsent() {
     let mut rig = stalled();
     rig.run("publish a 12345\npublish a 12345\npublish a 12345\npublish a 5");

@@ -160,6 +160,25 @@ fn two_equal_authentication_errors_of_a_server_are_the_end_and_expiry_is_not() {
 }
 
 #[test]
+fn an_error_that_trying_again_does_not_mend_is_the_end_at_once() {
+    for error in ["Secure Connection - TLS Required", "Invalid Client Protocol"] {
+        let mut config = config("127.0.0.1:1,127.0.0.1:2");
+        config.retry_first_connect = true;
+        Rig::new(config).run(&format!(
+            "! connect 127.0.0.1:1
+            connected
+            < {INFO}
+            > CONNECT ...
+            > PING
+            < -ERR '{error}'
+            ! close
+            ! failed ...
+            ! closed not worth trying again..."
+        ));
+    }
+}
+
+#[test]
 fn authentication_errors_end_nothing_when_they_are_to_be_ignored() {
     let mut config = config("127.0.0.1:1");
     config.ignore_auth_error_abort = true;
@@ -242,6 +261,19 @@ fn max_servers_bounds_what_is_learnt_and_what_is_kept_of_info() {
     assert_eq!(log[0].matches("nats://").count(), 2);
     let info = rig.connection.server_info().unwrap();
     assert_eq!((info.connect_urls.len(), info.urls_dropped), (2, 498));
+}
+
+#[test]
+fn that_urls_are_ignored_is_said_also_when_nothing_else_changes() {
+    let mut config = config("127.0.0.1:1");
+    config.max_servers = 1;
+    let mut rig = Rig::up(config);
+    rig.run(
+        r#"< INFO {"connect_urls":["10.0.0.1:1"]}
+        ! servers +nats://10.0.0.1:1 - ignored 0
+        < INFO {"connect_urls":["10.0.0.1:1","10.0.0.1:2"]}
+        ! servers + - ignored 1"#,
+    );
 }
 
 #[test]
@@ -437,6 +469,14 @@ fn a_lame_duck_is_left_when_another_server_becomes_known_later() {
     ));
     rig.advance(Duration::from_secs(8));
     rig.run("> PING\n< PONG\n! close\n! disconnected ...\n! connect 127.0.0.1:2");
+}
+
+#[test]
+fn a_server_that_is_no_lame_duck_is_not_left_when_another_becomes_known() {
+    let mut config = config("127.0.0.1:1");
+    config.leave_lame_duck = Some(Duration::from_secs(8));
+    let mut rig = Rig::up(config);
+    rig.run("< INFO {\"connect_urls\":[\"127.0.0.1:2\"]}\n! servers ...\n+ 60s");
 }
 
 #[test]

@@ -213,6 +213,27 @@ fn a_denied_subscription_ends_by_subject_and_queue_and_the_event_is_told_besides
 }
 
 #[test]
+fn a_subscription_that_is_denied_during_the_handshake_ends_alone() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run(&format!(
+        "! connect 127.0.0.1:4222
+        subscribe a
+        subscribe b
+        connected
+        < {INFO}
+        > CONNECT ...
+        > SUB a 1
+        > SUB b 2
+        > PING
+        < -ERR 'Permissions Violation for Subscription to \"a\"'
+        ! ended 1 ...
+        ! server error...
+        < PONG
+        ! connected nats://127.0.0.1:4222; dropped -"
+    ));
+}
+
+#[test]
 fn subscriptions_and_waiting_control_operations_are_bounded() {
     let mut few = config("127.0.0.1");
     few.max_subscriptions = 1;
@@ -236,6 +257,19 @@ fn subscriptions_and_waiting_control_operations_are_bounded() {
         subscribe b
         ! refused: too many control operations wait to be written: flush, then try again",
     );
+}
+
+#[test]
+fn control_operations_that_were_written_take_no_room() {
+    let mut config = config("127.0.0.1");
+    config.control_reserve = 0;
+    let mut rig = Rig::up(config);
+    for _ in 0..5 {
+        rig.run("< PING\n> PONG\nflush\n> PING\n< PONG\n! flushed");
+        rig.command("subscribe a");
+        let sent = String::from_utf8(rig.sent()).unwrap();
+        assert!(sent.starts_with("SUB a "), "{sent} {:?}", rig.log());
+    }
 }
 
 #[test]
@@ -402,4 +436,14 @@ fn an_unsub_that_waits_is_replaced_and_one_of_a_former_subscription_stays() {
         unsubscribe 16777217 3
         > UNSUB 16777217 3",
     );
+}
+
+#[test]
+fn an_unsub_that_still_waits_is_replaced_when_others_have_gone_before() {
+    let mut config = config("127.0.0.1");
+    config.control_reserve = 8;
+    let mut rig = Rig::up(config);
+    rig.run("subscribe a\n> SUB a 1\nsubscribe b\n> SUB b 2\nstall");
+    rig.run("unsubscribe 1 7\nunsubscribe 2 7\ntake 0\nunsubscribe 2 5");
+    rig.run("unstall\n> UNSUB 1 7\n> UNSUB 2 5");
 }
