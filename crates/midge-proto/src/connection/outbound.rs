@@ -563,6 +563,20 @@ mod tests {
     }
 
     #[test]
+    fn what_came_during_a_burst_is_not_given_back_with_it() {
+        let mut outbound = Outbound::new(16);
+        let _ = outbound.open(usize::MAX, |_| true);
+        for _ in 0..2 * KEEP_FRAMES {
+            outbound.publish(Kind::Publish, b"a", None, None, b"");
+        }
+        outbound.prepare();
+        outbound.publish(Kind::Publish, b"a", None, None, b"");
+        outbound.advance(outbound.remaining());
+        assert_eq!((outbound.frames.len(), outbound.user_bytes()), (1, outbound.back.len()));
+        burst(&mut outbound, 0);
+    }
+
+    #[test]
     fn what_is_too_old_gives_its_memory_back() {
         let mut outbound = Outbound::new(16);
         outbound.publish(Kind::Publish, b"a", None, None, b"x");

@@ -285,6 +285,21 @@ fn every_budget_gives_the_same_transcript() {
 }
 
 #[test]
+fn line_2_what_a_reply_makes_due_is_done_before_idle_whatever_the_budget() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("request q x 9s\n> SUB _INBOX.x.* 1\n> PUB q _INBOX.x.1 1\n> x");
+    rig.run("drain\n! subscriptions drained\nqueues-drained");
+    let inbox = rig.inbox().to_owned();
+    let reply = format!("MSG {inbox}.1 1 2\r\nok\r\n");
+    rig.connection.read_buf()[..reply.len()].copy_from_slice(reply.as_bytes());
+    rig.connection.received(reply.len());
+    let mut collect = Collect::default();
+    let output = rig.connection.poll_into(rig.now, usize::MAX, &mut collect);
+    assert!(matches!(output, Output::Idle(wait) if wait.write), "{output:?}");
+    assert_eq!(collect.0, ["response 1 ok ok"]);
+}
+
+#[test]
 fn line_8_a_large_message_without_its_line_end_is_the_same_fault_however_it_is_cut() {
     let bytes = format!("MSG a 1 3\r\nabc\r\nMSG a 1 150\r\n{}XX", "x".repeat(150));
     let whole = transcript_of(bytes.as_bytes(), &[usize::MAX]);

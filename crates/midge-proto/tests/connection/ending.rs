@@ -1,5 +1,7 @@
 //! Planned ends: drain and close.
 
+use std::time::Duration;
+
 use crate::rig::{INFO, Rig, config};
 
 #[test]
@@ -195,6 +197,12 @@ fn a_close_confirms_what_was_published_first() {
         > PING
         publish a y
         ! refused: the connection is closed
+        subscribe t
+        ! refused: the connection is closed
+        request q y 1s
+        ! refused: the request was not sent: the connection is closed
+        flush
+        ! refused: the connection is closed
         < PONG
         ! close
         ! ended 1 the connection closed
@@ -211,6 +219,27 @@ fn a_drain_during_a_close_changes_nothing() {
         close 2s
         > PING
         drain
+        < PONG
+        ! close
+        ! ended 1 the connection closed
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -",
+    );
+}
+
+#[test]
+fn no_server_is_left_for_another_during_a_close() {
+    let mut config = config("127.0.0.1:1,127.0.0.1:2");
+    config.leave_lame_duck = Some(Duration::from_secs(8));
+    let mut rig = Rig::up(config);
+    rig.run(
+        "subscribe s
+        > SUB s 1
+        close 20s
+        > PING
+        reconnect
+        < INFO {\"ldm\":true}
+        ! lame duck
+        + 8s
         < PONG
         ! close
         ! ended 1 the connection closed

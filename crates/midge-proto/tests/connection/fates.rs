@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use midge_proto::{Position, PublishError, SubjectRef};
+use midge_proto::{Event, Output, Position, PublishError, SubjectRef};
 
 use crate::rig::{INFO, Rig, config, in_none};
 
@@ -192,6 +192,30 @@ fn a_kept_message_with_headers_is_not_sent_to_a_server_that_knows_none() {
 }
 
 #[test]
+fn what_a_server_limits_is_headers_and_payload_without_the_line() {
+    for headers in [true, false] {
+        let mut rig = Rig::new(config("127.0.0.1"));
+        rig.run("! connect 127.0.0.1:4222");
+        if headers {
+            rig.command("header A b");
+        }
+        rig.run(&format!("publish a {}", if headers { "12" } else { "12345678901234567890" }));
+        rig.command("connected");
+        rig.feed(
+            format!("INFO {{\"max_payload\":20,\"headers\":{headers}}}\r\nPONG\r\n").as_bytes(),
+        );
+        rig.sent();
+        rig.feed(b"PONG\r\n");
+        assert_eq!(rig.log(), ["connected nats://127.0.0.1:4222; dropped -"]);
+        let sent = String::from_utf8(rig.sent()).unwrap();
+        assert!(
+            sent.starts_with(if headers { "HPUB a 18 20\r\n" } else { "PUB a 20\r\n" }),
+            "{sent}"
+        );
+    }
+}
+
+#[test]
 fn past_the_bound_a_publish_is_refused_and_writable_comes_at_half() {
     let mut config = config("127.0.0.1");
     config.max_pending = 30;
@@ -209,6 +233,24 @@ fn past_the_bound_a_publish_is_refused_and_writable_comes_at_half() {
         > PUB b 0
         >",
     );
+}
+
+#[test]
+fn writable_comes_neither_before_nor_long_after_half_of_the_bound_is_free() {
+    let mut config = config("127.0.0.1");
+    config.max_pending = 100;
+    let mut rig = Rig::up(config);
+    rig.run("stall");
+    for _ in 0..5 {
+        // 20 bytes each.
+        rig.run("publish a 123456789");
+    }
+    rig.run("publish a\n! refused: ...");
+    for (left, log) in [(80, vec![]), (60, vec![]), (40, vec!["writable".to_owned()])] {
+        rig.take(20);
+        rig.turn();
+        assert_eq!((rig.connection.pending_bytes(), rig.log()), (left, log));
+    }
 }
 
 #[test]
@@ -635,7 +677,7 @@ fn a_pong_for_a_ping_that_came_back_unwritten_confirms_nothing() {
 #[test]
 fn a_subject_that_no_server_takes_is_refused_before_it_costs_the_connection() {
     let mut rig = Rig::up(config("127.0.0.1"));
-    let fits = "s".repeat(4096 - 3 - 2);
+    let fits = "s".repeat(4096 - " 1".len());
     rig.run(&format!("publish {fits} x\n> PUB {fits} 1\n> x"));
     let long = "s".repeat(4096);
     rig.run(&format!(
@@ -702,6 +744,25 @@ fn a_flush_tells_what_was_lost_before_it() {
         < PONG
         ! flushed; confirmed 2..3; unknown 0..1; dropped 1..2",
     );
+}
+
+#[test]
+fn a_flush_that_has_ended_but_was_not_polled_can_still_be_cancelled() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let ids = [0; 3].map(|_| rig.connection.flush().unwrap());
+    rig.turn();
+    rig.sent();
+    rig.connection.read_buf()[..6].copy_from_slice(b"PONG\r\n");
+    rig.connection.received(6);
+    // The first is polled, the others are not.
+    assert!(
+        matches!(rig.connection.poll(rig.now), Output::Event(Event::Flushed(id, Ok(_))) if id == ids[0])
+    );
+    rig.connection.cancel_flush(ids[1]);
+    assert!(
+        matches!(rig.connection.poll(rig.now), Output::Event(Event::Flushed(id, Ok(_))) if id == ids[2])
+    );
+    rig.run("");
 }
 
 #[test]

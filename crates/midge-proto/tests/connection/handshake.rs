@@ -598,6 +598,50 @@ fn plaintext_in_a_read_buffer_from_before_tls_fails_the_attempt() {
 }
 
 #[test]
+fn a_read_buffer_from_before_tls_with_nothing_in_it_is_room_and_nothing_more() {
+    let mut rig = Rig::new(config("tls://127.0.0.1"));
+    rig.run("! connect 127.0.0.1:4222\nconnected");
+    let info = b"INFO {\"tls_required\":true}\r\n";
+    rig.connection.read_buf()[..info.len()].copy_from_slice(info);
+    rig.connection.received(info.len());
+    let buffer = rig.connection.take_read().unwrap();
+    rig.turn();
+    rig.run("! tls 127.0.0.1");
+    rig.connection.filled(buffer, 0);
+    rig.connection.received(0);
+    rig.turn();
+    rig.run("tls-ready\n> CONNECT ...\n> PING");
+}
+
+#[test]
+fn what_an_old_attempt_read_is_no_plaintext_of_the_present_one() {
+    let mut config = config("tls://127.0.0.1");
+    config.retry_first_connect = true;
+    config.reconnect_jitter_tls = Duration::ZERO;
+    let mut rig = Rig::new(config);
+    rig.run("! connect ...\nconnected");
+    let buffer = rig.connection.take_read().unwrap();
+    rig.run("eof\n! failed ...\n+ 100ms\n! connect ...\nconnected");
+    rig.connection.filled(buffer, 9);
+    rig.run("< INFO {\"tls_required\":true}\n! tls 127.0.0.1");
+    rig.run("tls-ready\n> CONNECT ...\n> PING");
+    let buffer = rig.connection.take_read().unwrap();
+    rig.run("eof\n! failed ...\n+ 200ms\n! connect ...\nconnected");
+    rig.connection.filled(buffer, 9);
+    rig.turn();
+    assert!(rig.wait.read);
+}
+
+#[test]
+fn bytes_that_come_while_tls_is_due_fail_the_attempt() {
+    let mut rig = Rig::new(config("tls://127.0.0.1"));
+    rig.run("! connect ...\nconnected\n< INFO {\"tls_required\":true}\n! tls 127.0.0.1");
+    rig.connection.received(1);
+    rig.turn();
+    rig.run("! close\n! failed tls://127.0.0.1:4222 plaintext behind INFO...\n! closed ...");
+}
+
+#[test]
 fn replacing_the_pool_does_not_change_the_name_that_the_certificate_must_bear() {
     let mut rig = Rig::new(config("one"));
     rig.run(

@@ -1,6 +1,6 @@
 //! Bytes in: bounds, back-pressure, memory.
 
-use midge_proto::{Event, Message, Output};
+use midge_proto::{Action, Event, Message, Output};
 
 use crate::rig::{Rig, config};
 
@@ -49,6 +49,31 @@ fn a_message_above_the_cap_counts_and_can_be_the_last_one() {
         ! ended 2 the connection closed",
     );
     assert_eq!(rig.connection.statistics().in_messages, 3);
+}
+
+#[test]
+fn a_message_as_large_as_the_cap_is_delivered_however_it_is_cut() {
+    let mut config = config("127.0.0.1");
+    config.max_message = 2;
+    let mut rig = Rig::up(config);
+    rig.run("subscribe a\n> SUB a 1\n< MSG a 1 2\\r\\nxx\n! message 1 a xx");
+    for piece in b"MSG a 1 2\r\nxx\r\n".chunks(1) {
+        rig.feed(piece);
+    }
+    rig.run("! message 1 a xx");
+}
+
+#[test]
+fn more_than_there_was_room_for_cannot_be_received() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let before = rig.connection.statistics().in_bytes;
+    let room = rig.connection.read_buf();
+    room.fill(b' ');
+    room[..6].copy_from_slice(b"PING\r\n");
+    let room = room.len();
+    rig.connection.received(usize::MAX);
+    assert_eq!(rig.connection.statistics().in_bytes - before, room as u64);
+    assert!(matches!(rig.connection.poll(rig.now), Output::Action(Action::Close { .. })));
 }
 
 #[test]

@@ -202,6 +202,11 @@ impl Rig {
         std::mem::take(&mut self.sent)
     }
 
+    /// The inbox of requests, once a line of the scenario showed it.
+    pub(crate) fn inbox(&self) -> &str {
+        self.inbox.as_deref().unwrap_or_default()
+    }
+
     /// What happened and was not expected yet.
     pub(crate) fn log(&mut self) -> Vec<String> {
         self.log.drain(..).collect()

@@ -499,3 +499,75 @@ fn a_websocket_learns_the_addresses_of_websockets_and_keeps_its_scheme() {
         ));
     }
 }
+
+#[test]
+fn addresses_of_websockets_are_for_websockets() {
+    let both = r#"{"connect_urls":["10.0.0.2:4222"],"ws_connect_urls":["10.0.0.2:8080"]}"#;
+    Rig::up(config("127.0.0.1:1"))
+        .run(&format!("< INFO {both}\n! servers +nats://10.0.0.2:4222 - ignored 0"));
+    let mut rig = Rig::up(config("ws://127.0.0.1:1"));
+    rig.run(
+        "< INFO {\"connect_urls\":[\"10.0.0.2:8080\"]}
+        ! servers +ws://10.0.0.2:8080 - ignored 0",
+    );
+}
+
+#[test]
+fn the_server_in_use_stays_though_info_no_longer_names_it() {
+    let mut rig = Rig::up(config("127.0.0.1:1"));
+    rig.run(
+        "< INFO {\"connect_urls\":[\"127.0.0.1:2\",\"127.0.0.1:3\"]}
+        ! servers ...
+        eof
+        ! disconnected ...
+        ! connect 127.0.0.1:2",
+    );
+    rig.come_up();
+    rig.run(
+        "< INFO {\"connect_urls\":[\"127.0.0.1:4\"]}
+        ! servers +nats://127.0.0.1:4 -nats://127.0.0.1:3 ignored 0
+        servers 127.0.0.1:7
+        < INFO {\"connect_urls\":[\"127.0.0.1:8\"]}
+        ! servers +nats://127.0.0.1:8 - ignored 0
+        < INFO {\"connect_urls\":[\"127.0.0.1:9\"]}
+        ! servers +nats://127.0.0.1:9 -nats://127.0.0.1:8 ignored 0",
+    );
+}
+
+#[test]
+fn the_server_in_use_counts_among_those_that_were_learnt() {
+    let mut config = config("127.0.0.1:1");
+    config.max_servers = 2;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "< INFO {\"connect_urls\":[\"127.0.0.1:2\"]}
+        ! servers ...
+        eof
+        ! disconnected ...
+        ! connect 127.0.0.1:2",
+    );
+    rig.come_up();
+    rig.run(
+        "< INFO {\"connect_urls\":[\"127.0.0.1:3\",\"127.0.0.1:4\"]}
+        ! servers +nats://127.0.0.1:3 - ignored 1",
+    );
+}
+
+#[test]
+fn learnt_servers_are_shuffled_when_some_are_new_and_only_then() {
+    let urls: Vec<_> = (1..=9).map(|port| format!("\"10.0.0.1:{port}\"")).collect();
+    let info = format!("INFO {{\"connect_urls\":[{}]}}\r\n", urls.join(","));
+    let next = |seed: u8, times: usize| {
+        let mut config = config("127.0.0.1:1");
+        config.retain_order = false;
+        config.seed = [seed; 32];
+        let mut rig = Rig::up(config);
+        rig.feed(info.repeat(times).as_bytes());
+        rig.log();
+        rig.command("eof");
+        rig.log()[1].clone()
+    };
+    let once: Vec<_> = (0..20).map(|seed| next(seed, 1)).collect();
+    assert!(once.iter().collect::<BTreeSet<_>>().len() > 3, "{once:?}");
+    assert_eq!((0..20).map(|seed| next(seed, 2)).collect::<Vec<_>>(), once);
+}

@@ -26,6 +26,7 @@ fn messages_go_to_the_subscription_that_they_name() {
         < MSG c 0 1\\r\\nx",
     );
     assert_eq!(rig.connection.statistics().in_messages, 5);
+    assert_eq!(rig.connection.subscriptions(), 2);
 }
 
 #[test]
@@ -260,6 +261,24 @@ fn subscriptions_and_waiting_control_operations_are_bounded() {
 }
 
 #[test]
+fn the_line_of_a_subscription_may_be_as_long_as_the_server_takes_and_no_longer() {
+    let mut config = config("127.0.0.1");
+    // Two blanks, one more with a queue group, and a number of 19 digits.
+    config.server_control_line = 40;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "subscribe s234567890123456789
+        > SUB s234567890123456789 1
+        subscribe s2345678901234567890
+        ! refused: subject and queue group need 41 bytes...
+        subscribe s234567890 q2345678
+        > SUB s234567890 q2345678 2
+        subscribe s234567890 q23456789
+        ! refused: subject and queue group need 41 bytes...",
+    );
+}
+
+#[test]
 fn control_operations_that_were_written_take_no_room() {
     let mut config = config("127.0.0.1");
     config.control_reserve = 0;
@@ -399,20 +418,22 @@ fn a_refusal_that_names_an_ended_subscription_is_not_for_another_with_its_subjec
 
 #[test]
 fn subscriptions_during_a_handshake_that_stands_still_are_bounded() {
-    let mut config = config("127.0.0.1");
-    config.control_reserve = 1000;
-    let mut rig = Rig::new(config);
-    rig.run("! connect 127.0.0.1:4222\nconnected");
-    rig.feed(format!("{INFO}\r\n").as_bytes());
-    rig.sent();
-    rig.stalled = true;
-    let mut refused = Vec::new();
-    while refused.is_empty() {
-        rig.command("subscribe some.subject");
-        refused = rig.log();
+    for subject in ["some.subject", "some.subjects", "some"] {
+        let mut config = config("127.0.0.1");
+        config.control_reserve = 1000;
+        let mut rig = Rig::new(config);
+        rig.run("! connect 127.0.0.1:4222\nconnected");
+        rig.feed(format!("{INFO}\r\n").as_bytes());
+        rig.sent();
+        rig.stalled = true;
+        let mut refused = Vec::new();
+        while refused.is_empty() {
+            rig.command(&format!("subscribe {subject}"));
+            refused = rig.log();
+        }
+        assert!(refused[0].contains("too many control operations"), "{refused:?}");
+        assert!(rig.connection.subscriptions() < 10_000);
     }
-    assert!(refused[0].contains("too many control operations"), "{refused:?}");
-    assert!(rig.connection.subscriptions() < 10_000);
 }
 
 #[test]
