@@ -87,7 +87,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[edit(COMMANDS,
             "waiting + length <= self.user_bound() || waiting == 0 && self.is_connected()",
             "waiting <= usize::MAX - length")],
-        proto: &["connection::fates::past_the_bound_a_publish_is_refused_and_writable_comes_at_half"],
+        proto: &["connection::refused::past_the_bound_a_publish_is_refused_and_writable_comes_at_half"],
         sim: &[],
     },
     // ---- fates ---------------------------------------------------------------------------
@@ -136,7 +136,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if self.written == 0 || self.answered == 0 { return None; }",
             "if self.written == 0 { return None; }
              self.answered = self.answered.max(1);")],
-        proto: &["connection::fates::what_was_written_before_an_answered_ping_is_confirmed"],
+        proto: &["connection::confirmed::what_was_written_before_an_answered_ping_is_confirmed"],
         sim: &[],
     },
     Mutant {
@@ -145,7 +145,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[edit(COMMANDS,
             "if self.is_connected() { self.outbound.ping(Some(id), 0); }",
             "")],
-        proto: &["connection::fates::a_flush_tells_what_was_lost_before_it"],
+        proto: &["connection::confirmed::a_flush_tells_what_was_lost_before_it"],
         sim: &[],
     },
     Mutant {
@@ -154,7 +154,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[edit(OUTBOUND,
             "&& self.frames.back().is_some_and(|frame| frame.kind == Kind::Ping);",
             "&& self.frames.iter().any(|frame| frame.kind == Kind::Ping);")],
-        proto: &["connection::fates::a_ping_that_waits_serves_only_for_what_stands_before_it"],
+        proto: &["connection::confirmed::a_ping_that_waits_serves_only_for_what_stands_before_it"],
         sim: &[],
     },
     Mutant {
@@ -323,7 +323,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[edit(HANDSHAKE,
             "if !behind.is_empty() {",
             "if behind.len() == usize::MAX {")],
-        proto: &["connection::handshake::plaintext_behind_info_fails_the_attempt_when_tls_is_due"],
+        proto: &["connection::tls::plaintext_behind_info_fails_the_attempt_when_tls_is_due"],
         sim: &[],
     },
     // ---- planned ends --------------------------------------------------------------------
@@ -360,7 +360,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         edits: &[edit(ENDING,
             "self.ending.moving = Some(Move::Flushing(flush));",
             "self.ending.moving = None; self.fail(DisconnectCause::Requested);")],
-        proto: &["connection::fates::a_planned_move_leaves_nothing_unknown"],
+        proto: &["connection::moves::a_planned_move_leaves_nothing_unknown"],
         sim: &[],
     },
     Mutant {
