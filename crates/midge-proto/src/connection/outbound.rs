@@ -205,6 +205,12 @@ impl Outbound {
         let len = frame.len as usize;
         Arc::make_mut(&mut self.fates).dropped.insert(position, len, self.max_ranges);
         self.user_bytes -= len;
+        self.bury(index, len);
+        true
+    }
+
+    /// The frame at `index` is dead. It is squeezed out later, unless the dead are most of what waits.
+    fn bury(&mut self, index: usize, len: usize) {
         if index < self.front_frames {
             self.dead_front += len;
         } else {
@@ -214,7 +220,6 @@ impl Outbound {
         if dead > 64 * 1024 && dead > self.user_bytes {
             self.compact();
         }
-        true
     }
 
     // ---- measures ------------------------------------------------------------------------
@@ -279,11 +284,9 @@ impl Outbound {
 
     // ---- lending -------------------------------------------------------------------------
 
-    /// Makes `front` the buffer to write from, if there is something to write.
+    /// Makes `front` the buffer to write from, if there is something to write. The handshake is
+    /// over, and no batch is out.
     pub(super) fn prepare(&mut self) {
-        if self.lent || !self.open {
-            return;
-        }
         if self.dead_front > 0 {
             self.compact();
         }
@@ -415,7 +418,7 @@ impl Outbound {
                         position: frame.position,
                     });
                 }
-                Kind::Dead => self.dead_front -= len,
+                Kind::Dead => self.dead_front = self.dead_front.saturating_sub(len),
             }
         }
         if self.head == self.front.len() {

@@ -151,6 +151,8 @@ impl Rig {
     pub(crate) fn advance(&mut self, by: Duration) {
         let end = self.now + by;
         while let Some(until) = self.wait.until.filter(|until| *until <= end) {
+            // Contract, line 1.
+            assert!(until > self.now, "a deadline in the past");
             self.now = until;
             self.turn();
         }

@@ -55,6 +55,19 @@ fn the_first_retry_comes_at_once_and_the_next_ones_ever_later() {
 }
 
 #[test]
+fn a_reconnect_that_is_asked_for_ends_the_wait_for_the_next_attempt() {
+    let mut config = config("127.0.0.1:1");
+    config.retry_first_connect = true;
+    Rig::new(config).run(
+        "! connect 127.0.0.1:1
+        refused
+        ! failed ...
+        reconnect
+        ! connect 127.0.0.1:1",
+    );
+}
+
+#[test]
 fn a_lost_server_is_tried_after_the_others() {
     let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
     rig.run(
