@@ -42,9 +42,10 @@ cargo xtask <task>
   mutants --keep       run every test on each of them, and write docs/mutants.md
   mutants --check      without compiling: each still applies, and the table is of these
   mutants --list       what each breaks
-  mutants --wide [file…]
+  mutants --wide [--resume] [file…]
                        cargo-mutants over these files of the connection or over all, which takes
-                       an hour; what no test sees must have a reason in .cargo/mutants.toml
+                       hours; what no test sees must have a reason in .cargo/mutants.toml;
+                       --resume leaves out what the last run has seen
   test                 every test, example and documentation test of every package, midge without
                        features and with aws-lc-rs besides, and no-std
   test --targets       a session of the core as firmware on an emulated Cortex-M4 and as WebAssembly
