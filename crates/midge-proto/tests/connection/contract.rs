@@ -60,6 +60,7 @@ fn line_3_bytes_leave_only_by_advance_or_settle() {
         assert_eq!(rig.connection.transmit().chunk(), b"PUB a 1\r\nx\r\n");
     }
     let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    assert_eq!(batch.as_ref(), b"PUB a 1\r\nx\r\n");
     rig.turn();
     assert!(!rig.wait.write, "what is lent is not to be written again");
     rig.connection.settle(batch, 0);

@@ -295,6 +295,7 @@ fn a_close_between_two_attempts_is_immediate() {
         close 2s
         + 10s",
     );
+    assert_eq!(rig.connection.next_attempt(), None);
 }
 
 #[test]

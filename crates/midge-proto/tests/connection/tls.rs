@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use midge_proto::{Credentials, TlsMode};
+use midge_proto::{Credentials, DisconnectCause, TlsMode};
 
 use crate::rig::{Rig, config, duration};
 
@@ -47,6 +47,20 @@ fn tls_and_credentials_of_an_old_attempt_are_not_those_of_the_present_one() {
     rig.connection.authorize(old, Credentials::default(), rig.now);
     rig.turn();
     rig.run("authorize jwt sig\n> CONNECT ...\n> PING\nauthorize jwt sig");
+}
+
+#[test]
+fn no_credentials_are_asked_for_once_the_transport_has_ended() {
+    let mut config = config("tls://127.0.0.1");
+    config.authorize = true;
+    let mut rig = Rig::new(config);
+    rig.run("! connect ...\nconnected\n< INFO {\"tls_required\":true}\n! tls 127.0.0.1");
+    let attempt = rig.attempt.unwrap();
+    // Both before the next poll.
+    rig.connection.tls_ready(attempt, rig.now);
+    rig.connection.closed(attempt, DisconnectCause::Eof, rig.now);
+    rig.turn();
+    rig.run("! failed ...\n! closed ...");
 }
 
 #[test]
