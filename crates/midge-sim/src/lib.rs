@@ -5,6 +5,7 @@ mod core_client;
 mod executor;
 mod faults;
 pub mod herd;
+mod meter;
 mod net;
 mod rng;
 mod schedule;
@@ -17,8 +18,9 @@ mod world;
 
 pub use client::Driver;
 pub use core_client::CoreClient;
+pub use meter::meter;
 pub use net::{Connection, Direction, Door, End, Link, Socket};
 pub use rng::Rng;
-pub use sim::{Failure, Outcome, Sim};
+pub use sim::{Failure, Outcome, Sim, search};
 pub use storm::{Tally, storm};
 pub use world::{Elapsed, Sleep, Spawned, Timeout, World};
