@@ -48,11 +48,12 @@ struct Inner {
 struct Core {
     connection: Connection,
     owner: Owner,
+    config: Config,
 }
 
 impl Core {
     fn call<T>(&mut self, run: impl FnOnce(&mut Connection) -> T) -> T {
-        let _inside = Inside::of(self.owner);
+        let _inside = Inside::of(self.owner, &self.config);
         run(&mut self.connection)
     }
 }
@@ -61,12 +62,13 @@ impl CoreClient {
     pub(crate) fn new(config: Config, world: &World) -> Result<Self, ConfigError> {
         let bound = Bound::of(&config);
         let owner = world.with(|state| state.net.number());
-        let inside = Inside::of(owner);
+        let own = config.clone();
+        let inside = Inside::of(owner, &own);
         let connection = Connection::new(config);
         drop(inside);
         let inner = Inner {
             world: world.clone(),
-            core: Core { connection: connection?, owner },
+            core: Core { connection: connection?, owner, config: own },
             events: VecDeque::new(),
             reader: None,
             driver: None,
@@ -152,7 +154,7 @@ impl Bound {
     }
 }
 
-struct Events<'a>(&'a mut VecDeque<Event>, &'a Inside);
+struct Events<'a>(&'a mut VecDeque<Event>, &'a Inside<'a>);
 
 impl Sink for Events<'_> {
     fn message(&mut self, sid: Sid, message: Message) {
@@ -268,7 +270,7 @@ impl Driver {
             let output = match by_one {
                 true => core.call(|connection| connection.poll(now)),
                 false => {
-                    let inside = Inside::of(core.owner);
+                    let inside = Inside::of(core.owner, &core.config);
                     core.connection.poll_into(now, budget, &mut Events(events, &inside))
                 }
             };

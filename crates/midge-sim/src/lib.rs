@@ -18,7 +18,7 @@ mod world;
 
 pub use client::Driver;
 pub use core_client::CoreClient;
-pub use meter::meter;
+pub use meter::{Metered, meter};
 pub use midge_proto::Instant;
 pub use net::{Connection, Direction, Door, End, Link, Socket};
 pub use rng::Rng;

@@ -2,11 +2,22 @@
 
 use std::sync::OnceLock;
 
-static METER: OnceLock<fn(u64, bool)> = OnceLock::new();
+use midge_proto::Config;
+
+static METER: OnceLock<fn(&Metered<'_>, bool)> = OnceLock::new();
+
+/// Whose connection is called, for a [`meter()`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Metered<'a> {
+    /// The [number](crate::CoreClient::number) of the client.
+    pub client: u64,
+    /// What its connection was made with.
+    pub config: &'a Config,
+}
 
 /// Has `hook` called before (`true`) and after (`false`) every call that the driver or a user of a
-/// [`CoreClient`](crate::CoreClient) makes into its [`Connection`](midge_proto::Connection), with a
-/// number that tells the clients of a run apart.
+/// [`CoreClient`](crate::CoreClient) makes into its [`Connection`](midge_proto::Connection).
 ///
 /// It is for an allocator that books memory to the core, of which a process has one: so the hook is
 /// that of the process, on every thread, and cannot be changed any more. What the core hands over
@@ -16,37 +27,38 @@ static METER: OnceLock<fn(u64, bool)> = OnceLock::new();
 /// # Panics
 ///
 /// When there is a hook already, and it is another one.
-pub fn meter(hook: fn(client: u64, inside: bool)) {
+pub fn meter(hook: fn(whose: &Metered<'_>, inside: bool)) {
     let present = METER.get_or_init(|| hook);
     assert!(std::ptr::fn_addr_eq(*present, hook), "a process has one meter");
 }
 
-/// Inside from now on until it is dropped, unless it is `left` for a while.
-pub(crate) struct Inside(u64);
+/// Inside from now on until it is dropped, unless it is left for a while.
+pub(crate) struct Inside<'a>(Metered<'a>);
 
-impl Inside {
-    pub(crate) fn of(client: u64) -> Self {
-        tell(client, true);
-        Self(client)
+impl<'a> Inside<'a> {
+    pub(crate) fn of(client: u64, config: &'a Config) -> Self {
+        let metered = Metered { client, config };
+        tell(&metered, true);
+        Self(metered)
     }
 
     /// Runs what does not belong to the core.
     pub(crate) fn leave<T>(&self, run: impl FnOnce() -> T) -> T {
-        tell(self.0, false);
+        tell(&self.0, false);
         let result = run();
-        tell(self.0, true);
+        tell(&self.0, true);
         result
     }
 }
 
-impl Drop for Inside {
+impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        tell(self.0, false);
+        tell(&self.0, false);
     }
 }
 
-fn tell(client: u64, inside: bool) {
+fn tell(metered: &Metered<'_>, inside: bool) {
     if let Some(hook) = METER.get() {
-        hook(client, inside);
+        hook(metered, inside);
     }
 }

@@ -342,7 +342,9 @@ impl Connection {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
             return Err(FlushError::Closed);
         }
-        if self.flushes.len() >= self.config.max_flushes || self.has_much_control() {
+        let most = self.config.max_flushes;
+        let room = self.flushes.len() < most && self.outbound.may_flush(most);
+        if !room || self.has_much_control() {
             return Err(FlushError::TooMany);
         }
         let id = self.next_flush_id();

@@ -719,6 +719,34 @@ fn max_ranges_bounds_the_positions_of_a_report_and_no_count() {
 }
 
 #[test]
+fn max_ranges_bounds_the_positions_of_what_is_unconfirmed_and_no_count() {
+    let mut config = config("127.0.0.1");
+    config.max_ranges = 2;
+    let mut rig = Rig::up(config.clone());
+    let publish = |rig: &mut Rig| {
+        for _ in 0..4 {
+            let subject = SubjectRef::new("a").unwrap();
+            let withdrawn = rig.connection.publish(subject, None, None, b"1").unwrap();
+            rig.connection.publish(subject, None, None, b"2").unwrap();
+            assert!(rig.connection.withdraw(withdrawn));
+            rig.turn();
+        }
+        assert_eq!(rig.sent(), b"PUB a 1\r\n2\r\n".repeat(4));
+    };
+    publish(&mut rig);
+    rig.run("flush\n> PING\n< PONG\n! flushed; confirmed 5..6,7..8...");
+    assert_eq!(rig.connection.fates().confirmed.messages, 4);
+
+    let mut rig = Rig::up(config);
+    publish(&mut rig);
+    rig.feed(b"-ERR 'Stale Connection'\r\n");
+    rig.command("eof");
+    let fates = rig.connection.fates();
+    assert_eq!((fates.unknown.messages, fates.unknown.bytes), (4, 4 * 12));
+    assert!(fates.unknown.positions.ranges().eq([5..6, 7..8]));
+}
+
+#[test]
 fn a_server_that_never_answers_costs_no_memory_for_each_message() {
     let mut config = config("127.0.0.1");
     config.confirm_bytes = 10;

@@ -1,4 +1,8 @@
-//! An INFO that lowers what the server takes, while messages wait to be written.
+//! Limits while messages wait to be written: an INFO that lowers them, and those of what was given up.
+
+use std::time::Duration;
+
+use midge_proto::{FlushError, SubjectRef};
 
 use crate::rig::{INFO, Rig, config};
 
@@ -131,4 +135,45 @@ fn a_move_keeps_apart_what_goes_to_the_old_server_and_what_to_the_next() {
     rig.log();
     let sent = String::from_utf8(rig.sent()).unwrap();
     assert!(sent.ends_with("PING\r\nPUB a 1\r\n2\r\n"), "{sent}");
+}
+
+#[test]
+fn flushes_that_were_given_up_count_until_the_server_has_answered() {
+    let mut config = config("127.0.0.1");
+    (config.max_flushes, config.confirm_interval) = (2, Duration::from_secs(3600));
+    let mut rig = Rig::up(config);
+    let mut pings = 0;
+    // Sixteen more may wait, as of PINGs that nobody asked for.
+    while let Ok(flush) = rig.connection.flush() {
+        rig.connection.cancel_flush(flush);
+        rig.turn();
+        pings += 1;
+        assert!(pings < 100, "each costs memory until it is answered");
+    }
+    assert_eq!(pings, 18);
+    assert_eq!(rig.connection.flush(), Err(FlushError::TooMany));
+    assert_eq!(rig.sent(), b"PING\r\n".repeat(18));
+    rig.feed(b"PONG\r\n");
+    rig.run("flush\n> PING");
+    rig.feed(&b"PONG\r\n".repeat(18));
+    rig.run("! flushed...");
+}
+
+#[test]
+fn what_was_withdrawn_makes_room_though_nothing_can_be_written() {
+    let mut config = config("127.0.0.1");
+    (config.max_pending, config.reconnect_buffer) = (1000, 1000);
+    config.confirm_bytes = usize::MAX;
+    let mut rig = Rig::up(config);
+    rig.run("stall\npublish a first");
+    for number in 0..10_000 {
+        let subject = SubjectRef::new("a").unwrap();
+        let position = rig.connection.publish(subject, None, None, &[b'x'; 50]).unwrap();
+        assert!(rig.connection.withdraw(position));
+        if number % 10 == 0 {
+            rig.turn();
+        }
+    }
+    rig.run("publish a last\nunstall\n> PUB a 5\n> first\n> PUB a 4\n> last\n+ 100ms\n> PING");
+    assert_eq!(rig.connection.fates().dropped.messages, 10_000);
 }
