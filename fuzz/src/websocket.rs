@@ -153,7 +153,7 @@ impl Run {
                 self.sent.extend_from_slice(&bytes);
             }
             let written = bytes.len();
-            self.driver.settle(bytes, written);
+            self.driver.settle(bytes, Ok(written));
             wrote = true;
         }
         wrote
@@ -166,7 +166,7 @@ impl Run {
             assert!(!buffer.is_empty() && buffer.len() <= 256 * 1024, "{}", buffer.len());
             let count = bytes.len().min(buffer.len()).min(cuts.next());
             buffer[..count].copy_from_slice(&bytes[..count]);
-            self.driver.filled(buffer, count);
+            self.driver.filled(buffer, Ok(count));
             bytes = &bytes[count..];
             self.turn();
         }

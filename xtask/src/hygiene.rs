@@ -11,6 +11,11 @@ use crate::{Failure, cargo, fuzz};
 const LONGEST: usize = 700;
 const EXCUSES: &str = "xtask/long-files.txt";
 
+/// What adapters share belongs into `midge`: each of these has at most so many lines of code, which
+/// are those that are neither blank, nor comments, nor tests.
+const ADAPTERS: [&str; 3] = ["crates/midge-tokio/", "crates/midge-smol/", "crates/midge-std/"];
+const ADAPTER_LINES: usize = 200;
+
 /// Signs of unfinished work, written here so that this file has none.
 const UNFINISHED: &[&str] =
     &[concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME")];
@@ -28,6 +33,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
     files.sort();
     let mut wrong = Vec::new();
+    let mut adapters = [0; ADAPTERS.len()];
     for file in files {
         let text = fs::read_to_string(&file)?;
         let name = file.strip_prefix(root)?.display().to_string();
@@ -42,6 +48,9 @@ pub(crate) fn check() -> Result<(), Failure> {
         if !text.starts_with("//!") {
             wrong.push(format!("{name}: the first line must say (`//!`) what the file is for"));
         }
+        if let Some(adapter) = ADAPTERS.iter().position(|adapter| name.starts_with(adapter)) {
+            adapters[adapter] += code_lines(&text);
+        }
         let length = text.lines().count();
         let excused = excuses.remove(&name);
         if length > LONGEST && !excused {
@@ -51,6 +60,14 @@ pub(crate) fn check() -> Result<(), Failure> {
         }
         if length <= LONGEST && excused {
             wrong.push(format!("{name}: no longer too long; take it out of {EXCUSES}"));
+        }
+    }
+    for (adapter, lines) in ADAPTERS.iter().zip(adapters) {
+        if lines > ADAPTER_LINES {
+            wrong.push(format!(
+                "{adapter}: {lines} lines of code are more than {ADAPTER_LINES}; what is no matter \
+                 of its runtime alone belongs into crates/midge/src/driver"
+            ));
         }
     }
     wrong.extend(excuses.iter().map(|name| format!("{EXCUSES} names {name}, which is not there")));
@@ -192,6 +209,11 @@ fn excuses(text: &str) -> Result<BTreeSet<String>, Failure> {
         .collect()
 }
 
+fn code_lines(text: &str) -> usize {
+    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+}
+
 fn is_library_source(name: &str) -> bool {
     let mut parts = name.split('/');
     parts.next() == Some("crates") && parts.nth(1) == Some("src")
@@ -214,7 +236,7 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure>
 
 #[cfg(test)]
 mod tests {
-    use super::{links, resolve};
+    use super::{code_lines, links, resolve};
     use std::path::Path;
 
     #[test]
@@ -222,6 +244,13 @@ mod tests {
         let text = "a [b](c.md#d) and [e](../f \"g\") [h](https://i/j) [k](#l)\n\
                     [m]: n/o.md\n```\n[p](q)\n```\n[r](mailto:s) [t](u)";
         assert_eq!(links(text), [(1, "c.md"), (1, "../f"), (2, "n/o.md"), (6, "u")]);
+    }
+
+    #[test]
+    fn blank_lines_comments_and_tests_are_no_code() {
+        let text = "//! A\n\nuse b;\n\n/// C.\nfn d() {\n    // e\n    f(); // g\n}\n\n\
+                    #[cfg(test)]\nmod tests {\n    use h;\n}\n";
+        assert_eq!(code_lines(text), 4);
     }
 
     #[test]

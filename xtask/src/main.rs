@@ -38,20 +38,24 @@ cargo xtask <task>
                        put the smallest set of inputs that reaches as much into fuzz/corpus
   fuzz --smoke         each target for some thousand inputs, the same every time
   test                 every test, example and documentation test of every package, midge without
-                       features and with aws-lc-rs besides, and no-std
+                       features and with aws-lc-rs besides, a thousand storms of the simulator, and
+                       no-std
   test --targets       a session of the core as firmware on an emulated Cortex-M4 and as WebAssembly
                        under Node.js, and a device with a real server; on Debian it fetches a compiler that can build for them into
                        target/tools and, as root, installs what is missing. Says what it leaves out
                        and why; with CI set, that is a failure
+  sim run [--minutes N | --seed S]
+                       storms in virtual time for N minutes (10), from the seed on at which the last
+                       search stopped; or the end of the trace of one seed
   sim herd [--clients N] [--seed S] [--handshakes N] [--backlog N] [--out DIRECTORY]
-                       let a herd of 1,000,000 clients lose its servers in each of several ways, which
-                       takes 8 GB of memory and most of an hour; writes docs/herd.md and its charts,
-                       or with another herd the same into target/herd
+                       let a herd of 1,000,000 clients lose its servers, and a tenth of it in several
+                       other ways, which takes 8 GB of memory and a quarter of an hour or more; writes
+                       docs/herd.md and its charts, or with another herd the same into target/herd
   no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
                          format     rustfmt
-                         hygiene    rules on files: length, first line, unfinished work, links
+                         hygiene    rules on files: length, first line, unfinished work, links, thin adapters
                          arrows     which package may depend on which
                          clippy     each package by itself, bare, and with each feature alone
                          docs       rustdoc without warnings
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["test", "--targets"] => targets::test(),
         ["sim", "herd", ref arguments @ ..] => sim::herd(arguments),
+        ["sim", "run", ref arguments @ ..] => sim::run(arguments),
         ["no-std"] => no_std::guard(),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),
@@ -146,5 +151,5 @@ fn test() -> Result<(), Failure> {
     let bare = cargo::run(&[&without[..], &["--lib", "--tests"]].concat());
     let aws = ["--features", "aws-lc-rs,websocket", "--test", "layers"];
     let aws = cargo::run(&[&without[..], &aws].concat());
-    targets.and(docs).and(bare).and(aws).and(no_std::guard())
+    targets.and(docs).and(bare).and(aws).and(sim::test()).and(no_std::guard())
 }

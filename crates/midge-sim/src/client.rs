@@ -102,7 +102,7 @@ impl Stream for Socket {
         Poll::Ready(Ok(()))
     }
 
-    fn write_last(&mut self, bytes: &[u8]) -> usize {
-        self.write(bytes, None).and_then(Result::ok).unwrap_or(0)
+    fn write_last(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write(bytes, None).map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use chart::{attempts_chart, connected_chart};
 pub use outcome::{Outcome, SAMPLE, Sample};
-pub use settings::{LONG, SMALL, STORMS, settings};
+pub use settings::{SMALL, STORMS, settings};
 pub use table::table;
 
 use crate::Rng;
@@ -84,7 +84,7 @@ pub struct Scenario {
     /// The servers; clients know all of them.
     pub servers: &'static [Fate],
     /// Servers accept everybody at once, whatever [`Herd::backlog`] says, and do the handshakes one
-    /// after the other.
+    /// after the other, also those of clients that have given up.
     pub greedy: bool,
     /// What becomes of a connection when the places are taken.
     pub full: Full,

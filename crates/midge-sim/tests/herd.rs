@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use midge_sim::herd::{
-    Herd, LONG, Outcome, SMALL, STORMS, Scenario, Setting, attempts_chart, connected_chart,
-    settings, table,
+    Herd, Outcome, SMALL, STORMS, Scenario, Setting, attempts_chart, connected_chart, settings,
+    table,
 };
 
 /// 2,000 clients, and servers as much weaker as there are fewer clients than in a storm.
@@ -17,7 +17,7 @@ fn setting(name: &str) -> Setting {
 }
 
 fn scenario(name: &str) -> &'static Scenario {
-    let mut all = [STORMS, LONG, SMALL].into_iter().flatten();
+    let mut all = [STORMS, SMALL].into_iter().flatten();
     all.find(|scenario| scenario.name == name).expect("it is on a list")
 }
 

@@ -1,7 +1,5 @@
 //! What a connection needs of smol: names, sleeping, and streams that are opened.
 
-use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -16,42 +14,22 @@ use smol::net::TcpStream;
 use crate::transport::Transport;
 
 /// The future that serves one connection. It is ready when the connection has closed.
-#[must_use = "a connection does nothing unless its driver is polled"]
-pub struct Driver(Task<Smol>);
+///
+/// [`through`](Task::through) has streams opened by a dialler of the application, see
+/// [`connect_through`](crate::connect_through).
+pub type Driver = Task<Smol>;
 
-impl Driver {
-    pub(crate) fn new(driver: midge::driver::Driver, clock: Arc<SystemClock>) -> Self {
-        Self(Task::new(driver, Smol { clock, timer: None }, tcp))
-    }
-
-    /// Opens transports by `dialler` from now on, see [`connect_through`](crate::connect_through).
-    pub fn through<D, F, T>(self, dialler: D) -> Self
-    where
-        D: FnMut(Destination) -> F + Send + 'static,
-        F: Future<Output = io::Result<T>> + Send + 'static,
-        T: Into<Transport>,
-    {
-        Self(self.0.through(dialler))
-    }
-}
-
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(context)
-    }
-}
-
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-struct Smol {
+/// Smol, as a [`Driver`] needs it.
+#[derive(Debug)]
+pub struct Smol {
     clock: Arc<SystemClock>,
     timer: Option<(std::time::Instant, Timer)>,
+}
+
+impl Smol {
+    pub(crate) fn new(clock: Arc<SystemClock>) -> Self {
+        Self { clock, timer: None }
+    }
 }
 
 impl Runtime for Smol {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use midge::driver::SystemClock;
 use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
 
-pub use driver::{Driver, tcp};
+pub use driver::{Driver, Smol, tcp};
 pub use midge;
 pub use midge::driver::Destination;
 pub use transport::Transport;
@@ -67,7 +67,7 @@ pub fn connect_with(
 ) -> Result<(Connecting, Driver), OptionsError> {
     let clock = Arc::new(SystemClock::new());
     let (connecting, driver) = midge::driver::connect(options.into(), clock.clone())?;
-    Ok((connecting, Driver::new(driver, clock)))
+    Ok((connecting, Driver::new(driver, Smol::new(clock), tcp)))
 }
 
 /// Connects over streams that `dialler` opens, and spawns the driver on smol's global executor.

@@ -62,15 +62,12 @@ impl midge::driver::Stream for Transport {
         self.stream.as_mut().poll_flush(context)
     }
 
-    fn write_last(&mut self, bytes: &[u8]) -> usize {
+    fn write_last(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
         // One panic of a stream is enough.
         if std::thread::panicking() {
-            return 0;
+            return Poll::Pending;
         }
-        match self.poll_write(bytes, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
-        }
+        self.poll_write(bytes, &mut Context::from_waker(Waker::noop()))
     }
 
     fn close(&mut self) {

@@ -26,7 +26,6 @@
 
 mod driver;
 mod stream;
-mod wait;
 
 use std::io;
 use std::sync::Arc;
@@ -37,9 +36,9 @@ use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
 
 pub use driver::Driver;
 pub use midge;
+pub use midge::blocking::{Elapsed, Items, Iter, Wait};
 pub use midge::driver::Destination;
 pub use stream::{Stream, tcp};
-pub use wait::{Elapsed, Items, Iter, Wait};
 
 /// Connects, and serves the connection on a thread of its own, which ends when it has closed.
 ///

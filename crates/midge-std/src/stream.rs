@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use midge::driver::Destination;
+use midge::driver::{BlockingStream, Destination};
 
 /// How long the system may try to open a connection. The attempt has given it up long before,
 /// after [`connect_timeout`](midge::ConnectOptions::connect_timeout): this ends the thread that
@@ -64,6 +64,32 @@ macro_rules! socket {
 socket!(TcpStream);
 #[cfg(unix)]
 socket!(UnixStream);
+
+impl BlockingStream for Box<dyn Stream> {
+    fn is_secure(&self) -> bool {
+        (**self).is_secure()
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        unless_late((**self).read(buffer))
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        unless_late((**self).write(bytes))
+    }
+
+    fn shutdown(&self) {
+        (**self).shutdown();
+    }
+}
+
+/// What one system calls a time-out, another calls an operation that would block.
+fn unless_late(moved: io::Result<usize>) -> io::Result<usize> {
+    moved.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => io::ErrorKind::WouldBlock.into(),
+        _ => error,
+    })
+}
 
 /// Opens a TCP connection, as is done without a dialler, with `TCP_NODELAY`. A name that has no
 /// address is looked up by the system, and its addresses are tried in turn.

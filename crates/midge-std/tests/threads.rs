@@ -1,13 +1,17 @@
 //! A client without a runtime: what it does on threads, against a real server.
 #![allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")]
 
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use midge_std::midge::{
     CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, RequestError,
 };
-use midge_std::{Elapsed, Items, Wait, connect};
+use midge_std::{Elapsed, Items, Stream, Wait, connect};
 use midge_testing::NatsServer;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -107,13 +111,13 @@ fn what_cannot_be_found_or_dialled_is_said() {
 
 #[test]
 fn dials_that_hang_keep_a_bounded_number_of_threads() {
-    let (dialing, dials) = std::sync::mpsc::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let released = std::sync::Mutex::new(released);
-    let dialler = move |_| -> std::io::Result<std::net::TcpStream> {
+    let (dialing, dials) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let dialler = move |_| -> io::Result<TcpStream> {
         dialing.send(()).unwrap();
         let _ = released.lock().unwrap().recv();
-        Err(std::io::ErrorKind::TimedOut.into())
+        Err(io::ErrorKind::TimedOut.into())
     };
     let short = Duration::from_millis(1);
     let options = ConnectOptions::new("127.0.0.1:1")
@@ -133,4 +137,55 @@ fn dials_that_hang_keep_a_bounded_number_of_threads() {
     assert!(dials.try_recv().is_err());
     drop(release);
     client.close().wait();
+}
+
+/// Its end takes until the next dial has begun.
+struct Lingering {
+    stream: TcpStream,
+    dials: Arc<Mutex<Receiver<TcpStream>>>,
+    waited: Sender<bool>,
+}
+
+impl Stream for Lingering {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Stream::read(&self.stream, buffer)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Stream::write(&self.stream, bytes)
+    }
+
+    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+        Stream::set_write_timeout(&self.stream, timeout)
+    }
+
+    fn shutdown(&self) {
+        let dialled = self.dials.lock().unwrap().recv_timeout(LONG).is_ok();
+        let _ = self.waited.send(dialled);
+        Stream::shutdown(&self.stream);
+    }
+}
+
+#[test]
+fn a_stream_that_takes_long_to_end_holds_up_no_other_thread() {
+    let server = NatsServer::start().unwrap();
+    let (dialling, dials) = mpsc::channel();
+    let dials = Arc::new(Mutex::new(dials));
+    let (waited, waits) = mpsc::channel();
+    let dialler = {
+        let dials = Arc::clone(&dials);
+        move |to| {
+            let stream = midge_std::tcp(to)?;
+            dialling.send(stream.try_clone()?).unwrap();
+            let (dials, waited) = (Arc::clone(&dials), waited.clone());
+            Ok(Lingering { stream, dials, waited })
+        }
+    };
+    // The thread that writes wakes for each PING, and finds what there is to do.
+    let options = ConnectOptions::new(server.url()).ping_interval(Duration::from_millis(50));
+    let client = midge_std::connect_through(options, dialler).unwrap();
+    let first = dials.lock().unwrap().recv().unwrap();
+    first.shutdown(Shutdown::Both).unwrap();
+    assert!(waits.recv_timeout(LONG * 2).unwrap());
+    drop(client);
 }

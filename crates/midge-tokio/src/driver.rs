@@ -1,18 +1,14 @@
 //! What a connection needs of tokio: names, sleeping, and giving way.
 
-use std::fmt;
-use std::future::Future;
-use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use midge::Instant;
-use midge::driver::{Clock, Destination, Opening, Runtime, Task};
+use midge::driver::{Clock, Opening, Runtime, Task};
 use tokio::time::Sleep;
 
-use crate::dial::tcp;
 use crate::transport::Transport;
 
 /// Counts from the moment when it was made.
@@ -30,42 +26,22 @@ pub(crate) fn clock() -> Arc<TokioClock> {
 }
 
 /// The future that serves one connection. It is ready when the connection has closed.
-#[must_use = "a connection does nothing unless its driver is polled"]
-pub struct Driver(Task<Tokio>);
+///
+/// [`through`](Task::through) has streams opened by a dialler of the application, see
+/// [`connect_through`](crate::connect_through).
+pub type Driver = Task<Tokio>;
 
-impl Driver {
-    pub(crate) fn new(driver: midge::driver::Driver, clock: Arc<TokioClock>) -> Self {
-        Self(Task::new(driver, Tokio { clock, sleep: None }, tcp))
-    }
-
-    /// Opens transports by `dialler` from now on, see [`connect_through`](crate::connect_through).
-    pub fn through<D, F, T>(self, dialler: D) -> Self
-    where
-        D: FnMut(Destination) -> F + Send + 'static,
-        F: Future<Output = io::Result<T>> + Send + 'static,
-        T: Into<Transport>,
-    {
-        Self(self.0.through(dialler))
-    }
-}
-
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(context)
-    }
-}
-
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-struct Tokio {
+/// Tokio, as a [`Driver`] needs it.
+#[derive(Debug)]
+pub struct Tokio {
     clock: Arc<TokioClock>,
     sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Tokio {
+    pub(crate) fn new(clock: Arc<TokioClock>) -> Self {
+        Self { clock, sleep: None }
+    }
 }
 
 impl Runtime for Tokio {

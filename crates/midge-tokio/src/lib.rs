@@ -28,7 +28,7 @@ use std::io;
 use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
 
 pub use dial::tcp;
-pub use driver::Driver;
+pub use driver::{Driver, Tokio};
 pub use midge;
 pub use midge::driver::Destination;
 pub use transport::Transport;
@@ -62,7 +62,7 @@ pub fn connect_with(
 ) -> Result<(Connecting, Driver), OptionsError> {
     let clock = driver::clock();
     let (connecting, driver) = midge::driver::connect(options.into(), clock.clone())?;
-    Ok((connecting, Driver::new(driver, clock)))
+    Ok((connecting, Driver::new(driver, Tokio::new(clock), tcp)))
 }
 
 /// Connects over streams that `dialler` opens, and spawns the driver on the current runtime.

@@ -32,6 +32,15 @@ enum Stream {
     Other(Pin<Box<dyn Other>>),
 }
 
+impl Stream {
+    fn as_pin(&mut self) -> Pin<&mut dyn Other> {
+        match self {
+            Self::Tcp(stream) => Pin::<&mut TcpStream>::new(stream),
+            Self::Other(stream) => stream.as_mut(),
+        }
+    }
+}
+
 trait Other: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Other for S {}
@@ -61,25 +70,22 @@ impl midge::driver::Stream for Transport {
         self.secure
     }
 
-    fn poll_write_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.poll_write_ready(context),
-            Stream::Other(_) => Poll::Ready(Ok(())),
+            Stream::Tcp(stream) => stream.poll_write_ready(context).map(drop),
+            Stream::Other(_) => Poll::Ready(()),
         }
     }
 
-    fn poll_read_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_read_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.poll_read_ready(context),
-            Stream::Other(_) => Poll::Ready(Ok(())),
+            Stream::Tcp(stream) => stream.poll_read_ready(context).map(drop),
+            Stream::Other(_) => Poll::Ready(()),
         }
     }
 
     fn poll_write(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Other(stream) => stream.as_mut().poll_write(context, bytes),
-        }
+        self.stream.as_pin().poll_write(context, bytes)
     }
 
     fn poll_read(
@@ -88,32 +94,21 @@ impl midge::driver::Stream for Transport {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut room = ReadBuf::new(buffer);
-        ready!(match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, &mut room),
-            Stream::Other(stream) => stream.as_mut().poll_read(context, &mut room),
-        })?;
+        ready!(self.stream.as_pin().poll_read(context, &mut room))?;
         Poll::Ready(Ok(room.filled().len()))
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(_) => Poll::Ready(Ok(())),
-            Stream::Other(stream) => stream.as_mut().poll_flush(context),
-        }
+        self.stream.as_pin().poll_flush(context)
     }
 
-    fn write_last(&mut self, bytes: &[u8]) -> usize {
+    fn write_last(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             // Which still works while the runtime shuts down.
-            Stream::Tcp(stream) => stream.try_write(bytes).unwrap_or(0),
+            Stream::Tcp(stream) => Poll::Ready(stream.try_write(bytes)),
             // One panic of a stream is enough.
-            Stream::Other(_) if std::thread::panicking() => 0,
-            Stream::Other(stream) => {
-                match at_last(|context| stream.as_mut().poll_write(context, bytes)) {
-                    Poll::Ready(Ok(written)) => written,
-                    Poll::Ready(Err(_)) | Poll::Pending => 0,
-                }
-            }
+            Stream::Other(_) if std::thread::panicking() => Poll::Pending,
+            Stream::Other(stream) => at_last(|context| stream.as_mut().poll_write(context, bytes)),
         }
     }
 

@@ -2,7 +2,11 @@
 //!
 //! An adapter is one loop. It [turns](Driver::turn) the driver and does what the [`Turn`] says:
 //! look up a name, dial, close, or wait until the socket is ready, the time has come, or the
-//! waker is woken. Bytes are taken out, written or read without any lock, and given back.
+//! waker is woken. Bytes are taken out, written or read without any lock, and given back with what
+//! the system call returned.
+//!
+//! Two such loops are here, and what they need of a runtime or system is a trait: a [`Task`] polls
+//! streams as one future, and [`Driver::run`] keeps threads on blocking ones.
 //!
 //! The rules:
 //!
@@ -10,9 +14,9 @@
 //!   may leave something to do: turn again before you wait.
 //! - Writing never waits for reading, nor reading for writing.
 //! - Whether the time has come is for the clock to say, not for the timer that woke you.
-//! - Before a transport is closed, and before the driver is dropped, write once more what the
-//!   socket takes without waiting: it may be a farewell. The drop closes the connection, and
-//!   everything that is pending ends.
+//! - Before a transport is closed, and before the driver is dropped, write its
+//!   [farewell](Driver::farewell), as much as the socket takes without waiting. The drop closes the
+//!   connection, and everything that is pending ends.
 //!
 //! TLS and WebSocket need nothing of an adapter: they stand between the bytes that it moves and
 //! the connection, and no driver without them pays for them.
@@ -20,6 +24,8 @@
 mod bytes;
 mod layered;
 mod task;
+mod threads;
+mod transport;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +41,7 @@ use midge_proto::{
 pub use bytes::{Receive, Transmit};
 pub use midge_proto;
 pub use task::{Opening, Runtime, Stream, Task};
+pub use threads::{BlockingStream, System};
 
 use crate::Client;
 use crate::auth::Authorizing;
@@ -42,11 +49,11 @@ use crate::closing::Connecting;
 use crate::handler::Calls;
 use crate::options::{ConnectOptions, OptionsError};
 use crate::request::Requests;
-use crate::shared::{Inner, Room, Shared, lock};
+use crate::shared::{Inner, Shared, lock};
 use crate::status::Board;
 use crate::waiters::Wakes;
-use bytes::{Incoming, Outgoing};
 use layered::Layered;
+use transport::Transport;
 
 /// Bytes of messages that a turn hands over while it holds the connection's lock.
 const TURN_BYTES: usize = 64 * 1024;
@@ -124,8 +131,9 @@ pub enum Turn {
         /// Where to. Without an address, the name is the adapter's, or a proxy's, to find.
         to: Destination,
     },
-    /// Write once more what the socket takes without waiting, then close the transport; or stop
-    /// opening or looking up. It may be gone already. No answer is needed.
+    /// Write its [farewell](Driver::farewell), as much as the socket takes without waiting, then
+    /// close the transport; or stop opening or looking up. It may be gone already. No answer is
+    /// needed.
     Close {
         /// Names the transport.
         attempt: Attempt,
@@ -165,6 +173,8 @@ pub fn connect(
         shared: Arc::clone(&shared),
         authorizing,
         layered,
+        transport: None,
+        close: None,
         wakes: Wakes::default(),
         discarded: Vec::new(),
         calls: Calls::default(),
@@ -180,6 +190,9 @@ pub struct Driver {
     shared: Arc<Shared>,
     authorizing: Authorizing,
     layered: Layered,
+    transport: Option<Transport>,
+    /// The adapter must still close this transport, of which the core has heard the end.
+    close: Option<Attempt>,
     wakes: Wakes,
     /// Messages that nobody gets, kept for its memory.
     discarded: Vec<Message>,
@@ -206,7 +219,7 @@ impl Driver {
         let mut now = self.now();
         self.layered.turn();
         loop {
-            if let Some(attempt) = self.layered.close.take() {
+            if let Some(attempt) = self.close.take() {
                 return Turn::Close { attempt };
             }
             if let Some((attempt, answer)) = self.authorizing.poll(context) {
@@ -216,8 +229,8 @@ impl Driver {
                         self.with(|inner| inner.connection.authorize(attempt, credentials, now));
                     }
                     Err(why) => {
-                        self.closed(attempt, DisconnectCause::Credentials(why));
-                        return Turn::Close { attempt };
+                        self.ended(attempt, DisconnectCause::Credentials(why));
+                        continue;
                     }
                 }
             }
@@ -241,7 +254,8 @@ impl Driver {
                     if let Turn::Close { attempt } = turn {
                         self.authorizing.forget(attempt);
                     }
-                    match self.through_layers(turn) {
+                    let turn = self.through_layers(turn);
+                    match turn.and_then(|turn| self.through_transport(turn)) {
                         Some(turn) => return turn,
                         None => now = self.now(),
                     }
@@ -279,69 +293,14 @@ impl Driver {
         }
     }
 
-    /// A look-up or dial failed, or the connection ended.
+    /// A look-up or dial failed, or the transport ended, which [`filled`](Self::filled) mostly
+    /// tells. If a write has failed before, that is the cause.
     pub fn closed(&mut self, attempt: Attempt, cause: DisconnectCause) {
         self.authorizing.forget(attempt);
+        let cause = self.first_cause(attempt, cause);
         if let Some(cause) = self.layered.transport_ended(attempt, cause) {
             let now = self.now();
             self.with(|inner| inner.connection.closed(attempt, cause, now));
-        }
-    }
-
-    // ---- bytes ---------------------------------------------------------------------------
-
-    /// Up to about `max` bytes to write; give them back with [`settle`](Self::settle).
-    pub fn take_transmit(&mut self, max: usize) -> Option<Transmit> {
-        let outgoing = if self.layered.stack.is_some() {
-            Outgoing::Wire(self.encode(max)?)
-        } else {
-            Outgoing::Core(self.with(|inner| inner.connection.take_transmit(max))?)
-        };
-        Some(Transmit::new(&self.shared, outgoing))
-    }
-
-    /// The socket took the first `written` bytes.
-    pub fn settle(&mut self, mut transmit: Transmit, written: usize) {
-        match transmit.take() {
-            Some(Outgoing::Core(batch)) => self.settle_core(batch, written),
-            Some(Outgoing::Wire(lent)) => {
-                if let Some(stack) = &mut self.layered.stack {
-                    stack.settle(lent, written);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn settle_core(&mut self, batch: midge_proto::Batch, written: usize) {
-        let wakes = &mut self.wakes;
-        let mut inner = lock(&self.shared.inner);
-        inner.idle = false;
-        inner.connection.settle(batch, written);
-        // The core does not tell of room for control operations: writing frees it.
-        inner.wake_room(Room::Control, wakes);
-        drop(inner);
-        wakes.wake();
-    }
-
-    /// Room for a read; give it back with [`filled`](Self::filled). `None` unless [`Wait::read`].
-    pub fn take_read(&mut self) -> Option<Receive> {
-        let incoming = match &mut self.layered.stack {
-            Some(stack) => Incoming::Wire(stack.take_read()?),
-            None => Incoming::Core(lock(&self.shared.inner).connection.take_read()?),
-        };
-        Some(Receive(incoming))
-    }
-
-    /// The socket gave `count` bytes, which now stand at the start of `buffer`.
-    pub fn filled(&mut self, buffer: Receive, count: usize) {
-        match buffer.0 {
-            Incoming::Core(buffer) => self.with(|inner| inner.connection.filled(buffer, count)),
-            Incoming::Wire(lent) => {
-                if let Some(stack) = &mut self.layered.stack {
-                    stack.filled(lent, count);
-                }
-            }
         }
     }
 

@@ -12,6 +12,7 @@
 //! | receive | [`Subscription`], or a function: [`Subscribe::handler`] |
 //! | ask many | [`Client::request_many`] |
 //! | send and receive typed values | `json`, with the feature `serde` |
+//! | wait without an executor | [`blocking`] |
 //! | see what happens to the connection | [`Client::status`], [`Client::events`] |
 //! | write an adapter | [`driver`] |
 //!
@@ -30,6 +31,7 @@
 
 mod ask;
 pub mod auth;
+pub mod blocking;
 mod choice;
 mod client;
 mod closing;

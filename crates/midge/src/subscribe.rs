@@ -38,7 +38,8 @@ pub enum WhenFull {
     DropOldest,
     /// Reading from the server stops, for all subscriptions of the connection, until half was
     /// read, however long that takes. Nothing is dropped here; a server that cannot write for
-    /// long closes the connection as a slow consumer.
+    /// long closes the connection as a slow consumer. A drain comes to its end only while somebody
+    /// reads.
     Pause,
 }
 

@@ -316,7 +316,8 @@ impl Driver {
             }
             Event::SubscriptionEnded(sid, why) => {
                 let facts = self.ended(Id::Subscription(*sid));
-                assert!(*why != EndReason::Drained || facts.draining, "nobody drained {sid:?}");
+                let drained = matches!(why, EndReason::Drained | EndReason::Disconnected);
+                assert!(!drained || facts.draining, "nobody drained {sid:?}");
             }
             Event::Connected(facts) => {
                 let greeted = self.server.pinged || self.batch.is_some();

@@ -178,8 +178,8 @@ impl Subscriptions {
             Some(max) if subscription.max.is_some_and(|smaller| smaller <= max) => None,
             Some(max) if max > subscription.delivered => {
                 subscription.max = Some(max);
-                // While draining, the UNSUB that ends it at once is on its way or gone.
-                if connected && !subscription.draining {
+                // The UNSUB of a drain or of a move ends it at once, and is on its way or gone.
+                if connected && !subscription.draining && !subscription.left {
                     self.queue_unsub(sid, true);
                 }
                 None

@@ -130,7 +130,7 @@ fn a_drain_ends_with_the_pong_behind_its_unsub() {
 }
 
 #[test]
-fn a_drain_that_loses_its_connection_is_over() {
+fn a_drain_that_loses_its_connection_is_over_and_not_complete() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
         "subscribe a
@@ -139,7 +139,7 @@ fn a_drain_that_loses_its_connection_is_over() {
         > UNSUB 1
         > PING
         eof
-        ! ended 1 drained
+        ! ended 1 the connection was lost before the drain was complete
         ! disconnected ...
         ! connect 127.0.0.1:4222
         subscribe b
@@ -278,7 +278,7 @@ fn a_drain_during_a_handshake_that_fails_is_over() {
         > PING
         drain-subscription 1
         eof
-        ! ended 1 drained
+        ! ended 1 the connection was lost before the drain was complete
         ! failed ...
         + 100ms
         ! connect 127.0.0.1:4222
@@ -381,5 +381,25 @@ fn an_unsub_that_waits_is_replaced_and_one_of_a_former_subscription_stays() {
         > UNSUB 16777217 4
         unsubscribe 16777217 3
         > UNSUB 16777217 3",
+    );
+}
+
+#[test]
+fn a_maximum_does_not_take_the_place_of_the_unsub_of_a_move() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1",
+    );
+    rig.stalled = true;
+    rig.run(
+        "reconnect
+        unsubscribe 1 5",
+    );
+    rig.stalled = false;
+    rig.turn();
+    rig.run(
+        "> UNSUB 1
+        > PING",
     );
 }

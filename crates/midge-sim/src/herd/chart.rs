@@ -185,7 +185,9 @@ pub fn connected_chart(
             "<rect class=\"away\" x=\"{LEFT}\" y=\"{top}\" width=\"{wide}\" height=\"{height}\"/>"
         );
     }
-    for (number, (setting, outcome)) in (0..).zip(outcomes) {
+    // The first, which is compared with the others, is drawn over them.
+    let numbered: Vec<_> = (0..).zip(outcomes).collect();
+    for (number, (setting, outcome)) in numbered.into_iter().rev() {
         let colour = COLOURS[number as usize % COLOURS.len()];
         let mut back = 0;
         let mut next = 0;

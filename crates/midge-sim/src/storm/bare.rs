@@ -11,7 +11,7 @@ use midge_proto::{
 
 use super::full::{PATTERNS, SUBJECTS};
 use super::ledger::{Ending, Ledger, Tag};
-use super::plan::Plan;
+use super::plan::{DENIED, Plan};
 use super::recovery;
 use crate::{CoreClient, Rng, World};
 
@@ -192,7 +192,8 @@ impl Bare {
     ) {
         let tag = self.ledger.next(self.lock().publisher);
         let payload = tag.payload(self.rng.index(self.plan.biggest));
-        let subject = SUBJECTS[self.rng.index(SUBJECTS.len())];
+        let denied = self.rng.one_in(20);
+        let subject = if denied { DENIED } else { SUBJECTS[self.rng.index(SUBJECTS.len())] };
         let subject = SubjectRef::new(subject).expect("it is a subject");
         let mut headers = HeaderMap::new();
         headers.insert("Storm", "yes").expect("it is a header");
@@ -202,6 +203,9 @@ impl Bare {
             Ok(position) => {
                 assert_eq!(position, Position(tag.number), "positions are counted");
                 self.ledger.accepted(tag, Some(position));
+                if denied {
+                    self.ledger.may_be_refused(tag);
+                }
             }
             Err(
                 PublishError::Full
@@ -227,7 +231,8 @@ impl Bare {
     fn request(&mut self) {
         let tag = self.ledger.next(self.lock().publisher);
         let payload = tag.payload(self.rng.index(200));
-        let subject = if self.rng.one_in(4) { "nobody" } else { "service" };
+        let subject = ["nobody", "service", "service", DENIED][self.rng.index(4)];
+        let denied = subject == DENIED;
         let subject = SubjectRef::new(subject).expect("it is a subject");
         let time = self.rng.between(Duration::from_millis(1), Duration::from_secs(2));
         let result = self
@@ -236,6 +241,9 @@ impl Bare {
         match result {
             Ok(id) => {
                 self.ledger.accepted(tag, Some(Position(tag.number)));
+                if denied {
+                    self.ledger.may_be_refused(tag);
+                }
                 let mut books = self.lock();
                 books.ids.insert(Id::Request(id), false);
                 books.requests.insert(id, tag);
@@ -287,7 +295,8 @@ impl Bare {
         if self.lock().subscriptions.len() >= MOST_SUBSCRIPTIONS {
             return;
         }
-        let subject = PATTERNS[self.rng.index(PATTERNS.len())];
+        let denied = self.rng.one_in(12);
+        let subject = if denied { DENIED } else { PATTERNS[self.rng.index(PATTERNS.len())] };
         let subject = SubjectRef::new(subject).expect("it is a subject");
         let Ok(sid) = self.client.with(|connection, _| connection.subscribe(subject, None)) else {
             return;

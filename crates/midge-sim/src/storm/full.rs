@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::time::Duration;
 
-use midge::{Client, EndReason, FlushError, PublishError, RequestError, State, Subscription};
+use midge::{
+    Client, EndReason, FlushError, PublishError, RequestError, State, Subscription, WhenFull,
+};
 use midge_proto::Instant;
 
 use super::ledger::{Ending, Ledger, Tag};
-use super::plan::Plan;
+use super::plan::{DENIED, Plan};
 use super::recovery;
 use crate::net::Owner;
-use crate::{Driver, Rng, Spawned, World};
+use crate::{Rng, Spawned, World};
 
 pub(super) struct Full {
     world: World,
@@ -20,6 +22,7 @@ pub(super) struct Full {
     owner: Owner,
     plan: Plan,
     index: usize,
+    driverless: bool,
 }
 
 /// What the tasks of one client share.
@@ -32,6 +35,8 @@ struct Task {
     biggest: usize,
     /// When to stop publishing.
     until: Instant,
+    /// What serves the connection is dropped at some time.
+    driverless: bool,
 }
 
 pub(super) const SUBJECTS: [&str; 5] = ["a", "a.b", "a.c", "b.c", "b.c.d"];
@@ -42,17 +47,28 @@ impl Full {
         let options = plan.options(world).name(format!("full {index}"));
         let (connecting, driver) = world.connect_with(options).expect("the options are good");
         let owner = driver.owner();
-        drop(world.spawn::<()>(serve(driver)));
+        let mut rng = world.rng();
+        let driverless = rng.one_in(8);
+        match driverless {
+            true => {
+                // An application may drop it at any time.
+                let life = rng.between(Duration::ZERO, plan.calm - Instant::ZERO);
+                let driver = world.timeout(life, driver);
+                drop(world.spawn(driver));
+            }
+            false => drop(world.spawn(driver)),
+        }
         // With `retry_first_connect` the client is there at once.
         let client = ready(connecting).expect("it connects in the background");
         Self {
             world: world.clone(),
             ledger: ledger.clone(),
-            rng: world.rng(),
+            rng,
             client,
             owner,
             plan: plan.clone(),
             index,
+            driverless,
         }
     }
 
@@ -64,6 +80,7 @@ impl Full {
             owner: self.owner,
             biggest: self.plan.biggest,
             until: self.plan.calm,
+            driverless: self.driverless,
         };
         let mut writers = Vec::new();
         let mut readers = Vec::new();
@@ -80,11 +97,13 @@ impl Full {
             writer.await;
         }
         self.world.sleep_until(self.plan.calm).await;
-        self.comes_to_rest().await;
-        // All that is under way between servers and to here arrives.
-        self.world.sleep(Duration::from_secs(2)).await;
-        self.flush().await;
-        self.world.sleep(Duration::from_secs(1)).await;
+        if !self.driverless {
+            self.comes_to_rest().await;
+            // All that is under way between servers and to here arrives.
+            self.world.sleep(Duration::from_secs(2)).await;
+            self.flush().await;
+            self.world.sleep(Duration::from_secs(1)).await;
+        }
         let drains = self.rng.one_in(2);
         let closed = match drains {
             true => self.client.drain().await,
@@ -105,7 +124,7 @@ impl Full {
             "full client {}: {statistics:?}, {fates:?}",
             self.index
         );
-        assert_eq!(closed.unread, 0, "all was read");
+        assert!(closed.unread == 0 || self.driverless, "all was read");
         assert_eq!(
             self.client.pending_bytes(),
             0,
@@ -139,10 +158,6 @@ impl Full {
     }
 }
 
-async fn serve(driver: Driver) {
-    driver.await;
-}
-
 /// The output of a future that is ready at once.
 fn ready<F: Future + Unpin>(mut future: F) -> F::Output {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -159,19 +174,26 @@ async fn publishes(task: Task, mut rng: Rng) {
         for _ in 0..1 + rng.index(8) {
             let tag = task.ledger.next(publisher);
             let payload = tag.payload(rng.index(task.biggest));
-            let subject = SUBJECTS[rng.index(SUBJECTS.len())];
+            let denied = rng.one_in(20);
+            let subject = if denied { DENIED } else { SUBJECTS[rng.index(SUBJECTS.len())] };
             let publish = task.client.publish(subject, &payload);
             let result = match rng.one_in(4) {
                 true => publish.header("Storm", "yes").timeout(Duration::from_millis(50)).await,
                 false => publish.timeout(Duration::from_secs(2)).await,
             };
             match result {
-                Ok(position) => task.ledger.accepted(tag, Some(position)),
+                Ok(position) => {
+                    task.ledger.accepted(tag, Some(position));
+                    if denied {
+                        task.ledger.may_be_refused(tag);
+                    }
+                }
                 Err(
                     PublishError::Full
                     | PublishError::TooLarge { .. }
                     | PublishError::HeadersUnsupported,
                 ) => {}
+                Err(PublishError::Closed) if task.driverless => return,
                 Err(error) => panic!("{error}"),
             }
         }
@@ -180,6 +202,7 @@ async fn publishes(task: Task, mut rng: Rng) {
             match task.client.flush().timeout(Duration::from_secs(3)).await {
                 Ok(fates) => task.ledger.flushed(publisher, before, &fates),
                 Err(FlushError::TimedOut | FlushError::Disconnected(_)) => {}
+                Err(FlushError::Closed) if task.driverless => return,
                 Err(error) => panic!("{error}"),
             }
         }
@@ -192,7 +215,7 @@ async fn requests(task: Task, mut rng: Rng) {
     while task.world.now() < task.until {
         let tag = task.ledger.next(publisher);
         let payload = tag.payload(rng.index(200));
-        let subject = if rng.one_in(5) { "nobody" } else { "service" };
+        let subject = ["nobody", "service", "service", "service", DENIED][rng.index(5)];
         // What is not accepted is not sent either: either way no server may see it then.
         task.ledger.accepted(tag, None);
         let request = task.client.request(subject, &payload);
@@ -218,6 +241,14 @@ async fn requests(task: Task, mut rng: Rng) {
             Some(Err(RequestError::NotSent(_) | RequestError::Publish(_))) => {
                 task.ledger.is_not_sent(tag);
             }
+            Some(Err(RequestError::Inbox(_))) => {
+                task.ledger.is_not_sent(tag);
+                if task.driverless {
+                    return;
+                }
+            }
+            // The denial stands for the latest publish to its subject, in good order.
+            Some(Err(RequestError::Permission(_))) => assert_eq!(subject, DENIED),
             Some(Err(RequestError::TimedOut | RequestError::Unknown)) | None => {}
             Some(Err(error)) => panic!("{error}"),
         }
@@ -257,10 +288,17 @@ async fn answers(task: Task, mut rng: Rng) {
 
 async fn subscribes(task: Task, mut rng: Rng) {
     loop {
-        let pattern = PATTERNS[rng.index(PATTERNS.len())];
+        let denied = rng.one_in(10);
+        let pattern = if denied { DENIED } else { PATTERNS[rng.index(PATTERNS.len())] };
         let subscribe = match rng.one_in(3) {
             true => task.client.queue_subscribe(pattern, "group"),
             false => task.client.subscribe(pattern),
+        };
+        // Slow, and without a loss: what does not fit stays with the server.
+        let slow = rng.one_in(4);
+        let subscribe = match slow {
+            true => subscribe.capacity(1 + rng.index(10), 10_000).when_full(WhenFull::Pause),
+            false => subscribe,
         };
         let Ok(mut subscription) = subscribe.await else { return };
         let reader = task.ledger.reader(task.owner, subscription.sid().number());
@@ -289,6 +327,10 @@ async fn subscribes(task: Task, mut rng: Rng) {
                 Some(message) => drop(task.ledger.received(reader, message.payload())),
                 None => break,
             }
+            if slow && task.world.now() < task.until && rng.one_in(4) {
+                let longest = Duration::from_millis(40);
+                task.world.sleep(rng.between(Duration::ZERO, longest)).await;
+            }
         }
         let mut drained_on = None;
         if subscription.end().is_none() {
@@ -296,7 +338,12 @@ async fn subscribes(task: Task, mut rng: Rng) {
             if rng.one_in(2) {
                 subscription.unsubscribe();
             } else {
-                subscription.drain().await;
+                let drain = subscription.drain();
+                // What has no room is read by somebody, or never comes.
+                match slow {
+                    true => drop(drain),
+                    false => drain.await,
+                }
                 let connected = matches!(task.client.status().state, State::Connected { .. });
                 if connected && before == task.client.statistics().connects {
                     drained_on = Some(Ledger::life(&task.world, task.owner));
@@ -315,7 +362,7 @@ async fn subscribes(task: Task, mut rng: Rng) {
 
 impl Task {
     fn reader_ended(&self, reader: usize, subscription: &Subscription, drained_on: Option<usize>) {
-        let calm = self.world.now() > self.until + Duration::from_secs(2);
+        let calm = !self.driverless && self.world.now() > self.until + Duration::from_secs(2);
         let on = Ledger::life(&self.world, self.owner);
         let end = match (subscription.end(), drained_on) {
             (Some(EndReason::MaxReached), _) => Ending::Max { on, max: subscription.delivered() },

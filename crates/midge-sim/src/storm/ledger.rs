@@ -59,6 +59,8 @@ struct Sent {
     certain: bool,
     /// It was reported as confirmed.
     confirmed: bool,
+    /// A server took it and refused it.
+    refused: bool,
 }
 
 struct Publisher {
@@ -147,6 +149,11 @@ impl Ledger {
         let position = position.map(|Position(position)| position);
         publisher.sent.push(Sent { position, ..Sent::default() });
         publisher.positions.extend(position.map(|position| (position, tag.number)));
+    }
+
+    /// A server may refuse it, and keeps no record of whose it was.
+    pub(crate) fn may_be_refused(&self, tag: Tag) {
+        self.lock().publishers[tag.publisher].sent[tag.number as usize].refused = true;
     }
 
     /// The client says that the server has it.
@@ -241,11 +248,6 @@ impl Ledger {
         tag
     }
 
-    /// How many messages a reader has received.
-    pub(crate) fn count(&self, reader: usize) -> usize {
-        self.lock().readers[reader].received.len()
-    }
-
     /// The how-manieth connection of a client the latest one is.
     pub(crate) fn life(world: &World, owner: Owner) -> usize {
         let lives = world.with(|state| state.net.lives.get(&owner).map_or(0, Vec::len));
@@ -315,7 +317,7 @@ impl Ledger {
                 tally.arrived += u64::from(sent.seen.is_some());
                 tally.certain += u64::from(sent.certain);
                 tally.never += u64::from(sent.never);
-                if sent.certain && sent.seen.is_none() {
+                if sent.certain && sent.seen.is_none() && !sent.refused {
                     return Err(format!("{index}.{number} is confirmed, and no server saw it"));
                 }
             }

@@ -1,5 +1,17 @@
 //! A storm: clients that do everything at once, in a cluster to which everything happens, and the
 //! account of every message.
+//!
+//! | what must hold | who looks at it |
+//! |---|---|
+//! | the contract of `poll`, after each poll | [`CoreClient`](crate::CoreClient) |
+//! | nothing reaches a server that was not accepted, twice, out of order, or although it was reported as not sent | `Ledger::look`, after each step |
+//! | each id ends once; positions count what was accepted | `bare`, as it happens |
+//! | a response is the answer to its request | `bare`, `full` |
+//! | confirmed, unknown, kept and dropped are disjoint, and are all that was accepted | `Ledger::ended`, at the end of each client |
+//! | what is confirmed reached a server; what is kept or dropped did not | `Ledger::ended`, `look`, `judge` |
+//! | of each connection, a subscription receives the beginning of what the server sent on it, in order: all that the client has read, and all there is when it was drained | `Ledger::judge`, at the end |
+//! | a maximum is reached exactly, over all connections | `Ledger::judge` |
+//! | every client is connected and answered within [`recovery`] of the last fault | `bare`, `full` |
 
 mod bare;
 mod full;

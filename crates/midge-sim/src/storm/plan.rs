@@ -5,15 +5,17 @@ use std::time::Duration;
 use midge::ConnectOptions;
 use midge_proto::{Config, Credentials, Instant, ServerUrl};
 
-use crate::server::{Auth, ServerOptions, User};
+use crate::server::{Auth, Permission, ServerOptions, User};
 use crate::{Link, Rng, World};
+
+/// What nobody may publish or subscribe to where there are users.
+pub(crate) const DENIED: &str = "denied";
 
 /// Where the chance of the plan begins, apart from that of the run.
 const SALT: u64 = 0x706c_616e;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) rng: Rng,
     pub(crate) link: Link,
     pub(crate) servers: usize,
     pub(crate) full: usize,
@@ -36,6 +38,7 @@ pub(crate) struct Plan {
     pub(crate) leave_lame_duck: bool,
     pub(crate) small_reads: bool,
     pub(crate) biggest: usize,
+    pub(crate) verbose: bool,
 }
 
 impl Plan {
@@ -65,14 +68,18 @@ impl Plan {
             keep_requests: rng.one_in(3),
             leave_lame_duck: rng.one_in(3),
             small_reads: rng.one_in(3),
+            verbose: rng.one_in(6),
             biggest: if small { 300 } else { 300 + rng.index(3000) },
-            rng: rng.split(),
         }
     }
 
     pub(crate) fn server_options(&self, options: ServerOptions) -> ServerOptions {
         let auth = match self.users {
-            true => Auth::Users(vec![User::new("storm", "petrel")]),
+            true => Auth::Users(vec![User {
+                publish: Permission::deny(&[DENIED]),
+                subscribe: Permission::deny(&[DENIED]),
+                ..User::new("storm", "petrel")
+            }]),
             false => Auth::None,
         };
         ServerOptions {
@@ -107,6 +114,7 @@ impl Plan {
             .max_pending(self.max_pending)
             .reconnect_buffer(self.reconnect_buffer)
             .keep_requests(self.keep_requests)
+            .verbose(self.verbose)
             .ignore_auth_error_abort(true)
             .request_timeout(Duration::from_secs(1))
             .drain_timeout(Duration::from_secs(20));
@@ -141,6 +149,7 @@ impl Plan {
         config.max_pending = self.max_pending;
         config.reconnect_buffer = self.reconnect_buffer;
         config.keep_requests = self.keep_requests;
+        config.verbose = self.verbose;
         config.ignore_auth_error_abort = true;
         config.max_kept_age = self.max_kept_age;
         config.drain_timeout = Duration::from_secs(20);

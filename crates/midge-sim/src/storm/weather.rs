@@ -56,7 +56,14 @@ fn strike(world: &World, plan: &Plan, servers: &[ServerId], rng: &mut Rng) {
             if !running {
                 options.headers = !rng.one_in(4);
             }
-            world.cluster(|cluster, now| cluster.reload(server, options, now));
+            // The real one says nothing of a new limit; a proxy or another version may.
+            let says_so = rng.one_in(2);
+            world.cluster(|cluster, now| {
+                cluster.reload(server, options, now);
+                if says_so {
+                    cluster.send_info(server, now);
+                }
+            });
         }
         (7, _) => {
             world.cluster(|cluster, now| cluster.partition(server, other, rng.one_in(2), now))

@@ -15,8 +15,6 @@ pub(super) struct Layered {
     pub(super) stack: Option<Stack>,
     /// The transport has ended, and what it delivered is still being decoded.
     ended: Option<DisconnectCause>,
-    /// The adapter must still close this transport, of which the core has heard the end.
-    pub(super) close: Option<Attempt>,
     /// The adapter was told to close the transport: from the next turn on, it has no layers.
     over: bool,
     /// Bytes decoded in this turn.
@@ -25,7 +23,7 @@ pub(super) struct Layered {
 
 impl Layered {
     pub(super) fn new(mode: TlsMode) -> Self {
-        Self { mode, dialing: None, stack: None, ended: None, close: None, over: false, moved: 0 }
+        Self { mode, dialing: None, stack: None, ended: None, over: false, moved: 0 }
     }
 
     /// The layers of `attempt`.
@@ -90,7 +88,7 @@ impl Driver {
         match layers::at_connect(settings, self.layered.mode, &server, &server_name, secure) {
             Ok((layers, _)) if layers.is_empty() => return false,
             Ok((layers, secure)) => self.begin(attempt, Opening::Connect { secure }, layers),
-            Err(cause) => self.give_up(attempt, cause),
+            Err(cause) => self.ended(attempt, cause),
         }
         true
     }
@@ -99,20 +97,13 @@ impl Driver {
     pub(super) fn start_tls(&mut self, attempt: Attempt, server_name: &str) {
         match layers::start_tls(&self.shared.settings.layers, server_name) {
             Ok(layer) => self.begin(attempt, Opening::StartTls, vec![layer]),
-            Err(cause) => self.give_up(attempt, cause),
+            Err(cause) => self.ended(attempt, cause),
         }
     }
 
     fn begin(&mut self, attempt: Attempt, opening: Opening, layers: Vec<Box<dyn layers::Layer>>) {
         self.layered.reset();
         self.layered.stack = Some(Stack::new(attempt, opening, layers));
-    }
-
-    /// A layer cannot be had.
-    fn give_up(&mut self, attempt: Attempt, cause: DisconnectCause) {
-        let now = self.now();
-        self.with(|inner| inner.connection.closed(attempt, cause, now));
-        self.layered.close = Some(attempt);
     }
 
     /// What the layers want to say before the transport closes.
@@ -153,6 +144,10 @@ impl Driver {
         let stack = self.layered.stack.as_ref()?;
         if let Some(cause) = stack.ended().cloned().or_else(|| self.layered.ended.take()) {
             self.with(|inner| inner.connection.closed(attempt, cause, now));
+            if !self.keeps(attempt) {
+                self.layered.reset();
+                return None;
+            }
             self.say_goodbye(attempt);
             return Some(Turn::Close { attempt });
         }

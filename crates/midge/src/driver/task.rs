@@ -6,19 +6,15 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
+use super::transport::WRITE_BYTES;
 use super::{Destination, Driver, Turn};
 
-/// The most bytes of one write, and the most that a stream may hold back before it is flushed.
-const WRITE_BYTES: usize = 256 * 1024;
 /// After so many rounds, or bytes read, others get their turn.
 const ROUNDS: usize = 32;
 const READ_BYTES: usize = 128 * 1024;
-/// After a write failed, so long is waited for what the server said before it closed.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A look-up, or a dial.
 pub type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
@@ -49,14 +45,14 @@ pub trait Stream {
         false
     }
 
-    /// Ready when a write is worth trying.
-    fn poll_write_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Ready when a write is worth trying, if only for its error.
+    fn poll_write_ready(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 
-    /// Ready when a read is worth trying.
-    fn poll_read_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Ready when a read is worth trying, if only for its error.
+    fn poll_read_ready(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 
     /// Writes some of the bytes.
@@ -72,8 +68,8 @@ pub trait Stream {
     /// Lets go of what the stream holds back.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Writes what it takes without waiting, outside of the task perhaps. Returns the count.
-    fn write_last(&mut self, bytes: &[u8]) -> usize;
+    /// Writes what it takes without waiting, outside of the task perhaps.
+    fn write_last(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
     /// Is about to be dropped, and says so to the other side if that needs no waiting.
     fn close(&mut self) {}
@@ -117,8 +113,6 @@ pub struct Task<R: Runtime> {
     runtime: R,
     dialler: Dialler<R::Stream>,
     link: Link<R::Stream>,
-    /// Why a write failed, and until when the transport is still read.
-    failed: Option<(DisconnectCause, Instant)>,
     /// Bytes read in this poll.
     read: usize,
 }
@@ -132,7 +126,7 @@ impl<R: Runtime> Task<R> {
         S: Into<R::Stream>,
     {
         let dialler = boxed(dialler);
-        Self { driver, runtime, dialler, link: Link::None, failed: None, read: 0 }
+        Self { driver, runtime, dialler, link: Link::None, read: 0 }
     }
 
     /// Opens streams by `dialler` from now on.
@@ -148,8 +142,8 @@ impl<R: Runtime> Task<R> {
 
     /// Lets the transport say goodbye, and gives up whatever is under way.
     fn hang_up(&mut self) {
-        if let Link::Open(_, transport) = &mut self.link {
-            transport.farewell(&mut self.driver);
+        if let Link::Open(attempt, transport) = &mut self.link {
+            transport.farewell(*attempt, &mut self.driver);
         }
         self.link = Link::None;
     }
@@ -160,8 +154,7 @@ impl<R: Runtime> Task<R> {
             Poll::Ready(()) => Round::Progress,
             Poll::Pending => Round::Waiting,
         };
-        let last_words = self.failed.as_ref().map(|(_, until)| *until);
-        if let Some(until) = [wait.until, last_words].into_iter().flatten().min()
+        if let Some(until) = wait.until
             && self.runtime.poll_until(until, context).is_ready()
         {
             round = Round::Progress;
@@ -169,17 +162,18 @@ impl<R: Runtime> Task<R> {
         round
     }
 
-    /// Ready when something was done.
+    /// Ready when the driver must turn again.
     fn poll_link(&mut self, context: &mut Context<'_>, wait: Wait) -> Poll<()> {
+        let driver = &mut self.driver;
         match &mut self.link {
             Link::None => return Poll::Pending,
             Link::Resolving(attempt, look_up) => {
                 let (attempt, result) = (*attempt, ready!(look_up.as_mut().poll(context)));
                 self.link = Link::None;
                 match result {
-                    Ok(addresses) => self.driver.resolved(attempt, &addresses),
+                    Ok(addresses) => driver.resolved(attempt, &addresses),
                     Err(error) => {
-                        self.driver.closed(attempt, DisconnectCause::Resolve(error.to_string()));
+                        driver.closed(attempt, DisconnectCause::Resolve(error.to_string()));
                     }
                 }
             }
@@ -190,51 +184,32 @@ impl<R: Runtime> Task<R> {
                     Ok(stream) => {
                         let secure = stream.is_secure();
                         self.link = Link::Open(attempt, Transport::new(stream));
-                        self.driver.connected(attempt, secure);
+                        driver.connected(attempt, secure);
                     }
                     Err(error) => {
-                        self.driver.closed(attempt, DisconnectCause::Dial(error.to_string()));
+                        driver.closed(attempt, DisconnectCause::Dial(error.to_string()));
                     }
                 }
             }
             Link::Open(attempt, transport) => {
-                let attempt = *attempt;
-                let mut moved = Poll::Pending;
-                let mut end = None;
-                let written = match &self.failed {
-                    Some(_) => Poll::Pending,
-                    None if wait.write => transport.poll_write(&mut self.driver, context),
-                    None => transport.poll_flush(context).map_ok(|()| false),
+                let wrote = match wait.write {
+                    true => transport.poll_write(driver, context),
+                    false => transport.poll_flush(context),
                 };
-                match written {
-                    Poll::Ready(Ok(true)) => moved = Poll::Ready(()),
-                    Poll::Ready(Err(error)) => {
-                        self.failed = Some((io_cause(&error), self.driver.now() + LAST_WORDS));
-                    }
-                    Poll::Ready(Ok(false)) | Poll::Pending => {}
+                if let Poll::Ready(Err(error)) = &wrote {
+                    driver.write_failed(*attempt, error);
                 }
                 // Also after a failed write, which may be known before that there is something to
                 // read: the server may have said why before it closed.
-                if wait.read {
-                    match transport.poll_read(&mut self.driver, context) {
-                        Poll::Ready(Ok(Some(0))) => end = Some(DisconnectCause::Eof),
-                        Poll::Ready(Ok(count)) => {
-                            self.read += count.unwrap_or(0);
-                            moved = Poll::Ready(());
-                        }
-                        Poll::Ready(Err(error)) => end = Some(io_cause(&error)),
-                        Poll::Pending => {}
-                    }
+                let read = match wait.read {
+                    true => transport.poll_read(driver, context),
+                    false => Poll::Pending,
+                };
+                if let Poll::Ready(count) = read {
+                    self.read += count;
+                } else if !matches!(wrote, Poll::Ready(Ok(true) | Err(_))) {
+                    return Poll::Pending;
                 }
-                if let Some((cause, until)) = &self.failed {
-                    let over = !wait.read || self.driver.now() >= *until;
-                    if end.is_some() || moved.is_pending() && over {
-                        end = Some(cause.clone());
-                    }
-                }
-                let Some(cause) = end else { return moved };
-                self.link = Link::None;
-                self.driver.closed(attempt, cause);
             }
         }
         Poll::Ready(())
@@ -259,7 +234,6 @@ where
                     this.link = Link::Resolving(attempt, this.runtime.resolve(host));
                 }
                 Turn::Connect { attempt, to } => {
-                    this.failed = None;
                     this.link = Link::None;
                     this.link = Link::Dialing(attempt, (this.dialler)(to));
                 }
@@ -315,7 +289,7 @@ impl<S: Stream> Transport<S> {
         Self { stream, unflushed: 0, write_waits: false, read_waits: false }
     }
 
-    /// Ready with true when the driver must turn again.
+    /// Ready with true when the driver must turn again. An error is one of a flush.
     fn poll_write(
         &mut self,
         driver: &mut Driver,
@@ -327,67 +301,61 @@ impl<S: Stream> Transport<S> {
         if self.unflushed >= WRITE_BYTES {
             ready!(self.poll_flush(context))?;
         }
-        ready!(self.stream.poll_write_ready(context))?;
-        let Some(transmit) = driver.take_transmit(WRITE_BYTES) else {
-            return Poll::Ready(Ok(true));
-        };
-        let (written, result) = match self.stream.poll_write(&transmit, context) {
-            Poll::Ready(Ok(0)) => (0, Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(written)) => (written.min(transmit.len()), Ok(true)),
-            Poll::Ready(Err(error)) => (0, Err(error)),
-            Poll::Pending => {
-                self.write_waits = true;
-                (0, Ok(true))
-            }
-        };
-        self.unflushed += written;
-        driver.settle(transmit, written);
-        Poll::Ready(result)
+        ready!(self.stream.poll_write_ready(context));
+        if let Some(transmit) = driver.take_transmit(WRITE_BYTES) {
+            let polled = self.stream.poll_write(&transmit, context);
+            self.write_waits = polled.is_pending();
+            let written = at_once(polled, transmit.len());
+            self.unflushed += written.as_ref().map_or(0, |count| *count);
+            driver.settle(transmit, written);
+        }
+        Poll::Ready(Ok(true))
     }
 
-    /// Ready with the bytes that were read, 0 at the end of the stream; `None` when the driver must
-    /// turn again all the same.
-    fn poll_read(
-        &mut self,
-        driver: &mut Driver,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<Option<usize>>> {
+    /// Ready when the driver must turn again, with the count of bytes that were read.
+    fn poll_read(&mut self, driver: &mut Driver, context: &mut Context<'_>) -> Poll<usize> {
         if self.read_waits {
             return Poll::Pending;
         }
-        ready!(self.stream.poll_read_ready(context))?;
-        let Some(mut buffer) = driver.take_read() else { return Poll::Ready(Ok(None)) };
-        let result = match self.stream.poll_read(&mut buffer, context) {
-            Poll::Ready(result) => result.map(|count| Some(count.min(buffer.len()))),
-            Poll::Pending => {
-                self.read_waits = true;
-                Ok(None)
-            }
-        };
-        driver.filled(buffer, result.as_ref().map_or(0, |count| count.unwrap_or(0)));
-        Poll::Ready(result)
+        ready!(self.stream.poll_read_ready(context));
+        let Some(mut buffer) = driver.take_read() else { return Poll::Ready(0) };
+        let polled = self.stream.poll_read(&mut buffer, context);
+        self.read_waits = polled.is_pending();
+        let read = at_once(polled, buffer.len());
+        let count = read.as_ref().map_or(0, |count| *count);
+        driver.filled(buffer, read);
+        Poll::Ready(count)
     }
 
-    /// Nothing of it concerns the driver.
-    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready with false when nothing is held back: of that the driver hears nothing.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.unflushed > 0 {
-            ready!(self.stream.poll_flush(context))?;
+            let flushed = ready!(self.stream.poll_flush(context));
             self.unflushed = 0;
+            flushed?;
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(false))
     }
 
     /// Before it is dropped: writes what it takes without waiting.
-    fn farewell(&mut self, driver: &mut Driver) {
-        while let Some(transmit) = driver.take_transmit(WRITE_BYTES) {
-            let written = self.stream.write_last(&transmit).min(transmit.len());
-            let all = written == transmit.len();
+    fn farewell(&mut self, attempt: Attempt, driver: &mut Driver) {
+        while let Some(transmit) = driver.farewell(attempt) {
+            let written = at_once(self.stream.write_last(&transmit), transmit.len());
             driver.settle(transmit, written);
-            if !all {
-                break;
-            }
         }
         self.stream.close();
+    }
+}
+
+/// What the call of a socket that does not wait would have returned, for so many bytes at most.
+fn at_once(polled: Poll<io::Result<usize>>, most: usize) -> io::Result<usize> {
+    match polled {
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        // Nobody would be woken when it is worth trying again.
+        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::Error::other(error))
+        }
+        Poll::Ready(result) => result.map(|count| count.min(most)),
     }
 }
 
@@ -401,8 +369,4 @@ where
         let dial = dialler(to);
         Box::pin(async move { Ok(dial.await?.into()) })
     })
-}
-
-fn io_cause(error: &io::Error) -> DisconnectCause {
-    DisconnectCause::Io(error.to_string())
 }

@@ -87,6 +87,11 @@ impl Stack {
         (core || !self.told) && !self.closing && !self.reading && self.pending() < MAX_ANSWERS
     }
 
+    /// The room for a read is out.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading
+    }
+
     /// Room for a read. Come back with [`filled`](Self::filled).
     pub(crate) fn take_read(&mut self) -> Option<Lent> {
         if self.closing || self.reading {

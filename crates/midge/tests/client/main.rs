@@ -17,6 +17,7 @@ mod rig;
 mod slow;
 mod subscribing;
 mod trace;
+mod transport;
 mod waking;
 #[cfg(not(feature = "tls"))]
 mod without_tls;

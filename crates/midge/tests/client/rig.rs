@@ -183,7 +183,7 @@ impl Rig {
                     let Some(bytes) = self.driver.take_transmit(usize::MAX) else { continue };
                     self.sent.extend_from_slice(&bytes);
                     let written = bytes.len();
-                    self.driver.settle(bytes, written);
+                    self.driver.settle(bytes, Ok(written));
                 }
                 Turn::Yield => {}
                 Turn::Done => {
@@ -208,7 +208,7 @@ impl Rig {
             let mut buffer = self.driver.take_read().expect("the driver reads");
             let count = rest.len().min(buffer.len());
             buffer[..count].copy_from_slice(&rest[..count]);
-            self.driver.filled(buffer, count);
+            self.driver.filled(buffer, Ok(count));
             rest = &rest[count..];
         }
     }

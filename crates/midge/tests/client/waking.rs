@@ -32,7 +32,7 @@ fn a_driver_that_is_at_work_is_not_woken() {
     client.try_publish("s", "2").unwrap();
     assert_eq!(rig.wakes.take(), 0, "it turns again after it has settled");
     let written = bytes.len();
-    rig.driver.settle(bytes, written);
+    rig.driver.settle(bytes, Ok(written));
     assert!(rig.run().write);
 }
 

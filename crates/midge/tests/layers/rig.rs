@@ -93,11 +93,11 @@ impl Rig {
                     self.driver.connected(attempt, false);
                 }
                 Turn::Close { attempt } => {
-                    while let Some(bytes) = self.driver.take_transmit(usize::MAX) {
+                    while let Some(bytes) = self.driver.farewell(attempt) {
                         assert_eq!(bytes.attempt(), Some(attempt));
                         self.sent.extend_from_slice(&bytes);
                         let written = bytes.len();
-                        self.driver.settle(bytes, written);
+                        self.driver.settle(bytes, Ok(written));
                     }
                     self.attempt = None;
                 }
@@ -109,7 +109,7 @@ impl Rig {
                     // Not all at once, as a socket would.
                     let written = bytes.len().div_ceil(2);
                     self.sent.extend_from_slice(&bytes[..written]);
-                    self.driver.settle(bytes, written);
+                    self.driver.settle(bytes, Ok(written));
                 }
                 Turn::Yield => {}
                 Turn::Done => {
@@ -136,7 +136,7 @@ impl Rig {
         let mut buffer = self.driver.take_read().expect("there is room");
         let count = bytes.len().min(buffer.len()).min(self.read);
         buffer[..count].copy_from_slice(&bytes[..count]);
-        self.driver.filled(buffer, count);
+        self.driver.filled(buffer, Ok(count));
         count
     }
 

@@ -1,11 +1,11 @@
 //! TLS between a driver and a server of rustls.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 
 use midge::rustls::{self, ServerConnection};
 use midge::{
-    CertificateFault, Client, ConnectOptions, Connecting, DisconnectCause, OptionsError, Pem,
-    ServerError, Tls, TlsMode,
+    CertificateFault, Client, ConnectOptions, Connecting, DisconnectCause, Event, OptionsError,
+    Pem, ServerError, Tls, TlsMode,
 };
 
 use crate::certificates::{Authority, provider};
@@ -359,7 +359,7 @@ fn takes_a_window(client: &Client, rig: &mut Rig) {
     assert!(rig.run().write);
     for _ in 0..10 {
         let bytes = rig.driver.take_transmit(usize::MAX).unwrap();
-        rig.driver.settle(bytes, 0);
+        rig.driver.settle(bytes, Err(ErrorKind::WouldBlock.into()));
         rig.run();
     }
     let taken = before - client.pending_bytes();
@@ -377,10 +377,31 @@ fn what_a_layer_took_is_unknown_when_the_transport_is_lost() {
     }
     rig.run();
     let bytes = rig.driver.take_transmit(usize::MAX).unwrap();
-    rig.driver.settle(bytes, 0);
+    rig.driver.settle(bytes, Err(ErrorKind::WouldBlock.into()));
     rig.end();
     let lost = lost(&mut events);
     assert_eq!((lost.unknown.messages, lost.kept.messages), (7, 13));
+}
+
+#[test]
+fn a_failed_write_does_not_interrupt_a_read_that_is_under_way() {
+    let (client, mut rig, mut server) = upgraded(usize::MAX);
+    let mut events = client.events();
+    let mut buffer = rig.driver.take_read().unwrap();
+    rig.writable = false;
+    ready(client.publish("a", "x")).unwrap();
+    rig.run();
+    let bytes = rig.driver.take_transmit(usize::MAX).unwrap();
+    rig.driver.settle(bytes, Err(ErrorKind::BrokenPipe.into()));
+    assert!(!rig.run().write);
+    server.connection.writer().write_all(b"-ERR 'Stale Connection'\r\n").unwrap();
+    let count = server.connection.write_tls(&mut &mut buffer[..]).unwrap();
+    rig.driver.filled(buffer, Ok(count));
+    rig.run();
+    let said = ServerError::StaleConnection;
+    assert!(matches!(events.try_next(), Some(Event::ServerError(error)) if error == said));
+    rig.end();
+    assert_eq!(lost(&mut events).cause, DisconnectCause::Server(said));
 }
 
 #[test]

@@ -1,4 +1,9 @@
-//! Waiting for futures and streams on the thread at hand.
+//! Waiting for futures and streams on the thread at hand, without an executor.
+//!
+//! It works with a [`Client`](crate::Client) of any adapter, on any thread but those that serve the
+//! connection: in a handler of a subscription, which runs on one of these, nothing may wait, since it
+//! would wait for ever. The same goes for a task of an async runtime whose driver has no other
+//! thread to run on.
 
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
@@ -9,18 +14,14 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
-/// Blocks the thread until a future of [`midge`] is ready: every call of a
-/// [`Client`](midge::Client), a [`Subscription`](midge::Subscription) or a request is one.
-///
-/// The thread sleeps meanwhile; what it waits for progresses on the threads of the connection. In a
-/// handler of a subscription, which runs on one of these, nothing may wait: it would wait for ever.
+/// Blocks the thread until a future is ready: every call of a [`Client`](crate::Client), a
+/// [`Subscription`](crate::Subscription) or a request is one. The thread sleeps meanwhile.
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use midge_std::Wait;
+/// use midge::blocking::Wait;
 ///
-/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = midge_std::connect("nats://localhost")?;
+/// # fn example(client: midge::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut greetings = client.subscribe("greet.*").wait()?;
 /// client.publish("greet.joe", "hello").wait()?;
 /// if let Ok(Some(message)) = greetings.next().wait_timeout(Duration::from_secs(1)) {
@@ -36,8 +37,8 @@ pub trait Wait: IntoFuture + Sized {
         poll_until(None, |context| future.as_mut().poll(context)).expect("no deadline passes")
     }
 
-    /// Waits for at most `timeout`, then drops the future. Of those of [`midge`], that loses nothing
-    /// and leaves nothing behind.
+    /// Waits for at most `timeout`, then drops the future. Of those of Midge, that loses nothing and
+    /// leaves nothing behind.
     ///
     /// # Errors
     ///
@@ -66,8 +67,8 @@ impl<F: IntoFuture> Wait for F {}
 #[error("it was not ready in time")]
 pub struct Elapsed;
 
-/// Blocks the thread for each item of a stream: [`Subscription`](midge::Subscription),
-/// [`Replies`](midge::Replies), [`Events`](midge::Events).
+/// Blocks the thread for each item of a stream: [`Subscription`](crate::Subscription),
+/// [`Replies`](crate::Replies), [`Events`](crate::Events).
 pub trait Items: Stream + Unpin + Sized {
     /// The items, each as soon as it is there, until the stream ends.
     fn iter(&mut self) -> Iter<'_, Self> {
