@@ -210,6 +210,23 @@ fn subscriptions_that_come_and_go_while_there_is_no_connection() {
 }
 
 #[test]
+fn subscriptions_that_come_and_go_while_nobody_polls() {
+    play(|scene| async move {
+        scene.world.kill(scene.server, End::Reset);
+        scene.world.sleep(ms(10)).await;
+        scene.with(|connection, _| {
+            for _ in 0..ROUNDS {
+                if let Ok(sid) = connection.subscribe(subject("a"), None) {
+                    connection.unsubscribe(sid, None);
+                }
+            }
+        });
+        scene.world.start(scene.server);
+        scene.world.sleep(ms(500)).await;
+    });
+}
+
+#[test]
 fn subscriptions_that_come_and_go_while_nothing_can_be_written() {
     play(|scene| async move {
         scene.stall(Direction::Up);

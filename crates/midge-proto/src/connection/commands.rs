@@ -273,6 +273,10 @@ impl Connection {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
             return Err(SubscribeError::Closed);
         }
+        // Ends that were not polled yet cost memory too.
+        if self.events.len() > self.config.max_subscriptions {
+            return Err(SubscribeError::TooMany);
+        }
         // Blanks and the longest sid, so that no later number makes it too long.
         let line = subject.as_str().len() + queue.as_ref().map_or(0, |q| q.as_str().len() + 1) + 21;
         if line > self.config.server_control_line && role != Role::Mux {

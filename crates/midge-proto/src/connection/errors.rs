@@ -89,7 +89,7 @@ pub enum SubscribeError {
         /// `server_control_line`.
         max: usize,
     },
-    /// There are `max_subscriptions` already.
+    /// There are `max_subscriptions` already, or more have ended and their events were not polled.
     #[error("there are as many subscriptions as max_subscriptions allows")]
     TooMany,
     /// `control_reserve` bytes of control operations wait to be written. Flush, then try again.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use midge_proto::{FlushError, SubjectRef};
+use midge_proto::{FlushError, SubjectRef, SubscribeError};
 
 use crate::rig::{INFO, Rig, config};
 
@@ -176,4 +176,25 @@ fn what_was_withdrawn_makes_room_though_nothing_can_be_written() {
     }
     rig.run("publish a last\nunstall\n> PUB a 5\n> first\n> PUB a 4\n> last\n+ 100ms\n> PING");
     assert_eq!(rig.connection.fates().dropped.messages, 10_000);
+}
+
+#[test]
+fn subscriptions_that_have_ended_count_until_that_was_polled() {
+    let mut config = config("127.0.0.1");
+    config.max_subscriptions = 3;
+    let mut rig = Rig::new(config);
+    rig.run("! connect 127.0.0.1:4222");
+    let subject = SubjectRef::new("a").unwrap();
+    for _ in 0..2 {
+        let mut ended = 0;
+        while let Ok(sid) = rig.connection.subscribe(subject, None) {
+            rig.connection.unsubscribe(sid, None);
+            ended += 1;
+            assert!(ended < 100, "each costs memory until it is told");
+        }
+        assert_eq!(ended, 4);
+        assert_eq!(rig.connection.subscribe(subject, None), Err(SubscribeError::TooMany));
+        rig.turn();
+        rig.run(&"! ended...\n".repeat(4));
+    }
 }
