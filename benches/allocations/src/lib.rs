@@ -2,7 +2,7 @@
 //!
 //! Client, driver and runtime share the one thread of a test ([`run`]), and only the thread that
 //! [`Meter::start`] was called on is counted. The server is another thread of the process and is
-//! not.
+//! not. [`pay`] and [`live`] book memory to whoever is named, as long as it lives.
 
 mod allocator;
 mod server;
@@ -13,7 +13,7 @@ use std::fmt;
 use midge::{Client, ConnectOptions};
 use transport::{Accept, Messages};
 
-pub use allocator::{Counted, Meter};
+pub use allocator::{Counted, Meter, PAYERS, live, pay};
 pub use server::{BLAST, SILENT, Server};
 
 /// Runs `test` with a client that is connected to a [`Server`] and has published before, all on

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use midge_allocations::Meter;
+use midge_allocations::{Meter, live, pay};
 
 #[test]
 fn new_grown_and_zeroed_memory_is_counted() {
@@ -49,3 +49,27 @@ fn after_the_end_nothing_is_counted() {
     assert_eq!(counted.allocations, 0);
     assert_eq!(Meter::start().stop().allocations, 0);
 }
+
+#[test]
+fn memory_is_booked_to_who_pays_until_it_is_freed() {
+    pay(Some(7));
+    let mut kept = black_box(Vec::<u8>::with_capacity(100));
+    let zeroed = black_box(vec![0u8; 1000]);
+    let aligned = black_box(Box::new(Aligned([1; 256])));
+    pay(None);
+    let others = black_box(vec![1u8; 50]);
+    assert_eq!((live(7), live(8)), (100 + 1000 + 256, 0));
+    assert!((&raw const *aligned).addr().is_multiple_of(128));
+    drop(zeroed);
+    pay(Some(8));
+    kept.extend_from_slice(&[9; 10]);
+    kept.reserve_exact(290);
+    assert_eq!((live(7), live(8)), (256, 300), "who grows it pays for it");
+    assert_eq!(kept[..10], [9; 10]);
+    pay(None);
+    drop((kept, aligned, others));
+    assert_eq!((live(7), live(8)), (0, 0));
+}
+
+#[repr(align(128))]
+struct Aligned([u8; 256]);

@@ -193,8 +193,10 @@ pub struct Config {
     pub max_requests: usize,
     /// Flushes at a time. Default: 65,536.
     pub max_flushes: usize,
-    /// Ranges of positions that reports over the whole life of the connection keep of each fate;
-    /// past it the oldest are forgotten, counts and bytes stay exact. Default: 1,024.
+    /// Ranges of positions that reports over the whole life of the connection keep of each fate, and
+    /// that are kept of the messages that the server has not confirmed yet; past it the oldest are
+    /// forgotten, counts and bytes stay exact. Messages of one range follow each other without one
+    /// between them that was withdrawn. Default: 1,024.
     pub max_ranges: usize,
 }
 

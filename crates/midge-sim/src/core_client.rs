@@ -16,6 +16,7 @@ use midge_proto::{
     Instant, Message, Output, ReadBuffer, RequestError, RequestId, Sid, Sink, Wait,
 };
 
+use crate::meter::Inside;
 use crate::net::{Dial, LookUp, Owner, Socket};
 use crate::world::Sleep;
 use crate::{Rng, World};
@@ -37,23 +38,41 @@ pub struct CoreClient {
 
 struct Inner {
     world: World,
-    connection: Connection,
+    core: Core,
     events: VecDeque<Event>,
     reader: Option<Waker>,
     driver: Option<Waker>,
 }
 
+/// The connection, every call into which is told to the [meter](crate::meter).
+struct Core {
+    connection: Connection,
+    owner: Owner,
+    config: Config,
+}
+
+impl Core {
+    fn call<T>(&mut self, run: impl FnOnce(&mut Connection) -> T) -> T {
+        let _inside = Inside::of(self.owner, &self.config);
+        run(&mut self.connection)
+    }
+}
+
 impl CoreClient {
     pub(crate) fn new(config: Config, world: &World) -> Result<Self, ConfigError> {
         let bound = Bound::of(&config);
+        let owner = world.with(|state| state.net.number());
+        let own = config.clone();
+        let inside = Inside::of(owner, &own);
+        let connection = Connection::new(config);
+        drop(inside);
         let inner = Inner {
             world: world.clone(),
-            connection: Connection::new(config)?,
+            core: Core { connection: connection?, owner, config: own },
             events: VecDeque::new(),
             reader: None,
             driver: None,
         };
-        let owner = world.with(|state| state.net.number());
         let client = Self { inner: Arc::new(Mutex::new(inner)), owner };
         drop(world.spawn(Driver {
             client: client.clone(),
@@ -76,7 +95,7 @@ impl CoreClient {
     pub fn with<T>(&self, run: impl FnOnce(&mut Connection, Instant) -> T) -> T {
         let mut inner = self.lock();
         let now = inner.world.now();
-        let result = run(&mut inner.connection, now);
+        let result = inner.core.call(|connection| run(connection, now));
         let driver = inner.driver.take();
         drop(inner);
         if let Some(driver) = driver {
@@ -98,6 +117,11 @@ impl CoreClient {
                 }
             }
         })
+    }
+
+    /// The number by which the [`meter`](crate::meter()) knows it, unique in a run.
+    pub fn number(&self) -> u64 {
+        self.owner
     }
 
     pub(crate) fn owner(&self) -> Owner {
@@ -130,15 +154,15 @@ impl Bound {
     }
 }
 
-struct Events<'a>(&'a mut VecDeque<Event>);
+struct Events<'a>(&'a mut VecDeque<Event>, &'a Inside<'a>);
 
 impl Sink for Events<'_> {
     fn message(&mut self, sid: Sid, message: Message) {
-        self.0.push_back(Event::Message(sid, message));
+        self.1.leave(|| self.0.push_back(Event::Message(sid, message)));
     }
 
     fn response(&mut self, id: RequestId, result: Result<Message, RequestError>) {
-        self.0.push_back(Event::Response(id, result));
+        self.1.leave(|| self.0.push_back(Event::Response(id, result)));
     }
 }
 
@@ -201,23 +225,17 @@ impl Driver {
             return false;
         }
         if self.rng.one_in(8) {
-            self.trick(&mut inner.connection, wait, now);
+            self.trick(&mut inner.core, wait, now);
         }
-        let connection = &mut inner.connection;
-        if self.poll_opening(connection, now, context) {
+        let core = &mut inner.core;
+        if self.poll_opening(core, now, context) {
             return true;
         }
         // Which direction goes first is chance, and neither waits for the other.
         let write_first = self.rng.one_in(2);
         let moved = match write_first {
-            true => {
-                self.write(connection, wait, now, context)
-                    || self.read(connection, wait, now, context)
-            }
-            false => {
-                self.read(connection, wait, now, context)
-                    || self.write(connection, wait, now, context)
-            }
+            true => self.write(core, wait, now, context) || self.read(core, wait, now, context),
+            false => self.read(core, wait, now, context) || self.write(core, wait, now, context),
         };
         moved || self.poll_timer(wait, context)
     }
@@ -244,21 +262,24 @@ impl Driver {
     fn settle(&mut self, inner: &mut Inner, now: Instant) -> Wait {
         let by_one = self.rng.one_in(4);
         let budget = 1 + self.rng.index(5000);
-        let Inner { connection, events, .. } = inner;
+        let Inner { core, events, .. } = inner;
         let mut polls = 0;
         let wait = loop {
             polls += 1;
             assert!(polls < MAX_POLLS, "line 1: poll comes to no end");
             let output = match by_one {
-                true => connection.poll(now),
-                false => connection.poll_into(now, budget, &mut Events(events)),
+                true => core.call(|connection| connection.poll(now)),
+                false => {
+                    let inside = Inside::of(core.owner, &core.config);
+                    core.connection.poll_into(now, budget, &mut Events(events, &inside))
+                }
             };
             match output {
-                Output::Action(action) => self.act(connection, action, now),
+                Output::Action(action) => self.act(core, action, now),
                 Output::Event(event) => {
                     assert!(!self.closed, "line 7: {event:?} after Closed");
                     if let Event::Closed(_) = event {
-                        let requests = connection.requests();
+                        let requests = core.connection.requests();
                         assert_eq!(requests, 0, "line 5: requests have not ended before Closed");
                         self.closed = true;
                     }
@@ -274,13 +295,13 @@ impl Driver {
             self.closed || self.batch.is_some() || wait.until.is_some(),
             "line 1: nothing will ever wake it: {wait:?}"
         );
-        let again = connection.poll(now);
+        let again = core.call(|connection| connection.poll(now));
         assert!(
             matches!(again, Output::Idle(again) if again == wait),
             "line 2: {again:?} after {wait:?}"
         );
         assert!(!wait.write || self.batch.is_none(), "line 3: what is lent is not to be written");
-        let pending = connection.pending_bytes();
+        let pending = core.connection.pending_bytes();
         let most = self.bound.pending + self.bound.control;
         assert!(pending <= most, "line 6: {pending} bytes wait, more than {most}");
         if self.closed {
@@ -290,23 +311,25 @@ impl Driver {
     }
 
     /// What must change nothing.
-    fn trick(&mut self, connection: &mut Connection, before: Wait, now: Instant) {
+    fn trick(&mut self, core: &mut Core, before: Wait, now: Instant) {
         if self.rng.one_in(2) {
             for old in self.old.iter().rev().take(3).copied() {
-                connection.resolved(old, &[IpAddr::from([10, 9, 9, 9])], now);
-                connection.connected(old, true, now);
-                connection.tls_ready(old, now);
-                connection.authorize(old, Credentials::default(), now);
-                connection.closed(old, DisconnectCause::Eof, now);
+                core.call(|connection| {
+                    connection.resolved(old, &[IpAddr::from([10, 9, 9, 9])], now);
+                    connection.connected(old, true, now);
+                    connection.tls_ready(old, now);
+                    connection.authorize(old, Credentials::default(), now);
+                    connection.closed(old, DisconnectCause::Eof, now);
+                });
             }
-            let after = connection.poll(now);
+            let after = core.call(|connection| connection.poll(now));
             assert!(
                 matches!(after, Output::Idle(after) if after == before),
                 "line 4: {after:?} after an answer to an old attempt, and {before:?} before"
             );
         } else {
             let earlier = Instant::from_nanos(now.as_nanos() / 2);
-            let after = connection.poll(earlier);
+            let after = core.call(|connection| connection.poll(earlier));
             assert!(
                 matches!(after, Output::Idle(after) if after == before),
                 "line 9: {after:?} at an earlier time, and {before:?} before"
@@ -314,7 +337,7 @@ impl Driver {
         }
     }
 
-    fn act(&mut self, connection: &mut Connection, action: Action, now: Instant) {
+    fn act(&mut self, core: &mut Core, action: Action, now: Instant) {
         assert!(!self.closed, "line 7: {action:?} after Closed");
         match action {
             Action::Resolve { attempt, host } => {
@@ -332,7 +355,9 @@ impl Driver {
             }
             Action::Authorize { attempt, .. } => {
                 assert_eq!(self.live, Some(attempt), "line 4");
-                connection.authorize(attempt, Credentials::default(), now);
+                core.call(|connection| {
+                    connection.authorize(attempt, Credentials::default(), now);
+                });
             }
             Action::Close { attempt } => {
                 assert_eq!(self.live, Some(attempt), "line 4: only what lives is closed");
@@ -356,12 +381,7 @@ impl Driver {
 
     // ---- the transport -----------------------------------------------------------------------
 
-    fn poll_opening(
-        &mut self,
-        connection: &mut Connection,
-        now: Instant,
-        context: &mut Context<'_>,
-    ) -> bool {
+    fn poll_opening(&mut self, core: &mut Core, now: Instant, context: &mut Context<'_>) -> bool {
         let Some(attempt) = self.live else { return false };
         match &mut self.opening {
             Some(Opening::Names(names)) => {
@@ -369,10 +389,12 @@ impl Driver {
                 // The answer ends this attempt; the dial has a number of its own.
                 self.ends();
                 match result {
-                    Ok(addresses) => connection.resolved(attempt, &addresses, now),
+                    Ok(addresses) => {
+                        core.call(|connection| connection.resolved(attempt, &addresses, now));
+                    }
                     Err(error) => {
                         let cause = DisconnectCause::Resolve(error.to_string());
-                        connection.closed(attempt, cause, now);
+                        core.call(|connection| connection.closed(attempt, cause, now));
                     }
                 }
             }
@@ -382,11 +404,12 @@ impl Driver {
                 match result {
                     Ok(socket) => {
                         self.socket = Some(socket);
-                        connection.connected(attempt, false, now);
+                        core.call(|connection| connection.connected(attempt, false, now));
                     }
                     Err(error) => {
                         self.ends();
-                        connection.closed(attempt, DisconnectCause::Dial(error.to_string()), now);
+                        let cause = DisconnectCause::Dial(error.to_string());
+                        core.call(|connection| connection.closed(attempt, cause, now));
                     }
                 }
             }
@@ -395,43 +418,45 @@ impl Driver {
         true
     }
 
-    fn lost(&mut self, connection: &mut Connection, cause: DisconnectCause, now: Instant) {
+    fn lost(&mut self, core: &mut Core, cause: DisconnectCause, now: Instant) {
         if let Some(attempt) = self.live {
             self.ends();
-            connection.closed(attempt, cause, now);
+            core.call(|connection| connection.closed(attempt, cause, now));
         }
     }
 
     fn write(
         &mut self,
-        connection: &mut Connection,
+        core: &mut Core,
         wait: Wait,
         now: Instant,
         context: &mut Context<'_>,
     ) -> bool {
         if let Some((batch, written)) = self.batch.take() {
             // Given back late, after the transport has ended perhaps.
-            connection.settle(batch, written);
+            core.call(|connection| connection.settle(batch, written));
             return true;
         }
         if !wait.write {
-            let waiting = connection.transmit().remaining();
+            let waiting = core.call(|connection| connection.transmit().remaining());
             assert_eq!(waiting, 0, "line 3: bytes that may be sent, and no `write`");
             return false;
         }
         let Some(socket) = &mut self.socket else { panic!("`write` without a transport") };
         let result = match self.rng.one_in(2) {
             true => {
-                let out = connection.transmit();
-                let result = socket.poll_write(out.chunk(), context);
+                core.call(|connection| connection.transmit().remaining());
+                // What is prepared is only looked at here.
+                let result = socket.poll_write(core.connection.transmit().chunk(), context);
                 if let Poll::Ready(Ok(count)) = &result {
-                    out.advance(*count);
+                    core.call(|connection| connection.transmit().advance(*count));
                 }
                 result
             }
             false => {
                 let most = 1 + self.rng.index(300_000);
-                let Some(batch) = connection.take_transmit(most) else { return true };
+                let batch = core.call(|connection| connection.take_transmit(most));
+                let Some(batch) = batch else { return true };
                 let result = socket.poll_write(batch.as_slice(), context);
                 let written = match &result {
                     Poll::Ready(Ok(count)) => *count,
@@ -439,7 +464,7 @@ impl Driver {
                 };
                 match self.rng.one_in(2) && written > 0 {
                     true => self.batch = Some((batch, written)),
-                    false => connection.settle(batch, written),
+                    false => core.call(|connection| connection.settle(batch, written)),
                 }
                 result
             }
@@ -447,7 +472,7 @@ impl Driver {
         match result {
             Poll::Ready(Ok(_)) => true,
             Poll::Ready(Err(error)) => {
-                self.lost(connection, DisconnectCause::Io(error.to_string()), now);
+                self.lost(core, DisconnectCause::Io(error.to_string()), now);
                 true
             }
             Poll::Pending => false,
@@ -456,14 +481,14 @@ impl Driver {
 
     fn read(
         &mut self,
-        connection: &mut Connection,
+        core: &mut Core,
         wait: Wait,
         now: Instant,
         context: &mut Context<'_>,
     ) -> bool {
         if let Some(buffer) = self.buffer.take() {
             // Given back late; its attempt may be over.
-            connection.filled(buffer, 0);
+            core.call(|connection| connection.filled(buffer, 0));
             return true;
         }
         if !wait.read {
@@ -472,30 +497,35 @@ impl Driver {
         let Some(socket) = &mut self.socket else { panic!("`read` without a transport") };
         let result = match self.rng.one_in(2) {
             true => {
-                let buffer = connection.read_buf();
+                core.call(|connection| connection.read_buf().len());
+                // What is prepared is only filled here.
+                let buffer = core.connection.read_buf();
                 assert!(!buffer.is_empty(), "`read` without room");
                 let result = socket.poll_read(buffer, context);
                 if let Poll::Ready(Ok(count)) = &result {
-                    connection.received(*count);
+                    core.call(|connection| connection.received(*count));
                 }
                 result
             }
             false => {
-                let Some(mut buffer) = connection.take_read() else { return true };
+                let buffer = core.call(Connection::take_read);
+                let Some(mut buffer) = buffer else { return true };
                 let result = socket.poll_read(&mut buffer, context);
                 match &result {
-                    Poll::Ready(Ok(count)) => connection.filled(buffer, *count),
+                    Poll::Ready(Ok(count)) => {
+                        core.call(|connection| connection.filled(buffer, *count));
+                    }
                     _ if self.rng.one_in(2) => self.buffer = Some(buffer),
-                    _ => connection.filled(buffer, 0),
+                    _ => core.call(|connection| connection.filled(buffer, 0)),
                 }
                 result
             }
         };
         match result {
-            Poll::Ready(Ok(0)) => self.lost(connection, DisconnectCause::Eof, now),
+            Poll::Ready(Ok(0)) => self.lost(core, DisconnectCause::Eof, now),
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(error)) => {
-                self.lost(connection, DisconnectCause::Io(error.to_string()), now);
+                self.lost(core, DisconnectCause::Io(error.to_string()), now);
             }
             Poll::Pending => return false,
         }

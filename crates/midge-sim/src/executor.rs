@@ -105,6 +105,8 @@ impl Executor {
         while let Some(task) = self.tasks.pop() {
             drop(task);
         }
-        drop(std::mem::take(&mut *self.ready.lock()));
+        // What is dropped may wake others, which takes the lock.
+        let waiting = std::mem::take(&mut *self.ready.lock());
+        drop(waiting);
     }
 }

@@ -25,7 +25,7 @@ impl World {
             let ip: IpAddr = options.host.parse().expect("`host` is an IP address");
             let address = SocketAddr::new(ip, options.port);
             let server = state.net.cluster.add(options);
-            state.net.places.insert(server, Place { address, door: Door::Open, paused: false });
+            state.net.places.insert(server, Place::at(address));
             state.note("server starts", server.number(), 0, &[]);
             state.pump_changed();
             server
@@ -58,7 +58,7 @@ impl World {
         self.with(|state| state.net.places[&server].address)
     }
 
-    /// The URLs of all servers, as [`ConnectOptions::new`](midge::ConnectOptions::new) takes them.
+    /// The URLs of all servers, running or not, as [`ConnectOptions::new`](midge::ConnectOptions::new) takes them.
     pub fn urls(&self) -> String {
         self.with(|state| {
             let urls = state.net.places.values().map(|place| format!("nats://{}", place.address));
@@ -78,7 +78,8 @@ impl World {
         });
     }
 
-    /// Starts a server that was killed, or has ended after lame duck mode, as a new process.
+    /// Starts a server that was killed, or has ended after lame duck mode, as a new process. Does
+    /// nothing when it runs.
     pub fn start(&self, server: ServerId) {
         self.with(|state| {
             state.note("server starts", server.number(), 0, &[]);
@@ -87,7 +88,9 @@ impl World {
         });
     }
 
-    /// A server neither reads nor writes, or does again, as after SIGSTOP and SIGCONT.
+    /// A server neither reads nor writes, or does again, as after SIGSTOP and SIGCONT. Connections
+    /// to it still come about, as the system it runs on accepts them; they hear nothing. Its own
+    /// timers run on.
     pub fn pause(&self, server: ServerId, paused: bool) {
         self.with(|state| {
             state.note("server paused", server.number(), u64::from(paused), &[]);
@@ -100,7 +103,39 @@ impl World {
         });
     }
 
-    /// What becomes of those who dial a server from now on.
+    /// Puts a server in lame duck mode, as `nats-server --signal ldm` does: it accepts nobody, tells
+    /// its clients, closes them one by one after
+    /// [`lame_duck_grace`](ServerOptions::lame_duck_grace), and ends.
+    pub fn lame_duck(&self, server: ServerId) {
+        self.with(|state| state.note("lame duck", server.number(), 0, &[]));
+        self.cluster(|cluster, now| cluster.lame_duck(server, now));
+    }
+
+    /// Cuts the route between two servers, or lets them find each other again. Their clients notice
+    /// nothing but messages that do not come.
+    pub fn partition(&self, a: ServerId, b: ServerId, parted: bool) {
+        self.with(|state| state.note("partition", a.number(), b.number(), &[u8::from(parted)]));
+        self.cluster(|cluster, now| cluster.partition(a, b, parted, now));
+    }
+
+    /// Pulls the cable between a server and all clients, or plugs it in again. Meanwhile nothing
+    /// arrives in either direction, and a dial hears nothing, whatever the
+    /// [door](Self::set_door); afterwards what was written before arrives. Routes to other servers
+    /// are left: [`partition`](Self::partition) cuts those.
+    pub fn isolate(&self, server: ServerId, isolated: bool) {
+        self.with(|state| {
+            state.note("isolated", server.number(), u64::from(isolated), &[]);
+            if let Some(place) = state.net.places.get_mut(&server) {
+                place.isolated = isolated;
+            }
+            for connection in state.lines_to(server) {
+                state.hold(connection, Direction::Up, isolated);
+                state.hold(connection, Direction::Down, isolated);
+            }
+        });
+    }
+
+    /// What becomes of those who dial a server, from now on: of dials under way too.
     pub fn set_door(&self, server: ServerId, door: Door) {
         self.with(|state| {
             state.note("door", server.number(), door as u64, &[]);
@@ -132,12 +167,33 @@ impl World {
         self.with(|state| state.net.lines.keys().copied().collect())
     }
 
+    /// The connections of the clients that have this [name](midge::ConnectOptions::name), the
+    /// oldest first. One is among them once its server has read CONNECT, which brings the name.
+    pub fn connections_of(&self, name: &str) -> Vec<Connection> {
+        self.with(|state| {
+            let net = &state.net;
+            let named = |client| net.cluster.client_name(client) == Some(name);
+            let lines = net.lines.iter().filter(|(_, line)| named(line.client));
+            lines.map(|(connection, _)| *connection).collect()
+        })
+    }
+
+    /// The connections to a server, the oldest first.
+    pub fn connections_to(&self, server: ServerId) -> Vec<Connection> {
+        self.with(|state| state.lines_to(server))
+    }
+
+    /// The server that a connection leads to; `None` when it has ended on both sides.
+    pub fn server_of(&self, connection: Connection) -> Option<ServerId> {
+        self.with(|state| state.net.lines.get(&connection).map(|line| line.server))
+    }
+
     /// Breaks a connection: both sides see an error, and the last bytes under way may be lost.
     pub fn cut(&self, connection: Connection) {
         self.with(|state| state.sever(connection));
     }
 
-    /// Breaks a connection behind the next `bytes` of one direction.
+    /// Breaks a connection behind the next `bytes` that are written in one direction. At least 1.
     pub fn cut_after(&self, connection: Connection, direction: Direction, bytes: usize) {
         self.with(|state| {
             state.note("cut after", connection.0, bytes as u64, &[direction as u8]);
@@ -147,7 +203,19 @@ impl World {
         });
     }
 
-    /// Takes back what [`cut_after`](Self::cut_after) has planned.
+    /// Breaks the next connection that a server accepts, behind its first `bytes` of one direction.
+    /// At least 1. Another call before that replaces this one.
+    pub fn cut_next(&self, server: ServerId, direction: Direction, bytes: usize) {
+        self.with(|state| {
+            state.note("cut next", server.number(), bytes as u64, &[direction as u8]);
+            if let Some(place) = state.net.places.get_mut(&server) {
+                place.cut_next = Some((direction, bytes.max(1)));
+            }
+        });
+    }
+
+    /// Takes back what [`cut_after`](Self::cut_after) or [`cut_next`](Self::cut_next) has planned
+    /// for a connection.
     pub fn spare(&self, connection: Connection) {
         self.with(|state| {
             if let Some(line) = state.net.lines.get_mut(&connection) {
@@ -168,7 +236,8 @@ impl World {
         });
     }
 
-    /// Nothing more of one direction arrives, for a while or for ever.
+    /// Nothing more of one direction arrives, for `time` or, with `None`, for ever. Then what was
+    /// written meanwhile arrives. Neither side is told.
     pub fn stall(&self, connection: Connection, direction: Direction, time: Option<Duration>) {
         self.with(|state| {
             state.note("stall", connection.0, direction as u64, &[]);

@@ -24,11 +24,15 @@ impl State {
         self.trace.note(self.now, what, a, b, bytes);
     }
 
+    /// When the next thing happens, if nobody does anything before.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        [self.net.cluster.next(), self.schedule.next()].into_iter().flatten().min()
+    }
+
     /// Lets the next thing happen, at its time. False when there is none up to `end`.
     pub(crate) fn advance(&mut self, end: Option<Instant>) -> bool {
-        let cluster = self.net.cluster.next();
         let scheduled = self.schedule.next();
-        let Some(next) = [cluster, scheduled].into_iter().flatten().min() else { return false };
+        let Some(next) = self.next() else { return false };
         if end.is_some_and(|end| next > end) {
             return false;
         }

@@ -30,7 +30,7 @@ impl Trace {
         self.mix(what.as_bytes());
         self.mix(bytes);
         if self.most > 0 {
-            let mut line = format!("{:>14.6} {what} {a} {b}", now.as_nanos() as f64 / 1e9);
+            let mut line = format!("{:>17.9} {what} {a} {b}", now.as_nanos() as f64 / 1e9);
             if !bytes.is_empty() {
                 let shown = &bytes[..bytes.len().min(SHOWN)];
                 let rest = bytes.len() - shown.len();

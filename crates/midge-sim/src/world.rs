@@ -1,10 +1,10 @@
 //! The face of a run for the code in it: time, tasks, clients, servers.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -77,33 +77,55 @@ impl World {
     }
 
     /// Runs `task` beside the others, also when nobody waits for what it gives. It ends with the
-    /// run.
+    /// run. Which of the tasks that can go on is polled next is decided by the seed.
     pub fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Spawned<T> {
-        let spawned = Arc::new(Mutex::new(Slot { value: None, waker: None }));
-        let slot = Arc::clone(&spawned);
-        self.ready.spawn(async move {
-            let value = task.await;
-            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.value = Some(value);
-            let waker = slot.waker.take();
-            drop(slot);
+        let spawned = Spawned(Arc::default());
+        let slot = Spawned(Arc::clone(&spawned.0));
+        let mut task = Box::pin(task);
+        self.ready.spawn(poll_fn(move |context| {
+            let mut state = slot.lock();
+            if state.aborted {
+                return Poll::Ready(());
+            }
+            state.task = Some(context.waker().clone());
+            drop(state);
+            let Poll::Ready(value) = task.as_mut().poll(context) else { return Poll::Pending };
+            let mut state = slot.lock();
+            state.value = Some(value);
+            let waker = state.waker.take();
+            drop(state);
             if let Some(waker) = waker {
                 waker.wake();
             }
-        });
-        Spawned(spawned)
+            Poll::Ready(())
+        }));
+        spawned
+    }
+
+    /// What all of `tasks` give, in their order, once the last of them has ended.
+    pub async fn join<T>(&self, tasks: Vec<Spawned<T>>) -> Vec<T> {
+        let mut values = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            values.push(task.await);
+        }
+        values
     }
 
     // ---- clients -----------------------------------------------------------------------------
 
-    /// Connects a client, as an adapter does. Its randomness is that of the run.
+    /// Connects a client, as an adapter does. Its randomness is that of the run: a
+    /// [`seed`](ConnectOptions::seed) of the options is replaced.
+    ///
+    /// A [`name`](ConnectOptions::name) is what [`connections_of`](Self::connections_of) finds its
+    /// connections by.
     ///
     /// # Errors
     ///
-    /// As those of adapters.
+    /// [`ConnectError`], as from an adapter. Options that need TLS or a WebSocket fail: the servers
+    /// here have neither.
     pub async fn connect(
         &self,
         options: impl Into<ConnectOptions>,
@@ -114,7 +136,8 @@ impl World {
     }
 
     /// As [`connect`](Self::connect), and hands over what serves the connection: it must be
-    /// polled, and may be dropped at any time.
+    /// polled ([`spawn`](Self::spawn) it), and may be dropped at any time
+    /// ([`abort`](Spawned::abort) the task), as when a process dies.
     ///
     /// # Errors
     ///
@@ -133,7 +156,7 @@ impl World {
     ///
     /// # Errors
     ///
-    /// When the configuration is refused.
+    /// [`ConfigError`] when the configuration is refused.
     pub fn core_client(&self, mut config: Config) -> Result<CoreClient, ConfigError> {
         config.seed = self.rng().seed();
         CoreClient::new(config, self)
@@ -143,7 +166,9 @@ impl World {
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused` when no server is there, or its door refuses.
+    /// `ConnectionRefused` when no server is there, or its door refuses. Behind a
+    /// [silent](crate::Door::Silent) door it waits for ever: give it a
+    /// [`timeout`](Self::timeout).
     pub fn dial(
         &self,
         address: SocketAddr,
@@ -167,18 +192,43 @@ impl fmt::Debug for World {
     }
 }
 
-/// A task that was spawned: a future of what it gives.
+/// A task that was spawned: a future of what it gives. Dropping this leaves the task running.
 pub struct Spawned<T>(Arc<Mutex<Slot<T>>>);
 
 struct Slot<T> {
     value: Option<T>,
     waker: Option<Waker>,
+    aborted: bool,
+    /// Wakes the task itself.
+    task: Option<Waker>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { value: None, waker: None, aborted: false, task: None }
+    }
 }
 
 impl<T> Spawned<T> {
+    /// Ends the task where it stands: its future is dropped in a later step, at the present time,
+    /// and not polled again.
+    pub fn abort(self) {
+        let mut slot = self.lock();
+        slot.aborted = true;
+        let task = slot.task.take();
+        drop(slot);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
     /// What it has given, if it has and nobody has taken it.
     pub(crate) fn take(&self) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).value.take()
+        self.lock().value.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,7 +236,7 @@ impl<T> Future for Spawned<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.lock();
         match slot.value.take() {
             Some(value) => Poll::Ready(value),
             None => {

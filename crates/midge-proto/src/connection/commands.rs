@@ -273,6 +273,10 @@ impl Connection {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
             return Err(SubscribeError::Closed);
         }
+        // Ends that were not polled yet cost memory too.
+        if self.events.len() > self.config.max_subscriptions {
+            return Err(SubscribeError::TooMany);
+        }
         // Blanks and the longest sid, so that no later number makes it too long.
         let line = subject.as_str().len() + queue.as_ref().map_or(0, |q| q.as_str().len() + 1) + 21;
         if line > self.config.server_control_line && role != Role::Mux {
@@ -342,7 +346,9 @@ impl Connection {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
             return Err(FlushError::Closed);
         }
-        if self.flushes.len() >= self.config.max_flushes || self.has_much_control() {
+        let most = self.config.max_flushes;
+        let room = self.flushes.len() < most && self.outbound.may_flush(most);
+        if !room || self.has_much_control() {
             return Err(FlushError::TooMany);
         }
         let id = self.next_flush_id();

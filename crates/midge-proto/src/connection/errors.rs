@@ -89,7 +89,7 @@ pub enum SubscribeError {
         /// `server_control_line`.
         max: usize,
     },
-    /// There are `max_subscriptions` already.
+    /// There are `max_subscriptions` already, or more have ended and their events were not polled.
     #[error("there are as many subscriptions as max_subscriptions allows")]
     TooMany,
     /// `control_reserve` bytes of control operations wait to be written. Flush, then try again.
@@ -182,8 +182,8 @@ pub enum NotSent {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// There are `max_flushes` already, or `control_reserve` bytes of control operations wait to be
-    /// written.
+    /// There are `max_flushes` already, with those that were given up and whose PING the server has
+    /// not answered, or `control_reserve` bytes of control operations wait to be written.
     #[error("too many flushes wait for the server: wait for one of them, then try again")]
     TooMany,
     /// The connection was lost before the PONG. What became of messages is in it.

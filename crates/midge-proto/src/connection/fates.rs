@@ -44,6 +44,12 @@ impl Fate {
         self.positions.push(position);
     }
 
+    /// As `push`, and forgets the oldest ranges past `most`.
+    pub(crate) fn push_latest(&mut self, position: Position, bytes: usize, most: usize) {
+        self.push(position, bytes);
+        self.positions.keep_latest(most);
+    }
+
     /// Adds what may lie between what is here.
     pub(crate) fn merge(&mut self, other: &Fate) {
         self.messages += other.messages;

@@ -209,7 +209,7 @@ impl Connection {
             servers: Servers::new(&config, &mut rng),
             info: None,
             inbound: Inbound::new(&config),
-            outbound: Outbound::new(config.max_ranges),
+            outbound: Outbound::new(&config),
             subscriptions: Subscriptions::default(),
             requests: Requests::new(inbox),
             flushes: VecDeque::new(),

@@ -19,12 +19,16 @@ use super::fates::{Fate, Fates, Position};
 use super::frames::{Batch, FrameInfo, Kind, frame_len};
 use super::ids::FlushId;
 use super::pings::{Answer, Before, Pings};
+use crate::Config;
 use crate::wire::encode;
 
 /// A buffer that grew past this in a burst gives its memory back once it is empty.
 const KEEP_CAPACITY: usize = 512 * 1024;
 /// The same for the frames, in entries.
 const KEEP_FRAMES: usize = KEEP_CAPACITY / size_of::<FrameInfo>();
+
+/// Withdrawn bytes that may wait among the others, unless the bound of those is lower.
+const MAX_DEAD: usize = 64 * 1024;
 
 /// So many PINGs may be unanswered when another is added that only confirms messages.
 const MOST_UNANSWERED: usize = 16;
@@ -71,8 +75,10 @@ pub struct Outbound {
     written: Fate,
     /// Shared with whoever flushed last, until the next change.
     fates: Arc<Fates>,
-    /// Ranges of positions that each of the fates keeps.
+    /// Ranges of positions that each of the fates keeps, and `written`.
     max_ranges: usize,
+    /// Bytes of withdrawn frames past which they are taken out, when they are more than the others.
+    max_dead: usize,
     written_messages: u64,
     written_bytes: u64,
     out_bytes: u64,
@@ -89,8 +95,9 @@ pub(super) struct Split {
 }
 
 impl Outbound {
-    pub(super) fn new(max_ranges: usize) -> Self {
-        Self { max_ranges, ..Self::default() }
+    pub(super) fn new(config: &Config) -> Self {
+        let bound = config.max_pending.max(config.reconnect_buffer);
+        Self { max_ranges: config.max_ranges, max_dead: bound.min(MAX_DEAD), ..Self::default() }
     }
 
     // ---- enqueueing ----------------------------------------------------------------------
@@ -141,6 +148,12 @@ impl Outbound {
         if self.may_confirm() {
             self.ping(None, 0);
         }
+    }
+
+    /// Whether a flush may add a PING when there may be so many flushes: of those that were given
+    /// up, the PINGs still wait for their answers.
+    pub(super) fn may_flush(&self, flushes: usize) -> bool {
+        self.pings.len() < flushes.saturating_add(MOST_UNANSWERED)
     }
 
     pub(super) fn may_confirm(&self) -> bool {
@@ -217,7 +230,7 @@ impl Outbound {
             self.dead_back += len;
         }
         let dead = self.dead_back + if self.lent { 0 } else { self.dead_front };
-        if dead > 64 * 1024 && dead > self.user_bytes {
+        if dead > self.max_dead && dead > self.user_bytes {
             self.compact();
         }
     }
@@ -403,7 +416,7 @@ impl Outbound {
                     self.user_bytes -= len;
                     self.written_messages += 1;
                     self.written_bytes += len as u64;
-                    self.written.push(Position(frame.position), len);
+                    self.written.push_latest(Position(frame.position), len, self.max_ranges);
                 }
                 Kind::Control => self.control_bytes -= len,
                 Kind::Pong => {
@@ -524,9 +537,13 @@ fn give_back(buffer: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    fn outbound() -> Outbound {
+        Outbound::new(&Config::new(Vec::new(), [0; 32]))
+    }
+
     #[test]
     fn what_is_taken_back_gives_its_memory_back() {
-        let mut outbound = Outbound::new(16);
+        let mut outbound = outbound();
         for _ in 0..1000 {
             let position = outbound.publish(Kind::Request, b"q", None, None, &[b'x'; 1000]);
             assert!(outbound.withdraw(position));
@@ -546,7 +563,7 @@ mod tests {
 
     #[test]
     fn memory_is_kept_while_it_is_needed_and_given_back_after_a_burst() {
-        let mut outbound = Outbound::new(16);
+        let mut outbound = outbound();
         let _ = outbound.open(usize::MAX, |_| true);
         // The two buffers take turns.
         let memory = |outbound: &Outbound| outbound.front.capacity().max(outbound.back.capacity());
@@ -567,7 +584,7 @@ mod tests {
 
     #[test]
     fn what_came_during_a_burst_is_not_given_back_with_it() {
-        let mut outbound = Outbound::new(16);
+        let mut outbound = outbound();
         let _ = outbound.open(usize::MAX, |_| true);
         for _ in 0..2 * KEEP_FRAMES {
             outbound.publish(Kind::Publish, b"a", None, None, b"");
@@ -581,7 +598,7 @@ mod tests {
 
     #[test]
     fn what_is_too_old_gives_its_memory_back() {
-        let mut outbound = Outbound::new(16);
+        let mut outbound = outbound();
         outbound.publish(Kind::Publish, b"a", None, None, b"x");
         assert_eq!(outbound.expire_below(1).messages, 1);
         assert_eq!((outbound.back.len(), outbound.frames.len()), (0, 0));

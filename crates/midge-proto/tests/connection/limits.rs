@@ -1,4 +1,8 @@
-//! An INFO that lowers what the server takes, while messages wait to be written.
+//! Limits while messages wait to be written: an INFO that lowers them, and those of what was given up.
+
+use std::time::Duration;
+
+use midge_proto::{FlushError, SubjectRef, SubscribeError};
 
 use crate::rig::{INFO, Rig, config};
 
@@ -183,4 +187,66 @@ fn what_a_move_holds_back_is_dropped_apart_from_what_was_begun() {
         ! disconnected the caller asked for another connection; unknown -; kept 3..4; dropped -
         ! connect 127.0.0.1:4222",
     );
+}
+
+#[test]
+fn flushes_that_were_given_up_count_until_the_server_has_answered() {
+    let mut config = config("127.0.0.1");
+    (config.max_flushes, config.confirm_interval) = (2, Duration::from_secs(3600));
+    let mut rig = Rig::up(config);
+    let mut pings = 0;
+    // Sixteen more may wait, as of PINGs that nobody asked for.
+    while let Ok(flush) = rig.connection.flush() {
+        rig.connection.cancel_flush(flush);
+        rig.turn();
+        pings += 1;
+        assert!(pings < 100, "each costs memory until it is answered");
+    }
+    assert_eq!(pings, 18);
+    assert_eq!(rig.connection.flush(), Err(FlushError::TooMany));
+    assert_eq!(rig.sent(), b"PING\r\n".repeat(18));
+    rig.feed(b"PONG\r\n");
+    rig.run("flush\n> PING");
+    rig.feed(&b"PONG\r\n".repeat(18));
+    rig.run("! flushed...");
+}
+
+#[test]
+fn what_was_withdrawn_makes_room_though_nothing_can_be_written() {
+    let mut config = config("127.0.0.1");
+    (config.max_pending, config.reconnect_buffer) = (1000, 1000);
+    config.confirm_bytes = usize::MAX;
+    let mut rig = Rig::up(config);
+    rig.run("stall\npublish a first");
+    for number in 0..10_000 {
+        let subject = SubjectRef::new("a").unwrap();
+        let position = rig.connection.publish(subject, None, None, &[b'x'; 50]).unwrap();
+        assert!(rig.connection.withdraw(position));
+        if number % 10 == 0 {
+            rig.turn();
+        }
+    }
+    rig.run("publish a last\nunstall\n> PUB a 5\n> first\n> PUB a 4\n> last\n+ 100ms\n> PING");
+    assert_eq!(rig.connection.fates().dropped.messages, 10_000);
+}
+
+#[test]
+fn subscriptions_that_have_ended_count_until_that_was_polled() {
+    let mut config = config("127.0.0.1");
+    config.max_subscriptions = 3;
+    let mut rig = Rig::new(config);
+    rig.run("! connect 127.0.0.1:4222");
+    let subject = SubjectRef::new("a").unwrap();
+    for _ in 0..2 {
+        let mut ended = 0;
+        while let Ok(sid) = rig.connection.subscribe(subject, None) {
+            rig.connection.unsubscribe(sid, None);
+            ended += 1;
+            assert!(ended < 100, "each costs memory until it is told");
+        }
+        assert_eq!(ended, 4);
+        assert_eq!(rig.connection.subscribe(subject, None), Err(SubscribeError::TooMany));
+        rig.turn();
+        rig.run(&"! ended...\n".repeat(4));
+    }
 }

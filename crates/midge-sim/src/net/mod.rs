@@ -75,6 +75,16 @@ pub(crate) struct Place {
     pub(crate) door: Door,
     /// It reads nothing, and says nothing new.
     pub(crate) paused: bool,
+    /// Nothing gets through between it and its clients.
+    pub(crate) isolated: bool,
+    /// Where the next connection breaks.
+    pub(crate) cut_next: Option<(Direction, usize)>,
+}
+
+impl Place {
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address, door: Door::Open, paused: false, isolated: false, cut_next: None }
+    }
 }
 
 /// The two directions of a connection.
@@ -174,7 +184,7 @@ impl State {
     pub(crate) fn answer_dial(&mut self, dial: u64) {
         let Some(&Dialling { owner, to, .. }) = self.net.dials.get(&dial) else { return };
         let outcome = match to.map(|server| (server, &self.net.places[&server])) {
-            Some((_, Place { door: Door::Silent, .. })) => return,
+            Some((_, Place { door: Door::Silent, .. } | Place { isolated: true, .. })) => return,
             Some((server, place)) if place.door == Door::Open => self.accept(owner, server),
             _ => None,
         };
@@ -189,7 +199,8 @@ impl State {
     fn accept(&mut self, owner: Owner, server: ServerId) -> Option<Connection> {
         let client = self.net.cluster.accept(server, self.now)?;
         let connection = Connection(self.net.number());
-        let line = Line {
+        let cut_next = self.net.places.get_mut(&server).and_then(|place| place.cut_next.take());
+        let mut line = Line {
             server,
             client,
             owner,
@@ -202,6 +213,9 @@ impl State {
             client_gone: false,
             server_gone: false,
         };
+        if let Some((direction, bytes)) = cut_next {
+            line.lane(direction).cut_after = Some(bytes);
+        }
         self.net.lines.insert(connection, line);
         self.net.lives.entry(owner).or_default().push(Life { client, read: 0 });
         self.net.lines_of.insert(client, connection);

@@ -248,6 +248,11 @@ impl Cluster {
         std::mem::take(&mut self.changed)
     }
 
+    /// The name that a client gave itself in CONNECT, while its transport has not ended.
+    pub fn client_name(&self, id: ClientId) -> Option<&str> {
+        self.client(id)?.connect.name.as_deref()
+    }
+
     /// Clients of a server whose transport has not ended.
     pub fn clients(&self, server: ServerId) -> Vec<ClientId> {
         let of = |client: &Client| client.server == server.0;
