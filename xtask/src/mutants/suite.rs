@@ -28,8 +28,11 @@ pub(super) const PROTO: Suite = Suite {
     longest: Duration::from_secs(120),
 };
 
-pub(super) const SIM: Suite =
-    Suite { package: "midge-sim", build: &["--lib", "--tests"], longest: Duration::from_secs(900) };
+pub(super) const SIM: Suite = Suite {
+    package: "midge-sim",
+    build: &["--profile", "storm", "--test", "storm"],
+    longest: Duration::from_secs(900),
+};
 
 /// The memory of a program, in KiB: some mutants would take all there is.
 const MEMORY: u32 = 4 << 20;
@@ -182,6 +185,7 @@ impl Program {
             .arg(&self.path)
             .args(tests)
             .args(if tests.is_empty() { &[][..] } else { &["--exact"] })
+            .arg("--include-ignored")
             .current_dir(&self.home)
             .env("CARGO_MANIFEST_DIR", &self.home)
             .envs(RANDOM.iter().chain(VARIABLES).copied())
