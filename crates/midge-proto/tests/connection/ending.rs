@@ -211,6 +211,18 @@ fn a_close_confirms_what_was_published_first() {
 }
 
 #[test]
+fn the_end_can_be_asked_for() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let states = |rig: &Rig| (rig.connection.is_draining(), rig.connection.is_closed());
+    let host = |rig: &Rig| rig.connection.server().map(|server| server.host().to_owned());
+    assert_eq!((states(&rig), host(&rig)), ((false, false), Some("127.0.0.1".to_owned())));
+    rig.run("drain\n! subscriptions drained");
+    assert_eq!(states(&rig), (true, false));
+    rig.run("close 0s\n! close\n! closed ...");
+    assert!(rig.connection.is_closed());
+}
+
+#[test]
 fn a_drain_during_a_close_changes_nothing() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(

@@ -317,6 +317,26 @@ fn a_connection_in_time_ends_the_age_of_what_was_kept() {
 }
 
 #[test]
+fn the_age_of_what_is_kept_begins_anew_with_each_loss() {
+    let mut config = config("127.0.0.1");
+    config.max_kept_age = Some(Duration::from_secs(1));
+    let mut rig = Rig::new(config);
+    rig.run("! connect ...\npublish a x\n+ 900ms");
+    rig.command("connected");
+    rig.feed(format!("{INFO}\r\n").as_bytes());
+    rig.stalled = true;
+    rig.feed(b"PONG\r\n");
+    rig.log();
+    rig.sent();
+    rig.run("eof\n! disconnected ...\n! connect ...");
+    let pending = rig.connection.pending_bytes();
+    rig.run("+ 900ms");
+    assert_eq!(rig.connection.pending_bytes(), pending);
+    rig.run("+ 200ms");
+    assert_eq!(rig.connection.pending_bytes(), 0);
+}
+
+#[test]
 fn a_question_is_not_kept_for_the_next_connection() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(

@@ -71,9 +71,36 @@ fn more_than_there_was_room_for_cannot_be_received() {
     room.fill(b' ');
     room[..6].copy_from_slice(b"PING\r\n");
     let room = room.len();
+    rig.connection.received(6);
     rig.connection.received(usize::MAX);
     assert_eq!(rig.connection.statistics().in_bytes - before, room as u64);
     assert!(matches!(rig.connection.poll(rig.now), Output::Action(Action::Close { .. })));
+}
+
+#[test]
+fn what_an_old_transport_began_is_forgotten_with_it() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    for rest in ["MSG a 1", "MSG a 1 5\r\nhe", "MSG a 1 99999999\r\nx", "PIN"] {
+        rig.feed(rest.as_bytes());
+        rig.run("eof\n! disconnected ...\n! connect 127.0.0.1:4222");
+        rig.come_up();
+        rig.run("< PING\n> PONG");
+    }
+}
+
+#[test]
+fn a_read_buffer_is_as_good_with_tls_as_without() {
+    for tls in [false, true] {
+        let mut rig = Rig::new(config("127.0.0.1"));
+        rig.command(if tls { "connected-secure" } else { "connected" });
+        rig.log();
+        let mut buffer = rig.connection.take_read().unwrap();
+        assert!(!buffer.is_empty());
+        buffer[..9].copy_from_slice(b"INFO {}\r\n");
+        rig.connection.filled(buffer, 9);
+        rig.turn();
+        rig.run("> CONNECT ...\n> PING");
+    }
 }
 
 #[test]

@@ -30,6 +30,16 @@ fn all_requests_share_one_inbox_and_each_reply_finds_its_own() {
 }
 
 #[test]
+fn inboxes_begin_with_the_prefix_and_are_never_the_same() {
+    let mut config = config("127.0.0.1");
+    config.inbox_prefix = "mine".into();
+    let mut rig = Rig::up(config);
+    let (one, other) = (rig.connection.new_inbox(), rig.connection.new_inbox());
+    assert!(one.starts_with("mine.") && one.len() == "mine.".len() + 22, "{one}");
+    assert_ne!(one, other);
+}
+
+#[test]
 fn a_reply_to_what_is_no_number_finds_no_request() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run("request a x 9s\n> SUB _INBOX.x.* 1\n> PUB a _INBOX.x.1 1\n> x");

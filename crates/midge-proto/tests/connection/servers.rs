@@ -112,6 +112,25 @@ fn a_server_that_fails_too_often_is_given_up() {
 }
 
 #[test]
+fn only_failures_in_a_row_count() {
+    let mut config = config("127.0.0.1:1");
+    config.max_attempts = Some(2);
+    let mut rig = Rig::up(config);
+    for _ in 0..3 {
+        rig.run(
+            "eof
+            ! disconnected ...
+            ! connect ...
+            refused
+            ! failed ...
+            + 100ms
+            ! connect 127.0.0.1:1",
+        );
+        rig.come_up();
+    }
+}
+
+#[test]
 fn the_first_connect_can_be_retried_like_any_other() {
     let mut config = config("127.0.0.1:1");
     config.retry_first_connect = true;
