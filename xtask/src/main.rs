@@ -8,6 +8,7 @@ mod ci;
 mod fuzz;
 mod hygiene;
 mod missing;
+mod mutants;
 mod no_std;
 mod sim;
 mod targets;
@@ -37,6 +38,15 @@ cargo xtask <task>
   fuzz --keep [target…]
                        put the smallest set of inputs that reaches as much into fuzz/corpus
   fuzz --smoke         each target for some thousand inputs, the same every time
+  mutants [name…]      put these faults or all, one after the other, into a copy of the core; the
+                       tests that are named beside each in xtask/src/mutants/list.rs must fail
+  mutants --keep       run every test on each of them, and write docs/mutants.md
+  mutants --check      without compiling: each still applies, and the table is of these
+  mutants --list       what each breaks
+  mutants --wide [--resume] [file…]
+                       cargo-mutants over these files of the connection or over all, which takes
+                       hours; what no test sees must have a reason in .cargo/mutants.toml;
+                       --resume leaves out what the last run has seen
   test                 every test, example and documentation test of every package, midge without
                        features and with aws-lc-rs besides, a thousand storms of the simulator, and
                        no-std
@@ -57,6 +67,7 @@ cargo xtask <task>
                          format     rustfmt
                          hygiene    rules on files: length, first line, unfinished work, links, thin adapters
                          arrows     which package may depend on which
+                         mutants    mutants --check, as above
                          clippy     each package by itself, bare, and with each feature alone
                          docs       rustdoc without warnings
                          fuzz-smoke each fuzz target for some thousand inputs; says why where it
@@ -78,6 +89,7 @@ fn main() -> ExitCode {
         ["server", port] => server(port),
         ["tools", ref releases @ ..] => tools(releases),
         ["fuzz", ref arguments @ ..] => fuzz::run(arguments),
+        ["mutants", ref arguments @ ..] => mutants::run(arguments),
         ["test"] => test(),
         ["test", "--targets"] => targets::test(),
         ["sim", "herd", ref arguments @ ..] => sim::herd(arguments),

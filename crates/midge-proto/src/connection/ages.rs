@@ -71,4 +71,11 @@ mod tests {
         }
         assert_eq!(ages.due(), None);
     }
+
+    #[test]
+    fn where_nothing_is_added_there_is_nothing_to_mark() {
+        let mut ages = Ages::new(Some(Duration::from_secs(32)));
+        (0..30).for_each(|second| ages.note(Instant::ZERO + Duration::from_secs(second), 1));
+        assert_eq!(ages.marks.len(), 1);
+    }
 }

@@ -218,6 +218,12 @@ impl Outbound {
         let len = frame.len as usize;
         Arc::make_mut(&mut self.fates).dropped.insert(position, len, self.max_ranges);
         self.user_bytes -= len;
+        self.bury(index, len);
+        true
+    }
+
+    /// The frame at `index` is dead. It is squeezed out later, unless the dead are most of what waits.
+    fn bury(&mut self, index: usize, len: usize) {
         if index < self.front_frames {
             self.dead_front += len;
         } else {
@@ -227,7 +233,6 @@ impl Outbound {
         if dead > self.max_dead && dead > self.user_bytes {
             self.compact();
         }
-        true
     }
 
     // ---- measures ------------------------------------------------------------------------
@@ -292,11 +297,9 @@ impl Outbound {
 
     // ---- lending -------------------------------------------------------------------------
 
-    /// Makes `front` the buffer to write from, if there is something to write.
+    /// Makes `front` the buffer to write from, if there is something to write. The handshake is
+    /// over, and no batch is out.
     pub(super) fn prepare(&mut self) {
-        if self.lent || !self.open {
-            return;
-        }
         if self.dead_front > 0 {
             self.compact();
         }
@@ -428,7 +431,7 @@ impl Outbound {
                         position: frame.position,
                     });
                 }
-                Kind::Dead => self.dead_front -= len,
+                Kind::Dead => self.dead_front = self.dead_front.saturating_sub(len),
             }
         }
         if self.head == self.front.len() {
@@ -528,4 +531,76 @@ fn give_back(buffer: &mut Vec<u8>) {
         *buffer = Vec::new();
     }
     buffer.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbound() -> Outbound {
+        Outbound::new(&Config::new(Vec::new(), [0; 32]))
+    }
+
+    #[test]
+    fn what_is_taken_back_gives_its_memory_back() {
+        let mut outbound = outbound();
+        for _ in 0..1000 {
+            let position = outbound.publish(Kind::Request, b"q", None, None, &[b'x'; 1000]);
+            assert!(outbound.withdraw(position));
+            assert!(outbound.back.len() <= 66 * 1024, "{}", outbound.back.len());
+        }
+    }
+
+    /// So many bytes, written at once.
+    fn burst(outbound: &mut Outbound, bytes: usize) {
+        while outbound.user_bytes() < bytes {
+            outbound.publish(Kind::Publish, b"a", None, None, b"");
+        }
+        outbound.prepare();
+        outbound.advance(outbound.remaining());
+        assert_eq!(outbound.user_bytes(), 0);
+    }
+
+    #[test]
+    fn memory_is_kept_while_it_is_needed_and_given_back_after_a_burst() {
+        let mut outbound = outbound();
+        let _ = outbound.open(usize::MAX, |_| true);
+        // The two buffers take turns.
+        let memory = |outbound: &Outbound| outbound.front.capacity().max(outbound.back.capacity());
+        burst(&mut outbound, 1000);
+        burst(&mut outbound, 1000);
+        assert!(outbound.front.capacity() >= 1000 && outbound.back.capacity() >= 1000);
+        assert!(outbound.frames.capacity() >= 100);
+        for _ in 0..2 {
+            burst(&mut outbound, 2 * KEEP_CAPACITY);
+        }
+        assert!(memory(&outbound) >= 2 * KEEP_CAPACITY, "it was needed");
+        assert!(outbound.frames.capacity() <= KEEP_FRAMES, "{}", outbound.frames.capacity());
+        for _ in 0..2 {
+            burst(&mut outbound, 1000);
+        }
+        assert!(memory(&outbound) < 2 * KEEP_CAPACITY, "{}", memory(&outbound));
+    }
+
+    #[test]
+    fn what_came_during_a_burst_is_not_given_back_with_it() {
+        let mut outbound = outbound();
+        let _ = outbound.open(usize::MAX, |_| true);
+        for _ in 0..2 * KEEP_FRAMES {
+            outbound.publish(Kind::Publish, b"a", None, None, b"");
+        }
+        outbound.prepare();
+        outbound.publish(Kind::Publish, b"a", None, None, b"");
+        outbound.advance(outbound.remaining());
+        assert_eq!((outbound.frames.len(), outbound.user_bytes()), (1, outbound.back.len()));
+        burst(&mut outbound, 0);
+    }
+
+    #[test]
+    fn what_is_too_old_gives_its_memory_back() {
+        let mut outbound = outbound();
+        outbound.publish(Kind::Publish, b"a", None, None, b"x");
+        assert_eq!(outbound.expire_below(1).messages, 1);
+        assert_eq!((outbound.back.len(), outbound.frames.len()), (0, 0));
+    }
 }

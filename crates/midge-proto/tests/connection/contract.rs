@@ -60,6 +60,7 @@ fn line_3_bytes_leave_only_by_advance_or_settle() {
         assert_eq!(rig.connection.transmit().chunk(), b"PUB a 1\r\nx\r\n");
     }
     let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    assert_eq!(batch.as_ref(), b"PUB a 1\r\nx\r\n");
     rig.turn();
     assert!(!rig.wait.write, "what is lent is not to be written again");
     rig.connection.settle(batch, 0);
@@ -282,6 +283,21 @@ fn every_budget_gives_the_same_transcript() {
         polled.extend(rig.log());
     }
     assert_eq!(polled, all);
+}
+
+#[test]
+fn line_2_what_a_reply_makes_due_is_done_before_idle_whatever_the_budget() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("request q x 9s\n> SUB _INBOX.x.* 1\n> PUB q _INBOX.x.1 1\n> x");
+    rig.run("drain\n! subscriptions drained\nqueues-drained");
+    let inbox = rig.inbox().to_owned();
+    let reply = format!("MSG {inbox}.1 1 2\r\nok\r\n");
+    rig.connection.read_buf()[..reply.len()].copy_from_slice(reply.as_bytes());
+    rig.connection.received(reply.len());
+    let mut collect = Collect::default();
+    let output = rig.connection.poll_into(rig.now, usize::MAX, &mut collect);
+    assert!(matches!(output, Output::Idle(wait) if wait.write), "{output:?}");
+    assert_eq!(collect.0, ["response 1 ok ok"]);
 }
 
 #[test]

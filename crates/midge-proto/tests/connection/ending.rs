@@ -1,5 +1,7 @@
 //! Planned ends: drain and close.
 
+use std::time::Duration;
+
 use crate::rig::{INFO, Rig, config};
 
 #[test]
@@ -72,6 +74,27 @@ fn a_drain_waits_for_subscriptions_to_replies_to_end() {
         < PONG
         ! close
         ! closed drained by the caller; confirmed 0..1; unknown -; kept -; dropped -",
+    );
+}
+
+#[test]
+fn a_drain_does_not_wait_for_subscriptions_to_replies_that_have_ended() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe-replies r
+        > SUB r 1
+        unsubscribe 1
+        > UNSUB 1
+        ! ended 1 unsubscribed
+        drain
+        ! subscriptions drained
+        drain
+        queues-drained
+        > PING
+        drain
+        < PONG
+        ! close
+        ! closed drained by the caller; confirmed -; unknown -; kept -; dropped -",
     );
 }
 
@@ -174,10 +197,53 @@ fn a_close_confirms_what_was_published_first() {
         > PING
         publish a y
         ! refused: the connection is closed
+        subscribe t
+        ! refused: the connection is closed
+        request q y 1s
+        ! refused: the request was not sent: the connection is closed
+        flush
+        ! refused: the connection is closed
         < PONG
         ! close
         ! ended 1 the connection closed
         ! closed closed by the caller; confirmed 0..1; unknown -; kept -; dropped -",
+    );
+}
+
+#[test]
+fn a_drain_during_a_close_changes_nothing() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe s
+        > SUB s 1
+        close 2s
+        > PING
+        drain
+        < PONG
+        ! close
+        ! ended 1 the connection closed
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -",
+    );
+}
+
+#[test]
+fn no_server_is_left_for_another_during_a_close() {
+    let mut config = config("127.0.0.1:1,127.0.0.1:2");
+    config.leave_lame_duck = Some(Duration::from_secs(8));
+    let mut rig = Rig::up(config);
+    rig.run(
+        "subscribe s
+        > SUB s 1
+        close 20s
+        > PING
+        reconnect
+        < INFO {\"ldm\":true}
+        ! lame duck
+        + 8s
+        < PONG
+        ! close
+        ! ended 1 the connection closed
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -",
     );
 }
 
@@ -229,6 +295,7 @@ fn a_close_between_two_attempts_is_immediate() {
         close 2s
         + 10s",
     );
+    assert_eq!(rig.connection.next_attempt(), None);
 }
 
 #[test]

@@ -2,34 +2,9 @@
 
 use std::time::Duration;
 
-use midge_proto::{Position, PublishError, SubjectRef};
+use midge_proto::SubjectRef;
 
-use crate::rig::{INFO, Rig, config, in_none};
-
-#[test]
-fn what_was_written_before_an_answered_ping_is_confirmed() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    rig.run(
-        "publish a x
-        > PUB a 1
-        > x
-        flush
-        > PING
-        publish a y
-        > PUB a 1
-        > y
-        < PONG
-        ! flushed",
-    );
-    let statistics = rig.connection.statistics();
-    assert_eq!((statistics.out_messages, statistics.confirmed), (2, 1));
-    rig.run(
-        "eof
-        ! disconnected the server closed the connection; unknown 1..2; kept -; dropped -
-        ! connect 127.0.0.1:4222",
-    );
-    assert_eq!(rig.connection.statistics().unknown, 1);
-}
+use crate::rig::{INFO, Rig, config};
 
 #[test]
 fn a_loss_in_the_middle_of_a_frame_splits_unknown_from_kept() {
@@ -154,116 +129,47 @@ fn kept_messages_that_the_next_server_does_not_take_are_dropped_and_said() {
 }
 
 #[test]
-fn past_the_bound_a_publish_is_refused_and_writable_comes_at_half() {
-    let mut config = config("127.0.0.1");
-    config.max_pending = 30;
-    let mut rig = Rig::up(config);
+fn a_kept_message_with_headers_is_not_sent_to_a_server_that_knows_none() {
+    let mut rig = Rig::new(config("127.0.0.1"));
     rig.run(
-        "stall
-        publish a 12345
-        publish a 12345-12345
-        ! refused: the outbound buffer is full: wait for room, or raise max_pending or reconnect_buffer
-        unstall
-        > PUB a 5
-        > 12345
-        ! writable
-        publish b
-        > PUB b 0
-        >",
-    );
-}
-
-#[test]
-fn a_message_above_the_bound_passes_when_nothing_else_waits() {
-    let mut config = config("127.0.0.1");
-    config.max_pending = 10;
-    let mut rig = Rig::up(config);
-    rig.run(
-        "publish a longer-than-ten-bytes
-        > PUB a 21
-        > longer-than-ten-bytes",
-    );
-}
-
-#[test]
-fn while_disconnected_the_reconnect_buffer_is_the_bound() {
-    let mut config = config("127.0.0.1");
-    config.reconnect_buffer = 0;
-    let mut rig = Rig::up(config);
-    rig.run(
-        "stall
-        publish a x
-        eof
-        ! disconnected the server closed the connection; unknown -; kept -; dropped 0..1
-        ! connect 127.0.0.1:4222
-        publish a y
-        ! refused: the outbound buffer is full...",
-    );
-}
-
-#[test]
-fn a_payload_above_the_servers_limit_is_refused_with_both_numbers() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    let subject = SubjectRef::new("a").unwrap();
-    let refused = rig.connection.publish(subject, None, None, &vec![0; (1 << 20) + 1]);
-    assert_eq!(refused, Err(PublishError::TooLarge { size: (1 << 20) + 1, max: 1 << 20 }));
-    assert_eq!(rig.connection.publish(subject, None, None, &vec![0; 1 << 20]), Ok(Position(0)));
-}
-
-#[test]
-fn wildcards_are_refused_in_a_publish() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    rig.run(
-        "publish a.*
-        ! refused: `*` and `>` as tokens are for subscriptions: publish to a subject without them",
-    );
-    let (plain, wild) = (SubjectRef::new("a").unwrap(), SubjectRef::new("r.>").unwrap());
-    assert_eq!(rig.connection.publish(plain, Some(wild), None, b""), Err(PublishError::Wildcard));
-}
-
-#[test]
-fn a_ping_is_added_after_so_many_bytes_and_after_so_much_time() {
-    let mut config = config("127.0.0.1");
-    config.confirm_bytes = 20;
-    let mut rig = Rig::up(config);
-    rig.run(
-        "publish a 1
-        > PUB a 1
-        > 1
-        + 99ms
-        + 1ms
-        > PING
-        publish a 12345678
-        > PUB a 8
-        > 12345678
+        "! connect 127.0.0.1:4222
+        header A b
+        publish a 1
+        no-headers
         publish a 2
+        connected
+        < INFO {\"max_payload\":1048576}
+        > CONNECT ...
+        > PING
+        < PONG
         > PUB a 1
         > 2
-        > PING
-        < PONG
-        < PONG",
+        ! connected nats://127.0.0.1:4222; dropped 0..1",
     );
-    assert_eq!(rig.connection.statistics().confirmed, 3);
-    rig.advance(Duration::from_secs(1));
-    assert_eq!(rig.sent(), b"", "confirmed messages need no more PINGs");
 }
 
 #[test]
-fn a_pong_that_answers_nothing_confirms_nothing() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    rig.run(
-        "publish a x
-        > PUB a 1
-        > x
-        < PONG
-        stall
-        flush
-        < PONG
-        eof
-        ! flush failed: the connection to nats://127.0.0.1:4222 was lost before it answered (the server closed the connection); of what was published, 1 may be lost, 0 will be sent to the next server, 0 will not be sent
-        ! disconnected the server closed the connection; unknown 0..1; kept -; dropped -
-        ! connect 127.0.0.1:4222",
-    );
+fn what_a_server_limits_is_headers_and_payload_without_the_line() {
+    for headers in [true, false] {
+        let mut rig = Rig::new(config("127.0.0.1"));
+        rig.run("! connect 127.0.0.1:4222");
+        if headers {
+            rig.command("header A b");
+        }
+        rig.run(&format!("publish a {}", if headers { "12" } else { "12345678901234567890" }));
+        rig.command("connected");
+        rig.feed(
+            format!("INFO {{\"max_payload\":20,\"headers\":{headers}}}\r\nPONG\r\n").as_bytes(),
+        );
+        rig.sent();
+        rig.feed(b"PONG\r\n");
+        assert_eq!(rig.log(), ["connected nats://127.0.0.1:4222; dropped -"]);
+        let sent = String::from_utf8(rig.sent()).unwrap();
+        assert!(
+            sent.starts_with(if headers { "HPUB a 18 20\r\n" } else { "PUB a 20\r\n" }),
+            "{sent}"
+        );
+    }
 }
 
 #[test]
@@ -285,17 +191,14 @@ fn a_batch_that_is_out_holds_the_loss_back_until_it_is_settled() {
 }
 
 #[test]
-fn a_pong_may_come_before_the_batch_with_its_ping_is_settled() {
+fn more_than_a_batch_has_cannot_be_written() {
     let mut rig = Rig::up(config("127.0.0.1"));
-    rig.stalled = true;
-    rig.run("publish a one\nflush");
-    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
-    rig.run("< PONG");
-    let written = batch.as_slice().len();
-    rig.connection.settle(batch, written);
-    rig.turn();
-    rig.run("! flushed");
-    assert_eq!(rig.connection.statistics().confirmed, 1);
+    rig.run("stall\npublish a one\npublish a two");
+    rig.take(4);
+    rig.sent();
+    let batch = rig.connection.take_transmit(10).unwrap();
+    rig.connection.settle(batch, usize::MAX);
+    rig.run("unstall\n> PUB a 3\n> two");
 }
 
 #[test]
@@ -311,105 +214,6 @@ fn a_batch_can_be_taken_in_pieces() {
     }
     assert_eq!(wire, b"PUB a 3\r\none\r\nPUB a 3\r\ntwo\r\n");
     assert_eq!(rig.connection.pending_bytes(), 0);
-}
-
-#[test]
-fn a_planned_move_leaves_nothing_unknown() {
-    let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
-    rig.run(
-        "publish a before
-        > PUB a 6
-        > before
-        reconnect
-        > PING
-        publish a meanwhile
-        < PONG
-        ! close
-        ! disconnected the caller asked for another connection; unknown -; kept 1..2; dropped -
-        ! connect 127.0.0.1:2",
-    );
-}
-
-#[test]
-fn a_planned_move_leaves_no_message_behind_at_the_old_server() {
-    let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
-    rig.run(
-        "subscribe jobs group
-        > SUB jobs group 1
-        request q x 9s
-        > SUB _INBOX.x.* 2
-        > PUB q _INBOX.x.1 1
-        > x
-        reconnect
-        > UNSUB 1
-        > PING
-        < MSG jobs 1 1\\r\\na
-        ! message 1 jobs a
-        < PONG
-        subscribe late
-        > SUB late 3
-        publish a still
-        > PUB a 5
-        > still
-        < MSG _INBOX.x.1 2 2\\r\\nok
-        > UNSUB 3
-        > PING
-        ! response 1 ok ok
-        publish a too
-        > PUB a 3
-        > too
-        < MSG late 3 1\\r\\nb
-        ! message 3 late b
-        < PONG
-        > PING
-        subscribe next
-        < PONG
-        ! close
-        ! disconnected the caller asked for another connection; unknown -; kept -; dropped -
-        ! connect 127.0.0.1:2
-        connected
-        < INFO {}
-        > CONNECT ...
-        > SUB jobs group 1
-        > SUB _INBOX.x.* 2
-        > SUB late 3
-        > SUB next 4
-        > PING",
-    );
-}
-
-#[test]
-fn a_subscription_that_was_left_can_be_left_again() {
-    let mut rig = Rig::up(config("127.0.0.1:1"));
-    rig.run(
-        "subscribe a
-        > SUB a 1
-        reconnect
-        > UNSUB 1
-        > PING
-        + 5s
-        ! close
-        ! disconnected the caller asked for another connection; unknown -; kept -; dropped -
-        ! connect 127.0.0.1:1",
-    );
-    rig.come_up();
-    rig.run("reconnect\n> UNSUB 1\n> PING\n< PONG\n> PING");
-}
-
-#[test]
-fn a_planned_move_does_not_wait_for_ever() {
-    let mut rig = Rig::up(config("127.0.0.1:1"));
-    rig.run(
-        "publish a before
-        > PUB a 6
-        > before
-        reconnect
-        > PING
-        + 5s
-        ! close
-        ! disconnected the caller asked for another connection; unknown 0..1; kept -; dropped -
-        ! connect 127.0.0.1:1",
-    );
 }
 
 #[test]
@@ -441,143 +245,6 @@ fn withdrawn_requests_leave_no_byte_and_no_memory_behind() {
     let sent = String::from_utf8(rig.sent()).unwrap();
     assert_eq!(sent.matches("PUB a ").count(), 11);
     assert!(!sent.contains("PUB q"), "a cancelled request is never sent");
-}
-
-#[test]
-fn positions_that_are_in_no_fate_are_confirmed() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    rig.run("publish a x\n> PUB a 1\n> x\nflush\n> PING\n< PONG\n! flushed");
-    let unknown = midge_proto::Positions::default();
-    assert!(in_none(&[&unknown], 0));
-}
-
-#[test]
-fn writable_waits_until_the_smallest_refused_message_has_room() {
-    let mut config = config("127.0.0.1");
-    config.max_pending = 40;
-    let mut rig = Rig::up(config);
-    rig.run(
-        "stall
-        publish a 12345
-        publish a 12345-12345-12345-12345
-        ! refused: the outbound buffer is full...
-        publish a 12345-12345-12345
-        ! refused: the outbound buffer is full...
-        unstall
-        > PUB a 5
-        > 12345
-        ! writable",
-    );
-}
-
-#[test]
-fn a_pong_that_came_before_the_settled_loss_confirms() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    rig.stalled = true;
-    rig.run("publish a one\nflush\npublish a two");
-    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
-    let written = batch.as_slice().len();
-    rig.run("< PONG\neof");
-    rig.connection.settle(batch, written);
-    rig.turn();
-    rig.run(
-        "! flushed
-        ! disconnected the server closed the connection; unknown 1..2; kept -; dropped -
-        ! connect 127.0.0.1:4222",
-    );
-}
-
-#[test]
-fn a_pong_for_a_ping_that_came_back_unwritten_confirms_nothing() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    rig.stalled = true;
-    rig.run("publish a one\nflush");
-    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
-    rig.run("< PONG");
-    rig.connection.settle(batch, 4);
-    rig.run("< PONG\nunstall\n> a 3\n> one\n> PING\n< PONG\n! flushed");
-}
-
-#[test]
-fn a_subject_that_no_server_takes_is_refused_before_it_costs_the_connection() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    let fits = "s".repeat(4096 - 3 - 2);
-    rig.run(&format!("publish {fits} x\n> PUB {fits} 1\n> x"));
-    let long = "s".repeat(4096);
-    rig.run(&format!(
-        "publish {long} x
-        ! refused: subject and reply subject need 4098 bytes, the server takes 4096: ...
-        subscribe {long}
-        ! refused: subject and queue group need 4117 bytes, the server takes 4096: ..."
-    ));
-}
-
-#[test]
-fn a_message_taken_back_in_front_of_a_move_does_not_let_the_held_one_out() {
-    let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
-    rig.run(
-        "stall
-        publish a back
-        publish a before
-        reconnect
-        publish a held
-        withdraw 0
-        ! withdrawn
-        unstall
-        > PUB a 6
-        > before
-        > PING
-        < PONG
-        ! close
-        ! disconnected the caller asked for another connection; unknown -; kept 2..3; dropped -
-        ! connect 127.0.0.1:2",
-    );
-}
-
-#[test]
-fn a_flush_tells_what_was_lost_before_it() {
-    let mut rig = Rig::up(config("127.0.0.1"));
-    rig.run(
-        "publish a 1
-        > PUB a 1
-        > 1
-        eof
-        ! disconnected the server closed the connection; unknown 0..1; kept -; dropped -
-        ! connect 127.0.0.1:4222
-        publish a 2
-        publish a 3
-        withdraw 1
-        ! withdrawn",
-    );
-    rig.come_up();
-    rig.run(
-        "flush
-        > PING
-        < PONG
-        ! flushed; confirmed 2..3; unknown 0..1; dropped 1..2",
-    );
-}
-
-#[test]
-fn a_flush_of_what_waits_for_a_connection_tells_what_the_next_server_did_not_take() {
-    let mut rig = Rig::new(config("127.0.0.1"));
-    rig.run(
-        "! connect 127.0.0.1:4222
-        publish a small
-        publish a 0123456789
-        flush
-        connected
-        < INFO {\"max_payload\":8,\"headers\":true}
-        > CONNECT ...
-        > PING
-        < PONG
-        > PUB a 5
-        > small
-        > PING
-        ! connected nats://127.0.0.1:4222; dropped 1..2
-        < PONG
-        ! flushed; confirmed 0..1; unknown -; dropped 1..2",
-    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Bytes in: bounds, back-pressure, memory.
 
-use midge_proto::{Event, Message, Output};
+use midge_proto::{Action, Event, Message, Output};
 
 use crate::rig::{Rig, config};
 
@@ -22,6 +22,58 @@ fn a_message_above_the_clients_cap_is_skipped_as_it_streams_by() {
     }
     rig.run("! oversized 1 5000000\n! oversized 1 101\n! message 1 a ok");
     assert!(largest <= 128 * 1024, "the buffer stays small: {largest}");
+}
+
+#[test]
+fn a_message_above_the_cap_counts_and_can_be_the_last_one() {
+    let mut config = config("127.0.0.1");
+    config.max_message = 1;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        unsubscribe 1 2
+        > UNSUB 1 2
+        subscribe b
+        > SUB b 2
+        unsubscribe 2 1
+        > UNSUB 2 1
+        < MSG a 1 2\\r\\nxx
+        ! oversized 1 2
+        < MSG a 1 2\\r\\nxx
+        ! oversized 1 2
+        ! ended 1 the maximum number of messages came
+        close 1s
+        > PING
+        < MSG b 2 2\\r\\nxx
+        ! ended 2 the connection closed",
+    );
+    assert_eq!(rig.connection.statistics().in_messages, 3);
+}
+
+#[test]
+fn a_message_as_large_as_the_cap_is_delivered_however_it_is_cut() {
+    let mut config = config("127.0.0.1");
+    config.max_message = 2;
+    let mut rig = Rig::up(config);
+    rig.run("subscribe a\n> SUB a 1\n< MSG a 1 2\\r\\nxx\n! message 1 a xx");
+    for piece in b"MSG a 1 2\r\nxx\r\n".chunks(1) {
+        rig.feed(piece);
+    }
+    rig.run("! message 1 a xx");
+}
+
+#[test]
+fn more_than_there_was_room_for_cannot_be_received() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let before = rig.connection.statistics().in_bytes;
+    let room = rig.connection.read_buf();
+    room.fill(b' ');
+    room[..6].copy_from_slice(b"PING\r\n");
+    let room = room.len();
+    rig.connection.received(usize::MAX);
+    assert_eq!(rig.connection.statistics().in_bytes - before, room as u64);
+    assert!(matches!(rig.connection.poll(rig.now), Output::Action(Action::Close { .. })));
 }
 
 #[test]

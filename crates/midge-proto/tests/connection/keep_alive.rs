@@ -24,6 +24,17 @@ fn unsent_pongs_become_one() {
 }
 
 #[test]
+fn a_ping_that_comes_while_bytes_wait_is_answered_behind_them() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("stall\npublish a x\n< PING\nunstall\n> PUB a 1\n> x\n> PONG");
+    rig.run("stall\npublish a x");
+    let batch = rig.connection.take_transmit(usize::MAX).unwrap();
+    rig.run("< PING");
+    rig.connection.settle(batch, 0);
+    rig.run("unstall\n> PUB a 1\n> x\n> PONG");
+}
+
+#[test]
 fn a_server_that_answers_no_ping_is_stale() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(

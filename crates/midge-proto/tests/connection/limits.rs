@@ -60,6 +60,18 @@ fn a_message_that_was_begun_is_finished() {
 }
 
 #[test]
+fn what_waits_behind_one_that_was_taken_back_is_dropped_or_sent() {
+    let mut rig = stalled();
+    rig.run("publish a 1\nask q r\npublish a 12345\npublish a 2");
+    rig.take(4);
+    assert_eq!(rig.sent(), b"PUB ");
+    rig.run("withdraw 1\n! withdrawn");
+    rig.take(5);
+    assert_eq!(rig.sent(), b"a 1\r\n");
+    rig.run(&format!("< {}\n! dropped 2..3\nunstall\n> 1\n> PUB a 1\n> 2", info(4)));
+}
+
+#[test]
 fn a_message_in_a_batch_is_dropped_when_it_comes_back_unsent() {
     let mut rig = stalled();
     rig.run("publish a 12345\npublish a 12345\npublish a 12345\npublish a 5");
@@ -115,6 +127,25 @@ fn headers_that_the_server_no_longer_knows_are_not_sent() {
 }
 
 #[test]
+fn headers_are_refused_while_the_server_knows_none() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    let without = INFO.replace("true", "false");
+    rig.run(&format!(
+        "< {without}
+        header A b
+        publish a 1
+        ! refused: the server does not support headers...
+        < {INFO}
+        publish a 2
+        > HPUB a 18 19
+        > NATS/1.0
+        > A: b
+        >
+        > 2"
+    ));
+}
+
+#[test]
 fn a_move_keeps_apart_what_goes_to_the_old_server_and_what_to_the_next() {
     let mut rig = stalled();
     rig.run("publish a 12345\npublish a 1\nreconnect\npublish a 12345\npublish a 2");
@@ -135,6 +166,27 @@ fn a_move_keeps_apart_what_goes_to_the_old_server_and_what_to_the_next() {
     rig.log();
     let sent = String::from_utf8(rig.sent()).unwrap();
     assert!(sent.ends_with("PING\r\nPUB a 1\r\n2\r\n"), "{sent}");
+}
+
+#[test]
+fn what_a_move_holds_back_is_dropped_apart_from_what_was_begun() {
+    let mut rig = stalled();
+    rig.run("publish a 12345\npublish a 1\nreconnect\npublish a 12345\npublish a 2");
+    rig.take(4);
+    rig.sent();
+    rig.run(&format!("< {}\n! dropped 2..3", info(4)));
+    rig.run(
+        "unstall
+        > a 5
+        > 12345
+        > PUB a 1
+        > 1
+        > PING
+        < PONG
+        ! close
+        ! disconnected the caller asked for another connection; unknown -; kept 3..4; dropped -
+        ! connect 127.0.0.1:4222",
+    );
 }
 
 #[test]

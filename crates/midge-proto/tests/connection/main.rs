@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")]
 
 mod choosing;
+mod confirmed;
 mod contract;
 mod ending;
 mod fates;
@@ -11,9 +12,12 @@ mod inbound;
 mod keep_alive;
 mod limits;
 mod model;
+mod moves;
+mod refused;
 mod requests;
 mod rig;
 mod servers;
 mod steps;
 mod subscriptions;
+mod tls;
 mod walk;

@@ -30,6 +30,20 @@ fn all_requests_share_one_inbox_and_each_reply_finds_its_own() {
 }
 
 #[test]
+fn a_reply_to_what_is_no_number_finds_no_request() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("request a x 9s\n> SUB _INBOX.x.* 1\n> PUB a _INBOX.x.1 1\n> x");
+    for _ in 2..20 {
+        rig.command("request a x 9s");
+    }
+    rig.sent();
+    for token in [":", "0:", "/", "+1", "1a", "00000000000000000001"] {
+        rig.run(&format!("< MSG _INBOX.x.{token} 1 1\\r\\nx"));
+    }
+    assert_eq!(rig.connection.requests(), 19);
+}
+
+#[test]
 fn a_place_that_is_used_again_does_not_take_a_late_reply() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
@@ -155,6 +169,21 @@ fn a_denied_subject_ends_the_request_to_it_at_once() {
 }
 
 #[test]
+fn a_denied_subject_ends_no_request_to_another() {
+    for (other, denied) in [("a", "c"), ("a", "e"), ("ab", "ba"), ("abc", "bc")] {
+        let mut rig = Rig::up(config("127.0.0.1"));
+        rig.command(&format!("request {other} x 9s"));
+        rig.command(&format!("request {denied} x 9s"));
+        rig.sent();
+        rig.run(&format!(
+            "< -ERR 'Permissions Violation for Publish to \"{denied}\"'
+            ! response 2 not permitted...
+            ! server error..."
+        ));
+    }
+}
+
+#[test]
 fn a_denied_inbox_ends_all_requests_and_the_next_one_asks_anew() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.command("request q x 9s");
@@ -232,6 +261,22 @@ fn a_request_behind_the_end_of_a_batch_can_be_taken_back() {
     rig.stalled = false;
     rig.turn();
     rig.run("> a 3\n> one\n> PUB a 3\n> two\n> PING");
+}
+
+#[test]
+fn a_request_behind_the_end_of_a_later_batch_can_be_taken_back() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("request q first 9s\n> SUB _INBOX.x.* 1\n> PUB q _INBOX.x.1 5\n> first\nstall");
+    rig.run("publish a one\nrequest q y 1s\npublish a two");
+    rig.take(8);
+    assert_eq!(rig.sent(), b"PUB a 3\r");
+    let batch = rig.connection.take_transmit(6).unwrap();
+    assert_eq!(batch.as_slice(), b"\none\r\n");
+    rig.run("+ 1s\n! response 2 the request was not sent: its deadline passed...");
+    rig.connection.settle(batch, 6);
+    rig.stalled = false;
+    rig.turn();
+    rig.run("> PUB a 3\n> two\n> PING");
 }
 
 #[test]

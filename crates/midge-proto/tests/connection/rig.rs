@@ -151,6 +151,8 @@ impl Rig {
     pub(crate) fn advance(&mut self, by: Duration) {
         let end = self.now + by;
         while let Some(until) = self.wait.until.filter(|until| *until <= end) {
+            // Contract, line 1.
+            assert!(until > self.now, "a deadline in the past");
             self.now = until;
             self.turn();
         }
@@ -160,7 +162,10 @@ impl Rig {
 
     /// Polls until idle, and lets the transport take what there is.
     pub(crate) fn turn(&mut self) {
-        loop {
+        // What waited may have been taken back: then there is nothing, and that is seen at once.
+        let mut nothing = 0;
+        for turns in 0.. {
+            assert!(turns < 1_000_000, "poll never comes to an end");
             match self.connection.poll(self.now) {
                 Output::Action(action) => self.action(action),
                 Output::Event(event) => self.log.push_back(describe(&event)),
@@ -170,7 +175,10 @@ impl Rig {
                     if !wait.write || self.stalled {
                         return;
                     }
+                    let before = self.sent.len();
                     self.take(usize::MAX);
+                    nothing = if self.sent.len() > before { 0 } else { nothing + 1 };
+                    assert!(nothing < 2, "`write` without bytes");
                 }
             }
         }
@@ -194,6 +202,11 @@ impl Rig {
     /// What was sent and not expected yet.
     pub(crate) fn sent(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.sent)
+    }
+
+    /// The inbox of requests, once a line of the scenario showed it.
+    pub(crate) fn inbox(&self) -> &str {
+        self.inbox.as_deref().unwrap_or_default()
     }
 
     /// What happened and was not expected yet.

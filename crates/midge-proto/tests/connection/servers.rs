@@ -55,6 +55,19 @@ fn the_first_retry_comes_at_once_and_the_next_ones_ever_later() {
 }
 
 #[test]
+fn a_reconnect_that_is_asked_for_ends_the_wait_for_the_next_attempt() {
+    let mut config = config("127.0.0.1:1");
+    config.retry_first_connect = true;
+    Rig::new(config).run(
+        "! connect 127.0.0.1:1
+        refused
+        ! failed ...
+        reconnect
+        ! connect 127.0.0.1:1",
+    );
+}
+
+#[test]
 fn a_lost_server_is_tried_after_the_others() {
     let mut rig = Rig::up(config("127.0.0.1:1,127.0.0.1:2"));
     rig.run(
@@ -160,6 +173,25 @@ fn two_equal_authentication_errors_of_a_server_are_the_end_and_expiry_is_not() {
 }
 
 #[test]
+fn an_error_that_trying_again_does_not_mend_is_the_end_at_once() {
+    for error in ["Secure Connection - TLS Required", "Invalid Client Protocol"] {
+        let mut config = config("127.0.0.1:1,127.0.0.1:2");
+        config.retry_first_connect = true;
+        Rig::new(config).run(&format!(
+            "! connect 127.0.0.1:1
+            connected
+            < {INFO}
+            > CONNECT ...
+            > PING
+            < -ERR '{error}'
+            ! close
+            ! failed ...
+            ! closed not worth trying again..."
+        ));
+    }
+}
+
+#[test]
 fn authentication_errors_end_nothing_when_they_are_to_be_ignored() {
     let mut config = config("127.0.0.1:1");
     config.ignore_auth_error_abort = true;
@@ -242,6 +274,19 @@ fn max_servers_bounds_what_is_learnt_and_what_is_kept_of_info() {
     assert_eq!(log[0].matches("nats://").count(), 2);
     let info = rig.connection.server_info().unwrap();
     assert_eq!((info.connect_urls.len(), info.urls_dropped), (2, 498));
+}
+
+#[test]
+fn that_urls_are_ignored_is_said_also_when_nothing_else_changes() {
+    let mut config = config("127.0.0.1:1");
+    config.max_servers = 1;
+    let mut rig = Rig::up(config);
+    rig.run(
+        r#"< INFO {"connect_urls":["10.0.0.1:1"]}
+        ! servers +nats://10.0.0.1:1 - ignored 0
+        < INFO {"connect_urls":["10.0.0.1:1","10.0.0.1:2"]}
+        ! servers + - ignored 1"#,
+    );
 }
 
 #[test]
@@ -440,6 +485,14 @@ fn a_lame_duck_is_left_when_another_server_becomes_known_later() {
 }
 
 #[test]
+fn a_server_that_is_no_lame_duck_is_not_left_when_another_becomes_known() {
+    let mut config = config("127.0.0.1:1");
+    config.leave_lame_duck = Some(Duration::from_secs(8));
+    let mut rig = Rig::up(config);
+    rig.run("< INFO {\"connect_urls\":[\"127.0.0.1:2\"]}\n! servers ...\n+ 60s");
+}
+
+#[test]
 fn a_websocket_learns_the_addresses_of_websockets_and_keeps_its_scheme() {
     let info = r#"< INFO {"connect_urls":["10.0.0.2:4222"],"ws_connect_urls":["10.0.0.2:8080"]}"#;
     for (scheme, connected) in [("ws", "connected"), ("wss", "connected-secure")] {
@@ -458,4 +511,76 @@ fn a_websocket_learns_the_addresses_of_websockets_and_keeps_its_scheme() {
             ! connect 10.0.0.2:8080"
         ));
     }
+}
+
+#[test]
+fn addresses_of_websockets_are_for_websockets() {
+    let both = r#"{"connect_urls":["10.0.0.2:4222"],"ws_connect_urls":["10.0.0.2:8080"]}"#;
+    Rig::up(config("127.0.0.1:1"))
+        .run(&format!("< INFO {both}\n! servers +nats://10.0.0.2:4222 - ignored 0"));
+    let mut rig = Rig::up(config("ws://127.0.0.1:1"));
+    rig.run(
+        "< INFO {\"connect_urls\":[\"10.0.0.2:8080\"]}
+        ! servers +ws://10.0.0.2:8080 - ignored 0",
+    );
+}
+
+#[test]
+fn the_server_in_use_stays_though_info_no_longer_names_it() {
+    let mut rig = Rig::up(config("127.0.0.1:1"));
+    rig.run(
+        "< INFO {\"connect_urls\":[\"127.0.0.1:2\",\"127.0.0.1:3\"]}
+        ! servers ...
+        eof
+        ! disconnected ...
+        ! connect 127.0.0.1:2",
+    );
+    rig.come_up();
+    rig.run(
+        "< INFO {\"connect_urls\":[\"127.0.0.1:4\"]}
+        ! servers +nats://127.0.0.1:4 -nats://127.0.0.1:3 ignored 0
+        servers 127.0.0.1:7
+        < INFO {\"connect_urls\":[\"127.0.0.1:8\"]}
+        ! servers +nats://127.0.0.1:8 - ignored 0
+        < INFO {\"connect_urls\":[\"127.0.0.1:9\"]}
+        ! servers +nats://127.0.0.1:9 -nats://127.0.0.1:8 ignored 0",
+    );
+}
+
+#[test]
+fn the_server_in_use_counts_among_those_that_were_learnt() {
+    let mut config = config("127.0.0.1:1");
+    config.max_servers = 2;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "< INFO {\"connect_urls\":[\"127.0.0.1:2\"]}
+        ! servers ...
+        eof
+        ! disconnected ...
+        ! connect 127.0.0.1:2",
+    );
+    rig.come_up();
+    rig.run(
+        "< INFO {\"connect_urls\":[\"127.0.0.1:3\",\"127.0.0.1:4\"]}
+        ! servers +nats://127.0.0.1:3 - ignored 1",
+    );
+}
+
+#[test]
+fn learnt_servers_are_shuffled_when_some_are_new_and_only_then() {
+    let urls: Vec<_> = (1..=9).map(|port| format!("\"10.0.0.1:{port}\"")).collect();
+    let info = format!("INFO {{\"connect_urls\":[{}]}}\r\n", urls.join(","));
+    let next = |seed: u8, times: usize| {
+        let mut config = config("127.0.0.1:1");
+        config.retain_order = false;
+        config.seed = [seed; 32];
+        let mut rig = Rig::up(config);
+        rig.feed(info.repeat(times).as_bytes());
+        rig.log();
+        rig.command("eof");
+        rig.log()[1].clone()
+    };
+    let once: Vec<_> = (0..20).map(|seed| next(seed, 1)).collect();
+    assert!(once.iter().collect::<BTreeSet<_>>().len() > 3, "{once:?}");
+    assert_eq!((0..20).map(|seed| next(seed, 2)).collect::<Vec<_>>(), once);
 }

@@ -26,6 +26,7 @@ fn messages_go_to_the_subscription_that_they_name() {
         < MSG c 0 1\\r\\nx",
     );
     assert_eq!(rig.connection.statistics().in_messages, 5);
+    assert_eq!(rig.connection.subscriptions(), 2);
 }
 
 #[test]
@@ -130,6 +131,26 @@ fn a_drain_ends_with_the_pong_behind_its_unsub() {
 }
 
 #[test]
+fn the_pong_of_an_earlier_ping_does_not_end_a_drain() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        flush
+        > PING
+        drain-subscription 1
+        > UNSUB 1
+        > PING
+        < PONG
+        ! flushed
+        < MSG a 1 2\\r\\nin
+        ! message 1 a in
+        < PONG
+        ! ended 1 drained",
+    );
+}
+
+#[test]
 fn a_drain_that_loses_its_connection_is_over_and_not_complete() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
@@ -193,6 +214,27 @@ fn a_denied_subscription_ends_by_subject_and_queue_and_the_event_is_told_besides
 }
 
 #[test]
+fn a_subscription_that_is_denied_during_the_handshake_ends_alone() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run(&format!(
+        "! connect 127.0.0.1:4222
+        subscribe a
+        subscribe b
+        connected
+        < {INFO}
+        > CONNECT ...
+        > SUB a 1
+        > SUB b 2
+        > PING
+        < -ERR 'Permissions Violation for Subscription to \"a\"'
+        ! ended 1 ...
+        ! server error...
+        < PONG
+        ! connected nats://127.0.0.1:4222; dropped -"
+    ));
+}
+
+#[test]
 fn subscriptions_and_waiting_control_operations_are_bounded() {
     let mut few = config("127.0.0.1");
     few.max_subscriptions = 1;
@@ -216,6 +258,37 @@ fn subscriptions_and_waiting_control_operations_are_bounded() {
         subscribe b
         ! refused: too many control operations wait to be written: flush, then try again",
     );
+}
+
+#[test]
+fn the_line_of_a_subscription_may_be_as_long_as_the_server_takes_and_no_longer() {
+    let mut config = config("127.0.0.1");
+    // Two blanks, one more with a queue group, and a number of 19 digits.
+    config.server_control_line = 40;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "subscribe s234567890123456789
+        > SUB s234567890123456789 1
+        subscribe s2345678901234567890
+        ! refused: subject and queue group need 41 bytes...
+        subscribe s234567890 q2345678
+        > SUB s234567890 q2345678 2
+        subscribe s234567890 q23456789
+        ! refused: subject and queue group need 41 bytes...",
+    );
+}
+
+#[test]
+fn control_operations_that_were_written_take_no_room() {
+    let mut config = config("127.0.0.1");
+    config.control_reserve = 0;
+    let mut rig = Rig::up(config);
+    for _ in 0..5 {
+        rig.run("< PING\n> PONG\nflush\n> PING\n< PONG\n! flushed");
+        rig.command("subscribe a");
+        let sent = String::from_utf8(rig.sent()).unwrap();
+        assert!(sent.starts_with("SUB a "), "{sent} {:?}", rig.log());
+    }
 }
 
 #[test]
@@ -345,20 +418,22 @@ fn a_refusal_that_names_an_ended_subscription_is_not_for_another_with_its_subjec
 
 #[test]
 fn subscriptions_during_a_handshake_that_stands_still_are_bounded() {
-    let mut config = config("127.0.0.1");
-    config.control_reserve = 1000;
-    let mut rig = Rig::new(config);
-    rig.run("! connect 127.0.0.1:4222\nconnected");
-    rig.feed(format!("{INFO}\r\n").as_bytes());
-    rig.sent();
-    rig.stalled = true;
-    let mut refused = Vec::new();
-    while refused.is_empty() {
-        rig.command("subscribe some.subject");
-        refused = rig.log();
+    for subject in ["some.subject", "some.subjects", "some"] {
+        let mut config = config("127.0.0.1");
+        config.control_reserve = 1000;
+        let mut rig = Rig::new(config);
+        rig.run("! connect 127.0.0.1:4222\nconnected");
+        rig.feed(format!("{INFO}\r\n").as_bytes());
+        rig.sent();
+        rig.stalled = true;
+        let mut refused = Vec::new();
+        while refused.is_empty() {
+            assert!(rig.connection.subscriptions() < 10_000);
+            rig.command(&format!("subscribe {subject}"));
+            refused = rig.log();
+        }
+        assert!(refused[0].contains("too many control operations"), "{refused:?}");
     }
-    assert!(refused[0].contains("too many control operations"), "{refused:?}");
-    assert!(rig.connection.subscriptions() < 10_000);
 }
 
 #[test]
@@ -402,4 +477,14 @@ fn a_maximum_does_not_take_the_place_of_the_unsub_of_a_move() {
         "> UNSUB 1
         > PING",
     );
+}
+
+#[test]
+fn an_unsub_that_still_waits_is_replaced_when_others_have_gone_before() {
+    let mut config = config("127.0.0.1");
+    config.control_reserve = 8;
+    let mut rig = Rig::up(config);
+    rig.run("subscribe a\n> SUB a 1\nsubscribe b\n> SUB b 2\nstall");
+    rig.run("unsubscribe 1 7\nunsubscribe 2 7\ntake 0\nunsubscribe 2 5");
+    rig.run("unstall\n> UNSUB 1 7\n> UNSUB 2 5");
 }

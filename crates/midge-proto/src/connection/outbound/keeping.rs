@@ -92,8 +92,6 @@ impl Outbound {
             let begun = index == 0 && self.cut > 0;
             let end = start + if begun { len - self.cut } else { len };
             if begun && frame.is_user() {
-                self.written_messages += 1;
-                self.written_bytes += len as u64;
                 split.unknown.push(Position(frame.position), len);
             } else if frame.is_user() {
                 let _ = unsent.get_or_insert(frame.position);
