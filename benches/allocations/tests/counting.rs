@@ -59,7 +59,7 @@ fn memory_is_booked_to_who_pays_until_it_is_freed() {
     pay(None);
     let others = black_box(vec![1u8; 50]);
     assert_eq!((live(7), live(8)), (100 + 1000 + 256, 0));
-    assert!((&raw const *aligned).addr().is_multiple_of(128));
+    assert!((&raw const *aligned).addr().is_multiple_of(128) && aligned.0 == [1; 256]);
     drop(zeroed);
     pay(Some(8));
     kept.extend_from_slice(&[9; 10]);

@@ -1,5 +1,7 @@
 //! Storms, the same ones each time. `cargo xtask sim run` looks further.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 

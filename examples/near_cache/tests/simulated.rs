@@ -3,6 +3,8 @@
 //! The cache measures the age of its entries by the clock of the machine, which stands still beside
 //! virtual time. So no entry grows old here: what would only age can mend stays visible.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

@@ -261,8 +261,8 @@ fn subscriptions_that_are_drained_while_nobody_answers() {
 
 /// Begins a request or a flush, and gives it up before or after the driver had its turn.
 async fn gives_up(scene: &Scene, round: usize) {
-    let late = round % 3 == 0;
-    if round % 2 == 0 {
+    let late = round.is_multiple_of(3);
+    if round.is_multiple_of(2) {
         let far = scene.world.now() + Duration::from_secs(3600);
         let request = scene
             .with(|connection, _| connection.request(subject("service"), None, &[b'x'; 30], far));
@@ -282,7 +282,7 @@ async fn gives_up(scene: &Scene, round: usize) {
         }
         scene.with(|connection, _| connection.cancel_flush(flush));
     }
-    if round % 5 == 0 {
+    if round.is_multiple_of(5) {
         scene.turn().await;
     }
 }

@@ -1,6 +1,8 @@
 //! What a connection of the core allocates stays below a bound that follows from its configuration,
 //! in the simulator: through storms, and against peers and callers who do their worst.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod hostile;
 mod storms;
 

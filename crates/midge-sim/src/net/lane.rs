@@ -10,6 +10,16 @@ use midge_proto::Instant;
 use crate::Rng;
 
 /// What the path between a client and a server is like.
+///
+/// ```
+/// use std::time::Duration;
+/// use midge_sim::Link;
+///
+/// let mut ocean = Link::default();
+/// ocean.latency = Duration::from_millis(70);
+/// ocean.window = 16 * 1024;
+/// ocean.short = true;
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Link {

@@ -1,5 +1,7 @@
 //! The world itself, through its public face: time, paths, faults, and what a run promises.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod failures;
 mod faults;
 mod paths;

@@ -149,8 +149,8 @@ async fn race(world: World, server: ServerId) -> Vec<(usize, usize)> {
 #[test]
 fn connections_overtake_each_other_and_the_bytes_of_one_never_do() {
     let mut overtaken = BTreeSet::new();
-    for seed in 0..10 {
-        let link = with(|link| (link.jitter, link.short) = (ms(30), seed % 2 == 0));
+    for seed in 0_u64..10 {
+        let link = with(|link| (link.jitter, link.short) = (ms(30), seed.is_multiple_of(2)));
         let outcome = Sim::new(seed).link(link).run(async |world| {
             let server = world.add_servers(1)[0];
             race(world, server).await

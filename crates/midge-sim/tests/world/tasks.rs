@@ -1,7 +1,9 @@
 //! Tasks: each runs beside the others, in an order that the seed decides, and ends with the run.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use midge_sim::{Sim, World};
@@ -139,4 +141,22 @@ fn all_tasks_end_with_the_run_wherever_they_stand() {
         });
         assert_eq!(dropped.load(Ordering::Relaxed), 2, "seed {seed}");
     }
+}
+
+/// Wakes when it is dropped, as what a client holds does.
+struct Wakes(Waker);
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        self.0.wake_by_ref();
+    }
+}
+
+#[test]
+fn a_task_that_was_never_polled_may_wake_others_with_its_end() {
+    run(1, ms(1), async |world| {
+        let own = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+        let wakes = Wakes(own);
+        world.spawn(async move { drop(wakes) });
+    });
 }
