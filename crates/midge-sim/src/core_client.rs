@@ -149,7 +149,8 @@ impl Bound {
     fn of(config: &Config) -> Self {
         Self {
             pending: config.max_pending.max(config.reconnect_buffer),
-            control: config.control_reserve + config.server_control_line + 64,
+            // A PING or two besides, of which each is as good as many.
+            control: config.control_reserve + 64,
         }
     }
 }
@@ -486,9 +487,12 @@ impl Driver {
         now: Instant,
         context: &mut Context<'_>,
     ) -> bool {
-        if let Some(buffer) = self.buffer.take() {
-            // Given back late; its attempt may be over.
-            core.call(|connection| connection.filled(buffer, 0));
+        if let Some(mut buffer) = self.buffer.take() {
+            // Given back late. What an old transport has brought is no longer of interest.
+            let old = self.live != Some(buffer.attempt());
+            let count = if old { self.rng.index(buffer.len() + 1) } else { 0 };
+            buffer[..count].fill(b'?');
+            core.call(|connection| connection.filled(buffer, count));
             return true;
         }
         if !wait.read {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use midge_proto::{
-    Connection, EndReason, Event, Fates, FlushId, HeaderMap, Message, Position, PublishError,
-    RequestError, RequestId, Sid, SubjectRef,
+    Connection, EndReason, Event, Fates, FlushId, HeaderMap, Instant, Message, Position,
+    PublishError, RequestError, RequestId, Sid, SubjectRef,
 };
 
 use super::full::{PATTERNS, SUBJECTS};
@@ -32,7 +32,8 @@ struct Books {
     publisher: usize,
     /// Every id that was handed out, and whether it has ended. Cancelled ones have.
     ids: BTreeMap<Id, bool>,
-    requests: BTreeMap<RequestId, Tag>,
+    requests: BTreeMap<RequestId, (Tag, Instant)>,
+
     /// How many messages were accepted before each.
     flushes: BTreeMap<FlushId, usize>,
     subscriptions: BTreeMap<Sid, Subscribed>,
@@ -53,10 +54,12 @@ enum Id {
 struct Subscribed {
     sid: Sid,
     reader: usize,
-    max: Option<u64>,
+    /// The maximum, and the connection on which it was set.
+    max: Option<(u64, usize)>,
     /// The connection on which a drain began.
     draining: Option<u64>,
     received: u64,
+    denied: bool,
 }
 
 impl Bare {
@@ -105,6 +108,10 @@ impl Bare {
         self.world.sleep(Duration::from_secs(2)).await;
         self.is_answered().await;
         self.world.sleep(Duration::from_secs(1)).await;
+        self.ledger.check_known(&self.world, self.client.owner());
+        if self.plan.users {
+            self.denials_are_heard().await;
+        }
         let linger = Duration::from_secs(5);
         match self.rng.index(3) {
             0 => self.client.with(|connection, _| connection.close(Duration::ZERO)),
@@ -128,6 +135,25 @@ impl Bare {
                 return;
             }
         }
+    }
+
+    /// What a server refuses ends at once, not at a deadline, or never.
+    async fn denials_are_heard(&self) {
+        let denied = self.lock().subscriptions.values().filter(|one| one.denied).count();
+        assert_eq!(denied, 0, "subscriptions that the server has refused live on");
+        let tag = self.ledger.next(self.lock().publisher);
+        let subject = SubjectRef::new(DENIED).expect("it is a subject");
+        let (result, deadline) = self.client.with(|connection, now| {
+            let deadline = now + Duration::from_secs(60);
+            (connection.request(subject, None, tag.to_string().as_bytes(), deadline), deadline)
+        });
+        let Ok(id) = result else { return };
+        self.ledger.accepted(tag, Some(Position(tag.number)));
+        self.ledger.may_be_refused(tag);
+        self.asks(id, tag, deadline);
+        self.is_answered().await;
+        self.world.sleep(Duration::from_secs(1)).await;
+        assert!(self.lock().ids[&Id::Request(id)], "a request that the server has refused waits");
     }
 
     fn check_end(&self) {
@@ -163,6 +189,9 @@ impl Bare {
 
     fn command(&mut self) {
         match self.rng.index(20) {
+            0 if self.plan.link.bandwidth.is_none() && self.rng.one_in(10) => {
+                (0..100).for_each(|_| self.publish());
+            }
             0..=7 => self.publish(),
             8 | 9 => self.request(),
             10 => self.cancel(),
@@ -235,26 +264,30 @@ impl Bare {
         let denied = subject == DENIED;
         let subject = SubjectRef::new(subject).expect("it is a subject");
         let time = self.rng.between(Duration::from_millis(1), Duration::from_secs(2));
-        let result = self
-            .client
-            .with(|connection, now| connection.request(subject, None, &payload, now + time));
+        let result = self.client.with(|connection, now| {
+            (connection.request(subject, None, &payload, now + time), now + time)
+        });
         match result {
-            Ok(id) => {
+            (Ok(id), deadline) => {
                 self.ledger.accepted(tag, Some(Position(tag.number)));
                 if denied {
                     self.ledger.may_be_refused(tag);
                 }
-                let mut books = self.lock();
-                books.ids.insert(Id::Request(id), false);
-                books.requests.insert(id, tag);
-                drop(books);
+                self.asks(id, tag, deadline);
                 if self.rng.one_in(6) {
                     self.cancel_request(id);
                 }
             }
-            Err(RequestError::Publish(_) | RequestError::TooMany | RequestError::Inbox(_)) => {}
-            Err(error) => panic!("{error}"),
+            (Err(RequestError::Publish(_) | RequestError::TooMany | RequestError::Inbox(_)), _) => {
+            }
+            (Err(error), _) => panic!("{error}"),
         }
+    }
+
+    fn asks(&self, id: RequestId, tag: Tag, deadline: Instant) {
+        let mut books = self.lock();
+        books.ids.insert(Id::Request(id), false);
+        books.requests.insert(id, (tag, deadline));
     }
 
     fn cancel_request(&self, id: RequestId) {
@@ -304,7 +337,7 @@ impl Bare {
         let reader = self.ledger.reader(self.client.owner(), sid.number());
         let mut books = self.lock();
         books.ids.insert(Id::Subscription(sid), false);
-        let subscribed = Subscribed { sid, reader, max: None, draining: None, received: 0 };
+        let subscribed = Subscribed { sid, reader, max: None, draining: None, received: 0, denied };
         books.subscriptions.insert(sid, subscribed);
     }
 
@@ -320,7 +353,7 @@ impl Bare {
                 // Counted from the beginning of the subscription.
                 let max = subscribed.received + 1 + self.rng.below(30);
                 if subscribed.max.is_none() && subscribed.draining.is_none() {
-                    subscribed.max = Some(max);
+                    subscribed.max = Some((max, Ledger::life(&self.world, self.client.owner())));
                     self.client.with(|connection, _| connection.unsubscribe(sid, Some(max)));
                 }
             }
@@ -363,7 +396,9 @@ impl Listener {
             }
             Event::Response(id, result) => {
                 books.end(Id::Request(id));
-                let tag = books.requests[&id];
+                let (tag, deadline) = books.requests[&id];
+                let now = self.world.now();
+                assert!(now <= deadline, "{tag} ended at {now:?}, and was to end at {deadline:?}");
                 self.responded(tag, result);
             }
             Event::Flushed(id, result) => {
@@ -381,7 +416,8 @@ impl Listener {
                     let on = Ledger::life(&self.world, owner);
                     let end = match why {
                         EndReason::MaxReached => {
-                            Ending::Max { on, max: subscribed.max.unwrap_or(0) }
+                            let (max, set_on) = subscribed.max.unwrap_or_default();
+                            Ending::Max { on, set_on, max }
                         }
                         EndReason::Drained
                             if present.is_some() && subscribed.draining == present =>

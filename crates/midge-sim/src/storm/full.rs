@@ -103,6 +103,7 @@ impl Full {
             self.world.sleep(Duration::from_secs(2)).await;
             self.flush().await;
             self.world.sleep(Duration::from_secs(1)).await;
+            self.ledger.check_known(&self.world, self.owner);
         }
         let drains = self.rng.one_in(2);
         let closed = match drains {
@@ -283,7 +284,7 @@ async fn answers(task: Task, mut rng: Rng) {
             task.ledger.accepted(tag, Some(position));
         }
     }
-    task.reader_ended(reader, &questions, None);
+    task.reader_ended(reader, &questions, 0, None);
 }
 
 async fn subscribes(task: Task, mut rng: Rng) {
@@ -309,6 +310,7 @@ async fn subscribes(task: Task, mut rng: Rng) {
                 Some(task.world.now() + rng.between(Duration::ZERO, longest))
             }
         };
+        let set_on = Ledger::life(&task.world, task.owner);
         if rng.one_in(4) {
             subscription.unsubscribe_after(1 + rng.below(30));
         }
@@ -352,7 +354,7 @@ async fn subscribes(task: Task, mut rng: Rng) {
                 task.ledger.received(reader, message.payload());
             }
         }
-        task.reader_ended(reader, &subscription, drained_on);
+        task.reader_ended(reader, &subscription, set_on, drained_on);
         if task.world.now() >= task.until {
             return;
         }
@@ -360,11 +362,19 @@ async fn subscribes(task: Task, mut rng: Rng) {
 }
 
 impl Task {
-    fn reader_ended(&self, reader: usize, subscription: &Subscription, drained_on: Option<usize>) {
+    fn reader_ended(
+        &self,
+        reader: usize,
+        subscription: &Subscription,
+        set_on: usize,
+        drained_on: Option<usize>,
+    ) {
         let calm = !self.driverless && self.world.now() > self.until + Duration::from_secs(2);
         let on = Ledger::life(&self.world, self.owner);
         let end = match (subscription.end(), drained_on) {
-            (Some(EndReason::MaxReached), _) => Ending::Max { on, max: subscription.delivered() },
+            (Some(EndReason::MaxReached), _) => {
+                Ending::Max { on, set_on, max: subscription.delivered() }
+            }
             (Some(EndReason::Drained), Some(on)) => Ending::Drained { on },
             // Once all is quiet, nothing is under way that could be missed.
             (Some(EndReason::Closed | EndReason::Drained), _) if calm => Ending::Alive,

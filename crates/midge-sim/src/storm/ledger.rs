@@ -4,11 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use midge_proto::{Fate, Fates, Position};
+use midge_proto::{Fate, Fates, Instant, Position};
 
 use crate::World;
 use crate::net::{Life, Owner};
-use crate::server::{ClientId, Cluster, Event};
+use crate::server::{ClientId, Close, Cluster, Event, ServerId};
+
+/// What a server says before it closes the connection of who publishes too much at once.
+const TOO_LARGE: &str = "Maximum Payload Violation";
+/// The same for headers, which its INFO has not offered.
+const NO_HEADERS: &str = "message headers not supported";
 
 /// A message: who published it, and the how-manieth of that publisher it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,8 +91,8 @@ pub(crate) enum Ending {
     Alive,
     /// Drained on this connection: all that was sent on it came.
     Drained { on: usize },
-    /// By its maximum.
-    Max { on: usize, max: u64 },
+    /// By its maximum, which was set on an earlier connection perhaps.
+    Max { on: usize, set_on: usize, max: u64 },
     /// What was under way may be gone.
     Other { on: usize },
 }
@@ -116,7 +121,12 @@ struct Books {
     latest: BTreeMap<(ClientId, usize), u64>,
     /// All deliveries to a connection, in order.
     deliveries: BTreeMap<ClientId, Vec<(u64, Tag)>>,
-    gone: BTreeSet<ClientId>,
+    /// Where each connection leads, and since when.
+    accepted: BTreeMap<ClientId, (ServerId, Instant)>,
+    /// The subscriptions that servers know of.
+    known: BTreeSet<(ClientId, u64)>,
+    /// When the limits of a server were last changed.
+    limits: BTreeMap<ServerId, Instant>,
 }
 
 /// The account of a run. Cheap to clone.
@@ -229,6 +239,13 @@ impl Ledger {
         }
     }
 
+    // ---- servers -----------------------------------------------------------------------------
+
+    /// Who is connected to the server may not know of its limits.
+    pub(crate) fn limits_changed(&self, server: ServerId, now: Instant) {
+        self.lock().limits.insert(server, now);
+    }
+
     // ---- readers -----------------------------------------------------------------------------
 
     pub(crate) fn reader(&self, owner: Owner, sid: u64) -> usize {
@@ -256,6 +273,25 @@ impl Ledger {
 
     pub(crate) fn reader_ended(&self, reader: usize, end: Ending) {
         self.lock().readers[reader].end = end;
+    }
+
+    /// While nothing goes wrong, the server of a client knows each of its subscriptions.
+    pub(crate) fn check_known(&self, world: &World, owner: Owner) {
+        let books = self.lock();
+        let life =
+            world.with(|state| state.net.lives.get(&owner).and_then(|of| of.last().copied()));
+        let life = life.expect("it is connected");
+        let alive = books
+            .readers
+            .iter()
+            .filter(|reader| reader.owner == owner && reader.end == Ending::Alive);
+        for Reader { sid, .. } in alive {
+            let known = books.known.contains(&(life.client, *sid));
+            assert!(
+                known,
+                "subscription {sid} of client {owner} lives here, and not at the server"
+            );
+        }
     }
 
     // ---- the judge ---------------------------------------------------------------------------
@@ -291,14 +327,31 @@ impl Ledger {
                     }
                 }
                 Event::Delivered { to, sid, publish } => {
-                    let sid = std::str::from_utf8(sid).ok().and_then(|sid| sid.parse().ok());
                     let payload = &journal.publishes()[*publish].payload;
-                    if let (Some(sid), Some((tag, _))) = (sid, Tag::of(payload)) {
+                    if let (Some(sid), Some((tag, _))) = (number(sid), Tag::of(payload)) {
                         books.deliveries.entry(*to).or_default().push((sid, tag));
                     }
                 }
-                Event::Disconnected { client } | Event::Closed { client, .. } => {
-                    books.gone.insert(*client);
+                Event::Subscribed { client, sid, .. } => {
+                    books.known.extend(number(sid).map(|sid| (*client, sid)));
+                }
+                Event::Unsubscribed { client, sid } => {
+                    if let Some(sid) = number(sid) {
+                        books.known.remove(&(*client, sid));
+                    }
+                }
+                Event::Accepted { client, server } => {
+                    books.accepted.insert(*client, (*server, entry.at));
+                }
+                Event::Closed { client, why: Close::Error(why) } if why == NO_HEADERS => {
+                    return Err(format!("{client:?} was told of no headers, and sent some"));
+                }
+                Event::Closed { client, why: Close::Error(why) } if why == TOO_LARGE => {
+                    let (server, since) = books.accepted[client];
+                    let changed = books.limits.get(&server);
+                    if changed.is_none_or(|changed| *changed < since) {
+                        return Err(format!("{client:?} was told of the limit, and went above it"));
+                    }
                 }
                 _ => {}
             }
@@ -364,6 +417,18 @@ impl Books {
                     sent.len()
                 ));
             }
+            // Who is told the rest of a maximum sends no more than that.
+            if let Ending::Max { on, set_on, .. } = reader.end
+                && index == on
+                && set_on < on
+                && reached.iter().all(|before| sent.len() > received.len() - before)
+            {
+                return Err(format!(
+                    "subscription {sid} of client {} asked for the rest of {} and was sent {sent:?}",
+                    reader.owner,
+                    received.len()
+                ));
+            }
             reached = next;
         }
         if !reached.contains(&received.len()) {
@@ -396,6 +461,10 @@ pub struct Tally {
     pub never: u64,
     /// Messages that subscriptions received.
     pub received: u64,
+}
+
+fn number(sid: &[u8]) -> Option<u64> {
+    std::str::from_utf8(sid).ok()?.parse().ok()
 }
 
 /// The one or none of the fates that holds a message.

@@ -74,7 +74,7 @@ async fn run(world: World, plan: Plan, ledger: Ledger) -> Tally {
         let client = bare::Bare::new(&world, &plan, &ledger);
         clients.push(world.spawn(client.run()));
     }
-    weather::rage(&world, &plan).await;
+    weather::rage(&world, &plan, &ledger).await;
     // From here on nothing goes wrong. Clients come to rest by themselves.
     for client in clients {
         client.await;

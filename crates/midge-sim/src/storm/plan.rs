@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) small_reads: bool,
     pub(crate) biggest: usize,
     pub(crate) verbose: bool,
+    /// One of the servers knows no headers.
+    pub(crate) without_headers: Option<usize>,
 }
 
 impl Plan {
@@ -69,6 +71,7 @@ impl Plan {
             leave_lame_duck: rng.one_in(3),
             small_reads: rng.one_in(3),
             verbose: rng.one_in(6),
+            without_headers: rng.one_in(4).then(|| rng.index(3)),
             biggest: if small { 300 } else { 300 + rng.index(3000) },
         }
     }
@@ -94,8 +97,10 @@ impl Plan {
     }
 
     pub(crate) fn add_servers(&self, world: &World) {
-        for _ in 0..self.servers {
-            world.add_server(self.server_options(world.server_options()));
+        for server in 0..self.servers {
+            let options = self.server_options(world.server_options());
+            let headers = self.without_headers != Some(server);
+            world.add_server(ServerOptions { headers, ..options });
         }
         world.cluster(|cluster, _| cluster.set_route_delay(self.route_delay));
     }
@@ -153,6 +158,9 @@ impl Plan {
         config.ignore_auth_error_abort = true;
         config.max_kept_age = self.max_kept_age;
         config.drain_timeout = Duration::from_secs(20);
+        if self.max_pending < 10_000 {
+            config.control_reserve = 400;
+        }
         config.leave_lame_duck = self.leave_lame_duck.then_some(Duration::from_millis(300));
         if self.small_reads {
             config.read_chunk = 256;

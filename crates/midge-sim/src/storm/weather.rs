@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ledger::Ledger;
 use super::plan::Plan;
 use crate::server::ServerId;
 use crate::{Direction, Door, End, Rng, World};
@@ -11,7 +12,7 @@ pub(super) const LONGEST_STALL: Duration = Duration::from_secs(3);
 
 /// Returns when it is calm: every server runs, is reachable, and knows of the others. Paths that
 /// have gone silent for ever stay so; those who use them have to find out.
-pub(super) async fn rage(world: &World, plan: &Plan) {
+pub(super) async fn rage(world: &World, plan: &Plan, ledger: &Ledger) {
     let mut rng = world.rng();
     let servers = world.servers();
     // Some storms are fair: what must hold without a fault is looked at too.
@@ -23,13 +24,13 @@ pub(super) async fn rage(world: &World, plan: &Plan) {
             .sleep(rng.between(Duration::from_millis(1), longest.max(Duration::from_millis(1))))
             .await;
         if !fair {
-            strike(world, plan, &servers, &mut rng);
+            strike(world, plan, ledger, &servers, &mut rng);
         }
     }
-    calm(world, plan, &servers);
+    calm(world, plan, ledger, &servers);
 }
 
-fn strike(world: &World, plan: &Plan, servers: &[ServerId], rng: &mut Rng) {
+fn strike(world: &World, plan: &Plan, ledger: &Ledger, servers: &[ServerId], rng: &mut Rng) {
     let server = servers[rng.index(servers.len())];
     let other = servers[rng.index(servers.len())];
     let connections = world.connections();
@@ -58,6 +59,7 @@ fn strike(world: &World, plan: &Plan, servers: &[ServerId], rng: &mut Rng) {
             }
             // The real one says nothing of a new limit; a proxy or another version may.
             let says_so = rng.one_in(2);
+            ledger.limits_changed(server, world.now());
             world.cluster(|cluster, now| {
                 cluster.reload(server, options, now);
                 if says_so {
@@ -85,7 +87,7 @@ fn strike(world: &World, plan: &Plan, servers: &[ServerId], rng: &mut Rng) {
     }
 }
 
-fn calm(world: &World, plan: &Plan, servers: &[ServerId]) {
+fn calm(world: &World, plan: &Plan, ledger: &Ledger, servers: &[ServerId]) {
     for &server in servers {
         world.set_door(server, Door::Open);
         world.pause(server, false);
@@ -96,6 +98,7 @@ fn calm(world: &World, plan: &Plan, servers: &[ServerId]) {
         world.start(server);
         let options =
             plan.server_options(world.cluster(|cluster, _| cluster.options(server).clone()));
+        ledger.limits_changed(server, world.now());
         world.cluster(|cluster, now| cluster.reload(server, options, now));
         for &other in servers {
             world.cluster(|cluster, now| cluster.partition(server, other, false, now));
