@@ -171,8 +171,11 @@ impl Connection {
             self.ending_answered(last);
         }
         self.ending_fenced(answer.drains);
+        // What comes during a close is not delivered.
+        let closing = self.ending.is_closing();
         while let Some(sid) = self.subscriptions.drained(answer.drains) {
-            self.subscription_ended(sid, EndReason::Drained);
+            let reason = if closing { EndReason::Closed } else { EndReason::Drained };
+            self.subscription_ended(sid, reason);
         }
     }
 

@@ -448,3 +448,23 @@ fn a_last_message_that_comes_during_a_close_still_ends_its_subscription() {
         ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -",
     );
 }
+
+#[test]
+fn a_drain_whose_messages_a_close_throws_away_is_not_complete() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        drain-subscription 1
+        > UNSUB 1
+        > PING
+        close 2s
+        > PING
+        < MSG a 1 1\\r\\nx
+        < PONG
+        ! ended 1 the connection closed
+        < PONG
+        ! close
+        ! closed closed by the caller; confirmed -; unknown -; kept -; dropped -",
+    );
+}

@@ -10,8 +10,8 @@ use midge_proto::{
 };
 
 use super::full::{PATTERNS, SUBJECTS};
-use super::ledger::{Ending, Ledger, Tag};
-use super::plan::{DENIED, Plan};
+use super::ledger::{Content, Ending, Ledger, Tag};
+use super::plan::{DENIED, DRAIN, Plan};
 use super::recovery;
 use crate::{CoreClient, Rng, World};
 
@@ -32,13 +32,15 @@ struct Books {
     publisher: usize,
     /// Every id that was handed out, and whether it has ended. Cancelled ones have.
     ids: BTreeMap<Id, bool>,
+    /// With their deadlines.
     requests: BTreeMap<RequestId, (Tag, Instant)>,
-
     /// How many messages were accepted before each.
     flushes: BTreeMap<FlushId, usize>,
     subscriptions: BTreeMap<Sid, Subscribed>,
     connects: u64,
     connected: bool,
+    /// All that was under way has come.
+    at_rest: bool,
     closed: Option<Fates>,
     /// Flushes that were answered.
     answered: BTreeSet<FlushId>,
@@ -54,8 +56,7 @@ enum Id {
 struct Subscribed {
     sid: Sid,
     reader: usize,
-    /// The maximum, and the connection on which it was set.
-    max: Option<(u64, usize)>,
+    max: Option<u64>,
     /// The connection on which a drain began.
     draining: Option<u64>,
     received: u64,
@@ -73,6 +74,7 @@ impl Bare {
             subscriptions: BTreeMap::new(),
             connects: 0,
             connected: false,
+            at_rest: false,
             closed: None,
             answered: BTreeSet::new(),
         };
@@ -94,13 +96,47 @@ impl Bare {
             books: Arc::clone(&self.books),
         };
         let listener = self.world.spawn(listener.run());
-        while self.world.now() < self.plan.calm {
+        // Some come to their end in the midst of it all.
+        let early = self.rng.one_in(4);
+        let until = match early {
+            true => {
+                let most = self.plan.calm - Instant::ZERO;
+                Instant::ZERO + self.rng.between(Duration::ZERO, most)
+            }
+            false => self.plan.calm,
+        };
+        while self.world.now() < until {
             for _ in 0..1 + self.rng.index(4) {
                 self.command();
             }
             let longest = Duration::from_millis(1 << self.rng.index(9));
             self.world.sleep(self.rng.between(Duration::ZERO, longest)).await;
         }
+        if !early {
+            self.comes_to_rest().await;
+        }
+        let linger = Duration::from_secs(5);
+        let bound = match self.rng.index(3) {
+            0 => {
+                self.client.with(|connection, _| connection.close(Duration::ZERO));
+                Duration::ZERO
+            }
+            1 => {
+                self.client.with(|connection, _| connection.close(linger));
+                linger
+            }
+            _ => {
+                self.client.with(|connection, _| connection.drain());
+                DRAIN
+            }
+        };
+        // What is lent comes back in the same moment, but in steps of its own.
+        let closed = self.world.timeout(bound + Duration::from_millis(1), listener).await;
+        assert!(closed.is_ok(), "not closed {bound:?} after it was told to");
+        self.check_end();
+    }
+
+    async fn comes_to_rest(&self) {
         self.client.with(|connection, _| connection.pause(false));
         let bound = recovery(&self.plan);
         let answered = self.world.timeout(bound, self.is_answered()).await;
@@ -112,14 +148,7 @@ impl Bare {
         if self.plan.users {
             self.denials_are_heard().await;
         }
-        let linger = Duration::from_secs(5);
-        match self.rng.index(3) {
-            0 => self.client.with(|connection, _| connection.close(Duration::ZERO)),
-            1 => self.client.with(|connection, _| connection.close(linger)),
-            _ => self.client.with(|connection, _| connection.drain()),
-        }
-        listener.await;
-        self.check_end();
+        self.lock().at_rest = true;
     }
 
     /// A flush is answered, however often the connection is lost before.
@@ -142,13 +171,15 @@ impl Bare {
         let denied = self.lock().subscriptions.values().filter(|one| one.denied).count();
         assert_eq!(denied, 0, "subscriptions that the server has refused live on");
         let tag = self.ledger.next(self.lock().publisher);
+        let payload = tag.payload(0);
+        let content = Content::new(DENIED, false, &payload);
         let subject = SubjectRef::new(DENIED).expect("it is a subject");
         let (result, deadline) = self.client.with(|connection, now| {
             let deadline = now + Duration::from_secs(60);
-            (connection.request(subject, None, tag.to_string().as_bytes(), deadline), deadline)
+            (connection.request(subject, None, &payload, deadline), deadline)
         });
         let Ok(id) = result else { return };
-        self.ledger.accepted(tag, Some(Position(tag.number)));
+        self.ledger.accepted(tag, Some(Position(tag.number)), content);
         self.ledger.may_be_refused(tag);
         self.asks(id, tag, deadline);
         self.is_answered().await;
@@ -223,15 +254,16 @@ impl Bare {
         let payload = tag.payload(self.rng.index(self.plan.biggest));
         let denied = self.rng.one_in(20);
         let subject = if denied { DENIED } else { SUBJECTS[self.rng.index(SUBJECTS.len())] };
-        let subject = SubjectRef::new(subject).expect("it is a subject");
         let mut headers = HeaderMap::new();
         headers.insert("Storm", "yes").expect("it is a header");
         let headers = self.rng.one_in(4).then_some(&headers);
+        let content = Content::new(subject, headers.is_some(), &payload);
+        let subject = SubjectRef::new(subject).expect("it is a subject");
         let result = self.client.with(|connection, _| send(connection, subject, headers, &payload));
         match result {
             Ok(position) => {
                 assert_eq!(position, Position(tag.number), "positions are counted");
-                self.ledger.accepted(tag, Some(position));
+                self.ledger.accepted(tag, Some(position), content);
                 if denied {
                     self.ledger.may_be_refused(tag);
                 }
@@ -262,14 +294,15 @@ impl Bare {
         let payload = tag.payload(self.rng.index(200));
         let subject = ["nobody", "service", "service", DENIED][self.rng.index(4)];
         let denied = subject == DENIED;
+        let content = Content::new(subject, false, &payload);
         let subject = SubjectRef::new(subject).expect("it is a subject");
         let time = self.rng.between(Duration::from_millis(1), Duration::from_secs(2));
-        let result = self.client.with(|connection, now| {
-            (connection.request(subject, None, &payload, now + time), now + time)
-        });
+        let deadline = self.world.now() + time;
+        let result =
+            self.client.with(|connection, _| connection.request(subject, None, &payload, deadline));
         match result {
-            (Ok(id), deadline) => {
-                self.ledger.accepted(tag, Some(Position(tag.number)));
+            Ok(id) => {
+                self.ledger.accepted(tag, Some(Position(tag.number)), content);
                 if denied {
                     self.ledger.may_be_refused(tag);
                 }
@@ -278,9 +311,8 @@ impl Bare {
                     self.cancel_request(id);
                 }
             }
-            (Err(RequestError::Publish(_) | RequestError::TooMany | RequestError::Inbox(_)), _) => {
-            }
-            (Err(error), _) => panic!("{error}"),
+            Err(RequestError::Publish(_) | RequestError::TooMany | RequestError::Inbox(_)) => {}
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -353,7 +385,7 @@ impl Bare {
                 // Counted from the beginning of the subscription.
                 let max = subscribed.received + 1 + self.rng.below(30);
                 if subscribed.max.is_none() && subscribed.draining.is_none() {
-                    subscribed.max = Some((max, Ledger::life(&self.world, self.client.owner())));
+                    subscribed.max = Some(max);
                     self.client.with(|connection, _| connection.unsubscribe(sid, Some(max)));
                 }
             }
@@ -391,14 +423,14 @@ impl Listener {
             Event::Message(sid, message) => {
                 if let Some(subscribed) = books.subscriptions.get_mut(&sid) {
                     subscribed.received += 1;
-                    self.ledger.received(subscribed.reader, message.payload());
+                    self.ledger.received(subscribed.reader, &message);
                 }
             }
             Event::Response(id, result) => {
                 books.end(Id::Request(id));
                 let (tag, deadline) = books.requests[&id];
                 let now = self.world.now();
-                assert!(now <= deadline, "{tag} ended at {now:?}, and was to end at {deadline:?}");
+                assert!(now <= deadline, "line 1: {tag} ended at {now:?}, after {deadline:?}");
                 self.responded(tag, result);
             }
             Event::Flushed(id, result) => {
@@ -406,7 +438,7 @@ impl Listener {
                 if let Ok(fates) = result {
                     let before = books.flushes[&id];
                     books.answered.insert(id);
-                    self.ledger.flushed(books.publisher, before, &fates);
+                    self.ledger.flushed(&self.world, books.publisher, before, &fates);
                 }
             }
             Event::SubscriptionEnded(sid, why) => {
@@ -416,14 +448,15 @@ impl Listener {
                     let on = Ledger::life(&self.world, owner);
                     let end = match why {
                         EndReason::MaxReached => {
-                            let (max, set_on) = subscribed.max.unwrap_or_default();
-                            Ending::Max { on, set_on, max }
+                            Ending::Max { on, max: subscribed.max.unwrap_or(0) }
                         }
                         EndReason::Drained
                             if present.is_some() && subscribed.draining == present =>
                         {
                             Ending::Drained { on }
                         }
+                        // Once all is quiet, nothing is under way that could be missed.
+                        EndReason::Closed | EndReason::Drained if books.at_rest => Ending::Alive,
                         _ => Ending::Other { on },
                     };
                     self.ledger.reader_ended(subscribed.reader, end);
@@ -437,6 +470,7 @@ impl Listener {
             Event::Disconnected(facts) => {
                 books.connected = false;
                 self.ledger.dropped(owner, &facts.dropped);
+                self.ledger.unknown(&self.world, books.publisher, &facts.unknown);
             }
             Event::Dropped(fate) => self.ledger.dropped(owner, &fate),
             Event::SubscriptionsDrained => {

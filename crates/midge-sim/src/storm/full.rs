@@ -8,7 +8,7 @@ use midge::{
 };
 use midge_proto::Instant;
 
-use super::ledger::{Ending, Ledger, Tag};
+use super::ledger::{Content, Ending, Ledger, Tag};
 use super::plan::{DENIED, Plan};
 use super::recovery;
 use crate::net::Owner;
@@ -178,13 +178,15 @@ async fn publishes(task: Task, mut rng: Rng) {
             let denied = rng.one_in(20);
             let subject = if denied { DENIED } else { SUBJECTS[rng.index(SUBJECTS.len())] };
             let publish = task.client.publish(subject, &payload);
-            let result = match rng.one_in(4) {
+            let headers = rng.one_in(4);
+            let result = match headers {
                 true => publish.header("Storm", "yes").timeout(Duration::from_millis(50)).await,
                 false => publish.timeout(Duration::from_secs(2)).await,
             };
             match result {
                 Ok(position) => {
-                    task.ledger.accepted(tag, Some(position));
+                    let content = Content::new(subject, headers, &payload);
+                    task.ledger.accepted(tag, Some(position), content);
                     if denied {
                         task.ledger.may_be_refused(tag);
                     }
@@ -201,7 +203,7 @@ async fn publishes(task: Task, mut rng: Rng) {
         if rng.one_in(6) {
             let before = task.ledger.next(publisher).number as usize;
             match task.client.flush().timeout(Duration::from_secs(3)).await {
-                Ok(fates) => task.ledger.flushed(publisher, before, &fates),
+                Ok(fates) => task.ledger.flushed(&task.world, publisher, before, &fates),
                 Err(FlushError::TimedOut | FlushError::Disconnected(_)) => {}
                 Err(FlushError::Closed) if task.driverless => return,
                 Err(error) => panic!("{error}"),
@@ -218,7 +220,7 @@ async fn requests(task: Task, mut rng: Rng) {
         let payload = tag.payload(rng.index(200));
         let subject = ["nobody", "service", "service", "service", DENIED][rng.index(5)];
         // What is not accepted is not sent either: either way no server may see it then.
-        task.ledger.accepted(tag, None);
+        task.ledger.accepted(tag, None, Content::new(subject, false, &payload));
         let request = task.client.request(subject, &payload);
         let request = match rng.one_in(3) {
             true => request.own_inbox(),
@@ -273,7 +275,7 @@ async fn answers(task: Task, mut rng: Rng) {
     let Ok(mut questions) = task.client.queue_subscribe("service", "workers").await else { return };
     let reader = task.ledger.reader(task.owner, questions.sid().number());
     while let Some(question) = questions.next().await {
-        let asked = task.ledger.received(reader, question.payload());
+        let asked = task.ledger.received(reader, &question);
         let tag = task.ledger.next(publisher);
         let mut payload = tag.to_string().into_bytes();
         payload.extend_from_slice(asked.to_string().as_bytes());
@@ -281,10 +283,11 @@ async fn answers(task: Task, mut rng: Rng) {
             continue;
         }
         if let Ok(position) = task.client.respond(&question, &payload).try_send() {
-            task.ledger.accepted(tag, Some(position));
+            let reply = question.reply().expect("a question has a reply subject");
+            task.ledger.accepted(tag, Some(position), Content::new(reply, false, &payload));
         }
     }
-    task.reader_ended(reader, &questions, 0, None);
+    task.reader_ended(reader, &questions, None, None);
 }
 
 async fn subscribes(task: Task, mut rng: Rng) {
@@ -310,9 +313,9 @@ async fn subscribes(task: Task, mut rng: Rng) {
                 Some(task.world.now() + rng.between(Duration::ZERO, longest))
             }
         };
-        let set_on = Ledger::life(&task.world, task.owner);
-        if rng.one_in(4) {
-            subscription.unsubscribe_after(1 + rng.below(30));
+        let max = rng.one_in(4).then(|| 1 + rng.below(30));
+        if let Some(max) = max {
+            subscription.unsubscribe_after(max);
         }
         loop {
             let message = match leave_at {
@@ -326,7 +329,7 @@ async fn subscribes(task: Task, mut rng: Rng) {
                 None => subscription.next().await,
             };
             match message {
-                Some(message) => drop(task.ledger.received(reader, message.payload())),
+                Some(message) => drop(task.ledger.received(reader, &message)),
                 None => break,
             }
             if slow && task.world.now() < task.until && rng.one_in(4) {
@@ -351,10 +354,10 @@ async fn subscribes(task: Task, mut rng: Rng) {
                 }
             }
             while let Some(message) = subscription.next().await {
-                task.ledger.received(reader, message.payload());
+                task.ledger.received(reader, &message);
             }
         }
-        task.reader_ended(reader, &subscription, set_on, drained_on);
+        task.reader_ended(reader, &subscription, max, drained_on);
         if task.world.now() >= task.until {
             return;
         }
@@ -366,15 +369,15 @@ impl Task {
         &self,
         reader: usize,
         subscription: &Subscription,
-        set_on: usize,
+        max: Option<u64>,
         drained_on: Option<usize>,
     ) {
         let calm = !self.driverless && self.world.now() > self.until + Duration::from_secs(2);
         let on = Ledger::life(&self.world, self.owner);
+        let dropped = subscription.dropped();
         let end = match (subscription.end(), drained_on) {
-            (Some(EndReason::MaxReached), _) => {
-                Ending::Max { on, set_on, max: subscription.delivered() }
-            }
+            _ if dropped > 0 => Ending::Overflowed { dropped },
+            (Some(EndReason::MaxReached), _) => Ending::Max { on, max: max.expect("it has one") },
             (Some(EndReason::Drained), Some(on)) => Ending::Drained { on },
             // Once all is quiet, nothing is under way that could be missed.
             (Some(EndReason::Closed | EndReason::Drained), _) if calm => Ending::Alive,

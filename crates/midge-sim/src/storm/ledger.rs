@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use midge_proto::{Fate, Fates, Instant, Position};
+use midge_proto::{Fate, Fates, Instant, Message, Position};
 
 use crate::World;
 use crate::net::{Life, Owner};
-use crate::server::{ClientId, Close, Cluster, Event, ServerId};
+use crate::server::{ClientId, Close, Cluster, Event, Publish, ServerId};
 
 /// What a server says before it closes the connection of who publishes too much at once.
 const TOO_LARGE: &str = "Maximum Payload Violation";
@@ -51,13 +51,39 @@ impl Tag {
     }
 }
 
+/// What a message consists of, besides a reply subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Content {
+    subject: Vec<u8>,
+    headers: bool,
+    payload: Vec<u8>,
+}
+
+impl Content {
+    pub(crate) fn new(subject: &str, headers: bool, payload: &[u8]) -> Self {
+        Self { subject: subject.into(), headers, payload: payload.into() }
+    }
+
+    fn of_publish(publish: &Publish) -> Self {
+        Self {
+            subject: publish.subject.to_vec(),
+            headers: publish.headers.is_some(),
+            payload: publish.payload.to_vec(),
+        }
+    }
+}
+
 /// What is known of an accepted message.
 #[derive(Debug, Default)]
 struct Sent {
+    content: Content,
     /// Its number in the reports. Requests have one that nobody knows.
     position: Option<u64>,
-    /// The publish of the journal.
-    seen: Option<usize>,
+    /// The connection on which a server saw it.
+    seen: Option<ClientId>,
+    /// Reported as unknown: it may have been sent on this connection or an earlier one, and is not
+    /// sent again.
+    unknown: Option<ClientId>,
     /// No byte of it may have left.
     never: bool,
     /// The client was told that a server has it: confirmed, or answered.
@@ -91,8 +117,10 @@ pub(crate) enum Ending {
     Alive,
     /// Drained on this connection: all that was sent on it came.
     Drained { on: usize },
-    /// By its maximum, which was set on an earlier connection perhaps.
-    Max { on: usize, set_on: usize, max: u64 },
+    /// By its maximum.
+    Max { on: usize, max: u64 },
+    /// So many messages found no room in its queue, and the client says so.
+    Overflowed { dropped: u64 },
     /// What was under way may be gone.
     Other { on: usize },
 }
@@ -106,7 +134,7 @@ impl Ending {
             Self::Alive => read,
             Self::Drained { on } if index == on => sent,
             Self::Drained { on } | Self::Max { on, .. } | Self::Other { on } if index < on => read,
-            Self::Drained { .. } | Self::Max { .. } | Self::Other { .. } => 0,
+            _ => 0,
         }
     }
 }
@@ -153,11 +181,11 @@ impl Ledger {
     }
 
     /// The next message is accepted; nothing else may reach a server.
-    pub(crate) fn accepted(&self, tag: Tag, position: Option<Position>) {
+    pub(crate) fn accepted(&self, tag: Tag, position: Option<Position>, content: Content) {
         let publisher = &mut self.lock().publishers[tag.publisher];
         assert_eq!(tag.number, publisher.sent.len() as u64, "a tag is used once");
         let position = position.map(|Position(position)| position);
-        publisher.sent.push(Sent { position, ..Sent::default() });
+        publisher.sent.push(Sent { position, content, ..Sent::default() });
         publisher.positions.extend(position.map(|position| (position, tag.number)));
     }
 
@@ -189,6 +217,22 @@ impl Ledger {
         }
     }
 
+    /// A connection is lost, and the client does not know what became of these messages.
+    pub(crate) fn unknown(&self, world: &World, publisher: usize, fate: &Fate) {
+        let present = Self::present(world, self.lock().publishers[publisher].owner);
+        let publisher = &mut self.lock().publishers[publisher];
+        for sent in &mut publisher.sent {
+            if sent.position.is_some_and(|position| fate.positions.contains(Position(position))) {
+                sent.unknown = present;
+            }
+        }
+    }
+
+    /// The latest connection of a client.
+    fn present(world: &World, owner: Owner) -> Option<ClientId> {
+        world.with(|state| Some(state.net.lives.get(&owner)?.last()?.client))
+    }
+
     /// The client says that it was not sent and will not be.
     pub(crate) fn is_not_sent(&self, tag: Tag) {
         let sent = &mut self.lock().publishers[tag.publisher].sent[tag.number as usize];
@@ -197,7 +241,8 @@ impl Ledger {
     }
 
     /// A flush has ended well that was begun when `before` messages were accepted.
-    pub(crate) fn flushed(&self, publisher: usize, before: usize, fates: &Fates) {
+    pub(crate) fn flushed(&self, world: &World, publisher: usize, before: usize, fates: &Fates) {
+        let present = Self::present(world, self.lock().publishers[publisher].owner);
         let publisher = &mut self.lock().publishers[publisher];
         for sent in &mut publisher.sent[..before] {
             let Some(position) = sent.position else { continue };
@@ -205,7 +250,10 @@ impl Ledger {
             match place(fates, position) {
                 Some("confirmed") => (sent.certain, sent.confirmed) = (true, true),
                 Some("dropped") => sent.never = true,
-                Some("unknown") => {}
+                Some("unknown") => assert!(
+                    sent.seen.is_none() || sent.seen != present,
+                    "{position:?} was sent on this connection and flushed, and is unknown"
+                ),
                 other => panic!("{position:?} is flushed, and {other:?}"),
             }
         }
@@ -254,13 +302,19 @@ impl Ledger {
         readers.len() - 1
     }
 
-    pub(crate) fn received(&self, reader: usize, payload: &[u8]) -> Tag {
+    /// A server may have left out the headers, for a client that told it to.
+    pub(crate) fn received(&self, reader: usize, message: &Message) -> Tag {
         let mut books = self.lock();
+        let payload = message.payload();
         let Some((tag, _)) = Tag::of(payload) else {
             panic!("nobody published {}", payload.escape_ascii())
         };
-        let seen = books.publishers[tag.publisher].sent[tag.number as usize].seen;
-        assert!(seen.is_some(), "{tag} came, and no server saw it");
+        let sent = &books.publishers[tag.publisher].sent[tag.number as usize];
+        assert!(sent.seen.is_some(), "{tag} came, and no server saw it");
+        let content = &sent.content;
+        assert_eq!(message.subject_bytes(), content.subject, "the subject of {tag}");
+        assert_eq!(payload, content.payload, "the payload of {tag}");
+        assert!(content.headers || message.headers().is_none(), "{tag} came with headers");
         books.readers[reader].received.push(tag);
         tag
     }
@@ -307,7 +361,9 @@ impl Ledger {
             match &entry.event {
                 Event::Published(index) => {
                     let publish = &journal.publishes()[*index];
-                    let Some((tag, _)) = Tag::of(&publish.payload) else { continue };
+                    let (tag, _) = Tag::of(&publish.payload).ok_or_else(|| {
+                        format!("a server saw what nobody published: {publish:?}")
+                    })?;
                     let sent = books
                         .publishers
                         .get_mut(tag.publisher)
@@ -316,7 +372,14 @@ impl Ledger {
                     if sent.never {
                         return Err(format!("{tag} is not sent, and a server saw it"));
                     }
-                    if sent.seen.replace(*index).is_some() {
+                    if sent.content != Content::of_publish(publish) {
+                        let content = &sent.content;
+                        return Err(format!("{tag} is {content:?}, and a server saw {publish:?}"));
+                    }
+                    if sent.unknown.is_some_and(|latest| publish.client > latest) {
+                        return Err(format!("{tag} was unknown, and is sent again"));
+                    }
+                    if sent.seen.replace(publish.client).is_some() {
                         return Err(format!("{tag} reached a server twice"));
                     }
                     let key = (publish.client, tag.publisher);
@@ -328,9 +391,10 @@ impl Ledger {
                 }
                 Event::Delivered { to, sid, publish } => {
                     let payload = &journal.publishes()[*publish].payload;
-                    if let (Some(sid), Some((tag, _))) = (number(sid), Tag::of(payload)) {
-                        books.deliveries.entry(*to).or_default().push((sid, tag));
-                    }
+                    let (Some(sid), Some((tag, _))) = (number(sid), Tag::of(payload)) else {
+                        return Err("a delivery bears no number, or no tag".to_owned());
+                    };
+                    books.deliveries.entry(*to).or_default().push((sid, tag));
                 }
                 Event::Subscribed { client, sid, .. } => {
                     books.known.extend(number(sid).map(|sid| (*client, sid)));
@@ -370,14 +434,30 @@ impl Ledger {
                 tally.arrived += u64::from(sent.seen.is_some());
                 tally.certain += u64::from(sent.certain);
                 tally.never += u64::from(sent.never);
+                tally.unknown += u64::from(!sent.certain && !sent.never);
                 if sent.certain && sent.seen.is_none() && !sent.refused {
                     return Err(format!("{index}.{number} is confirmed, and no server saw it"));
                 }
             }
         }
+        world.cluster(|cluster, _| {
+            for entry in cluster.journal().entries() {
+                match &entry.event {
+                    Event::Connected { .. } => tally.connections += 1,
+                    Event::Refused { .. } => tally.refused += 1,
+                    Event::LostOnRoute { .. } => tally.parted += 1,
+                    _ => {}
+                }
+            }
+        });
         let lives = world.with(|state| state.net.lives.clone());
         for reader in &books.readers {
             tally.received += reader.received.len() as u64;
+            match reader.end {
+                Ending::Drained { .. } => tally.drained += 1,
+                Ending::Max { .. } => tally.maxima += 1,
+                Ending::Alive | Ending::Overflowed { .. } | Ending::Other { .. } => {}
+            }
             let none = Vec::new();
             books.judge_reader(reader, lives.get(&reader.owner).unwrap_or(&none))?;
         }
@@ -390,6 +470,9 @@ impl Books {
     /// at least what the client had read of it, and all where nothing came between.
     fn judge_reader(&self, reader: &Reader, lives: &[Life]) -> Result<(), String> {
         let (sid, received) = (reader.sid, &reader.received);
+        if let Ending::Overflowed { dropped } = reader.end {
+            return self.judge_overflowed(reader, lives, dropped);
+        }
         // How much may have been received with the connections up to one.
         let mut reached = BTreeSet::from([0_usize]);
         for (index, life) in lives.iter().enumerate() {
@@ -417,18 +500,6 @@ impl Books {
                     sent.len()
                 ));
             }
-            // Who is told the rest of a maximum sends no more than that.
-            if let Ending::Max { on, set_on, .. } = reader.end
-                && index == on
-                && set_on < on
-                && reached.iter().all(|before| sent.len() > received.len() - before)
-            {
-                return Err(format!(
-                    "subscription {sid} of client {} asked for the rest of {} and was sent {sent:?}",
-                    reader.owner,
-                    received.len()
-                ));
-            }
             reached = next;
         }
         if !reached.contains(&received.len()) {
@@ -442,6 +513,31 @@ impl Books {
             && received.len() as u64 != max
         {
             return Err(format!("subscription {sid} received {}, not {max}", received.len()));
+        }
+        Ok(())
+    }
+
+    /// In order, each once, and no more than was sent.
+    fn judge_overflowed(
+        &self,
+        reader: &Reader,
+        lives: &[Life],
+        dropped: u64,
+    ) -> Result<(), String> {
+        let deliveries =
+            lives.iter().filter_map(|life| self.deliveries.get(&life.client)).flatten();
+        let sent: Vec<Tag> =
+            deliveries.filter(|(to, _)| *to == reader.sid).map(|(_, tag)| *tag).collect();
+        let mut rest = sent.iter();
+        let in_order = reader.received.iter().all(|tag| rest.any(|sent| sent == tag));
+        if !in_order || reader.received.len() as u64 + dropped > sent.len() as u64 {
+            return Err(format!(
+                "subscription {} of client {}: of {} messages {dropped} were dropped and {} came",
+                reader.sid,
+                reader.owner,
+                sent.len(),
+                reader.received.len()
+            ));
         }
         Ok(())
     }
@@ -459,8 +555,20 @@ pub struct Tally {
     pub certain: u64,
     /// Those that clients called dropped, kept to the end, or not sent.
     pub never: u64,
+    /// Those of which clients cannot tell, or asked no more.
+    pub unknown: u64,
     /// Messages that subscriptions received.
     pub received: u64,
+    /// Connections on which a server took CONNECT.
+    pub connections: u64,
+    /// What servers refused: publishes and subscriptions.
+    pub refused: u64,
+    /// Messages that were lost between two servers.
+    pub parted: u64,
+    /// Subscriptions that were drained on the connection on which the drain began.
+    pub drained: u64,
+    /// Subscriptions that reached their maximum.
+    pub maxima: u64,
 }
 
 fn number(sid: &[u8]) -> Option<u64> {

@@ -11,6 +11,9 @@ use crate::{Link, Rng, World};
 /// What nobody may publish or subscribe to where there are users.
 pub(crate) const DENIED: &str = "denied";
 
+/// A drain takes no longer.
+pub(crate) const DRAIN: Duration = Duration::from_secs(20);
+
 /// Where the chance of the plan begins, apart from that of the run.
 const SALT: u64 = 0x706c_616e;
 
@@ -122,7 +125,7 @@ impl Plan {
             .verbose(self.verbose)
             .ignore_auth_error_abort(true)
             .request_timeout(Duration::from_secs(1))
-            .drain_timeout(Duration::from_secs(20));
+            .drain_timeout(DRAIN);
         if let Some(age) = self.max_kept_age {
             options = options.max_kept_age(age);
         }
@@ -157,7 +160,7 @@ impl Plan {
         config.verbose = self.verbose;
         config.ignore_auth_error_abort = true;
         config.max_kept_age = self.max_kept_age;
-        config.drain_timeout = Duration::from_secs(20);
+        config.drain_timeout = DRAIN;
         if self.max_pending < 10_000 {
             config.control_reserve = 400;
         }

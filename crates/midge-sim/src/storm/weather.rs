@@ -43,7 +43,7 @@ fn strike(world: &World, plan: &Plan, ledger: &Ledger, servers: &[ServerId], rng
             world.kill(server, end);
         }
         (0..=2, _) if !running => world.start(server),
-        (2, _) => world.cluster(|cluster, now| cluster.lame_duck(server, now)),
+        (2, _) => world.lame_duck(server),
         (3, _) => world.pause(server, true),
         (4, _) => world.pause(server, false),
         (5, _) => {
@@ -67,9 +67,7 @@ fn strike(world: &World, plan: &Plan, ledger: &Ledger, servers: &[ServerId], rng
                 }
             });
         }
-        (7, _) => {
-            world.cluster(|cluster, now| cluster.partition(server, other, rng.one_in(2), now))
-        }
+        (7, _) => world.partition(server, other, rng.one_in(2)),
         (8 | 9, Some(connection)) => world.cut(connection),
         (10 | 11, Some(connection)) => {
             world.cut_after(connection, direction, 1 + rng.index(3000));
