@@ -28,8 +28,9 @@ const MAX_POLLS: usize = 100_000;
 ///
 /// What drives it is no adapter but a trial: it reads and writes as little or as much as the seed
 /// says, lends buffers out and gives them back late, answers attempts that are over, lets the
-/// clock stand still, and checks after every poll that the [contract](midge_proto::Connection) is
-/// kept. A breach is a panic, which ends the run with its seed.
+/// clock go back, and checks after every poll that the [contract](midge_proto::Connection) is kept,
+/// as far as one run can show it: lines 1 to 7 and 9, of line 1 that no deadline is past. A breach is
+/// a panic, which ends the run with its seed.
 #[derive(Clone)]
 pub struct CoreClient {
     inner: Arc<Mutex<Inner>>,

@@ -126,6 +126,12 @@ impl Bare {
                 linger
             }
             _ => {
+                let mut books = self.lock();
+                let on = books.connected.then_some(books.connects);
+                for subscribed in books.subscriptions.values_mut() {
+                    subscribed.draining = subscribed.draining.or(on);
+                }
+                drop(books);
                 self.client.with(|connection, _| connection.drain());
                 DRAIN
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use midge_proto::{Fate, Fates, Instant, Message, Position};
 
 use crate::World;
@@ -54,21 +55,22 @@ impl Tag {
 /// What a message consists of, besides a reply subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
-    subject: Vec<u8>,
+    subject: Bytes,
     headers: bool,
-    payload: Vec<u8>,
+    payload: Bytes,
 }
 
 impl Content {
     pub(crate) fn new(subject: &str, headers: bool, payload: &[u8]) -> Self {
-        Self { subject: subject.into(), headers, payload: payload.into() }
+        let subject = Bytes::copy_from_slice(subject.as_bytes());
+        Self { subject, headers, payload: Bytes::copy_from_slice(payload) }
     }
 
     fn of_publish(publish: &Publish) -> Self {
         Self {
-            subject: publish.subject.to_vec(),
+            subject: publish.subject.clone(),
             headers: publish.headers.is_some(),
-            payload: publish.payload.to_vec(),
+            payload: publish.payload.clone(),
         }
     }
 }
@@ -312,8 +314,8 @@ impl Ledger {
         let sent = &books.publishers[tag.publisher].sent[tag.number as usize];
         assert!(sent.seen.is_some(), "{tag} came, and no server saw it");
         let content = &sent.content;
-        assert_eq!(message.subject_bytes(), content.subject, "the subject of {tag}");
-        assert_eq!(payload, content.payload, "the payload of {tag}");
+        assert_eq!(content.subject, message.subject_bytes(), "the subject of {tag}");
+        assert_eq!(content.payload, payload, "the payload of {tag}");
         assert!(content.headers || message.headers().is_none(), "{tag} came with headers");
         books.readers[reader].received.push(tag);
         tag

@@ -3,15 +3,18 @@
 //!
 //! | what must hold | who looks at it |
 //! |---|---|
-//! | the contract of `poll`, after each poll | [`CoreClient`](crate::CoreClient) |
-//! | nothing reaches a server that was not accepted, twice, out of order, or although it was reported as not sent | `Ledger::look`, after each step |
-//! | each id ends once; positions count what was accepted | `bare`, as it happens |
+//! | the contract of `poll`, lines 1 to 7 and 9, after each poll; line 10 shows in what follows, and line 8 needs two runs: `midge-proto` has them | [`CoreClient`](crate::CoreClient) |
+//! | nothing reaches a server that was not accepted so, twice, out of order, although it was reported as not sent, or anew after it was reported as unknown | `Ledger::look`, after each step |
+//! | what comes is what was published | `Ledger::received` |
+//! | each id ends once, requests by their deadline; positions count what was accepted | `bare`, as it happens |
 //! | a response is the answer to its request | `bare`, `full` |
 //! | confirmed, unknown, kept and dropped are disjoint, and are all that was accepted | `Ledger::ended`, at the end of each client |
 //! | what is confirmed reached a server; what is kept or dropped did not | `Ledger::ended`, `look`, `judge` |
-//! | of each connection, a subscription receives the beginning of what the server sent on it, in order: all that the client has read, and all there is when it was drained | `Ledger::judge`, at the end |
+//! | what was flushed on the connection that brought it is confirmed, not unknown | `Ledger::flushed` |
+//! | of each connection, a subscription receives the beginning of what the server sent on it, in order: all that the client has read, and all there is when it was drained, alone or with its connection | `Ledger::judge`, at the end |
 //! | a maximum is reached exactly, over all connections | `Ledger::judge` |
 //! | every client is connected and answered within [`recovery`] of the last fault | `bare`, `full` |
+//! | a close and a drain end in time, also in the midst of faults | `bare` |
 
 mod bare;
 mod full;
