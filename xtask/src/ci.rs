@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cargo::{self, Package};
-use crate::{Failure, arrows, fuzz, hygiene, no_std, targets};
+use crate::{Failure, arrows, fuzz, gates, hygiene, no_std, targets};
 
 /// Whether the last steps, the tests, belong to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,7 @@ const BEFORE_TESTS: &[Step] = &[
     ("arrows", arrows::check),
     ("clippy", clippy),
     ("docs", docs),
+    ("gates", |_| gates::check()),
     ("fuzz-smoke", |_| fuzz::smoke()),
 ];
 

@@ -1,6 +1,7 @@
 //! One workload and nothing else, for a tool that counts the instructions of a process:
 //! `midge-gates <workload> <operations>`. `cargo xtask gates` runs it twice, the second time with
-//! twice the operations, so that what begins and ends a process does not count.
+//! twice the operations, so that what begins and ends a process does not count. An operation is a
+//! message, a request, or in `trickle` a byte.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
@@ -50,16 +51,14 @@ fn run(workload: &str, operations: usize) -> Result<(), Failure> {
         "encode-hpub" => codec::encode(operations, Some(&midge_benches::headers())),
         "decode-msg" => codec::decode(operations, None),
         "decode-hmsg" => codec::decode(operations, Some(&midge_benches::headers())),
-        "trickle-msg-128" => trickle::messages(operations, 128, None),
-        "trickle-msg-1048576" => trickle::messages(operations, 1 << 20, None),
-        "trickle-hmsg-128" => {
-            trickle::messages(operations, 128, Some(&midge_benches::headers()))
-        }
-        "trickle-hmsg-1048576" => {
+        "trickle-msg-small" => trickle::messages(operations, 128, None),
+        "trickle-msg-1mib" => trickle::messages(operations, 1 << 20, None),
+        "trickle-hmsg-small" => trickle::messages(operations, 128, Some(&midge_benches::headers())),
+        "trickle-hmsg-1mib" => {
             trickle::messages(operations, 1 << 20, Some(&midge_benches::headers()))
         }
-        "trickle-info-1000" => trickle::infos(operations, 1000),
-        "trickle-info-30000" => trickle::infos(operations, 30_000),
+        "trickle-info-small" => trickle::infos(operations, 1000),
+        "trickle-info-30kb" => trickle::infos(operations, 30_000),
         _ => Err(format!("there is no workload `{workload}`").into()),
     }
 }

@@ -6,9 +6,9 @@ use midge_proto::wire::encode;
 
 use crate::Failure;
 
-/// MSG or HMSG.
+/// So many bytes of MSG or HMSG frames, the last of which may be cut off.
 pub(crate) fn messages(
-    count: usize,
+    bytes: usize,
     size: usize,
     headers: Option<&HeaderMap>,
 ) -> Result<(), Failure> {
@@ -18,28 +18,27 @@ pub(crate) fn messages(
     let block = headers.map(HeaderMap::as_bytes);
     let subject = SUBJECT.as_bytes();
     encode::message(&mut frame, subject, sid.as_bytes(), None, block, &payload(size));
-    let received = trickle(&mut up, count, &frame);
-    if received.messages == count { Ok(()) } else { Err("a message did not arrive".into()) }
+    let received = trickle(&mut up, bytes, &frame);
+    let whole = received.messages == bytes / frame.len();
+    if whole { Ok(()) } else { Err("not every message arrived".into()) }
 }
 
-/// INFO.
-pub(crate) fn infos(count: usize, size: usize) -> Result<(), Failure> {
+/// The same of INFO lines.
+pub(crate) fn infos(bytes: usize, size: usize) -> Result<(), Failure> {
     let mut up = Up::new(0);
-    let mut json = String::from(r#"{"server_id":"S","max_payload":1048576,"headers":true,"cluster":""#);
+    let mut json = String::from(r#"{"max_payload":1048576,"headers":true,"cluster":""#);
     json.extend(std::iter::repeat_n('x', size - json.len() - 2));
     json.push_str("\"}");
     let mut frame = Vec::new();
     encode::info(&mut frame, json.as_bytes());
-    trickle(&mut up, count, &frame);
+    trickle(&mut up, bytes, &frame);
     Ok(())
 }
 
-fn trickle(up: &mut Up, count: usize, frame: &[u8]) -> Count {
+fn trickle(up: &mut Up, bytes: usize, frame: &[u8]) -> Count {
     let mut received = Count::default();
-    for _ in 0..count {
-        for byte in frame.chunks(1) {
-            up.deliver(byte, &mut received);
-        }
+    for byte in frame.chunks(1).cycle().take(bytes) {
+        up.deliver(byte, &mut received);
     }
     received
 }
