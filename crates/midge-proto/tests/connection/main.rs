@@ -16,4 +16,5 @@ mod rig;
 mod servers;
 mod steps;
 mod subscriptions;
+mod trickle;
 mod walk;
