@@ -6,6 +6,11 @@
 
 use alloc::vec::Vec;
 
+/// What a PUB or HPUB has at most besides names, headers and payload: the operation, blanks, two
+/// numbers and line ends.
+const MOST_BESIDES: usize = 5 + 3 + 2 * MOST_DIGITS + 4;
+const MOST_DIGITS: usize = 20;
+
 /// PUB, or HPUB when there is a header block. One reservation, then copies.
 #[inline]
 pub fn publish(
@@ -15,10 +20,13 @@ pub fn publish(
     headers: Option<&[u8]>,
     payload: &[u8],
 ) {
-    let reply_len = reply.map(<[u8]>::len);
-    let headers_len = headers.map(<[u8]>::len);
-    out.reserve(publish_len(subject.len(), reply_len, headers_len, payload.len()));
-    out.extend_from_slice(if headers.is_some() { b"HPUB " } else { b"PUB " });
+    let names = subject.len() + reply.map_or(0, <[u8]>::len);
+    let total = headers.map_or(0, <[u8]>::len) + payload.len();
+    out.reserve(names + total + MOST_BESIDES);
+    match headers {
+        Some(_) => out.extend_from_slice(b"HPUB "),
+        None => out.extend_from_slice(b"PUB "),
+    }
     token(out, subject);
     out.push(b' ');
     body(out, reply, headers, payload);
@@ -162,7 +170,13 @@ fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// The digits of a size: few, so that a loop is the short way.
 #[inline]
-fn digits(number: usize) -> usize {
-    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+fn digits(mut number: usize) -> usize {
+    let mut digits = 1;
+    while number >= 10 {
+        number /= 10;
+        digits += 1;
+    }
+    digits
 }
