@@ -4,10 +4,16 @@
 //! message, a request, or in `trickle` a byte.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")
+)]
 
 mod client;
 mod codec;
 mod peer;
+#[cfg(test)]
+mod system_calls;
 mod trickle;
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 //! many messages as it is asked for.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 
 use midge_benches::{SUBJECT, headers, payload};
 use midge_proto::wire::{ClientOp, Limits, decode_client, encode};
@@ -24,10 +24,7 @@ pub(crate) fn serve() -> Result<(), Failure> {
     println!("nats://{}", listener.local_addr()?);
     let (mut stream, _) = listener.accept()?;
     stream.set_nodelay(true)?;
-    let mut answers = Vec::new();
-    encode::info(&mut answers, INFO.as_bytes());
-    let mut session = Session { answers, ..Session::default() };
-    let mut input = Vec::new();
+    let mut session = Session::new();
     let mut chunk = vec![0; CHUNK];
     loop {
         stream.write_all(&session.answers)?;
@@ -36,20 +33,14 @@ pub(crate) fn serve() -> Result<(), Failure> {
         if count == 0 {
             return Ok(());
         }
-        input.extend_from_slice(&chunk[..count]);
-        let mut rest = &input[..];
-        while let Some((op, len)) = decode_client(rest, &Limits::default())? {
-            rest = &rest[len..];
-            session.take(op, &mut stream)?;
-        }
-        let taken = input.len() - rest.len();
-        input.drain(..taken);
+        session.receive(&chunk[..count], &mut stream)?;
     }
 }
 
-#[derive(Default)]
-struct Session {
-    answers: Vec<u8>,
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    input: Vec<u8>,
+    pub(crate) answers: Vec<u8>,
     /// Of the subscription to messages.
     sid: Vec<u8>,
     /// Of the subscription to replies.
@@ -57,7 +48,26 @@ struct Session {
 }
 
 impl Session {
-    fn take(&mut self, op: ClientOp<'_>, stream: &mut TcpStream) -> Result<(), Failure> {
+    pub(crate) fn new() -> Self {
+        let mut session = Self::default();
+        encode::info(&mut session.answers, INFO.as_bytes());
+        session
+    }
+
+    /// What it says is in `answers`; what it was asked to send goes to `stream` at once.
+    pub(crate) fn receive(&mut self, bytes: &[u8], stream: &mut impl Write) -> Result<(), Failure> {
+        self.input.extend_from_slice(bytes);
+        let input = std::mem::take(&mut self.input);
+        let mut rest = &input[..];
+        while let Some((op, len)) = decode_client(rest, &Limits::default())? {
+            rest = &rest[len..];
+            self.take(op, stream)?;
+        }
+        self.input.extend_from_slice(rest);
+        Ok(())
+    }
+
+    fn take(&mut self, op: ClientOp<'_>, stream: &mut impl Write) -> Result<(), Failure> {
         match op {
             ClientOp::Ping => encode::pong(&mut self.answers),
             ClientOp::Subscribe { subject, sid, .. } if subject == SUBJECT.as_bytes() => {
@@ -83,7 +93,7 @@ impl Session {
     }
 }
 
-fn blast(stream: &mut TcpStream, frame: &[u8], mut messages: usize) -> io::Result<()> {
+fn blast(stream: &mut impl Write, frame: &[u8], mut messages: usize) -> io::Result<()> {
     let at_once = CHUNK / frame.len();
     let frames = frame.repeat(at_once);
     while messages > 0 {
