@@ -109,6 +109,7 @@ impl RoomWait {
     }
 
     /// Must be called when the future that waits is dropped.
+    #[inline]
     pub(crate) fn abandon(&mut self, shared: &Shared) {
         if self.key.is_some() {
             let old = lock(&shared.inner).leave_room(self);
@@ -264,8 +265,14 @@ impl Inner {
         old
     }
 
+    #[inline]
     fn leave_room(&mut self, wait: &mut RoomWait) -> Option<Waker> {
         let key = wait.key?;
+        self.leave_room_as(wait, key)
+    }
+
+    #[cold]
+    fn leave_room_as(&mut self, wait: &mut RoomWait, key: WaiterKey) -> Option<Waker> {
         if let Some(timer) = wait.timer.take() {
             self.timers.stop(timer, Owner::Room(wait.room, key));
         }

@@ -148,8 +148,7 @@ fn body(out: &mut Vec<u8>, reply: Option<&[u8]>, headers: Option<&[u8]>, payload
         }
         None => &[],
     };
-    number(out, (headers.len() + payload.len()) as u64);
-    out.extend_from_slice(b"\r\n");
+    size_and_line_end(out, headers.len() + payload.len());
     out.extend_from_slice(headers);
     out.extend_from_slice(payload);
     out.extend_from_slice(b"\r\n");
@@ -168,6 +167,30 @@ fn token(out: &mut Vec<u8>, token: &[u8]) {
 #[inline]
 fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// The last argument of a line, and the line's end.
+#[inline]
+fn size_and_line_end(out: &mut Vec<u8>, size: usize) {
+    const DIGITS: usize = 9;
+    const LEN: usize = DIGITS + 2;
+    let Some(mut rest) = u32::try_from(size).ok().filter(|size| *size <= 999_999_999) else {
+        number(out, size as u64);
+        return out.extend_from_slice(b"\r\n");
+    };
+    let mut text = *b"000000000\r\n00000000";
+    let mut start = DIGITS;
+    loop {
+        start -= 1;
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    // A copy of known length is two stores; what it copies too much is cut off again.
+    out.extend_from_slice(&text[start..start + LEN]);
+    out.truncate(out.len() - start);
 }
 
 /// The digits of a size: few, so that a loop is the short way.
