@@ -24,7 +24,9 @@ fn the_application_chooses_the_server_of_every_attempt() {
         let wanted = servers.find(|known| known.server.host() == "127.0.0.2" && known.failed == 0);
         Some(wanted?.server.clone())
     };
-    let (_client, mut rig) = Rig::connected(three().choose_server(choose));
+    let (_client, mut rig) = Rig::connected(
+        three().reconnect_jitter(Duration::ZERO, Duration::ZERO).choose_server(choose),
+    );
     assert_eq!(rig.dialed, ["127.0.0.2"]);
     rig.cut();
     rig.refuse();
