@@ -11,7 +11,9 @@ use crate::rig::{Rig, Task, options, ready};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn three() -> ConnectOptions {
-    ConnectOptions::new("127.0.0.1, 127.0.0.2, 127.0.0.3").retain_order(true)
+    ConnectOptions::new("127.0.0.1, 127.0.0.2, 127.0.0.3")
+        .retain_order(true)
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO)
 }
 
 #[test]
@@ -24,9 +26,7 @@ fn the_application_chooses_the_server_of_every_attempt() {
         let wanted = servers.find(|known| known.server.host() == "127.0.0.2" && known.failed == 0);
         Some(wanted?.server.clone())
     };
-    let (_client, mut rig) = Rig::connected(
-        three().reconnect_jitter(Duration::ZERO, Duration::ZERO).choose_server(choose),
-    );
+    let (_client, mut rig) = Rig::connected(three().choose_server(choose));
     assert_eq!(rig.dialed, ["127.0.0.2"]);
     rig.cut();
     rig.refuse();
