@@ -242,6 +242,13 @@ impl Inner {
         crate::waiters::set_waker(&mut self.driver, waker)
     }
 
+    /// The driver had nothing to do in its last turn, which had this waker, and nothing has come
+    /// since but time.
+    #[inline]
+    pub(crate) fn is_resting(&self, waker: &Waker) -> bool {
+        self.idle && self.driver.as_ref().is_some_and(|driver| driver.will_wake(waker))
+    }
+
     /// The waker of a driver that has nothing to do; from here on it has.
     #[inline]
     pub(crate) fn take_idle(&mut self) -> Option<Waker> {
