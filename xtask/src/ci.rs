@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cargo::{self, Package};
-use crate::{Failure, arrows, fuzz, hygiene, mutants, no_std, targets};
+use crate::{Failure, arrows, fuzz, gates, hygiene, mutants, no_std, targets};
 
 /// Whether the last steps, the tests, belong to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,7 @@ const BEFORE_TESTS: &[Step] = &[
     ("mutants", |_| mutants::check()),
     ("clippy", clippy),
     ("docs", docs),
+    ("gates", |_| gates::check()),
     ("fuzz-smoke", |_| fuzz::smoke()),
 ];
 

@@ -6,6 +6,7 @@ mod arrows;
 mod cargo;
 mod ci;
 mod fuzz;
+mod gates;
 mod hygiene;
 mod missing;
 mod mutants;
@@ -61,6 +62,9 @@ cargo xtask <task>
                        let a herd of 1,000,000 clients lose its servers, and a tenth of it in several
                        other ways, which takes 8 GB of memory and a quarter of an hour or more; writes
                        docs/herd.md and its charts, or with another herd the same into target/herd
+  gates [--record]     count the instructions of a publish, a delivery, a request and the codec with
+                       valgrind, and compare them with benches/gates/gates.txt, or write them there;
+                       says why where it cannot, which in CI is a failure
   no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
@@ -70,6 +74,7 @@ cargo xtask <task>
                          mutants    mutants --check, as above
                          clippy     each package by itself, bare, and with each feature alone
                          docs       rustdoc without warnings
+                         gates      as above
                          fuzz-smoke each fuzz target for some thousand inputs; says why where it
                                     cannot be run, and goes on
                          test       as above; left out with --before-tests
@@ -94,6 +99,8 @@ fn main() -> ExitCode {
         ["test", "--targets"] => targets::test(),
         ["sim", "herd", ref arguments @ ..] => sim::herd(arguments),
         ["sim", "run", ref arguments @ ..] => sim::run(arguments),
+        ["gates"] => gates::check(),
+        ["gates", "--record"] => gates::record(),
         ["no-std"] => no_std::guard(),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),

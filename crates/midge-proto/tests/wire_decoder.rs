@@ -311,3 +311,36 @@ fn new_limits_hold_from_the_next_line_on() {
     assert!(matches!(decoder.decode(b"MSG a 1 2\r\nhi\r\n"), Ok(Step::Frame { .. })));
     assert_eq!(decoder.decode(b"MSG a 1 2\r\n"), Err(DecodeError::FrameTooLarge));
 }
+
+/// Were they looked at again, line ends in their place would be seen.
+#[test]
+fn bytes_that_were_looked_at_are_not_looked_at_again() {
+    let info = format!("INFO {{\"cluster\":\"{}\"}}\r\n", "c".repeat(30_000));
+    let msg = format!("MSG a.b 7 r.1 {}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+    let hmsg = "HMSG a.b 7 12 100000\r\nNATS/1.0\r\n\r\n".to_owned() + &"x".repeat(99_988) + "\r\n";
+    for frame in [info.as_bytes(), msg.as_bytes(), hmsg.as_bytes()] {
+        let line = frame.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+        let mut decoder = Decoder::new(Limits::default());
+        let mut seen = frame[..1].to_vec();
+        for at in 1..frame.len() {
+            seen.push(frame[at]);
+            let len = seen.len();
+            // A line is read once more, when its end is there; a body is not read but for its end.
+            if len == line {
+                seen.copy_from_slice(&frame[..len]);
+            }
+            let step = decoder.decode(&seen).unwrap();
+            if len < frame.len() {
+                let need = if len < line { 0 } else { frame.len() };
+                assert_eq!(step, Step::Incomplete { need }, "after {len} bytes");
+            } else {
+                assert!(matches!(step, Step::Frame { len, .. } if len == frame.len()));
+            }
+            if len == line {
+                seen[1..].fill(b'\n');
+            } else if len + 2 < frame.len() {
+                seen[at] = b'\n';
+            }
+        }
+    }
+}

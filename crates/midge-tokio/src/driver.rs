@@ -56,15 +56,19 @@ impl Runtime for Tokio {
 
     fn poll_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
         let at = self.clock.0 + (until - Instant::ZERO);
-        while self.clock.now() < until {
+        loop {
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             // A timer that is early wakes in vain once, which costs less than moving it each time.
             if sleep.deadline() > at || sleep.is_elapsed() {
                 sleep.as_mut().reset(at);
             }
+            // The driver has just looked at the clock, so that it is looked at again only when a
+            // timer has run out.
             ready!(sleep.as_mut().poll(context));
+            if self.clock.now() >= until {
+                return Poll::Ready(());
+            }
         }
-        Poll::Ready(())
     }
 
     fn wake_later(&mut self, context: &mut Context<'_>) {

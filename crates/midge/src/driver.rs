@@ -176,6 +176,7 @@ pub fn connect(
         transport: None,
         close: None,
         wakes: Wakes::default(),
+        rest: Wait::default(),
         discarded: Vec::new(),
         calls: Calls::default(),
     };
@@ -194,6 +195,8 @@ pub struct Driver {
     /// The adapter must still close this transport, of which the core has heard the end.
     close: Option<Attempt>,
     wakes: Wakes,
+    /// What the core waited for in the last turn, if it had nothing to do.
+    rest: Wait,
     /// Messages that nobody gets, kept for its memory.
     discarded: Vec<Message>,
     calls: Calls,
@@ -235,11 +238,27 @@ impl Driver {
                 }
             }
             let mut inner = lock(&self.shared.inner);
+            if inner.is_resting(context.waker()) && self.rest.until.is_none_or(|until| now < until)
+            {
+                // Nothing has happened, as when a socket has become ready: the core would say the
+                // same again.
+                drop(inner);
+                match self.beyond_core(Turn::Idle(self.rest)) {
+                    Some(turn) => return turn,
+                    None => {
+                        now = self.now();
+                        continue;
+                    }
+                }
+            }
             let old = inner.register_driver(context.waker());
             let auth = &mut self.authorizing;
             let step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
             self.calls.take(&mut inner.router.calls);
-            inner.idle = self.calls.is_empty() && matches!(step, Step::Turn(Turn::Idle(_)));
+            if let Step::Turn(Turn::Idle(wait)) = step {
+                self.rest = wait;
+                inner.idle = self.calls.is_empty();
+            }
             std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
             drop(inner);
             drop(old);
@@ -254,8 +273,7 @@ impl Driver {
                     if let Turn::Close { attempt } = turn {
                         self.authorizing.forget(attempt);
                     }
-                    let turn = self.through_layers(turn);
-                    match turn.and_then(|turn| self.through_transport(turn)) {
+                    match self.beyond_core(turn) {
                         Some(turn) => return turn,
                         None => now = self.now(),
                     }
@@ -271,6 +289,12 @@ impl Driver {
                 Step::Again => {}
             }
         }
+    }
+
+    /// What a turn of the core means for an adapter. `None`: the core has something new.
+    fn beyond_core(&mut self, turn: Turn) -> Option<Turn> {
+        let turn = self.through_layers(turn)?;
+        self.through_transport(turn)
     }
 
     // ---- results -------------------------------------------------------------------------

@@ -109,6 +109,7 @@ impl RoomWait {
     }
 
     /// Must be called when the future that waits is dropped.
+    #[inline]
     pub(crate) fn abandon(&mut self, shared: &Shared) {
         if self.key.is_some() {
             let old = lock(&shared.inner).leave_room(self);
@@ -241,6 +242,13 @@ impl Inner {
         crate::waiters::set_waker(&mut self.driver, waker)
     }
 
+    /// The driver had nothing to do in its last turn, which had this waker, and nothing has come
+    /// since but time.
+    #[inline]
+    pub(crate) fn is_resting(&self, waker: &Waker) -> bool {
+        self.idle && self.driver.as_ref().is_some_and(|driver| driver.will_wake(waker))
+    }
+
     /// The waker of a driver that has nothing to do; from here on it has.
     #[inline]
     pub(crate) fn take_idle(&mut self) -> Option<Waker> {
@@ -264,8 +272,14 @@ impl Inner {
         old
     }
 
+    #[inline]
     fn leave_room(&mut self, wait: &mut RoomWait) -> Option<Waker> {
         let key = wait.key?;
+        self.leave_room_as(wait, key)
+    }
+
+    #[cold]
+    fn leave_room_as(&mut self, wait: &mut RoomWait, key: WaiterKey) -> Option<Waker> {
         if let Some(timer) = wait.timer.take() {
             self.timers.stop(timer, Owner::Room(wait.room, key));
         }

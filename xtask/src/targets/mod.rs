@@ -2,7 +2,7 @@
 //! WebAssembly under Node.js. The device of `examples` as firmware, against a real server.
 
 mod compiler;
-mod debian;
+pub(crate) mod debian;
 mod device;
 mod readme;
 

@@ -402,15 +402,14 @@ impl Outbound {
         self.head += count;
         self.out_bytes += count as u64;
         self.cut += count;
-        while let Some(&frame) = self.frames.front() {
+        let mut gone = 0;
+        for frame in &self.frames {
             let len = frame.len as usize;
             if self.cut < len {
                 break;
             }
             self.cut -= len;
-            self.frames.pop_front();
-            self.front_frames = self.front_frames.saturating_sub(1);
-            self.lent_frames = self.lent_frames.saturating_sub(1);
+            gone += 1;
             match frame.kind {
                 Kind::Publish | Kind::Request | Kind::Recalled => {
                     self.user_bytes -= len;
@@ -434,6 +433,9 @@ impl Outbound {
                 Kind::Dead => self.dead_front = self.dead_front.saturating_sub(len),
             }
         }
+        self.frames.drain(..gone);
+        self.front_frames = self.front_frames.saturating_sub(gone);
+        self.lent_frames = self.lent_frames.saturating_sub(gone);
         if self.head == self.front.len() {
             give_back(&mut self.front);
             self.head = 0;

@@ -1,5 +1,6 @@
 //! The deadlines of a connection, one place for each reason.
 
+use core::mem;
 use core::time::Duration;
 
 use crate::Instant;
@@ -49,37 +50,44 @@ const ALL: [Timer; 10] = [
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     deadlines: [Option<Instant>; ALL.len()],
+    /// The earliest of them: it is asked for in every turn, and seldom another one.
+    next: Option<(Instant, Timer)>,
     /// Set by a command, which knows no time; they run from the next poll on.
     asked: [Option<Duration>; ALL.len()],
+    any_asked: bool,
 }
 
 impl Timers {
     pub(super) fn set(&mut self, timer: Timer, at: Instant) {
-        self.deadlines[timer as usize] = Some(at);
+        self.change(timer, Some(at));
     }
 
     /// Sets the timer once the time is known. An earlier deadline stays.
     pub(super) fn hasten(&mut self, timer: Timer, duration: Duration) {
         let asked = &mut self.asked[timer as usize];
         *asked = Some(asked.map_or(duration, |earlier| earlier.min(duration)));
+        self.any_asked = true;
     }
 
     pub(super) fn start_asked(&mut self, now: Instant) {
-        for (deadline, asked) in self.deadlines.iter_mut().zip(&mut self.asked) {
-            if let Some(duration) = asked.take() {
+        if !mem::take(&mut self.any_asked) {
+            return;
+        }
+        for timer in ALL {
+            if let Some(duration) = self.asked[timer as usize].take() {
                 let at = now + duration;
-                *deadline = Some(deadline.map_or(at, |earlier| earlier.min(at)));
+                self.set(timer, self.get(timer).map_or(at, |earlier| earlier.min(at)));
             }
         }
     }
 
     /// Stops the timer. Returns when it would have run out.
     pub(super) fn take(&mut self, timer: Timer) -> Option<Instant> {
-        self.deadlines[timer as usize].take()
+        self.change(timer, None)
     }
 
     pub(super) fn stop(&mut self, timer: Timer) {
-        self.deadlines[timer as usize] = None;
+        self.change(timer, None);
         self.asked[timer as usize] = None;
     }
 
@@ -96,16 +104,25 @@ impl Timers {
     }
 
     pub(super) fn next(&self) -> Option<(Instant, Timer)> {
-        ALL.into_iter().filter_map(|timer| Some((self.deadlines[timer as usize]?, timer))).min()
+        self.next
     }
 
     /// Removes and returns a deadline that is not later than `now`.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Timer> {
-        let (at, timer) = self.next()?;
+        let (at, timer) = self.next?;
         if at > now {
             return None;
         }
         self.stop(timer);
         Some(timer)
+    }
+
+    fn change(&mut self, timer: Timer, at: Option<Instant>) -> Option<Instant> {
+        let before = mem::replace(&mut self.deadlines[timer as usize], at);
+        if before != at {
+            let set = ALL.into_iter().filter_map(|timer| Some((self.get(timer)?, timer)));
+            self.next = set.min();
+        }
+        before
     }
 }

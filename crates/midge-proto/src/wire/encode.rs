@@ -6,6 +6,11 @@
 
 use alloc::vec::Vec;
 
+/// What a PUB or HPUB has at most besides names, headers and payload: the operation, blanks, two
+/// numbers and line ends.
+const MOST_BESIDES: usize = 5 + 3 + 2 * MOST_DIGITS + 4;
+const MOST_DIGITS: usize = 20;
+
 /// PUB, or HPUB when there is a header block. One reservation, then copies.
 #[inline]
 pub fn publish(
@@ -15,10 +20,13 @@ pub fn publish(
     headers: Option<&[u8]>,
     payload: &[u8],
 ) {
-    let reply_len = reply.map(<[u8]>::len);
-    let headers_len = headers.map(<[u8]>::len);
-    out.reserve(publish_len(subject.len(), reply_len, headers_len, payload.len()));
-    out.extend_from_slice(if headers.is_some() { b"HPUB " } else { b"PUB " });
+    let names = subject.len() + reply.map_or(0, <[u8]>::len);
+    let total = headers.map_or(0, <[u8]>::len) + payload.len();
+    out.reserve(names + total + MOST_BESIDES);
+    match headers {
+        Some(_) => out.extend_from_slice(b"HPUB "),
+        None => out.extend_from_slice(b"PUB "),
+    }
     token(out, subject);
     out.push(b' ');
     body(out, reply, headers, payload);
@@ -140,8 +148,7 @@ fn body(out: &mut Vec<u8>, reply: Option<&[u8]>, headers: Option<&[u8]>, payload
         }
         None => &[],
     };
-    number(out, (headers.len() + payload.len()) as u64);
-    out.extend_from_slice(b"\r\n");
+    size_and_line_end(out, headers.len() + payload.len());
     out.extend_from_slice(headers);
     out.extend_from_slice(payload);
     out.extend_from_slice(b"\r\n");
@@ -162,7 +169,37 @@ fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// The last argument of a line, and the line's end.
 #[inline]
-fn digits(number: usize) -> usize {
-    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+fn size_and_line_end(out: &mut Vec<u8>, size: usize) {
+    const DIGITS: usize = 9;
+    const LEN: usize = DIGITS + 2;
+    let Some(mut rest) = u32::try_from(size).ok().filter(|size| *size <= 999_999_999) else {
+        number(out, size as u64);
+        return out.extend_from_slice(b"\r\n");
+    };
+    let mut text = *b"000000000\r\n00000000";
+    let mut start = DIGITS;
+    loop {
+        start -= 1;
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    // A copy of known length is two stores; what it copies too much is cut off again.
+    out.extend_from_slice(&text[start..start + LEN]);
+    out.truncate(out.len() - start);
+}
+
+/// The digits of a size: few, so that a loop is the short way.
+#[inline]
+fn digits(mut number: usize) -> usize {
+    let mut digits = 1;
+    while number >= 10 {
+        number /= 10;
+        digits += 1;
+    }
+    digits
 }

@@ -20,4 +20,5 @@ mod servers;
 mod steps;
 mod subscriptions;
 mod tls;
+mod trickle;
 mod walk;

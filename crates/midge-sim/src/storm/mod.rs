@@ -30,6 +30,9 @@ use crate::{Failure, Outcome, Sim, World};
 use ledger::Ledger;
 use plan::Plan;
 
+/// A big storm through a straw takes millions.
+const MAX_STEPS: u64 = 50_000_000;
+
 /// How long after the last fault every client has to be connected and to have been answered.
 ///
 /// A path that has gone silent is found by pings that are not answered; then an attempt may still
@@ -62,6 +65,7 @@ pub fn storm(seed: u64, trace: usize) -> Result<Outcome<Tally>, Failure> {
         .link(plan.link.clone())
         .trace(trace)
         .limit(Duration::from_secs(3600))
+        .max_steps(MAX_STEPS)
         .check(move |world| world.cluster(|cluster, _| look.look(cluster)))
         .run(|world| run(world, plan, ledger))
 }

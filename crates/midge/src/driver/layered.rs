@@ -161,7 +161,10 @@ impl Driver {
     fn decode(&mut self) -> usize {
         let Some(mut buffer) = lock(&self.shared.inner).connection.take_read() else { return 0 };
         let count = self.layered.stack.as_mut().map_or(0, |stack| stack.read(&mut buffer));
-        lock(&self.shared.inner).connection.filled(buffer, count);
+        let mut inner = lock(&self.shared.inner);
+        inner.connection.filled(buffer, count);
+        inner.idle &= count == 0;
+        drop(inner);
         self.layered.moved += count;
         count
     }

@@ -150,16 +150,14 @@ impl<R: Runtime> Task<R> {
 
     /// Does what may be done without waiting.
     fn round(&mut self, context: &mut Context<'_>, wait: Wait) -> Round {
-        let mut round = match self.poll_link(context, wait) {
-            Poll::Ready(()) => Round::Progress,
-            Poll::Pending => Round::Waiting,
-        };
-        if let Some(until) = wait.until
-            && self.runtime.poll_until(until, context).is_ready()
-        {
-            round = Round::Progress;
+        if self.poll_link(context, wait).is_ready() {
+            // The turn that follows looks at the clock by itself.
+            return Round::Progress;
         }
-        round
+        match wait.until {
+            Some(until) if self.runtime.poll_until(until, context).is_ready() => Round::Progress,
+            _ => Round::Waiting,
+        }
     }
 
     /// Ready when the driver must turn again.

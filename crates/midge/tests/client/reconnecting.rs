@@ -11,7 +11,9 @@ use crate::rig::{Rig, Task, options, ready};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn three() -> ConnectOptions {
-    ConnectOptions::new("127.0.0.1, 127.0.0.2, 127.0.0.3").retain_order(true)
+    ConnectOptions::new("127.0.0.1, 127.0.0.2, 127.0.0.3")
+        .retain_order(true)
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO)
 }
 
 #[test]

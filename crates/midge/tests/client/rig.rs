@@ -265,7 +265,10 @@ impl Rig {
 
 /// Options with a server that is an address.
 pub(crate) fn options() -> ConnectOptions {
-    ConnectOptions::new("127.0.0.1").ping_interval(Duration::from_secs(3600))
+    // Without jitter, a second is longer than the first waits.
+    ConnectOptions::new("127.0.0.1")
+        .ping_interval(Duration::from_secs(3600))
+        .reconnect_jitter(Duration::ZERO, Duration::ZERO)
 }
 
 /// A message for the subscription `sid`.

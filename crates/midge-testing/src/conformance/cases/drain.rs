@@ -353,7 +353,7 @@ pub async fn a_drain_that_loses_its_connection_before_the_server_answered_keeps_
     while let Some(message) = soon(subscription.next()).await {
         client.publish("out", message.payload()).await?;
     }
-    assert_eq!((subscription.delivered(), subscription.end()), (10, Some(EndReason::Drained)));
+    assert_eq!((subscription.delivered(), subscription.end()), (10, Some(EndReason::Disconnected)));
     let report = soon(drained).await;
     assert_eq!((&report.why, report.fates.confirmed.messages), (&CloseReason::Drained, 20));
     assert_every_publish_is_accounted_for(&report, 20);

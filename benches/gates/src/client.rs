@@ -1,0 +1,85 @@
+//! A whole client on a runtime of one thread, and a peer that is another process.
+
+use std::hint::black_box;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use midge::{Client, HeaderMap, Message};
+use midge_benches::SUBJECT;
+
+use crate::{Failure, PAYLOAD};
+
+/// Publishes as fast as there is room, and flushes once.
+pub(crate) fn publish(messages: usize, headers: Option<&HeaderMap>) -> Result<(), Failure> {
+    with_client(async |client| {
+        let payload = [b'x'; PAYLOAD];
+        for _ in 0..messages {
+            let publish = client.publish(SUBJECT, &payload);
+            match headers {
+                Some(headers) => publish.headers(headers).await?,
+                None => publish.await?,
+            };
+        }
+        client.flush().await?;
+        Ok(())
+    })
+}
+
+/// Receives what the peer sends at once, one by one, and looks at each payload.
+pub(crate) fn deliver(
+    messages: usize,
+    blast: &str,
+    read: impl Fn(&Message) -> usize,
+) -> Result<(), Failure> {
+    with_client(async |client| {
+        let mut subscription = client.subscribe(SUBJECT).await?;
+        client.publish(blast, messages.to_string()).await?;
+        for _ in 0..messages {
+            let message = subscription.next().await.ok_or("the subscription ended")?;
+            black_box(message.payload().len() + read(&message));
+        }
+        Ok(())
+    })
+}
+
+/// Reads the name and value of each header.
+pub(crate) fn read_headers(message: &Message) -> usize {
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    headers.map(|(name, value)| name.len() + value.len()).sum()
+}
+
+/// Requests, one at a time.
+pub(crate) fn request(requests: usize) -> Result<(), Failure> {
+    with_client(async |client| {
+        let payload = [b'x'; PAYLOAD];
+        for _ in 0..requests {
+            let reply = client.request(SUBJECT, &payload).await?;
+            black_box(reply.payload().len());
+        }
+        Ok(())
+    })
+}
+
+/// Runs `work` with a client that is connected to a peer of its own.
+fn with_client(work: impl AsyncFnOnce(&Client) -> Result<(), Failure>) -> Result<(), Failure> {
+    let (mut peer, url) = start_peer()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = midge_tokio::connect(url.as_str()).await?;
+        let outcome = work(&client).await;
+        client.close().await;
+        outcome
+    })?;
+    let status = peer.wait()?;
+    if status.success() { Ok(()) } else { Err(format!("the peer ended with {status}").into()) }
+}
+
+/// This program again, as the server; what counts instructions does not follow it.
+fn start_peer() -> Result<(Child, String), Failure> {
+    let mut peer =
+        Command::new(std::env::current_exe()?).arg("peer").stdout(Stdio::piped()).spawn()?;
+    let mut url = String::new();
+    let said = peer.stdout.take().ok_or("a piped output is there")?;
+    BufReader::new(said).read_line(&mut url)?;
+    Ok((peer, url.trim().to_owned()))
+}
