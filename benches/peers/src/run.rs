@@ -1,0 +1,217 @@
+//! One run of one contestant, measured from outside: the processor time of its process between
+//! `ready` and `done`, which is the same for every language and nothing that it could flatter.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::time::ClockId;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::servers::Server;
+use crate::workload::{Said, Workload};
+
+/// A contestant that takes longer is ended.
+const LONGEST: Duration = Duration::from_secs(90);
+
+/// What a run cost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    /// Messages or requests.
+    pub(crate) count: u64,
+    /// Seconds of user and system time of the process.
+    pub(crate) cpu: f64,
+    /// Seconds that passed.
+    pub(crate) wall: f64,
+    /// Context switches of the threads that lived to the end.
+    pub(crate) switches: u64,
+    /// Bytes of memory at the highest, from the start of the process on.
+    pub(crate) memory: u64,
+    /// System calls; only of a run under strace, whose times say nothing.
+    pub(crate) calls: Option<u64>,
+    /// Nanoseconds within which 50, 99 and 99.9 % of the requests were answered.
+    pub(crate) latency: Option<[f64; 3]>,
+}
+
+/// Whether system calls are counted instead of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trace {
+    No,
+    Calls,
+}
+
+/// Runs a program on a workload.
+pub(crate) fn run(
+    command: &[String],
+    workload: Workload,
+    count: u64,
+    trace: Trace,
+) -> Result<Cost, String> {
+    let server = Server::start(workload.role(count)).map_err(|error| error.to_string())?;
+    let child = Command::new(&command[0])
+        .args(&command[1..])
+        .args([workload.kind.name(), &server.address()])
+        .args([count.to_string(), workload.size.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("{} cannot be run: {error}", command[0]))?;
+    let mut running = Running::new(child);
+    let outcome = running.measure(&server, trace);
+    let complaint = running.end();
+    let seen = server.finish();
+    let (mut cost, said) = outcome.map_err(|error| format!("{error}{complaint}"))?;
+    cost.count = count;
+    workload.verify(count, &said, seen)?;
+    Ok(cost)
+}
+
+struct Running {
+    child: Child,
+    pid: Pid,
+    lines: Receiver<String>,
+    complaint: Option<thread::JoinHandle<String>>,
+}
+
+impl Running {
+    fn new(mut child: Child) -> Self {
+        let (sender, lines) = mpsc::channel();
+        if let Some(out) = child.stdout.take() {
+            thread::spawn(move || {
+                let lines = BufReader::new(out).lines().map_while(Result::ok);
+                lines.for_each(|line| drop(sender.send(line)));
+            });
+        }
+        let complaint = child.stderr.take().map(|mut err| {
+            thread::spawn(move || {
+                let mut text = Vec::new();
+                let _ = err.read_to_end(&mut text);
+                String::from_utf8_lossy(&text).into_owned()
+            })
+        });
+        let pid = Pid::from_raw(child.id().cast_signed());
+        Self { child, pid, lines, complaint }
+    }
+
+    fn measure(&mut self, server: &Server, trace: Trace) -> Result<(Cost, Said), String> {
+        self.wait_for("ready", Duration::from_secs(20))?;
+        let tracer = match trace {
+            Trace::Calls => Some(Tracer::attach(self.pid)?),
+            Trace::No => None,
+        };
+        let clock = ClockId::pid_cpu_clock_id(self.pid).map_err(|error| error.to_string())?;
+        let time = || clock.now().map(Duration::from).map_err(|error| error.to_string());
+        let switches = self.switches();
+        let (cpu, wall) = (time()?, Instant::now());
+        let input = self.child.stdin.as_mut().ok_or("no standard input")?;
+        input.write_all(b"go\n").map_err(|error| error.to_string())?;
+        server.release();
+        let done = self.wait_for("done", LONGEST)?;
+        let (wall, cpu) = (wall.elapsed(), time()? - cpu);
+        let said = Said::parse(&done);
+        let cost = Cost {
+            count: 0,
+            cpu: cpu.as_secs_f64(),
+            wall: wall.as_secs_f64(),
+            switches: self.switches().saturating_sub(switches),
+            memory: self.memory(),
+            calls: tracer.map(Tracer::detach).transpose()?,
+            latency: said.latency,
+        };
+        Ok((cost, said))
+    }
+
+    fn wait_for(&self, word: &str, longest: Duration) -> Result<String, String> {
+        let until = Instant::now() + longest;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.starts_with(word) => return Ok(line),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!("not `{word}` after {} s", longest.as_secs()));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("ended before `{word}`"));
+                }
+            }
+        }
+    }
+
+    fn switches(&self) -> u64 {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return 0 };
+        let status =
+            threads.flatten().map(|thread| fs::read_to_string(thread.path().join("status")));
+        let each = status.flatten().map(|status| {
+            numbers(&status, "voluntary_ctxt_switches:")
+                + numbers(&status, "nonvoluntary_ctxt_switches:")
+        });
+        each.sum()
+    }
+
+    fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid));
+        1024 * status.map_or(0, |status| numbers(&status, "VmHWM:"))
+    }
+
+    /// Lets the process end, or ends it. What it complained of.
+    fn end(&mut self) -> String {
+        drop(self.child.stdin.take());
+        let until = Instant::now() + Duration::from_secs(5);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let said = self.complaint.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let last: Vec<&str> = said.lines().rev().take(4).collect();
+        last.iter().rev().fold(String::new(), |text, line| format!("{text}; {line}"))
+    }
+}
+
+/// The number behind a name at the start of a line.
+fn numbers(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+/// strace, attached to a process that runs.
+struct Tracer(Child);
+
+impl Tracer {
+    fn attach(pid: Pid) -> Result<Self, String> {
+        let mut child = Command::new("strace")
+            .args(["-f", "-c", "-U", "calls,name", "-p", &pid.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("strace cannot be run: {error}"))?;
+        // It says so when it has come to all threads.
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stderr.take().ok_or("no standard error")?);
+        said.read_line(&mut line).map_err(|error| error.to_string())?;
+        if !line.contains("attached") {
+            return Err(line.trim().to_owned());
+        }
+        child.stderr = Some(said.into_inner());
+        Ok(Self(child))
+    }
+
+    /// The number of calls since.
+    fn detach(mut self) -> Result<u64, String> {
+        let pid = Pid::from_raw(self.0.id().cast_signed());
+        kill(pid, Signal::SIGINT).map_err(|error| error.to_string())?;
+        let mut said = String::new();
+        let out = self.0.stderr.as_mut().ok_or("no standard error")?;
+        out.read_to_string(&mut said).map_err(|error| error.to_string())?;
+        let _ = self.0.wait();
+        let total = said.lines().rev().find(|line| line.ends_with("total"));
+        let total = total.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        total.ok_or_else(|| format!("strace counted nothing: {said}"))
+    }
+}
