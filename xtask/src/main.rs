@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod arrows;
+mod bench;
 mod cargo;
 mod ci;
 mod fuzz;
@@ -51,6 +52,10 @@ cargo xtask <task>
                        let a herd of 1,000,000 clients lose its servers, and a tenth of it in several
                        other ways, which takes 8 GB of memory and a quarter of an hour or more; writes
                        docs/herd.md and its charts, or with another herd the same into target/herd
+  bench peers [option…]
+                       measure Midge beside other clients, and write docs/performance.md; takes an hour
+                       or less, with --quick a few minutes; --help lists the options
+  bench --check        rustfmt and clippy of benches/peers, which is no part of ci
   no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
@@ -82,6 +87,8 @@ fn main() -> ExitCode {
         ["test", "--targets"] => targets::test(),
         ["sim", "herd", ref arguments @ ..] => sim::herd(arguments),
         ["sim", "run", ref arguments @ ..] => sim::run(arguments),
+        ["bench", "peers", ref arguments @ ..] => bench::peers(arguments),
+        ["bench", "--check"] => bench::check(),
         ["no-std"] => no_std::guard(),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),

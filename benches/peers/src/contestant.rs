@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Failure;
 use crate::workload::{Kind, Workload};
+use crate::{Failure, about};
 
 /// A client in one flavour.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +166,16 @@ impl Workshop {
         }
     }
 
+    /// Where things are, which is nobody's concern elsewhere.
+    pub(crate) fn place(&self) -> String {
+        text(&self.target) + "/"
+    }
+
+    /// What was built, and its release.
+    pub(crate) fn version(&self, contestant: &Contestant) -> Option<(String, String)> {
+        about::version(contestant.source, &self.target)
+    }
+
     fn rust(&self, package: &str, name: &str) -> Result<Vec<String>, Failure> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
@@ -177,7 +187,7 @@ impl Workshop {
     }
 
     fn c(&self) -> Result<Vec<String>, Failure> {
-        let root = self.debian("c", &["libnats-dev", "libnats3.4"])?;
+        let root = self.debian("c", &["libnats-dev", "libnats3.4", "libprotobuf-c1"])?;
         let library = library(&root.join("usr/lib"))?;
         let program = self.target.join("c/nats-c");
         let mut compile = Command::new("gcc");
@@ -185,7 +195,8 @@ impl Workshop {
         compile.arg(self.source.join("contestants/nats.c/main.c"));
         compile.arg("-I").arg(root.join("usr/include"));
         compile.arg("-L").arg(&library).arg("-lnats");
-        compile.arg(format!("-Wl,-rpath,{}", library.display()));
+        // Of the old kind, which holds for the libraries of the library too.
+        compile.arg(format!("-Wl,--disable-new-dtags,-rpath,{}", library.display()));
         call(&mut compile)?;
         Ok(vec![text(&program)])
     }

@@ -1,7 +1,11 @@
 //! Measures Midge beside other clients and beside plain sockets. `README.md` tells how and what.
 
+mod about;
+mod bars;
+mod chart;
 mod contestant;
 mod record;
+mod report;
 mod run;
 mod servers;
 mod statistics;
@@ -43,6 +47,7 @@ struct Options {
     resume: bool,
     report: bool,
     list: bool,
+    help: bool,
 }
 
 impl Options {
@@ -60,6 +65,7 @@ impl Options {
                 "--resume" => options.resume = true,
                 "--report" => options.report = true,
                 "--list" => options.list = true,
+                "--help" => options.help = true,
                 _ => return Err(format!("there is no `{arg}`\n\n{HELP}").into()),
             }
         }
@@ -106,6 +112,10 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<(), Failure> {
+    if options.help {
+        print!("{HELP}");
+        return Ok(());
+    }
     if options.list {
         for contestant in contestant::ALL {
             println!("{:16} {}", contestant.name, contestant.about);
@@ -115,7 +125,7 @@ fn bench(options: &Options) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).canonicalize()?;
     let target = root.join("target/peers");
     fs::create_dir_all(&target)?;
     let file = target.join(if options.is_full() { "full.jsonl" } else { "part.jsonl" });
@@ -124,26 +134,41 @@ fn bench(options: &Options) -> Result<(), Failure> {
     } else {
         Records::create(&file)?
     };
-    if !options.report {
-        measure(options, &Workshop::new(&target), records)?;
-    }
+    let records =
+        if options.report { records } else { measure(options, &Workshop::new(&target), records)? };
+    let directory = if options.is_full() { root.join("docs") } else { target.join("report") };
+    report::write(&records, &directory)?;
+    println!("wrote {}", directory.join("performance.md").display());
     Ok(())
 }
 
 /// Builds who takes part and runs all repetitions.
 fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<Records, Failure> {
     let mut ready = Vec::new();
+    if !options.resume {
+        for (name, text) in about::machine() {
+            records.push(Line::About(name, text))?;
+        }
+    }
     for contestant in options.contestants() {
         println!("building {}", contestant.name);
         match shop.build(contestant) {
-            Ok(command) => ready.push((contestant, command)),
+            Ok(command) => {
+                ready.push((contestant, command));
+                if let Some((name, text)) = shop.version(contestant)
+                    && !records.tells_of(&name)
+                {
+                    records.push(Line::About(name, text))?;
+                }
+            }
             Err(failure) => {
                 println!("  left out: {failure}");
-                let failure = failure.to_string();
+                let failure = failure.to_string().replace(&shop.place(), "");
                 records.push(Line::Missing(contestant.name.to_owned(), failure))?;
             }
         }
     }
+    let load = about::load();
     let repetitions = options.repetitions.unwrap_or(if options.quick { 2 } else { 5 });
     let share = if options.quick { 4 } else { 1 };
     let mut plan = Plan::new();
@@ -167,7 +192,8 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
         let (share, trace) =
             if repetition == 0 { (share * 20, Trace::Calls) } else { (share, Trace::No) };
         let count = contestant.count(workload, share);
-        let outcome = run::run(command, workload, count, trace);
+        let outcome = run::run(command, workload, count, trace)
+            .map_err(|failure| failure.replace(&shop.place(), ""));
         done += 1;
         let rest = start.elapsed() / done * u32::try_from(left)?.saturating_sub(done);
         let what = format!("{} {} B", workload.kind.name(), workload.size);
@@ -188,6 +214,9 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
         let contestant = contestant.name.to_owned();
         records.push(Line::Run(Run { repetition, contestant, workload, outcome }))?;
     }
+    let load = format!("{load} at the start, {} at the end, its own work included", about::load());
+    records.push(Line::About("load".into(), load))?;
+    records.push(Line::About("repetitions".into(), repetitions.to_string()))?;
     Ok(records)
 }
 

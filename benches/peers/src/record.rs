@@ -62,6 +62,11 @@ impl Records {
         Ok(())
     }
 
+    /// Whether there is something under this name.
+    pub(crate) fn tells_of(&self, name: &str) -> bool {
+        self.lines.iter().any(|line| matches!(line, Line::About(known, _) if known == name))
+    }
+
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
         self.lines.iter().filter_map(|line| match line {
             Line::Run(run) => Some(run),

@@ -8,7 +8,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeValLike;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -52,6 +54,7 @@ pub(crate) fn run(
     count: u64,
     trace: Trace,
 ) -> Result<Cost, String> {
+    let before = ended_children();
     let server = Server::start(workload.role(count)).map_err(|error| error.to_string())?;
     let child = Command::new(&command[0])
         .args(&command[1..])
@@ -65,11 +68,24 @@ pub(crate) fn run(
     let mut running = Running::new(child);
     let outcome = running.measure(&server, trace);
     let complaint = running.end();
+    let whole = ended_children().saturating_sub(before).as_secs_f64();
     let seen = server.finish();
     let (mut cost, said) = outcome.map_err(|error| format!("{error}{complaint}"))?;
     cost.count = count;
+    // Another clock for the same: of the whole life of the process. It is finer than a tick.
+    if cost.cpu > whole + 0.02 {
+        return Err(format!("the clocks disagree: {} s of {whole} s in all", cost.cpu));
+    }
     workload.verify(count, &said, seen)?;
     Ok(cost)
+}
+
+/// The processor time of all processes that this one started and that have ended.
+fn ended_children() -> Duration {
+    getrusage(UsageWho::RUSAGE_CHILDREN).map_or(Duration::ZERO, |usage| {
+        let micros = [usage.user_time(), usage.system_time()].map(|time| time.num_microseconds());
+        Duration::from_micros(micros.iter().sum::<i64>().unsigned_abs())
+    })
 }
 
 struct Running {
