@@ -1,6 +1,8 @@
 //! Midge beside other clients: `benches/peers`, which is a workspace of its own so that none of them
 //! enters the tree of Midge.
 
+use midge_testing::Search;
+
 use crate::{Failure, cargo};
 
 const MANIFEST: &str = "benches/peers/Cargo.toml";
@@ -9,7 +11,10 @@ const TARGET_DIR: &str = "target/peers";
 /// Builds the tool and hands it `arguments`.
 pub(crate) fn peers(arguments: &[&str]) -> Result<(), Failure> {
     let run = ["run", "--release", "--quiet", "--locked", "--package", "peers"];
-    cargo::run(&[&run[..], &PLACE, &["--"], arguments].concat())
+    let server = Search::from_env().find()?;
+    let server = server.path().display().to_string();
+    let server = ["--", "--nats-server", &server];
+    cargo::run(&[&run[..], &PLACE, &server, arguments].concat())
 }
 
 /// What CI checks of the other workspaces.

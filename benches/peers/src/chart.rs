@@ -49,7 +49,7 @@ pub(crate) fn chart(records: &Records, kind: Kind, workloads: &[Workload]) -> St
          plain sockets</text>",
         total = TOP + panel_rows * stride,
         title = kind.title(),
-        each = if kind.is_request() { "request" } else { "message" },
+        each = kind.unit(),
     );
     for (number, &workload) in (0..).zip(workloads) {
         let left = LEFT + (number % columns) * (width + GAP);

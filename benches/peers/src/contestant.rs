@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use peers_contestant::SUBSCRIPTIONS;
+
+use crate::real::Real;
 use crate::workload::{Kind, Workload};
 use crate::{Failure, about};
 
@@ -131,13 +134,20 @@ impl Contestant {
             // A thread for each request in flight, which is what its interface offers.
             ("nats.c", Kind::Requests) => 20,
             ("nats.js" | "nats.py", Kind::Request) => 5,
+            // A thread for each subscription.
+            ("nats.c", Kind::FanOut) => 20,
             ("nats.go", Kind::Requests) => 2,
             ("nats.py", Kind::Publish | Kind::PublishHeaders) => 5,
+            (_, Kind::Burst | Kind::Subscriptions | Kind::Idle | Kind::Connect) => 1,
             _ => self.slowness,
         };
         let count = workload.count() / slowness / share;
-        // A multiple of the requests in flight.
-        (count / 256).max(1) * 256
+        match workload.kind {
+            // Each of those in flight makes as many.
+            Kind::Requests => (count / 256).max(1) * 256,
+            Kind::FanOut => (count / SUBSCRIPTIONS).max(2) * SUBSCRIPTIONS,
+            _ => count.max(1),
+        }
     }
 }
 
@@ -169,6 +179,11 @@ impl Workshop {
     /// Where things are, which is nobody's concern elsewhere.
     pub(crate) fn place(&self) -> String {
         text(&self.target) + "/"
+    }
+
+    /// Starts a real server.
+    pub(crate) fn real(&self, program: &Path) -> Result<Real, Failure> {
+        Real::start(program, &self.target)
     }
 
     /// What was built, and its release.

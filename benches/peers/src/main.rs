@@ -4,6 +4,7 @@ mod about;
 mod bars;
 mod chart;
 mod contestant;
+mod real;
 mod record;
 mod report;
 mod run;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contestant::{Contestant, Workshop};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use record::{Line, Records, Run};
 use run::Trace;
 use workload::Workload;
@@ -31,6 +33,7 @@ cargo xtask bench peers [options]
   --quick             two repetitions of a few workloads, a quarter as long
   --only NAME,…       these contestants alone
   --workloads NAME,…  these workloads alone, such as publish or receive-headers
+  --nats-server PATH  a real server, for the workloads that have one; xtask says it
   --resume            go on with what was stopped, with the same options
   --report            write the report of what was measured last, and measure nothing
   --list              list contestants and workloads
@@ -44,6 +47,7 @@ struct Options {
     quick: bool,
     only: Vec<String>,
     workloads: Vec<String>,
+    nats_server: Option<PathBuf>,
     resume: bool,
     report: bool,
     list: bool,
@@ -62,6 +66,7 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--only" => options.only = names(value()?),
                 "--workloads" => options.workloads = names(value()?),
+                "--nats-server" => options.nats_server = Some(value()?.into()),
                 "--resume" => options.resume = true,
                 "--report" => options.report = true,
                 "--list" => options.list = true,
@@ -168,6 +173,10 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
             }
         }
     }
+    // A thousand connections have two ends, one of them here.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let real = options.nats_server.as_deref().map(|program| shop.real(program)).transpose()?;
     let load = about::load();
     let repetitions = options.repetitions.unwrap_or(if options.quick { 2 } else { 5 });
     let share = if options.quick { 4 } else { 1 };
@@ -192,7 +201,7 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
         let (share, trace) =
             if repetition == 0 { (share * 20, Trace::Calls) } else { (share, Trace::No) };
         let count = contestant.count(workload, share);
-        let outcome = run::run(command, workload, count, trace)
+        let outcome = run::run(command, real.as_ref(), workload, count, trace)
             .map_err(|failure| failure.replace(&shop.place(), ""));
         done += 1;
         let rest = start.elapsed() / done * u32::try_from(left)?.saturating_sub(done);

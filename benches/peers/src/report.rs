@@ -30,8 +30,12 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
     fs::create_dir_all(&plots)?;
     let mut page = INTRODUCTION.to_owned();
     page.push_str("\n| | |\n|---|---|\n");
-    for line in &records.lines {
-        if let Line::About(name, text) = line {
+    for (number, line) in records.lines.iter().enumerate() {
+        let later = &records.lines[number + 1..];
+        if let Line::About(name, text) = line
+            // Said again by a run that went on with another.
+            && !later.iter().any(|line| matches!(line, Line::About(again, _) if again == name))
+        {
             let _ = writeln!(page, "| {name} | {text} |");
         }
     }
@@ -51,7 +55,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
         let title = kind.title();
         let _ = writeln!(page, "\n## {}{}\n", title[..1].to_uppercase(), &title[1..]);
         let _ = writeln!(page, "![{title}](performance/{name}.svg)\n");
-        let each = if kind.is_request() { "request" } else { "message" };
+        let each = kind.unit();
         let _ = writeln!(page, "Nanoseconds for each {each}:\n");
         table(&mut page, &workloads, |one, workload| {
             let spread = Spread::of(nanoseconds(records, one.name, workload).iter().map(|it| it.1));
@@ -63,6 +67,20 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
         ratios(&mut page, records, &workloads);
         if kind == Kind::Request || kind == Kind::Requests {
             latencies(&mut page, records, &workloads);
+        }
+        if kind.is_memory() {
+            let _ = writeln!(page, "\nBytes of memory for each {each}:\n");
+            table(&mut page, &workloads, |one, workload| {
+                let each = |cost: &Cost| cost.grown as f64 / cost.count as f64;
+                median(records, one, workload, each).map(figure)
+            });
+        }
+        if kind == Kind::Burst {
+            let _ = writeln!(page, "\nMessages that were lost, of a million, at the worst:\n");
+            table(&mut page, &workloads, |one, workload| {
+                let costs = records.costs(one.name, workload);
+                Spread::of(costs.map(|(_, cost)| cost.lost as f64)).map(|lost| figure(lost.most))
+            });
         }
         let _ = writeln!(page, "\nThousand {each}s a second, as the wall clock has it:\n");
         table(&mut page, &workloads, |one, workload| {
@@ -124,7 +142,7 @@ fn promises(page: &mut String, records: &Records) {
         let verdict = if is_met {
             "met".to_owned()
         } else {
-            format!("**missed by {:.1}×**", spread.median / bar.most)
+            format!("**missed by {:.2}×**", spread.median / bar.most)
         };
         let _ = writeln!(
             lines,

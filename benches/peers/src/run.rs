@@ -15,8 +15,9 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::servers::Server;
-use crate::workload::{Said, Workload};
+use crate::real::{Feeder, Real};
+use crate::servers::{Seen, Server};
+use crate::workload::{Kind, Said, Workload};
 
 /// A contestant that takes longer is ended.
 const LONGEST: Duration = Duration::from_secs(90);
@@ -34,6 +35,12 @@ pub(crate) struct Cost {
     pub(crate) switches: u64,
     /// Bytes of memory at the highest, from the start of the process on.
     pub(crate) memory: u64,
+    /// Bytes of memory by which it grew in that time.
+    #[serde(default)]
+    pub(crate) grown: i64,
+    /// Messages that never arrived, where that is no failure.
+    #[serde(default)]
+    pub(crate) lost: u64,
     /// System calls; only of a run under strace, whose times say nothing.
     pub(crate) calls: Option<u64>,
     /// Nanoseconds within which 50, 99 and 99.9 % of the requests were answered.
@@ -47,18 +54,86 @@ pub(crate) enum Trace {
     Calls,
 }
 
+/// What a contestant is connected with.
+enum Opposite<'a> {
+    Own(Server),
+    Real { server: &'a Real, feeder: Option<Feeder>, before: u64, subscribed: u64 },
+}
+
+impl<'a> Opposite<'a> {
+    fn start(workload: Workload, count: u64, real: Option<&'a Real>) -> Result<Self, String> {
+        let failed = |error: std::io::Error| error.to_string();
+        if !workload.kind.is_real() {
+            return Ok(Self::Own(Server::start(workload.role(count)).map_err(failed)?));
+        }
+        let server = real.ok_or("there is no nats-server; xtask finds or fetches one")?;
+        let feeder = match workload.kind {
+            Kind::ReceiveReal => Some(server.feed(workload.blast(count)).map_err(failed)?),
+            _ => None,
+        };
+        let subscribed = server.subscriptions().map_err(failed)?;
+        let before = server.received().map_err(failed)?;
+        Ok(Self::Real { server, feeder, before, subscribed })
+    }
+
+    fn address(&self) -> String {
+        match self {
+            Self::Own(server) => server.address(),
+            Self::Real { server, .. } => server.address(),
+        }
+    }
+
+    /// Waits until the contestant is subscribed: not each has asked the server whether it is.
+    fn settle(&self) {
+        let Self::Real { server, feeder: Some(_), subscribed, .. } = self else { return };
+        let until = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < until && server.subscriptions().is_ok_and(|now| now <= *subscribed) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn release(&self) {
+        match self {
+            Self::Own(server) => server.release(),
+            Self::Real { feeder, .. } => feeder.iter().for_each(Feeder::release),
+        }
+    }
+
+    /// What had come when the contestant had gone.
+    fn finish(self) -> Seen {
+        match self {
+            Self::Own(server) => server.finish(),
+            Self::Real { server, feeder, before, .. } => {
+                feeder.into_iter().for_each(Feeder::stop);
+                // Counted when read, which may be after the last byte was written.
+                let mut messages = None;
+                for _ in 0..5 {
+                    let now = server.received().ok().map(|received| received - before);
+                    if now.is_some() && now == messages {
+                        break;
+                    }
+                    messages = now;
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Seen { bytes: None, messages }
+            }
+        }
+    }
+}
+
 /// Runs a program on a workload.
 pub(crate) fn run(
     command: &[String],
+    real: Option<&Real>,
     workload: Workload,
     count: u64,
     trace: Trace,
 ) -> Result<Cost, String> {
     let before = ended_children();
-    let server = Server::start(workload.role(count)).map_err(|error| error.to_string())?;
+    let server = Opposite::start(workload, count, real)?;
     let child = Command::new(&command[0])
         .args(&command[1..])
-        .args([workload.kind.name(), &server.address()])
+        .args([workload.kind.command(), &server.address()])
         .args([count.to_string(), workload.size.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -75,6 +150,9 @@ pub(crate) fn run(
     // Another clock for the same: of the whole life of the process. It is finer than a tick.
     if cost.cpu > whole + 0.02 {
         return Err(format!("the clocks disagree: {} s of {whole} s in all", cost.cpu));
+    }
+    if workload.kind == Kind::Burst {
+        cost.lost = count.saturating_sub(said.received);
     }
     workload.verify(count, &said, seen)?;
     Ok(cost)
@@ -115,15 +193,16 @@ impl Running {
         Self { child, pid, lines, complaint }
     }
 
-    fn measure(&mut self, server: &Server, trace: Trace) -> Result<(Cost, Said), String> {
+    fn measure(&mut self, server: &Opposite<'_>, trace: Trace) -> Result<(Cost, Said), String> {
         self.wait_for("ready", Duration::from_secs(20))?;
+        server.settle();
         let tracer = match trace {
             Trace::Calls => Some(Tracer::attach(self.pid)?),
             Trace::No => None,
         };
         let clock = ClockId::pid_cpu_clock_id(self.pid).map_err(|error| error.to_string())?;
         let time = || clock.now().map(Duration::from).map_err(|error| error.to_string());
-        let switches = self.switches();
+        let (switches, memory) = (self.switches(), self.memory("VmRSS:"));
         let (cpu, wall) = (time()?, Instant::now());
         let input = self.child.stdin.as_mut().ok_or("no standard input")?;
         input.write_all(b"go\n").map_err(|error| error.to_string())?;
@@ -136,7 +215,9 @@ impl Running {
             cpu: cpu.as_secs_f64(),
             wall: wall.as_secs_f64(),
             switches: self.switches().saturating_sub(switches),
-            memory: self.memory(),
+            memory: self.memory("VmHWM:"),
+            grown: self.memory("VmRSS:").cast_signed() - memory.cast_signed(),
+            lost: 0,
             calls: tracer.map(Tracer::detach).transpose()?,
             latency: said.latency,
         };
@@ -170,9 +251,9 @@ impl Running {
         each.sum()
     }
 
-    fn memory(&self) -> u64 {
+    fn memory(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid));
-        1024 * status.map_or(0, |status| numbers(&status, "VmHWM:"))
+        1024 * status.map_or(0, |status| numbers(&status, name))
     }
 
     /// Lets the process end, or ends it. What it complained of.

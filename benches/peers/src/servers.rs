@@ -13,16 +13,16 @@ use memchr::{memchr, memmem};
 use peers_contestant::{END, LAST, wire};
 
 /// Bytes of one read or write.
-const BUFFER: usize = 256 * 1024;
+pub(crate) const BUFFER: usize = 256 * 1024;
 /// How often it is said that nothing more will come.
-const REPEAT: Duration = Duration::from_millis(20);
+pub(crate) const REPEAT: Duration = Duration::from_millis(20);
 
 /// What a server does with its clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
     /// Counts the bytes and answers each PING.
     Sink,
-    /// Sends this to the first subscription, once it is [released](Server::release).
+    /// Sends this to the first subscriptions, once it is [released](Server::release).
     Blaster(Blast),
     /// Sends each publish with a reply subject back to it.
     Echo,
@@ -34,6 +34,8 @@ pub(crate) struct Blast {
     pub(crate) count: u64,
     pub(crate) size: usize,
     pub(crate) headers: bool,
+    /// How many subscriptions get them, in turn.
+    pub(crate) subscriptions: u64,
 }
 
 /// A server for one client.
@@ -57,7 +59,9 @@ struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     /// Bytes, without PINGs.
-    pub(crate) bytes: u64,
+    pub(crate) bytes: Option<u64>,
+    /// Messages, of a server that counts them.
+    pub(crate) messages: Option<u64>,
 }
 
 impl Server {
@@ -101,7 +105,8 @@ impl Server {
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
         let _ = self.thread.join();
         let bytes = self.shared.bytes.load(Ordering::Relaxed);
-        Seen { bytes: bytes - 6 * self.shared.pings.load(Ordering::Relaxed) }
+        let pings = self.shared.pings.load(Ordering::Relaxed);
+        Seen { bytes: Some(bytes - PING.len() as u64 * pings), messages: None }
     }
 }
 
@@ -209,11 +214,12 @@ fn answer(mut stream: TcpStream, role: Role, shared: &Arc<Shared>) -> io::Result
                 }
                 Op::Subscribe { subject, sid } => {
                     subscriptions.push((subject.to_vec(), sid.to_vec()));
-                    if let (Role::Blaster(blast), None) = (role, &blasting) {
-                        let sid = String::from_utf8_lossy(sid).into_owned();
+                    if let (Role::Blaster(blast), None) = (role, &blasting)
+                        && subscriptions.len() as u64 == blast.subscriptions
+                    {
+                        let to = subscriptions.clone();
                         let (writing, shared) = (Arc::clone(&writing), Arc::clone(shared));
-                        blasting =
-                            Some(thread::spawn(move || send(blast, &sid, &writing, &shared)));
+                        blasting = Some(thread::spawn(move || send(blast, &to, &writing, &shared)));
                     }
                 }
                 Op::Unsubscribe { sid } => subscriptions.retain(|(_, known)| known != sid),
@@ -263,14 +269,25 @@ fn digits(number: usize, buffer: &mut [u8; 20]) -> &[u8] {
     }
 }
 
-/// Sends the messages, marks the last, and then says again and again that it was the last.
-fn send(blast: Blast, sid: &str, writing: &Mutex<TcpStream>, shared: &Shared) -> io::Result<()> {
-    let frame = |first: u8| {
+/// Sends the messages in rounds, one to each subscription, marks those of the last round, and then
+/// says again and again that it was the last.
+fn send(
+    blast: Blast,
+    to: &[(Vec<u8>, Vec<u8>)],
+    writing: &Mutex<TcpStream>,
+    shared: &Shared,
+) -> io::Result<()> {
+    let round = |first: u8| {
         let mut payload = vec![b'x'; blast.size];
         payload[0] = first;
-        wire::message(wire::SUBJECT, sid, blast.headers, &payload)
+        let each = to.iter().map(|(subject, sid)| {
+            let (subject, sid) = (String::from_utf8_lossy(subject), String::from_utf8_lossy(sid));
+            wire::message(&subject, &sid, blast.headers, &payload)
+        });
+        each.collect::<Vec<_>>().concat()
     };
-    let (usual, last, end) = (frame(b'x'), frame(LAST), frame(END));
+    let (usual, last, end) = (round(b'x'), round(LAST), round(END));
+    let rounds = blast.count / blast.subscriptions;
     let block = (BUFFER / usual.len()).max(1);
     let bytes = usual.repeat(block);
     let write =
@@ -280,7 +297,7 @@ fn send(blast: Blast, sid: &str, writing: &Mutex<TcpStream>, shared: &Shared) ->
         released = shared.release.wait(released).unwrap_or_else(PoisonError::into_inner);
     }
     drop(released);
-    let mut left = blast.count.saturating_sub(1);
+    let mut left = rounds.saturating_sub(1);
     while left > 0 {
         let now = left.min(block as u64);
         write(&bytes[..usual.len() * now as usize])?;
@@ -364,7 +381,7 @@ fn parse(bytes: &[u8]) -> Option<(Op<'_>, usize)> {
         }
         Some(b"SUB") => {
             let (subject, sid) =
-                (words.next().unwrap_or_default(), words.last().unwrap_or_default());
+                (words.next().unwrap_or_default(), words.next_back().unwrap_or_default());
             Op::Subscribe { subject, sid }
         }
         Some(b"UNSUB") => Op::Unsubscribe { sid: words.next().unwrap_or_default() },

@@ -1,6 +1,6 @@
 //! What is measured: the work, the sizes, and how much of it makes a run.
 
-use peers_contestant::wire;
+use peers_contestant::{SUBSCRIPTIONS, wire};
 use serde::{Deserialize, Serialize};
 
 use crate::servers::{Blast, Role, Seen};
@@ -16,6 +16,20 @@ pub(crate) enum Kind {
     ReadHeaders,
     Request,
     Requests,
+    /// To a real nats-server.
+    PublishReal,
+    /// From a real nats-server.
+    ReceiveReal,
+    /// Receive over [`SUBSCRIPTIONS`] subscriptions in turn.
+    FanOut,
+    /// Messages at default limits.
+    Burst,
+    /// Subscribe, and keep the subscriptions.
+    Subscriptions,
+    /// Connect, and keep the connections.
+    Idle,
+    /// Connect, publish, flush and close, again and again.
+    Connect,
 }
 
 /// A workload: the work, and bytes of a payload.
@@ -26,7 +40,7 @@ pub(crate) struct Workload {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Publish,
         Self::PublishHeaders,
         Self::Receive,
@@ -34,6 +48,13 @@ impl Kind {
         Self::ReadHeaders,
         Self::Request,
         Self::Requests,
+        Self::PublishReal,
+        Self::ReceiveReal,
+        Self::FanOut,
+        Self::Burst,
+        Self::Subscriptions,
+        Self::Idle,
+        Self::Connect,
     ];
 
     /// Its name on command lines.
@@ -46,6 +67,22 @@ impl Kind {
             Self::ReadHeaders => "read-headers",
             Self::Request => "request",
             Self::Requests => "requests",
+            Self::PublishReal => "publish-real",
+            Self::ReceiveReal => "receive-real",
+            Self::FanOut => "fan-out",
+            Self::Burst => "burst",
+            Self::Subscriptions => "subscriptions",
+            Self::Idle => "idle",
+            Self::Connect => "connect",
+        }
+    }
+
+    /// What a contestant is told.
+    pub(crate) fn command(self) -> &'static str {
+        match self {
+            Self::PublishReal => Self::Publish.name(),
+            Self::ReceiveReal => Self::Receive.name(),
+            _ => self.name(),
         }
     }
 
@@ -58,11 +95,33 @@ impl Kind {
             Self::ReadHeaders => "receive with three headers, all read",
             Self::Request => "requests, one at a time",
             Self::Requests => "requests, 256 in flight",
+            Self::PublishReal => "publish to nats-server",
+            Self::ReceiveReal => "receive from nats-server",
+            Self::FanOut => "receive over 1,000 subscriptions in turn",
+            Self::Burst => "a burst at default limits",
+            Self::Subscriptions => "subscriptions, 100,000 in one connection",
+            Self::Idle => "idle connections, 1,000 in one process",
+            Self::Connect => "connect, publish, flush, close",
         }
     }
 
-    pub(crate) fn is_request(self) -> bool {
-        matches!(self, Self::Request | Self::Requests)
+    /// What is counted.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Self::Request | Self::Requests => "request",
+            Self::Subscriptions => "subscription",
+            Self::Idle | Self::Connect => "connection",
+            _ => "message",
+        }
+    }
+
+    /// Whether memory is what it is about, for each of what is counted.
+    pub(crate) fn is_memory(self) -> bool {
+        matches!(self, Self::Subscriptions | Self::Idle)
+    }
+
+    pub(crate) fn is_real(self) -> bool {
+        matches!(self, Self::PublishReal | Self::ReceiveReal)
     }
 
     fn has_headers(self) -> bool {
@@ -77,7 +136,8 @@ impl Workload {
         for kind in Kind::ALL {
             let sizes: &[usize] = match kind {
                 Kind::Publish | Kind::Receive => &[16, 128, 1024, 8192, 65_536],
-                Kind::Request | Kind::Requests => &[128],
+                Kind::Request | Kind::Requests | Kind::FanOut | Kind::Burst => &[128],
+                Kind::Subscriptions | Kind::Idle | Kind::Connect => &[16],
                 _ => &[16, 128, 1024],
             };
             all.extend(sizes.iter().map(|&size| Self { kind, size }));
@@ -90,7 +150,8 @@ impl Workload {
         match self.kind {
             Kind::Publish | Kind::Receive => self.size <= 128,
             Kind::PublishHeaders | Kind::ReceiveHeaders | Kind::ReadHeaders => self.size == 128,
-            Kind::Request | Kind::Requests => true,
+            Kind::PublishReal | Kind::ReceiveReal => self.size == 128,
+            _ => true,
         }
     }
 
@@ -100,6 +161,12 @@ impl Workload {
         match (self.kind, self.size) {
             (Kind::Request, _) => 20_000,
             (Kind::Requests, _) => 256_000,
+            (Kind::FanOut, _) => 500_000,
+            (Kind::Burst, _) => 1_000_000,
+            (Kind::Subscriptions, _) => 100_000,
+            (Kind::Idle, _) => 1_000,
+            (Kind::Connect, _) => 500,
+            (Kind::PublishReal | Kind::ReceiveReal, 0..=1024) => 500_000,
             (_, 0..=128) => 2_000_000,
             (_, 129..=1024) => 500_000,
             (_, 1025..=8192) => 100_000,
@@ -109,10 +176,16 @@ impl Workload {
 
     pub(crate) fn role(self, count: u64) -> Role {
         match self.kind {
-            Kind::Publish | Kind::PublishHeaders => Role::Sink,
-            Kind::Request | Kind::Requests => Role::Echo,
-            _ => Role::Blaster(Blast { count, size: self.size, headers: self.kind.has_headers() }),
+            Kind::Publish | Kind::PublishHeaders | Kind::Idle | Kind::Connect => Role::Sink,
+            Kind::Request | Kind::Requests | Kind::Subscriptions => Role::Echo,
+            _ => Role::Blaster(self.blast(count)),
         }
+    }
+
+    /// What a client receives.
+    pub(crate) fn blast(self, count: u64) -> Blast {
+        let subscriptions = if self.kind == Kind::FanOut { SUBSCRIPTIONS } else { 1 };
+        Blast { count, size: self.size, headers: self.kind.has_headers(), subscriptions }
     }
 
     /// Whether the contestant did all of the work, by what it said and by what the server saw.
@@ -124,10 +197,10 @@ impl Workload {
                 // Some write headers without the blanks, and some two blanks between words.
                 let least = count * (frame.len() as u64 - if headers { 6 } else { 0 });
                 let most = count * (frame.len() as u64 + 8) + 65_536;
-                if seen.bytes < least || seen.bytes > most {
+                let bytes = seen.bytes.unwrap_or_default();
+                if bytes < least || bytes > most {
                     return Err(format!(
-                        "the server got {} bytes, where {count} messages have {least} to {most}",
-                        seen.bytes
+                        "the server got {bytes} bytes, where {count} messages have {least} to {most}"
                     ));
                 }
             }
@@ -136,7 +209,23 @@ impl Workload {
                     return Err(format!("{} of {count} requests were answered", said.received));
                 }
             }
-            Kind::Receive | Kind::ReceiveHeaders | Kind::ReadHeaders => {
+            Kind::PublishReal => {
+                if seen.messages != Some(count) {
+                    return Err(format!("the server got {:?} of {count} messages", seen.messages));
+                }
+            }
+            // What is lost is told.
+            Kind::Burst => {}
+            Kind::Subscriptions | Kind::Idle | Kind::Connect => {
+                if said.received != count {
+                    return Err(format!("{} of {count} came about", said.received));
+                }
+            }
+            Kind::Receive
+            | Kind::ReceiveHeaders
+            | Kind::ReadHeaders
+            | Kind::ReceiveReal
+            | Kind::FanOut => {
                 if said.received != count || !said.last {
                     return Err(format!(
                         "{} of {count} messages arrived, the last one {}",

@@ -19,6 +19,9 @@ pub const END: u8 = b'E';
 /// Requests at the same time in [`Workload::Requests`].
 pub const IN_FLIGHT: u64 = 256;
 
+/// Subscriptions of [`Workload::FanOut`].
+pub const SUBSCRIPTIONS: u64 = 1000;
+
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
@@ -34,6 +37,17 @@ pub enum Workload {
     Request,
     /// Requests, [`IN_FLIGHT`] at a time.
     Requests,
+    /// [`Workload::Receive`] at the default limits of the client.
+    Burst,
+    /// Count the messages of [`SUBSCRIPTIONS`] subscriptions to [`wire::numbered`] subjects, which
+    /// come in turn.
+    FanOut,
+    /// Subscribe to [`wire::numbered`] subjects, flush, and keep them.
+    Subscriptions,
+    /// Connect, flush, and keep the connections.
+    Idle,
+    /// Connect, publish, flush and close, one after the other.
+    Connect,
 }
 
 /// The command line.
@@ -67,6 +81,11 @@ impl Task {
             "read-headers" => Workload::ReadHeaders,
             "request" => Workload::Request,
             "requests" => Workload::Requests,
+            "fan-out" => Workload::FanOut,
+            "burst" => Workload::Burst,
+            "subscriptions" => Workload::Subscriptions,
+            "idle" => Workload::Idle,
+            "connect" => Workload::Connect,
             other => return Err(format!("there is no workload `{other}`")),
         };
         let count = count.parse().map_err(|_| format!("`{count}` is no count"))?;
@@ -156,6 +175,12 @@ impl Tally {
         self.took(start.elapsed());
     }
 
+    /// So many things have come about.
+    #[must_use]
+    pub fn of(received: u64) -> Self {
+        Self { received, ..Self::default() }
+    }
+
     /// Notes the time of a request.
     pub fn took(&mut self, time: Duration) {
         self.nanoseconds.push(u32::try_from(time.as_nanos()).unwrap_or(u32::MAX));
@@ -164,6 +189,7 @@ impl Tally {
     /// Adds what another one counted.
     pub fn add(&mut self, other: &Self) {
         self.received += other.received;
+        self.last = other.last;
         self.headers += other.headers;
         self.nanoseconds.extend(&other.nanoseconds);
     }

@@ -6,6 +6,12 @@ pub const SUBJECT: &str = "bench.orders.created";
 pub const HEADERS: [(&str, &str); 3] =
     [("Nats-Msg-Id", "8a2f41"), ("Content-Type", "text/plain"), ("Trace", "00-4bf92f35")];
 
+/// One of many subjects.
+#[must_use]
+pub fn numbered(number: u64) -> String {
+    format!("bench.orders.{number}")
+}
+
 /// Bytes of the values of [`HEADERS`].
 #[must_use]
 pub fn header_values() -> u64 {

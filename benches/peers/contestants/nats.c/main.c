@@ -13,6 +13,7 @@
 
 #define SUBJECT "bench.orders.created"
 #define IN_FLIGHT 256
+#define SUBSCRIPTIONS 1000
 #define TIMEOUT 10000
 
 static const char *const NAMES[] = {"Nats-Msg-Id", "Content-Type", "Trace"};
@@ -118,15 +119,57 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     }
 }
 
-static void receive(void) {
+static void receive(bool limits) {
     natsSubscription *subscription = NULL;
     check(natsConnection_Subscribe(&subscription, nc, SUBJECT, on_message, NULL), "subscribe");
-    check(natsSubscription_SetPendingLimits(subscription, -1, -1), "limits");
+    if (!limits) check(natsSubscription_SetPendingLimits(subscription, -1, -1), "limits");
     check(natsConnection_Flush(nc), "flush");
     ready();
     pthread_mutex_lock(&lock);
     while (!has_ended) pthread_cond_wait(&ended, &lock);
     pthread_mutex_unlock(&lock);
+    done(NULL, 0);
+}
+
+static atomic_llong arrived;
+static atomic_int last_ones;
+static atomic_int ends;
+
+static void on_one(natsConnection *connection, natsSubscription *subscription, natsMsg *msg,
+                   void *closure) {
+    (void)connection;
+    (void)subscription;
+    char first = natsMsg_GetData(msg)[0];
+    natsMsg_Destroy(msg);
+    // One that has come to its end says nothing of the others.
+    bool *has_end = closure;
+    bool end = first == 'E' && !*has_end;
+    *has_end = *has_end || end;
+    if (first == 'L') atomic_fetch_add(&last_ones, 1);
+    if (end ? atomic_fetch_add(&ends, 1) + 1 == SUBSCRIPTIONS
+            : first != 'E' && atomic_fetch_add(&arrived, 1) + 1 == count) {
+        pthread_mutex_lock(&lock);
+        last = last_ones == SUBSCRIPTIONS;
+        has_ended = true;
+        pthread_cond_signal(&ended);
+        pthread_mutex_unlock(&lock);
+    }
+}
+
+static void fan_out(void) {
+    static bool has_end[SUBSCRIPTIONS];
+    for (int i = 0; i < SUBSCRIPTIONS; i++) {
+        natsSubscription *subscription = NULL;
+        char subject[64];
+        snprintf(subject, sizeof subject, "bench.orders.%d", i);
+        check(natsConnection_Subscribe(&subscription, nc, subject, on_one, &has_end[i]), "subscribe");
+    }
+    check(natsConnection_Flush(nc), "flush");
+    ready();
+    pthread_mutex_lock(&lock);
+    while (!has_ended) pthread_cond_wait(&ended, &lock);
+    pthread_mutex_unlock(&lock);
+    received = arrived;
     done(NULL, 0);
 }
 
@@ -163,6 +206,45 @@ static void request(int threads) {
     done(times, share * threads);
 }
 
+// A callback would have a thread for each.
+static void subscribe(void) {
+    natsSubscription **kept = calloc((size_t)count, sizeof(natsSubscription *));
+    ready();
+    for (int64_t i = 0; i < count; i++) {
+        char subject[64];
+        snprintf(subject, sizeof subject, "bench.orders.%lld", (long long)i);
+        check(natsConnection_SubscribeSync(&kept[i], nc, subject), "subscribe");
+    }
+    check(natsConnection_FlushTimeout(nc, 60000), "flush");
+    received = count;
+    done(NULL, 0);
+}
+
+static void idle(const char *url) {
+    natsConnection **kept = calloc((size_t)count, sizeof(natsConnection *));
+    ready();
+    for (int64_t i = 0; i < count; i++) {
+        check(natsConnection_ConnectTo(&kept[i], url), "connect");
+        check(natsConnection_Flush(kept[i]), "flush");
+    }
+    received = count;
+    done(NULL, 0);
+}
+
+static void connect_each(const char *url) {
+    ready();
+    for (int64_t i = 0; i < count; i++) {
+        natsConnection *one = NULL;
+        check(natsConnection_ConnectTo(&one, url), "connect");
+        check(natsConnection_Publish(one, SUBJECT, payload, size), "publish");
+        check(natsConnection_Flush(one), "flush");
+        natsConnection_Close(one);
+        natsConnection_Destroy(one);
+    }
+    received = count;
+    done(NULL, 0);
+}
+
 int main(int argc, char **argv) {
     if (argc != 5) {
         fprintf(stderr, "<workload> <host:port> <count> <size>\n");
@@ -180,9 +262,13 @@ int main(int argc, char **argv) {
     else if (strcmp(workload, "publish-headers") == 0) publish(true);
     else if (strcmp(workload, "request") == 0) request(1);
     else if (strcmp(workload, "requests") == 0) request(IN_FLIGHT);
+    else if (strcmp(workload, "fan-out") == 0) fan_out();
+    else if (strcmp(workload, "subscriptions") == 0) subscribe();
+    else if (strcmp(workload, "idle") == 0) idle(url);
+    else if (strcmp(workload, "connect") == 0) connect_each(url);
     else {
         read_headers = strcmp(workload, "read-headers") == 0;
-        receive();
+        receive(strcmp(workload, "burst") == 0);
     }
     return 0;
 }

@@ -7,19 +7,22 @@ import (
 	"io"
 	"log"
 	"os"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	nats "github.com/nats-io/nats.go"
 )
 
 const (
-	subject  = "bench.orders.created"
-	inFlight = 256
-	timeout  = 10 * time.Second
+	subject       = "bench.orders.created"
+	inFlight      = 256
+	subscriptions = 1000
+	timeout       = 10 * time.Second
 )
 
 var headers = [][2]string{
@@ -81,7 +84,7 @@ func publish(nc *nats.Conn, count, size int, withHeaders bool) {
 	new(tally).done()
 }
 
-func receive(nc *nats.Conn, count int, readHeaders bool) {
+func receive(nc *nats.Conn, count int, readHeaders, limits bool) {
 	t := new(tally)
 	ended := make(chan struct{})
 	over := false
@@ -107,7 +110,9 @@ func receive(nc *nats.Conn, count int, readHeaders bool) {
 		}
 	})
 	check(err)
-	check(sub.SetPendingLimits(-1, -1))
+	if !limits {
+		check(sub.SetPendingLimits(-1, -1))
+	}
 	check(nc.Flush())
 	ready()
 	<-ended
@@ -153,6 +158,66 @@ func request(nc *nats.Conn, count, size, workers int) {
 	t.done()
 }
 
+func fanOut(nc *nats.Conn, count int) {
+	var arrived, lastOnes, ends, over atomic.Int64
+	ended := make(chan bool, 1)
+	for i := 0; i < subscriptions; i++ {
+		hasEnd := false
+		_, err := nc.Subscribe(fmt.Sprintf("bench.orders.%d", i), func(msg *nats.Msg) {
+			first := msg.Data[0]
+			if first == 'E' {
+				// One that has come to its end says nothing of the others.
+				if !hasEnd && ends.Add(1) == subscriptions && over.Add(1) == 1 {
+					ended <- false
+				}
+				hasEnd = true
+				return
+			}
+			if first == 'L' {
+				lastOnes.Add(1)
+			}
+			if arrived.Add(1) == int64(count) && over.Add(1) == 1 {
+				ended <- lastOnes.Load() == subscriptions
+			}
+		})
+		check(err)
+	}
+	check(nc.Flush())
+	ready()
+	last := <-ended
+	(&tally{received: int(arrived.Load()), last: last}).done()
+}
+
+func subscribe(nc *nats.Conn, count int) {
+	ready()
+	for i := 0; i < count; i++ {
+		_, err := nc.Subscribe(fmt.Sprintf("bench.orders.%d", i), func(*nats.Msg) {})
+		check(err)
+	}
+	check(nc.FlushTimeout(time.Minute))
+	(&tally{received: count}).done()
+}
+
+func connect(url string, count, size int, keep bool) {
+	payload := []byte(strings.Repeat("x", size))
+	kept := make([]*nats.Conn, 0, count)
+	ready()
+	for i := 0; i < count; i++ {
+		nc, err := nats.Connect(url)
+		check(err)
+		if keep {
+			check(nc.Flush())
+			kept = append(kept, nc)
+		} else {
+			check(nc.Publish(subject, payload))
+			check(nc.Flush())
+			nc.Close()
+		}
+	}
+	(&tally{received: count}).done()
+	runtime.KeepAlive(kept)
+}
+
 func main() {
 	if len(os.Args) != 5 {
 		log.Fatal("<workload> <host:port> <count> <size>")
@@ -166,8 +231,14 @@ func main() {
 	switch workload := os.Args[1]; workload {
 	case "publish", "publish-headers":
 		publish(nc, count, size, workload == "publish-headers")
-	case "receive", "receive-headers", "read-headers":
-		receive(nc, count, workload == "read-headers")
+	case "receive", "receive-headers", "read-headers", "burst":
+		receive(nc, count, workload == "read-headers", workload == "burst")
+	case "fan-out":
+		fanOut(nc, count)
+	case "subscriptions":
+		subscribe(nc, count)
+	case "idle", "connect":
+		connect("nats://"+os.Args[2], count, size, workload == "idle")
 	case "request":
 		request(nc, count, size, 1)
 	case "requests":

@@ -9,6 +9,7 @@ const HEADERS = [
   ["Content-Type", "text/plain"],
   ["Trace", "00-4bf92f35"],
 ];
+const SUBSCRIPTIONS = 1000;
 const IN_FLIGHT = 256;
 const TIMEOUT = 10_000;
 // Without a pause this would be one turn of the event loop, in which nothing is written.
@@ -88,6 +89,52 @@ async function receive(nc) {
   }
 }
 
+async function fanOut(nc) {
+  const share = count / SUBSCRIPTIONS;
+  let lastOnes = 0;
+  const each = Array.from({ length: SUBSCRIPTIONS }, (_, i) => nc.subscribe(`bench.orders.${i}`));
+  await nc.flush();
+  ready();
+  const read = async (subscription) => {
+    let received = 0;
+    for await (const message of subscription) {
+      const first = message.data[0];
+      if (first === END) break;
+      received += 1;
+      tally.received += 1;
+      if (first === LAST) lastOnes += 1;
+      if (received === share) break;
+    }
+  };
+  await Promise.all(each.map(read));
+  tally.last = lastOnes === SUBSCRIPTIONS ? 1 : 0;
+}
+
+async function subscribe(nc) {
+  ready();
+  const kept = [];
+  for (let i = 0; i < count; i++) kept.push(nc.subscribe(`bench.orders.${i}`));
+  await nc.flush();
+  tally.received = kept.length;
+}
+
+async function connectEach(keep) {
+  ready();
+  const kept = [];
+  for (let i = 0; i < count; i++) {
+    const nc = await connect({ servers: server });
+    if (keep) {
+      await nc.flush();
+      kept.push(nc);
+    } else {
+      nc.publish(SUBJECT, payload);
+      await nc.flush();
+      await nc.close();
+    }
+    tally.received += 1;
+  }
+}
+
 async function requests(nc, share) {
   for (let i = 0; i < share; i++) {
     const start = performance.now();
@@ -103,6 +150,17 @@ switch (workload) {
   case "publish-headers":
     await publish(nc);
     break;
+  case "fan-out":
+    await fanOut(nc);
+    break;
+  case "subscriptions":
+    await subscribe(nc);
+    break;
+  case "idle":
+  case "connect":
+    await connectEach(workload === "idle");
+    break;
+  case "burst":
   case "receive":
   case "receive-headers":
   case "read-headers":

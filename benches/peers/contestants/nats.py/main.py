@@ -8,6 +8,7 @@ import nats
 
 SUBJECT = "bench.orders.created"
 HEADERS = {"Nats-Msg-Id": "8a2f41", "Content-Type": "text/plain", "Trace": "00-4bf92f35"}
+SUBSCRIPTIONS = 1000
 IN_FLIGHT = 256
 TIMEOUT = 10
 
@@ -65,12 +66,64 @@ async def receive(nc):
         if (first == ord("E") or tally.received == count) and not ended.done():
             ended.set_result(None)
 
-    await nc.subscribe(
-        SUBJECT, cb=on_message, pending_msgs_limit=10_000_000, pending_bytes_limit=1 << 40
-    )
+    limits = {"pending_msgs_limit": 10_000_000, "pending_bytes_limit": 1 << 40}
+    await nc.subscribe(SUBJECT, cb=on_message, **({} if workload == "burst" else limits))
     await nc.flush()
     ready()
     await ended
+
+
+async def fan_out(nc):
+    ended = asyncio.get_running_loop().create_future()
+    last_ones = 0
+    at_their_end = set()
+
+    async def on_message(message):
+        nonlocal last_ones
+        first = message.data[0]
+        if first == ord("E"):
+            # One that has come to its end says nothing of the others.
+            at_their_end.add(message.subject)
+        else:
+            tally.received += 1
+            last_ones += first == ord("L")
+            tally.last = int(last_ones == SUBSCRIPTIONS)
+        over = tally.received == count or len(at_their_end) == SUBSCRIPTIONS
+        if over and not ended.done():
+            ended.set_result(None)
+
+    for number in range(SUBSCRIPTIONS):
+        await nc.subscribe(f"bench.orders.{number}", cb=on_message)
+    await nc.flush()
+    ready()
+    await ended
+
+
+async def subscribe(nc):
+    async def on_message(message):
+        pass
+
+    ready()
+    for number in range(count):
+        await nc.subscribe(f"bench.orders.{number}", cb=on_message)
+    await nc.flush(timeout=60)
+    tally.received = count
+
+
+async def connect(keep):
+    ready()
+    kept = []
+    for _ in range(count):
+        nc = await nats.connect(f"nats://{server}")
+        if keep:
+            await nc.flush()
+            kept.append(nc)
+        else:
+            await nc.publish(SUBJECT, payload)
+            await nc.flush()
+            await nc.close()
+        tally.received += 1
+    return kept
 
 
 async def requests(nc, share):
@@ -93,6 +146,12 @@ async def main():
         await nc.flush()
         ready()
         await asyncio.gather(*(requests(nc, count // IN_FLIGHT) for _ in range(IN_FLIGHT)))
+    elif workload == "fan-out":
+        await fan_out(nc)
+    elif workload == "subscriptions":
+        await subscribe(nc)
+    elif workload in ("idle", "connect"):
+        kept = await connect(workload == "idle")
     else:
         await receive(nc)
     done()

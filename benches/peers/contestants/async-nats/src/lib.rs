@@ -5,7 +5,7 @@ use std::time::Instant;
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use peers_contestant::{IN_FLIGHT, Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{IN_FLIGHT, SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
 use tokio::runtime::Runtime;
 
 /// An error of any kind.
@@ -54,7 +54,64 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
             }
             client.flush().await?;
         }
-        Workload::Receive | Workload::ReadHeaders => {
+        Workload::FanOut => {
+            let mut each = Vec::new();
+            for number in 0..SUBSCRIPTIONS {
+                each.push(client.subscribe(wire::numbered(number)).await?);
+            }
+            client.flush().await?;
+            ready()?;
+            let share = task.count / SUBSCRIPTIONS;
+            let each: Vec<_> = each
+                .into_iter()
+                .map(|mut subscriber| {
+                    tokio::spawn(async move {
+                        let mut tally = Tally::default();
+                        while let Some(message) = subscriber.next().await {
+                            if tally.message(&message.payload, share) {
+                                break;
+                            }
+                        }
+                        tally
+                    })
+                })
+                .collect();
+            for one in each {
+                tally.add(&one.await?);
+            }
+        }
+        Workload::Subscriptions => {
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            client.flush().await?;
+            ready()?;
+            for number in 0..task.count {
+                kept.push(client.subscribe(wire::numbered(number)).await?);
+            }
+            client.flush().await?;
+            done(&Tally::of(kept.len() as u64))?;
+            std::process::exit(0);
+        }
+        Workload::Idle => {
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            ready()?;
+            for _ in 0..task.count {
+                let client = async_nats::connect(task.url()).await?;
+                client.flush().await?;
+                kept.push(client);
+            }
+            done(&Tally::of(kept.len() as u64))?;
+            std::process::exit(0);
+        }
+        Workload::Connect => {
+            ready()?;
+            for _ in 0..task.count {
+                let client = async_nats::connect(task.url()).await?;
+                client.publish(wire::SUBJECT, payload.clone()).await?;
+                client.flush().await?;
+            }
+            tally = Tally::of(task.count);
+        }
+        Workload::Receive | Workload::ReadHeaders | Workload::Burst => {
             let mut subscriber = client.subscribe(wire::SUBJECT).await?;
             client.flush().await?;
             ready()?;

@@ -4,33 +4,51 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use peers_contestant::{IN_FLIGHT, LAST, Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{IN_FLIGHT, LAST, SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
 
 /// Bytes of one read or write.
 const BUFFER: usize = 256 * 1024;
+/// Enough for INFO and PONG.
+const SMALL: usize = 4096;
 const INBOX: &str = "_INBOX.limit";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let task = Task::from_args()?;
-    let stream = TcpStream::connect(&task.server)?;
-    stream.set_nodelay(true)?;
-    let mut socket = Socket { stream, buffer: vec![0; BUFFER] };
-    socket.until(b"\r\n")?;
-    socket.stream.write_all(
-        b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"rust\",\"version\":\"0\",\"protocol\":1,\"headers\":true}\r\n",
-    )?;
-    socket.flush()?;
+    let socket = Socket::connect(&task, BUFFER)?;
     let tally = match task.workload {
         Workload::Publish => publish(&task, socket, false)?,
         Workload::PublishHeaders => publish(&task, socket, true)?,
-        Workload::Receive => receive(&task, socket)?,
+        Workload::Receive | Workload::Burst => receive(&task, socket)?,
         Workload::ReadHeaders => return Err("reading headers is no matter of a socket".into()),
         Workload::Request => request(&task, socket, 1)?,
         Workload::Requests => request(&task, socket, IN_FLIGHT)?,
+        Workload::FanOut => fan_out(&task, socket)?,
+        Workload::Subscriptions => subscribe(&task, socket)?,
+        Workload::Idle => {
+            ready()?;
+            let sockets: io::Result<Vec<_>> =
+                (0..task.count).map(|_| Socket::connect(&task, SMALL)).collect();
+            let sockets = sockets?;
+            done(&Tally::of(sockets.len() as u64))?;
+            return Ok(());
+        }
+        Workload::Connect => {
+            let frame = wire::publish(wire::SUBJECT, None, false, &task.payload());
+            ready()?;
+            for _ in 0..task.count {
+                let mut socket = Socket::connect(&task, SMALL)?;
+                socket.stream.write_all(&frame)?;
+                socket.flush()?;
+            }
+            Tally::of(task.count)
+        }
     };
     done(&tally)?;
     Ok(())
 }
+
+const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"rust\",\
+    \"version\":\"0\",\"protocol\":1,\"headers\":true}\r\n";
 
 struct Socket {
     stream: TcpStream,
@@ -38,6 +56,16 @@ struct Socket {
 }
 
 impl Socket {
+    fn connect(task: &Task, buffer: usize) -> io::Result<Self> {
+        let stream = TcpStream::connect(&task.server)?;
+        stream.set_nodelay(true)?;
+        let mut socket = Self { stream, buffer: vec![0; buffer] };
+        socket.until(b"\r\n")?;
+        socket.stream.write_all(CONNECT)?;
+        socket.flush()?;
+        Ok(socket)
+    }
+
     fn read(&mut self) -> io::Result<usize> {
         match self.stream.read(&mut self.buffer)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -45,11 +73,11 @@ impl Socket {
         }
     }
 
-    /// Reads until what has come ends so.
-    fn until(&mut self, end: &[u8]) -> io::Result<()> {
+    /// Reads until this has come, in one read.
+    fn until(&mut self, wanted: &[u8]) -> io::Result<()> {
         loop {
             let count = self.read()?;
-            if self.buffer[..count].ends_with(end) {
+            if self.buffer[..count].windows(wanted.len()).any(|bytes| bytes == wanted) {
                 return Ok(());
             }
         }
@@ -83,8 +111,24 @@ fn receive(task: &Task, mut socket: Socket) -> io::Result<Tally> {
     socket.stream.write_all(format!("SUB {} 1\r\n", wire::SUBJECT).as_bytes())?;
     socket.flush()?;
     let frame = wire::message(wire::SUBJECT, "1", headers, &task.payload());
+    count(task, socket, frame.len() as u64 * task.count)
+}
+
+fn fan_out(task: &Task, mut socket: Socket) -> io::Result<Tally> {
+    let mut round = 0;
+    for number in 0..SUBSCRIPTIONS {
+        let (subject, sid) = (wire::numbered(number), (number + 1).to_string());
+        socket.stream.write_all(format!("SUB {subject} {sid}\r\n").as_bytes())?;
+        round += wire::message(&subject, &sid, false, &task.payload()).len() as u64;
+    }
+    socket.flush()?;
+    count(task, socket, round * (task.count / SUBSCRIPTIONS))
+}
+
+/// Reads so many bytes.
+fn count(task: &Task, mut socket: Socket, bytes: u64) -> io::Result<Tally> {
     ready()?;
-    let mut left = frame.len() as u64 * task.count;
+    let mut left = bytes;
     let mut tail = vec![0; task.size + 2];
     while left > 0 {
         let count = socket.read()?.min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -98,6 +142,21 @@ fn receive(task: &Task, mut socket: Socket) -> io::Result<Tally> {
         }
     }
     Ok(Tally { received: task.count, last: tail[0] == LAST, ..Tally::default() })
+}
+
+fn subscribe(task: &Task, mut socket: Socket) -> io::Result<Tally> {
+    ready()?;
+    let mut bytes = Vec::with_capacity(BUFFER);
+    for number in 1..=task.count {
+        writeln!(bytes, "SUB {} {number}\r", wire::numbered(number))?;
+        if bytes.len() + 64 > BUFFER {
+            socket.stream.write_all(&bytes)?;
+            bytes.clear();
+        }
+    }
+    socket.stream.write_all(&bytes)?;
+    socket.flush()?;
+    Ok(Tally::of(task.count))
 }
 
 /// As many requests as are answered by then are written at once.

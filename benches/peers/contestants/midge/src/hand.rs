@@ -9,7 +9,7 @@ use midge_proto::{
     Action, Config, Connection, Event, Instant, Message, Output, RequestError, RequestId,
     ServerUrl, Sid, Sink, SubjectRef,
 };
-use peers_contestant::{Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
 
 use crate::{Failure, headers, tasks};
 
@@ -42,8 +42,46 @@ pub fn run() -> Result<(), Failure> {
             }
             link.flush()?;
         }
-        Workload::Receive | Workload::ReadHeaders => {
-            link.connection.subscribe(subject, None)?;
+        Workload::Subscriptions => {
+            ready()?;
+            for number in 0..task.count {
+                link.connection.subscribe(SubjectRef::new(&wire::numbered(number))?, None)?;
+                // Of what waits to be written only so much is taken on.
+                if number % 4096 == 0 {
+                    link.write()?;
+                }
+            }
+            link.flush()?;
+            link.seen.tally = Tally::of(task.count);
+        }
+        Workload::Idle => {
+            let mut links = Vec::with_capacity(usize::try_from(task.count)?);
+            ready()?;
+            for _ in 0..task.count {
+                let mut link = Link::connect(&task)?;
+                link.flush()?;
+                links.push(link);
+            }
+            done(&Tally::of(links.len() as u64))?;
+            return Ok(());
+        }
+        Workload::Connect => {
+            ready()?;
+            for _ in 0..task.count {
+                let mut link = Link::connect(&task)?;
+                link.connection.publish(subject, None, None, &payload)?;
+                link.flush()?;
+            }
+            link.seen.tally = Tally::of(task.count);
+        }
+        Workload::Receive | Workload::ReadHeaders | Workload::Burst | Workload::FanOut => {
+            if task.workload == Workload::FanOut {
+                for number in 0..SUBSCRIPTIONS {
+                    link.connection.subscribe(SubjectRef::new(&wire::numbered(number))?, None)?;
+                }
+            } else {
+                link.connection.subscribe(subject, None)?;
+            }
             link.flush()?;
             ready()?;
             while !link.seen.ended {

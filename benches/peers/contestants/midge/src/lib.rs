@@ -6,8 +6,8 @@ pub mod hand;
 use std::time::Instant;
 
 use bytes::Bytes;
-use midge_tokio::midge::{Client, HeaderMap, Subscription};
-use peers_contestant::{Tally, Task, Workload, ready, wire};
+use midge_tokio::midge::{Client, ConnectError, HeaderMap, Subscription};
+use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
 
 /// An error of any kind.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -20,8 +20,12 @@ fn headers() -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-/// Everything but requests, which want tasks.
-async fn stream(task: &Task, client: &Client) -> Result<Tally, Failure> {
+/// Everything that one task does.
+async fn stream(
+    task: &Task,
+    client: &Client,
+    connect: impl AsyncFn(String) -> Result<Client, ConnectError>,
+) -> Result<Tally, Failure> {
     match task.workload {
         Workload::Publish => {
             let payload = Bytes::from(task.payload());
@@ -41,7 +45,7 @@ async fn stream(task: &Task, client: &Client) -> Result<Tally, Failure> {
             client.flush().await?;
             Ok(Tally::default())
         }
-        Workload::Receive => {
+        Workload::Receive | Workload::Burst => {
             let mut subscription = subscribe(client).await?;
             let mut tally = Tally::default();
             ready()?;
@@ -67,12 +71,71 @@ async fn stream(task: &Task, client: &Client) -> Result<Tally, Failure> {
             }
             Ok(tally)
         }
-        Workload::Request | Workload::Requests => Err("requests are made by tasks".into()),
+        Workload::Subscriptions => {
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            ready()?;
+            for number in 0..task.count {
+                kept.push(client.subscribe(wire::numbered(number)).await?);
+            }
+            client.flush().await?;
+            finish(kept)
+        }
+        Workload::Idle => {
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            ready()?;
+            for _ in 0..task.count {
+                let client = connect(task.url()).await?;
+                client.flush().await?;
+                kept.push(client);
+            }
+            finish(kept)
+        }
+        Workload::Connect => {
+            let payload = task.payload();
+            ready()?;
+            for _ in 0..task.count {
+                let client = connect(task.url()).await?;
+                client.publish(wire::SUBJECT, &payload).await?;
+                client.flush().await?;
+                client.close().await;
+            }
+            Ok(Tally::of(task.count))
+        }
+        Workload::Request | Workload::Requests | Workload::FanOut => {
+            Err("this is done by tasks".into())
+        }
     }
+}
+
+/// Ends the run while all of these are there, and the process with it.
+fn finish<T>(kept: Vec<T>) -> ! {
+    let ended = done(&Tally::of(kept.len() as u64));
+    std::process::exit(i32::from(ended.is_err()))
 }
 
 async fn subscribe(client: &Client) -> Result<Subscription, Failure> {
     Ok(client.subscribe(wire::SUBJECT).confirmed().await?)
+}
+
+/// Subscriptions, each for a task of its own.
+async fn fan_out(client: &Client) -> Result<Vec<Subscription>, Failure> {
+    let mut all = Vec::new();
+    for number in 0..SUBSCRIPTIONS {
+        all.push(client.subscribe(wire::numbered(number)).await?);
+    }
+    client.flush().await?;
+    Ok(all)
+}
+
+/// The share of one of them.
+async fn share(mut subscription: Subscription, count: u64) -> Tally {
+    let mut tally = Tally::default();
+    while let Some(message) = subscription.next().await {
+        if tally.message(message.payload(), count) {
+            break;
+        }
+    }
+    tally
 }
 
 /// One request after the other.

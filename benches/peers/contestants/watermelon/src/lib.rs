@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
-use peers_contestant::{IN_FLIGHT, Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{IN_FLIGHT, SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
 use tokio::runtime::Runtime;
 use watermelon::core::Client;
 use watermelon::core::publish::Publish;
@@ -50,7 +50,59 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
             // It has no flush.
             client.close().await;
         }
-        Workload::Receive | Workload::ReadHeaders => {
+        Workload::FanOut => {
+            let mut each = Vec::new();
+            for number in 0..SUBSCRIPTIONS {
+                let subject = wire::numbered(number).try_into()?;
+                each.push(client.subscribe(subject, None).await?);
+            }
+            ready()?;
+            let share = task.count / SUBSCRIPTIONS;
+            let each = each.into_iter().map(|mut subscription| {
+                tokio::spawn(async move {
+                    let mut tally = Tally::default();
+                    while let Some(Ok(message)) = subscription.next().await {
+                        if tally.message(&message.base.payload, share) {
+                            break;
+                        }
+                    }
+                    tally
+                })
+            });
+            for one in try_join_all(each).await? {
+                tally.add(&one);
+            }
+        }
+        Workload::Subscriptions => {
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            ready()?;
+            for number in 0..task.count {
+                let subject = wire::numbered(number).try_into()?;
+                kept.push(client.subscribe(subject, None).await?);
+            }
+            done(&Tally::of(kept.len() as u64))?;
+            std::process::exit(0);
+        }
+        Workload::Idle => {
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            ready()?;
+            for _ in 0..task.count {
+                kept.push(Client::builder().connect(task.url().parse()?).await?);
+            }
+            done(&Tally::of(kept.len() as u64))?;
+            std::process::exit(0);
+        }
+        Workload::Connect => {
+            ready()?;
+            for _ in 0..task.count {
+                let client = Client::builder().connect(task.url().parse()?).await?;
+                let publish = Publish::builder(subject.clone()).payload(payload.clone());
+                publish.client(&client).await?;
+                client.close().await;
+            }
+            tally = Tally::of(task.count);
+        }
+        Workload::Receive | Workload::ReadHeaders | Workload::Burst => {
             let names = wire::HEADERS.map(|(name, _)| HeaderName::from_static(name));
             let mut subscription = client.subscribe(subject, None).await?;
             ready()?;
