@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod arrows;
+mod bench;
 mod cargo;
 mod ci;
 mod fuzz;
@@ -65,6 +66,10 @@ cargo xtask <task>
   gates [--record]     count the instructions of a publish, a delivery, a request and the codec with
                        valgrind, and compare them with benches/gates/gates.txt, or write them there;
                        says why where it cannot, which in CI is a failure
+  bench peers [option…]
+                       measure Midge beside other clients, and write docs/performance.md; takes an hour
+                       or less, with --quick a few minutes; --help lists the options
+  bench --check        rustfmt and clippy of benches/peers, which is no part of ci
   no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)
@@ -101,6 +106,8 @@ fn main() -> ExitCode {
         ["sim", "run", ref arguments @ ..] => sim::run(arguments),
         ["gates"] => gates::check(),
         ["gates", "--record"] => gates::record(),
+        ["bench", "peers", ref arguments @ ..] => bench::peers(arguments),
+        ["bench", "--check"] => bench::check(),
         ["no-std"] => no_std::guard(),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--before-tests"] => ci::run(ci::Tests::Leave),

@@ -1,0 +1,278 @@
+//! What is measured: the work, the sizes, and how much of it makes a run.
+
+use peers_contestant::{SUBSCRIPTIONS, wire};
+use serde::{Deserialize, Serialize};
+
+use crate::servers::{Blast, Role, Seen};
+
+/// The work of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    Publish,
+    PublishHeaders,
+    Receive,
+    ReceiveHeaders,
+    ReadHeaders,
+    Request,
+    Requests,
+    /// To a real nats-server.
+    PublishReal,
+    /// From a real nats-server.
+    ReceiveReal,
+    /// Receive over [`SUBSCRIPTIONS`] subscriptions in turn.
+    FanOut,
+    /// Messages at default limits.
+    Burst,
+    /// Subscribe, and keep the subscriptions.
+    Subscriptions,
+    /// Connect, and keep the connections.
+    Idle,
+    /// Connect, publish, flush and close, again and again.
+    Connect,
+}
+
+/// A workload: the work, and bytes of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Workload {
+    pub(crate) kind: Kind,
+    pub(crate) size: usize,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Publish,
+        Self::PublishHeaders,
+        Self::Receive,
+        Self::ReceiveHeaders,
+        Self::ReadHeaders,
+        Self::Request,
+        Self::Requests,
+        Self::PublishReal,
+        Self::ReceiveReal,
+        Self::FanOut,
+        Self::Burst,
+        Self::Subscriptions,
+        Self::Idle,
+        Self::Connect,
+    ];
+
+    /// Its name on command lines.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::PublishHeaders => "publish-headers",
+            Self::Receive => "receive",
+            Self::ReceiveHeaders => "receive-headers",
+            Self::ReadHeaders => "read-headers",
+            Self::Request => "request",
+            Self::Requests => "requests",
+            Self::PublishReal => "publish-real",
+            Self::ReceiveReal => "receive-real",
+            Self::FanOut => "fan-out",
+            Self::Burst => "burst",
+            Self::Subscriptions => "subscriptions",
+            Self::Idle => "idle",
+            Self::Connect => "connect",
+        }
+    }
+
+    /// What a contestant is told.
+    pub(crate) fn command(self) -> &'static str {
+        match self {
+            Self::PublishReal => Self::Publish.name(),
+            Self::ReceiveReal => Self::Receive.name(),
+            _ => self.name(),
+        }
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::PublishHeaders => "publish with three headers",
+            Self::Receive => "receive",
+            Self::ReceiveHeaders => "receive with three headers, not read",
+            Self::ReadHeaders => "receive with three headers, all read",
+            Self::Request => "requests, one at a time",
+            Self::Requests => "requests, 256 in flight",
+            Self::PublishReal => "publish to nats-server",
+            Self::ReceiveReal => "receive from nats-server",
+            Self::FanOut => "receive over 1,000 subscriptions in turn",
+            Self::Burst => "a burst at default limits",
+            Self::Subscriptions => "subscriptions, 100,000 in one connection",
+            Self::Idle => "idle connections, 1,000 in one process",
+            Self::Connect => "connect, publish, flush, close",
+        }
+    }
+
+    /// What is counted.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Self::Request | Self::Requests => "request",
+            Self::Subscriptions => "subscription",
+            Self::Idle | Self::Connect => "connection",
+            _ => "message",
+        }
+    }
+
+    /// Whether memory is what it is about, for each of what is counted.
+    pub(crate) fn is_memory(self) -> bool {
+        matches!(self, Self::Subscriptions | Self::Idle)
+    }
+
+    pub(crate) fn is_real(self) -> bool {
+        matches!(self, Self::PublishReal | Self::ReceiveReal)
+    }
+
+    fn has_headers(self) -> bool {
+        matches!(self, Self::PublishHeaders | Self::ReceiveHeaders | Self::ReadHeaders)
+    }
+}
+
+impl Workload {
+    /// All of them, in the order of the report.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for kind in Kind::ALL {
+            let sizes: &[usize] = match kind {
+                Kind::Publish | Kind::Receive => &[16, 128, 1024, 8192, 65_536],
+                Kind::Request | Kind::Requests | Kind::FanOut | Kind::Burst => &[128],
+                Kind::Subscriptions | Kind::Idle | Kind::Connect => &[16],
+                _ => &[16, 128, 1024],
+            };
+            all.extend(sizes.iter().map(|&size| Self { kind, size }));
+        }
+        all
+    }
+
+    /// The few of a quick look.
+    pub(crate) fn is_quick(self) -> bool {
+        match self.kind {
+            Kind::Publish | Kind::Receive => self.size <= 128,
+            Kind::PublishHeaders | Kind::ReceiveHeaders | Kind::ReadHeaders => self.size == 128,
+            Kind::PublishReal | Kind::ReceiveReal => self.size == 128,
+            _ => true,
+        }
+    }
+
+    /// Messages or requests of a run of a contestant that takes a microsecond for each of the
+    /// small ones: up to a second of work.
+    pub(crate) fn count(self) -> u64 {
+        match (self.kind, self.size) {
+            (Kind::Request, _) => 20_000,
+            (Kind::Requests, _) => 256_000,
+            (Kind::FanOut, _) => 500_000,
+            (Kind::Burst, _) => 1_000_000,
+            (Kind::Subscriptions, _) => 100_000,
+            (Kind::Idle, _) => 1_000,
+            (Kind::Connect, _) => 500,
+            (Kind::PublishReal | Kind::ReceiveReal, 0..=1024) => 500_000,
+            (_, 0..=128) => 2_000_000,
+            (_, 129..=1024) => 500_000,
+            (_, 1025..=8192) => 100_000,
+            _ => 20_000,
+        }
+    }
+
+    pub(crate) fn role(self, count: u64) -> Role {
+        match self.kind {
+            Kind::Publish | Kind::PublishHeaders | Kind::Idle | Kind::Connect => Role::Sink,
+            Kind::Request | Kind::Requests | Kind::Subscriptions => Role::Echo,
+            _ => Role::Blaster(self.blast(count)),
+        }
+    }
+
+    /// What a client receives.
+    pub(crate) fn blast(self, count: u64) -> Blast {
+        let subscriptions = if self.kind == Kind::FanOut { SUBSCRIPTIONS } else { 1 };
+        Blast { count, size: self.size, headers: self.kind.has_headers(), subscriptions }
+    }
+
+    /// Whether the contestant did all of the work, by what it said and by what the server saw.
+    pub(crate) fn verify(self, count: u64, said: &Said, seen: Seen) -> Result<(), String> {
+        match self.kind {
+            Kind::Publish | Kind::PublishHeaders => {
+                let headers = self.kind.has_headers();
+                let frame = wire::publish(wire::SUBJECT, None, headers, &vec![b'x'; self.size]);
+                // Some write headers without the blanks, and some two blanks between words.
+                let least = count * (frame.len() as u64 - if headers { 6 } else { 0 });
+                let most = count * (frame.len() as u64 + 8) + 65_536;
+                let bytes = seen.bytes.unwrap_or_default();
+                if bytes < least || bytes > most {
+                    return Err(format!(
+                        "the server got {bytes} bytes, where {count} messages have {least} to {most}"
+                    ));
+                }
+            }
+            Kind::Request | Kind::Requests => {
+                if said.received != count {
+                    return Err(format!("{} of {count} requests were answered", said.received));
+                }
+            }
+            Kind::PublishReal => {
+                if seen.messages != Some(count) {
+                    return Err(format!("the server got {:?} of {count} messages", seen.messages));
+                }
+            }
+            // What is lost is told.
+            Kind::Burst => {}
+            Kind::Subscriptions | Kind::Idle | Kind::Connect => {
+                if said.received != count {
+                    return Err(format!("{} of {count} came about", said.received));
+                }
+            }
+            Kind::Receive
+            | Kind::ReceiveHeaders
+            | Kind::ReadHeaders
+            | Kind::ReceiveReal
+            | Kind::FanOut => {
+                if said.received != count || !said.last {
+                    return Err(format!(
+                        "{} of {count} messages arrived, the last one {}",
+                        said.received,
+                        if said.last { "in its place" } else { "not" }
+                    ));
+                }
+                let values = count * wire::header_values();
+                if self.kind == Kind::ReadHeaders && said.headers != values {
+                    return Err(format!(
+                        "the values of headers have {values} bytes, and {} were read",
+                        said.headers
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a contestant says of its run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) received: u64,
+    pub(crate) last: bool,
+    pub(crate) headers: u64,
+    /// Nanoseconds within which 50, 99 and 99.9 % of the requests were answered.
+    pub(crate) latency: Option<[f64; 3]>,
+}
+
+impl Said {
+    /// Reads the words behind `done`.
+    pub(crate) fn parse(words: &str) -> Self {
+        let value = |name: &str| {
+            let pairs = words.split_whitespace().filter_map(|word| word.split_once('='));
+            let mut hits = pairs.filter(|(key, _)| *key == name);
+            hits.next().and_then(|(_, value)| value.parse::<f64>().ok())
+        };
+        let latency = match (value("p50"), value("p99"), value("p999")) {
+            (Some(median), Some(p99), Some(p999)) => Some([median, p99, p999]),
+            _ => None,
+        };
+        Self {
+            received: value("received").unwrap_or_default() as u64,
+            last: value("last") == Some(1.0),
+            headers: value("headers").unwrap_or_default() as u64,
+            latency,
+        }
+    }
+}
