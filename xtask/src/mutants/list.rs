@@ -52,7 +52,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let request = self.requests.next_deadline().map(|at| (at, Timer::Request));",
             "let request = None;")],
         proto: &["connection::contract::line_1_idle_reports_the_earliest_deadline_and_never_a_past_one"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "attempt-not-checked",
@@ -61,7 +61,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "self.session.alive && self.session.attempt == attempt",
             "self.session.alive && attempt <= self.session.attempt")],
         proto: &["connection::contract::line_4_answers_of_an_old_attempt_change_nothing"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "read-buffer-of-an-old-transport-taken",
@@ -79,7 +79,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "self.requests.end(id); let nobody",
             "let nobody")],
         proto: &["connection::requests::all_requests_share_one_inbox_and_each_reply_finds_its_own"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "full-buffer-not-noticed",
@@ -88,7 +88,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "waiting + length <= self.user_bound() || waiting == 0 && self.is_connected()",
             "waiting <= usize::MAX - length")],
         proto: &["connection::refused::past_the_bound_a_publish_is_refused_and_writable_comes_at_half"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     // ---- fates ---------------------------------------------------------------------------
     Mutant {
@@ -98,7 +98,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if !begun && frame.is_user() { let keeps",
             "if frame.is_user() { let keeps")],
         proto: &["connection::fates::a_loss_in_the_middle_of_a_frame_splits_unknown_from_kept"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "kept-frames-doubled",
@@ -111,7 +111,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
              self.frames.push_back(frame);
              self.frames.push_back(frame);")],
         proto: &["connection::fates::messages_published_while_disconnected_wait_for_the_first_pong"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "kept-frames-before-the-first-pong",
@@ -127,7 +127,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 "Phase::Greeting => { self.fill_handshake(); self.outbound.prepare(); }"),
         ],
         proto: &["connection::fates::messages_published_while_disconnected_wait_for_the_first_pong"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "confirmed-without-pong",
@@ -137,7 +137,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if self.written == 0 { return None; }
              self.answered = self.answered.max(1);")],
         proto: &["connection::confirmed::what_was_written_before_an_answered_ping_is_confirmed"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "flush-without-its-ping",
@@ -146,7 +146,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if self.is_connected() { self.outbound.ping(Some(id), 0); }",
             "")],
         proto: &["connection::confirmed::a_flush_tells_what_was_lost_before_it"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "flush-served-by-an-earlier-ping",
@@ -155,7 +155,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "&& self.frames.back().is_some_and(|frame| frame.kind == Kind::Ping);",
             "&& self.frames.iter().any(|frame| frame.kind == Kind::Ping);")],
         proto: &["connection::confirmed::a_ping_that_waits_serves_only_for_what_stands_before_it"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "withdrawn-request-sent",
@@ -164,7 +164,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "frame.kind = Kind::Dead; let len = frame.len as usize; Arc::make_mut",
             "let len = frame.len as usize; Arc::make_mut")],
         proto: &["connection::requests::a_deadline_that_passes_before_a_byte_left_means_never_sent"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     // ---- what the server takes -----------------------------------------------------------
     Mutant {
@@ -174,7 +174,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let fits = |frame: &[u8]| frames::fits(frame, max, headers);",
             "let fits = |frame: &[u8]| frames::fits(frame, max.and(None), headers);")],
         proto: &["connection::fates::kept_messages_that_the_next_server_does_not_take_are_dropped_and_said"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "lowered-max-payload-not-checked",
@@ -213,7 +213,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "Some((sid, false)) => { self.subscriptions.end(sid); self.subscription_ended(sid, EndReason::Denied(error.clone())); }",
             "Some((_, false)) => {}")],
         proto: &["connection::subscriptions::a_denied_subscription_ends_by_subject_and_queue_and_the_event_is_told_besides"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "denied-request-waits",
@@ -222,7 +222,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "self.requests.with_subject(subject.as_bytes())",
             "self.requests.with_subject(&subject.as_bytes()[1..])")],
         proto: &["connection::requests::a_denied_subject_ends_the_request_to_it_at_once"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     // ---- ids and counts ------------------------------------------------------------------
     Mutant {
@@ -241,7 +241,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "slot.waiting = None; slot.generation += 1;",
             "slot.waiting = None;")],
         proto: &["connection::requests::a_place_that_is_used_again_does_not_take_a_late_reply"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "sid-used-twice",
@@ -250,7 +250,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "slot.subscription = None; slot.generation += 1;",
             "slot.subscription = None;")],
         proto: &["connection::subscriptions::an_ended_subscription_gets_nothing_more_and_its_number_is_not_used_again"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "subscriptions-not-announced-again",
@@ -259,7 +259,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "self.cursor = 0; self.fence = false;",
             "self.fence = false;")],
         proto: &["connection::subscriptions::a_subscription_is_announced_again_on_the_next_connection"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     // ---- keep-alive ----------------------------------------------------------------------
     Mutant {
@@ -278,7 +278,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if self.pings_out >= self.config.max_pings_out {",
             "if self.pings_out == u32::MAX {")],
         proto: &["connection::keep_alive::a_server_that_answers_no_ping_is_stale"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     // ---- the way up ----------------------------------------------------------------------
     Mutant {
@@ -294,7 +294,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 "let scheme"),
         ],
         proto: &["connection::handshake::one_timer_covers_a_whole_attempt"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "jitter-zero",
@@ -315,7 +315,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "let wait = self.config.reconnect_wait.saturating_mul(1 << doublings);",
             "let wait = self.config.reconnect_wait.saturating_mul(1 << (doublings * 0));")],
         proto: &["connection::servers::the_first_retry_comes_at_once_and_the_next_ones_ever_later"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "plaintext-before-tls-taken",
@@ -343,7 +343,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if waits_for > number {",
             "if waits_for > number + 1 {")],
         proto: &["connection::subscriptions::the_pong_of_an_earlier_ping_does_not_end_a_drain"],
-        sim: &[],
+        sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "close-does-not-wait",
