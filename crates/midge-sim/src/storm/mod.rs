@@ -3,7 +3,9 @@
 //!
 //! | what must hold | who looks at it |
 //! |---|---|
-//! | the contract of `poll`, lines 1 to 7 and 9, after each poll; line 10 shows in what follows, and line 8 needs two runs: `midge-proto` has them | [`CoreClient`](crate::CoreClient) |
+//! | the contract of `poll`, lines 1 to 7 and 9, after each poll | [`CoreClient`](crate::CoreClient) |
+//! | line 8: each read is cut at random, and what comes is what the server wrote | `Ledger::received`, `judge` |
+//! | line 10: who wakes only when `Wait` says so meets each deadline, end and recovery | `bare`, `full` |
 //! | nothing reaches a server that was not accepted so, twice, out of order, although it was reported as not sent, or anew after it was reported as unknown | `Ledger::look`, after each step |
 //! | what comes is what was published | `Ledger::received` |
 //! | each id ends once, requests by their deadline; positions count what was accepted | `bare`, as it happens |
