@@ -4,10 +4,12 @@
 //! run` compiles it for speed.
 #![expect(clippy::print_stdout, reason = "this is what it is for")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,7 @@ fn search(file: &Path, time: Duration) -> ExitCode {
     let first = first.unwrap_or(0);
     let begun = Instant::now();
     let (next, failed) = (AtomicU64::new(first), AtomicBool::new(false));
+    let running = Mutex::new(BTreeSet::new());
     // What is under way when this is ended from outside is run again.
     let remember = |next: u64| {
         if let Err(error) = fs::write(file, next.to_string()) {
@@ -63,7 +66,12 @@ fn search(file: &Path, time: Duration) -> ExitCode {
     let threads = thread::available_parallelism().map_or(2, usize::from) as u64;
     let run = || {
         while begun.elapsed() < time {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let seed = {
+                let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                running.insert(seed);
+                seed
+            };
             if let Err(failure) = storm(seed, 0) {
                 failed.store(true, Ordering::Relaxed);
                 println!("{failure}");
@@ -71,8 +79,13 @@ fn search(file: &Path, time: Duration) -> ExitCode {
             let done = seed + 1 - first;
             if done.is_multiple_of(PROGRESS) {
                 println!("{done} storms in {} s", begun.elapsed().as_secs());
-                remember((seed + 1).saturating_sub(threads));
+                let least = {
+                    let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                    running.first().copied()
+                };
+                remember(least.unwrap_or(seed));
             }
+            running.lock().unwrap_or_else(PoisonError::into_inner).remove(&seed);
         }
     };
     println!("storms from seed {first} on");

@@ -45,7 +45,7 @@ struct Inner {
     driver: Option<Waker>,
 }
 
-/// The connection, every call into which is told to the [meter](crate::meter).
+/// The connection, every call into which is told to the [meter](crate::meter()).
 struct Core {
     connection: Connection,
     owner: Owner,
