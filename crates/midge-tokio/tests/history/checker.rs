@@ -15,6 +15,8 @@ pub(crate) struct History {
     pub(crate) subscribers: Vec<Received>,
     /// The ids of server processes that were ended.
     pub(crate) ended: BTreeSet<String>,
+    /// The ids of server processes that stood still for a while, and went on.
+    pub(crate) stopped: BTreeSet<String>,
     /// When each subscriber had got something of each of its publishers that was published after
     /// the last fault: each server knew of each subscription. Ascending.
     pub(crate) settled: Vec<Moment>,
@@ -284,7 +286,11 @@ impl Pair<'_> {
         let of_publisher = self.received.got.iter().filter(|got| got.publisher == publisher);
         for got in of_publisher.filter(|got| got.number < self.outcomes.len()) {
             let number = got.number;
-            if came.insert(number, *got).is_some() {
+            if let Some(earlier) = came.insert(number, *got) {
+                if self.passed_on_late(&earlier, got) {
+                    came.insert(number, earlier);
+                    continue;
+                }
                 findings.push(Finding::Duplicate { subscriber, publisher, number });
                 continue;
             }
@@ -345,6 +351,18 @@ impl Pair<'_> {
             }
         }
         places
+    }
+
+    /// A server that stood still had delivered it itself, and passed it on to the server to which
+    /// the subscriber had moved, when it went on.
+    fn passed_on_late(&self, earlier: &Got, later: &Got) -> bool {
+        let server = &self.published.epochs[self.outcomes[later.number].epoch].server;
+        let on = |epoch: usize| self.received.epochs.get(epoch).map(|epoch| &epoch.server);
+        let there = (later.first..=later.last)
+            .any(|epoch| epoch > earlier.first && on(epoch).is_some_and(|other| other != server));
+        self.history.stopped.contains(server)
+            && (earlier.first..=earlier.last).any(|epoch| on(epoch) == Some(server))
+            && there
     }
 
     /// The connections of the subscriber on which the message could have come.

@@ -64,6 +64,8 @@ pub(crate) struct Load {
     hears: Vec<Vec<usize>>,
     heard: Heard,
     settled: Vec<Moment>,
+    /// The ids of servers that were stopped, and went on.
+    pub(crate) stopped: BTreeSet<String>,
 }
 
 /// What a run came to, after it was judged.
@@ -100,6 +102,7 @@ impl Plan {
             hears: Vec::new(),
             heard: Heard::default(),
             settled: Vec::new(),
+            stopped: BTreeSet::new(),
         };
         for (index, subscriber) in self.subscribers.into_iter().enumerate() {
             let options = subscriber.options.subscription_capacity(1 << 22, 1 << 32);
@@ -228,7 +231,8 @@ impl Load {
         self.settle().await?;
         let scene = Arc::clone(&self.scene);
         scene.stop();
-        let mut history = History { ended, settled: self.settled, ..History::default() };
+        let (settled, stopped) = (self.settled, self.stopped);
+        let mut history = History { ended, settled, stopped, ..History::default() };
         let mut published = Counts::default();
         for confirming in self.confirming {
             soon(confirming).await?;

@@ -72,6 +72,7 @@ async fn a_server_that_stands_still_is_left_for_another_one() -> Outcome {
     load.publish(MESSAGES).await?;
     let stopped = load.publishers().next().map(Watched::server).ok_or("there is one")?;
     cluster[0].pause()?;
+    load.stopped.insert(stopped.clone());
     let all_left = || load.everyone().all(|one| one.is_up() && one.server() != stopped);
     assert!(load.scene.wait(all_left).await, "somebody stays");
     load.settle().await?;

@@ -84,6 +84,22 @@ fn a_duplicate_is_found_on_the_same_connection_and_on_another() {
 }
 
 #[test]
+fn a_server_that_stood_still_may_pass_on_what_it_had_delivered() {
+    let moved = |to: &str| {
+        let mut history = quiet();
+        subscriber_moves(&mut history, 7, 0, to, 105);
+        history.subscribers[0].got.push(got(3, 1));
+        history
+    };
+    assert!(moved("B").check().is_err(), "it did not stand still");
+    for (to, fine) in [("B", true), ("A", false)] {
+        let mut history = moved(to);
+        history.stopped.insert("A".to_owned());
+        assert_eq!(history.check().is_ok(), fine, "{to}");
+    }
+}
+
+#[test]
 fn a_reorder_is_found_within_a_connection_of_the_publisher_and_none_between_two() {
     let mut history = quiet();
     history.subscribers[0].got.swap(4, 5);
