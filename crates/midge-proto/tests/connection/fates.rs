@@ -432,27 +432,3 @@ fn max_ranges_bounds_the_positions_of_what_is_unconfirmed_and_no_count() {
     assert_eq!((fates.unknown.messages, fates.unknown.bytes), (4, 4 * 12));
     assert!(fates.unknown.positions.ranges().eq([5..6, 7..8]));
 }
-
-#[test]
-fn a_server_that_never_answers_costs_no_memory_for_each_message() {
-    let mut config = config("127.0.0.1");
-    config.confirm_bytes = 10;
-    let mut rig = Rig::up(config);
-    for _ in 0..1000 {
-        let subject = SubjectRef::new("a").unwrap();
-        rig.connection.publish(subject, None, None, b"0123456789").unwrap();
-        rig.turn();
-    }
-    let sent = String::from_utf8(rig.sent()).unwrap();
-    let pings = sent.matches("PING\r\n").count();
-    assert_eq!((sent.matches("PUB a 10\r\n").count(), pings), (1000, 16));
-    // The answers confirm what lies before them, and one more PING the rest.
-    rig.feed("PONG\r\n".repeat(pings).as_bytes());
-    assert_eq!(rig.connection.fates().confirmed.messages, 16);
-    rig.run(
-        "+ 100ms
-        > PING
-        < PONG",
-    );
-    assert_eq!(rig.connection.fates().confirmed.messages, 1000);
-}
