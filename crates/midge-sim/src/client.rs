@@ -11,7 +11,7 @@ use midge_proto::Instant;
 
 use crate::World;
 use crate::net::{Dial, LookUp, Owner, Socket};
-use crate::world::Sleep;
+use crate::world::Alarm;
 
 /// What serves one connection. It is ready when the connection has closed.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Driver {
         let dialler = world.clone();
         let owner = world.with(|state| state.net.number());
         let dial = move |to| dial(dialler.clone(), owner, to);
-        Self { task: Task::new(driver, Simulated { world, timer: None }, dial), owner }
+        Self { task: Task::new(driver, Simulated { world, alarm: Alarm::default() }, dial), owner }
     }
 
     pub(crate) fn owner(&self) -> Owner {
@@ -58,7 +58,7 @@ async fn dial(world: World, owner: Owner, to: Destination) -> io::Result<Socket>
 #[derive(Debug)]
 struct Simulated {
     world: World,
-    timer: Option<Sleep>,
+    alarm: Alarm,
 }
 
 impl Runtime for Simulated {
@@ -69,15 +69,7 @@ impl Runtime for Simulated {
     }
 
     fn poll_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
-        if self.timer.as_ref().is_none_or(|timer| timer.until() != until) {
-            self.timer = Some(self.world.sleep_until(until));
-        }
-        let timer =
-            self.timer.as_mut().map_or(Poll::Ready(()), |timer| Pin::new(timer).poll(context));
-        if timer.is_ready() {
-            self.timer = None;
-        }
-        timer
+        self.alarm.poll(&self.world, Some(until), context)
     }
 
     fn wake_later(&mut self, context: &mut Context<'_>) {

@@ -18,7 +18,7 @@ use midge_proto::{
 
 use crate::meter::Inside;
 use crate::net::{Dial, LookUp, Owner, Socket};
-use crate::world::Sleep;
+use crate::world::Alarm;
 use crate::{Rng, World};
 
 /// Polls without an end in sight are a loop that never waits.
@@ -86,7 +86,7 @@ impl CoreClient {
             socket: None,
             batch: None,
             buffer: None,
-            timer: None,
+            alarm: Alarm::default(),
             closed: false,
         }));
         Ok(client)
@@ -122,10 +122,6 @@ impl CoreClient {
 
     /// The number by which the [`meter`](crate::meter()) knows it, unique in a run.
     pub fn number(&self) -> u64 {
-        self.owner
-    }
-
-    pub(crate) fn owner(&self) -> Owner {
         self.owner
     }
 
@@ -186,7 +182,7 @@ struct Driver {
     /// What is lent, and how much of it is written.
     batch: Option<(Batch, usize)>,
     buffer: Option<ReadBuffer>,
-    timer: Option<Sleep>,
+    alarm: Alarm,
     closed: bool,
 }
 
@@ -239,23 +235,7 @@ impl Driver {
             true => self.write(core, wait, now, context) || self.read(core, wait, now, context),
             false => self.read(core, wait, now, context) || self.write(core, wait, now, context),
         };
-        moved || self.poll_timer(wait, context)
-    }
-
-    fn poll_timer(&mut self, wait: Wait, context: &mut Context<'_>) -> bool {
-        let Some(until) = wait.until else {
-            self.timer = None;
-            return false;
-        };
-        if self.timer.as_ref().is_none_or(|timer| timer.until() != until) {
-            self.timer = Some(self.world.sleep_until(until));
-        }
-        let fired =
-            self.timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(context).is_ready());
-        if fired {
-            self.timer = None;
-        }
-        fired
+        moved || self.alarm.poll(&self.world, wait.until, context).is_ready()
     }
 
     // ---- the contract ------------------------------------------------------------------------

@@ -26,7 +26,7 @@ impl World {
             let address = SocketAddr::new(ip, options.port);
             let server = state.net.cluster.add(options);
             state.net.places.insert(server, Place::at(address));
-            state.note("server starts", server.number(), 0, &[]);
+            state.note("server starts", server.index() as u64, 0, &[]);
             state.pump_changed();
             server
         })
@@ -69,7 +69,7 @@ impl World {
     /// Ends a server as `kill -9` does: its clients see `end`, and what it had not written is lost.
     pub fn kill(&self, server: ServerId, end: End) {
         self.with(|state| {
-            state.note("server killed", server.number(), end as u64, &[]);
+            state.note("server killed", server.index() as u64, end as u64, &[]);
             state.net.cluster.stop(server, state.now);
             for connection in state.lines_to(server) {
                 state.lose_server(connection, end);
@@ -82,7 +82,7 @@ impl World {
     /// nothing when it runs.
     pub fn start(&self, server: ServerId) {
         self.with(|state| {
-            state.note("server starts", server.number(), 0, &[]);
+            state.note("server starts", server.index() as u64, 0, &[]);
             state.net.cluster.start(server, state.now);
             state.pump_changed();
         });
@@ -93,7 +93,7 @@ impl World {
     /// timers run on.
     pub fn pause(&self, server: ServerId, paused: bool) {
         self.with(|state| {
-            state.note("server paused", server.number(), u64::from(paused), &[]);
+            state.note("server paused", server.index() as u64, u64::from(paused), &[]);
             if let Some(place) = state.net.places.get_mut(&server) {
                 place.paused = paused;
             }
@@ -107,14 +107,16 @@ impl World {
     /// its clients, closes them one by one after
     /// [`lame_duck_grace`](ServerOptions::lame_duck_grace), and ends.
     pub fn lame_duck(&self, server: ServerId) {
-        self.with(|state| state.note("lame duck", server.number(), 0, &[]));
+        self.with(|state| state.note("lame duck", server.index() as u64, 0, &[]));
         self.cluster(|cluster, now| cluster.lame_duck(server, now));
     }
 
     /// Cuts the route between two servers, or lets them find each other again. Their clients notice
     /// nothing but messages that do not come.
     pub fn partition(&self, a: ServerId, b: ServerId, parted: bool) {
-        self.with(|state| state.note("partition", a.number(), b.number(), &[u8::from(parted)]));
+        self.with(|state| {
+            state.note("partition", a.index() as u64, b.index() as u64, &[u8::from(parted)])
+        });
         self.cluster(|cluster, now| cluster.partition(a, b, parted, now));
     }
 
@@ -124,7 +126,7 @@ impl World {
     /// are left: [`partition`](Self::partition) cuts those.
     pub fn isolate(&self, server: ServerId, isolated: bool) {
         self.with(|state| {
-            state.note("isolated", server.number(), u64::from(isolated), &[]);
+            state.note("isolated", server.index() as u64, u64::from(isolated), &[]);
             if let Some(place) = state.net.places.get_mut(&server) {
                 place.isolated = isolated;
             }
@@ -138,7 +140,7 @@ impl World {
     /// What becomes of those who dial a server, from now on: of dials under way too.
     pub fn set_door(&self, server: ServerId, door: Door) {
         self.with(|state| {
-            state.note("door", server.number(), door as u64, &[]);
+            state.note("door", server.index() as u64, door as u64, &[]);
             if let Some(place) = state.net.places.get_mut(&server) {
                 place.door = door;
             }
@@ -207,7 +209,7 @@ impl World {
     /// At least 1. Another call before that replaces this one.
     pub fn cut_next(&self, server: ServerId, direction: Direction, bytes: usize) {
         self.with(|state| {
-            state.note("cut next", server.number(), bytes as u64, &[direction as u8]);
+            state.note("cut next", server.index() as u64, bytes as u64, &[direction as u8]);
             if let Some(place) = state.net.places.get_mut(&server) {
                 place.cut_next = Some((direction, bytes.max(1)));
             }

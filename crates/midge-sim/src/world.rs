@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use midge::driver::Clock;
@@ -270,12 +270,6 @@ pub struct Sleep {
     entry: Option<Entry>,
 }
 
-impl Sleep {
-    pub(crate) fn until(&self) -> Instant {
-        self.until
-    }
-}
-
 impl Future for Sleep {
     type Output = ();
 
@@ -300,6 +294,28 @@ impl Drop for Sleep {
         if let Some(entry) = self.entry.take() {
             self.world.with(|state| state.schedule.remove(entry));
         }
+    }
+}
+
+/// The one timer of a driver: what was asked for last counts.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(Option<Sleep>);
+
+impl Alarm {
+    /// Ready at `until`, and pending for ever without one.
+    pub(crate) fn poll(
+        &mut self,
+        world: &World,
+        until: Option<Instant>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.0.as_ref().map(|sleep| sleep.until) != until {
+            self.0 = until.map(|until| world.sleep_until(until));
+        }
+        let Some(sleep) = &mut self.0 else { return Poll::Pending };
+        ready!(Pin::new(sleep).poll(context));
+        self.0 = None;
+        Poll::Ready(())
     }
 }
 

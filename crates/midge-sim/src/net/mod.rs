@@ -143,10 +143,6 @@ impl Net {
     }
 }
 
-fn both(server: ServerId, connection: u64) -> (u64, u64) {
-    (server.number(), connection)
-}
-
 // ---- dialling ----------------------------------------------------------------------------------
 
 impl State {
@@ -263,8 +259,7 @@ impl State {
         } else if count > 0 {
             let bytes = line.up.arrived().to_vec();
             line.up.consume(count);
-            let (a, b) = both(server, connection.0);
-            self.note("server reads", a, b, &bytes);
+            self.note("server reads", server.index() as u64, connection.0, &bytes);
             self.net.cluster.received(client, &bytes, self.now);
         }
         let Some(line) = self.net.lines.get_mut(&connection) else { return };
@@ -315,7 +310,7 @@ impl State {
             self.trace.note(
                 now,
                 "server writes",
-                line.server.number(),
+                line.server.index() as u64,
                 connection.0,
                 &bytes[..count],
             );

@@ -18,13 +18,6 @@ use crate::Rng;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub(super) usize);
 
-impl ServerId {
-    /// The how-manieth server of its cluster it is, from 0.
-    pub fn number(self) -> u64 {
-        self.0 as u64
-    }
-}
-
 /// A connection to a server of a [`Cluster`]. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(super) usize);

@@ -67,7 +67,7 @@ impl Bare {
     pub(super) fn new(world: &World, plan: &Plan, ledger: &Ledger) -> Self {
         let client = world.core_client(plan.config(world)).expect("the configuration is good");
         let books = Books {
-            publisher: ledger.publisher(client.owner()),
+            publisher: ledger.publisher(client.number()),
             ids: BTreeMap::new(),
             requests: BTreeMap::new(),
             flushes: BTreeMap::new(),
@@ -150,7 +150,7 @@ impl Bare {
         self.world.sleep(Duration::from_secs(2)).await;
         self.is_answered().await;
         self.world.sleep(Duration::from_secs(1)).await;
-        self.ledger.check_known(&self.world, self.client.owner());
+        self.ledger.check_known(&self.world, self.client.number());
         if self.plan.users {
             self.denials_are_heard().await;
         }
@@ -200,7 +200,7 @@ impl Bare {
             assert!(ended, "{id:?} never ended");
         }
         let fates = books.closed.as_ref().expect("it is closed");
-        self.ledger.ended(self.client.owner(), fates);
+        self.ledger.ended(self.client.number(), fates);
         let statistics = self.client.with(|connection, _| connection.statistics());
         let dropped = fates.kept.messages + fates.dropped.messages;
         assert_eq!(
@@ -372,7 +372,7 @@ impl Bare {
         let Ok(sid) = self.client.with(|connection, _| connection.subscribe(subject, None)) else {
             return;
         };
-        let reader = self.ledger.reader(self.client.owner(), sid.number());
+        let reader = self.ledger.reader(self.client.number(), sid.number());
         let mut books = self.lock();
         books.ids.insert(Id::Subscription(sid), false);
         let subscribed = Subscribed { sid, reader, max: None, draining: None, received: 0, denied };
@@ -423,7 +423,7 @@ impl Listener {
 
     /// True at the end.
     fn happened(&self, event: Event) -> bool {
-        let owner = self.client.owner();
+        let owner = self.client.number();
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Message(sid, message) => {
