@@ -6,8 +6,8 @@ use std::process::Command;
 
 use peers_contestant::SUBSCRIPTIONS;
 
-use crate::real::Real;
-use crate::workload::{Kind, Workload};
+use crate::real::Reals;
+use crate::workload::{Kind, Layer, Workload};
 use crate::{Failure, about};
 
 /// A client in one flavour.
@@ -124,8 +124,21 @@ impl Contestant {
 
     /// Why it has no part in a workload.
     pub(crate) fn declines(&self, workload: Workload) -> Option<&'static str> {
-        (self.name == LIMIT && workload.kind == Kind::ReadHeaders)
-            .then_some("reading headers is no matter of a socket")
+        let is_rust = self.is_midge() || self.name.starts_with("async-nats");
+        match workload.kind {
+            Kind::ReadHeaders if self.name == LIMIT => {
+                Some("reading headers is no matter of a socket")
+            }
+            Kind::Publishers if self.name == LIMIT || self.name == "midge-hand" => {
+                Some("it has one thread and no tasks")
+            }
+            Kind::Publishers if !is_rust && self.name != "nats.go" => Some("not written"),
+            kind if matches!(kind.real(), Some(Layer::Tls | Layer::WebSocket)) => {
+                let speaks = is_rust && self.name != "midge-hand" || self.name == "nats.go";
+                (!speaks).then_some("not written")
+            }
+            _ => None,
+        }
     }
 
     /// Messages of a run: fewer where they would take minutes.
@@ -146,6 +159,7 @@ impl Contestant {
             // Each of those in flight makes as many.
             Kind::Requests => (count / 256).max(1) * 256,
             Kind::FanOut => (count / SUBSCRIPTIONS).max(2) * SUBSCRIPTIONS,
+            Kind::Publishers => (count / workload.size as u64).max(1) * workload.size as u64,
             _ => count.max(1),
         }
     }
@@ -181,9 +195,19 @@ impl Workshop {
         text(&self.target) + "/"
     }
 
-    /// Starts a real server.
-    pub(crate) fn real(&self, program: &Path) -> Result<Real, Failure> {
-        Real::start(program, &self.target)
+    /// The directory of Midge.
+    pub(crate) fn source_root(&self) -> Result<PathBuf, Failure> {
+        Ok(self.source.join("../..").canonicalize()?)
+    }
+
+    /// Where all that is made is.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Starts real servers.
+    pub(crate) fn real(&self, program: &Path) -> Result<Reals, Failure> {
+        Reals::start(program, &self.target)
     }
 
     /// What was built, and its release.
@@ -319,7 +343,7 @@ fn library(root: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Runs a command; what it prints is told only when it fails.
-fn call(command: &mut Command) -> Result<(), Failure> {
+pub(crate) fn call(command: &mut Command) -> Result<(), Failure> {
     let name = command.get_program().display().to_string();
     let output = command.output().map_err(|error| format!("{name} cannot be run: {error}"))?;
     if output.status.success() {

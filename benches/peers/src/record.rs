@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::run::Cost;
+use crate::weight::Weight;
 use crate::workload::Workload;
 
 /// One line.
@@ -18,6 +19,8 @@ pub(crate) enum Line {
     About(String, String),
     /// Who could not be built, and why.
     Missing(String, String),
+    /// What a program weighs, beside the runs.
+    Weight(Weight),
     /// A run.
     Run(Run),
 }
@@ -65,6 +68,19 @@ impl Records {
     /// Whether there is something under this name.
     pub(crate) fn tells_of(&self, name: &str) -> bool {
         self.lines.iter().any(|line| matches!(line, Line::About(known, _) if known == name))
+    }
+
+    /// What was weighed last, in the order of the programs.
+    pub(crate) fn weights(&self) -> Vec<&Weight> {
+        let mut all: Vec<&Weight> = Vec::new();
+        for line in &self.lines {
+            let Line::Weight(weight) = line else { continue };
+            match all.iter_mut().find(|known| known.name == weight.name) {
+                Some(known) => *known = weight,
+                None => all.push(weight),
+            }
+        }
+        all
     }
 
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {

@@ -42,6 +42,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
     missing(&mut page, records);
     promises(&mut page, records);
     behind(&mut page, records);
+    weights(&mut page, records);
     for kind in Kind::ALL {
         let workloads: Vec<Workload> = Workload::all()
             .into_iter()
@@ -190,6 +191,25 @@ fn behind(page: &mut String, records: &Records) {
     }
 }
 
+/// Crates, builds and sizes.
+fn weights(page: &mut String, records: &Records) {
+    let all = records.weights();
+    if all.is_empty() {
+        return;
+    }
+    let _ = write!(
+        page,
+        "\n## Weight\n\nA program that connects, publishes once and flushes: the packages that are built \
+         for it, seconds of processor time of a release build from nothing, and bytes of the stripped \
+         program.\n\n| | crates | build | size |\n|---|---|---|---|\n"
+    );
+    for weight in all {
+        let (name, crates) = (&weight.name, weight.crates);
+        let (cpu, bytes) = (figure(weight.cpu), figure(weight.bytes as f64));
+        let _ = writeln!(page, "| {name} | {crates} | {cpu} | {bytes} |");
+    }
+}
+
 fn ratios(page: &mut String, records: &Records, workloads: &[Workload]) {
     head(page, workloads);
     for &pair in PAIRS {
@@ -231,7 +251,7 @@ fn table(
 
 fn head(page: &mut String, workloads: &[Workload]) {
     let sizes: Vec<String> =
-        workloads.iter().map(|workload| format!(" {} B |", workload.size)).collect();
+        workloads.iter().map(|it| format!(" {} {} |", it.size, it.kind.dimension())).collect();
     let _ = writeln!(page, "| |{}\n|---|{}", sizes.concat(), "---|".repeat(workloads.len()));
 }
 

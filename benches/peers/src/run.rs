@@ -15,10 +15,12 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::real::{Feeder, Real};
+use crate::real::{Feeder, Real, Reals};
 use crate::servers::{Seen, Server};
-use crate::workload::{Kind, Said, Workload};
+use crate::workload::{Kind, Layer, Said, Workload};
 
+/// Where every one of them looks for certificates that it trusts.
+const TRUSTED: &str = "SSL_CERT_FILE";
 /// A contestant that takes longer is ended.
 const LONGEST: Duration = Duration::from_secs(90);
 
@@ -57,29 +59,30 @@ pub(crate) enum Trace {
 /// What a contestant is connected with.
 enum Opposite<'a> {
     Own(Server),
-    Real { server: &'a Real, feeder: Option<Feeder>, before: u64, subscribed: u64 },
+    Real { server: &'a Real, layer: Layer, feeder: Option<Feeder>, before: u64, subscribed: u64 },
 }
 
 impl<'a> Opposite<'a> {
-    fn start(workload: Workload, count: u64, real: Option<&'a Real>) -> Result<Self, String> {
+    fn start(workload: Workload, count: u64, real: Option<&'a Reals>) -> Result<Self, String> {
         let failed = |error: std::io::Error| error.to_string();
-        if !workload.kind.is_real() {
+        let Some(layer) = workload.kind.real() else {
             return Ok(Self::Own(Server::start(workload.role(count)).map_err(failed)?));
-        }
-        let server = real.ok_or("there is no nats-server; xtask finds or fetches one")?;
-        let feeder = match workload.kind {
-            Kind::ReceiveReal => Some(server.feed(workload.blast(count)).map_err(failed)?),
-            _ => None,
+        };
+        let real = real.ok_or("there is no nats-server; xtask finds or fetches one")?;
+        let server = real.with(layer);
+        let feeder = match workload.kind.is_fed() {
+            true => Some(server.feed(workload.blast(count)).map_err(failed)?),
+            false => None,
         };
         let subscribed = server.subscriptions().map_err(failed)?;
         let before = server.received().map_err(failed)?;
-        Ok(Self::Real { server, feeder, before, subscribed })
+        Ok(Self::Real { server, layer, feeder, before, subscribed })
     }
 
     fn address(&self) -> String {
         match self {
             Self::Own(server) => server.address(),
-            Self::Real { server, .. } => server.address(),
+            Self::Real { server, layer, .. } => server.address(*layer),
         }
     }
 
@@ -124,7 +127,7 @@ impl<'a> Opposite<'a> {
 /// Runs a program on a workload.
 pub(crate) fn run(
     command: &[String],
-    real: Option<&Real>,
+    real: Option<&Reals>,
     workload: Workload,
     count: u64,
     trace: Trace,
@@ -135,6 +138,7 @@ pub(crate) fn run(
         .args(&command[1..])
         .args([workload.kind.command(), &server.address()])
         .args([count.to_string(), workload.size.to_string()])
+        .envs(real.map(|real| (TRUSTED, real.certificate())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -159,7 +163,7 @@ pub(crate) fn run(
 }
 
 /// The processor time of all processes that this one started and that have ended.
-fn ended_children() -> Duration {
+pub(crate) fn ended_children() -> Duration {
     getrusage(UsageWho::RUSAGE_CHILDREN).map_or(Duration::ZERO, |usage| {
         let micros = [usage.user_time(), usage.system_time()].map(|time| time.num_microseconds());
         Duration::from_micros(micros.iter().sum::<i64>().unsigned_abs())

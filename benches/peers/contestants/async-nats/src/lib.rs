@@ -54,6 +54,25 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
             }
             client.flush().await?;
         }
+        Workload::Publishers => {
+            client.flush().await?;
+            ready()?;
+            let each: Vec<_> = (0..task.size)
+                .map(|_| {
+                    let (client, payload, share) = (client.clone(), payload.clone(), task.share());
+                    tokio::spawn(async move {
+                        for _ in 0..share {
+                            client.publish(wire::SUBJECT, payload.clone()).await?;
+                        }
+                        Ok::<_, Failure>(())
+                    })
+                })
+                .collect();
+            for one in each {
+                one.await??;
+            }
+            client.flush().await?;
+        }
         Workload::FanOut => {
             let mut each = Vec::new();
             for number in 0..SUBSCRIPTIONS {

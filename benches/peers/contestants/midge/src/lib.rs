@@ -101,7 +101,7 @@ async fn stream(
             }
             Ok(Tally::of(task.count))
         }
-        Workload::Request | Workload::Requests | Workload::FanOut => {
+        Workload::Request | Workload::Requests | Workload::FanOut | Workload::Publishers => {
             Err("this is done by tasks".into())
         }
     }
@@ -136,6 +136,14 @@ async fn share(mut subscription: Subscription, count: u64) -> Tally {
         }
     }
     tally
+}
+
+/// The share of one task of several that publish.
+async fn publish(client: Client, count: u64, payload: Bytes) -> Result<(), Failure> {
+    for _ in 0..count {
+        client.publish(wire::SUBJECT, &payload).await?;
+    }
+    Ok(())
 }
 
 /// One request after the other.
