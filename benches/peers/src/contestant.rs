@@ -7,6 +7,7 @@ use std::process::Command;
 use peers_contestant::SUBSCRIPTIONS;
 
 use crate::real::Reals;
+use crate::run::Counter;
 use crate::workload::{Kind, Layer, Workload};
 use crate::{Failure, about};
 
@@ -122,6 +123,11 @@ impl Contestant {
         self.name.starts_with("midge")
     }
 
+    /// Whether its allocations are calls of the C library, all of them.
+    pub(crate) fn allocates_by_libc(&self) -> bool {
+        matches!(self.source, Source::Rust(_) | Source::C)
+    }
+
     /// Why it has no part in a workload.
     pub(crate) fn declines(&self, workload: Workload) -> Option<&'static str> {
         let is_rust = self.is_midge() || self.name.starts_with("async-nats");
@@ -193,6 +199,15 @@ impl Workshop {
     /// Where things are, which is nobody's concern elsewhere.
     pub(crate) fn place(&self) -> String {
         text(&self.target) + "/"
+    }
+
+    /// Builds what counts the allocations of programs.
+    pub(crate) fn counter(&self) -> Result<Counter, Failure> {
+        let library = self.target.join("allocations.so");
+        let mut compile = Command::new("gcc");
+        compile.args(["-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o"]).arg(&library);
+        call(compile.arg(self.source.join("contestant/allocations.c")))?;
+        Ok(Counter { library, count: self.target.join("allocations") })
     }
 
     /// The directory of Midge.

@@ -197,6 +197,13 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
         }
     }
     let real = options.nats_server.as_deref().map(|program| shop.real(program)).transpose()?;
+    let counter = match shop.counter() {
+        Ok(counter) => Some(counter),
+        Err(failure) => {
+            println!("allocations are not counted: {failure}");
+            None
+        }
+    };
     let load = about::load();
     let repetitions = options.repetitions.unwrap_or(if options.quick { 2 } else { 5 });
     let share = if options.quick { 4 } else { 1 };
@@ -220,8 +227,11 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
     let left = plan.steps.len();
     for (number, (repetition, workload, who)) in (all - left + 1..).zip(plan.steps) {
         let (contestant, command) = &ready[who];
-        let (share, trace) =
-            if repetition == 0 { (share * 20, Trace::Calls) } else { (share, Trace::No) };
+        let (share, trace) = if repetition == 0 {
+            (share * 20, Trace::Calls(counter.as_ref().filter(|_| contestant.allocates_by_libc())))
+        } else {
+            (share, Trace::No)
+        };
         let count = contestant.count(workload, share);
         let outcome = run::run(command, real.as_ref(), workload, count, trace)
             .map_err(|failure| failure.replace(&shop.place(), ""));

@@ -109,12 +109,22 @@ impl Records {
         mine.filter_map(|run| run.outcome.as_ref().err().map(String::as_str)).collect()
     }
 
+    /// Allocations for a message.
+    pub(crate) fn allocations(&self, contestant: &str, workload: Workload) -> Option<f64> {
+        let cost = self.traced(contestant, workload)?;
+        Some(cost.allocations? as f64 / cost.count as f64)
+    }
+
     /// System calls for a thousand messages.
     pub(crate) fn calls(&self, contestant: &str, workload: Workload) -> Option<f64> {
+        let cost = self.traced(contestant, workload)?;
+        Some(cost.calls? as f64 * 1000.0 / cost.count as f64)
+    }
+
+    fn traced(&self, contestant: &str, workload: Workload) -> Option<&Cost> {
         let mine = self.runs().filter(|run| {
             run.contestant == contestant && run.workload == workload && run.repetition == 0
         });
-        let cost = mine.last()?.outcome.as_ref().ok()?;
-        Some(cost.calls? as f64 * 1000.0 / cost.count as f64)
+        mine.last()?.outcome.as_ref().ok()
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -45,15 +46,36 @@ pub(crate) struct Cost {
     pub(crate) lost: u64,
     /// System calls; only of a run under strace, whose times say nothing.
     pub(crate) calls: Option<u64>,
+    /// Allocations, of such a run.
+    #[serde(default)]
+    pub(crate) allocations: Option<u64>,
     /// Nanoseconds within which 50, 99 and 99.9 % of the requests were answered.
     pub(crate) latency: Option<[f64; 3]>,
 }
 
-/// Whether system calls are counted instead of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trace {
+/// Whether system calls are counted instead of time, and allocations, where they are seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trace<'a> {
     No,
-    Calls,
+    Calls(Option<&'a Counter>),
+}
+
+/// Counts allocations: a library that is loaded into a program before all others, and the file in
+/// which it counts.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    pub(crate) library: PathBuf,
+    pub(crate) count: PathBuf,
+}
+
+impl Counter {
+    fn reset(&self) -> Result<(), String> {
+        fs::write(&self.count, 0_u64.to_ne_bytes()).map_err(|error| error.to_string())
+    }
+
+    fn read(&self) -> Option<u64> {
+        Some(u64::from_ne_bytes(fs::read(&self.count).ok()?.try_into().ok()?))
+    }
 }
 
 /// What a contestant is connected with.
@@ -130,11 +152,16 @@ pub(crate) fn run(
     real: Option<&Reals>,
     workload: Workload,
     count: u64,
-    trace: Trace,
+    trace: Trace<'_>,
 ) -> Result<Cost, String> {
     let before = ended_children();
     let server = Opposite::start(workload, count, real)?;
-    let child = Command::new(&command[0])
+    let mut program = Command::new(&command[0]);
+    if let Trace::Calls(Some(counter)) = trace {
+        counter.reset()?;
+        program.env("LD_PRELOAD", &counter.library).env("PEERS_ALLOCATIONS", &counter.count);
+    }
+    let child = program
         .args(&command[1..])
         .args([workload.kind.command(), &server.address()])
         .args([count.to_string(), workload.size.to_string()])
@@ -197,13 +224,18 @@ impl Running {
         Self { child, pid, lines, complaint }
     }
 
-    fn measure(&mut self, server: &Opposite<'_>, trace: Trace) -> Result<(Cost, Said), String> {
+    fn measure(&mut self, server: &Opposite<'_>, trace: Trace<'_>) -> Result<(Cost, Said), String> {
         self.wait_for("ready", Duration::from_secs(20))?;
         server.settle();
         let tracer = match trace {
-            Trace::Calls => Some(Tracer::attach(self.pid)?),
+            Trace::Calls(_) => Some(Tracer::attach(self.pid)?),
             Trace::No => None,
         };
+        let allocations = || match trace {
+            Trace::Calls(Some(counter)) => counter.read(),
+            _ => None,
+        };
+        let before = allocations();
         let clock = ClockId::pid_cpu_clock_id(self.pid).map_err(|error| error.to_string())?;
         let time = || clock.now().map(Duration::from).map_err(|error| error.to_string());
         let (switches, memory) = (self.switches(), self.memory("VmRSS:"));
@@ -213,6 +245,7 @@ impl Running {
         server.release();
         let done = self.wait_for("done", LONGEST)?;
         let (wall, cpu) = (wall.elapsed(), time()? - cpu);
+        let allocated = allocations().zip(before).map(|(now, before)| now - before);
         let said = Said::parse(&done);
         let cost = Cost {
             count: 0,
@@ -223,6 +256,7 @@ impl Running {
             grown: self.memory("VmRSS:").cast_signed() - memory.cast_signed(),
             lost: 0,
             calls: tracer.map(Tracer::detach).transpose()?,
+            allocations: allocated,
             latency: said.latency,
         };
         Ok((cost, said))

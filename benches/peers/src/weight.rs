@@ -23,6 +23,11 @@ pub(crate) struct Weight {
     pub(crate) bytes: u64,
 }
 
+pub(crate) const WITHOUT_TLS: &str = "midge-tokio without TLS";
+pub(crate) const WITH_EVERYTHING: &str = "midge-tokio with everything";
+pub(crate) const ASYNC_NATS_LEAST: &str = "async-nats, the least that builds";
+pub(crate) const ASYNC_NATS: &str = "async-nats";
+
 /// A program that connects, publishes once, and flushes.
 struct Program {
     name: &'static str,
@@ -55,7 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
-const ASYNC_NATS: &str = r#"
+const HELLO_ASYNC_NATS: &str = r#"
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -104,21 +109,21 @@ const PROGRAMS: &[Program] = &[
         main: MIDGE_STD,
     },
     Program {
-        name: "midge-tokio without TLS",
+        name: WITHOUT_TLS,
         dependencies: "midge-tokio = { path = \"CRATES/midge-tokio\", default-features = false }\nTOKIO",
         main: MIDGE_TOKIO,
     },
     Program {
-        name: "midge-tokio with everything",
+        name: WITH_EVERYTHING,
         dependencies: "midge-tokio = { path = \"CRATES/midge-tokio\", features = [\"serde\", \"tracing\"] }\nTOKIO",
         main: MIDGE_TOKIO,
     },
     Program {
-        name: "async-nats, the least that builds",
+        name: ASYNC_NATS_LEAST,
         dependencies: "async-nats = { version = \"0.51\", default-features = false, features = [\"ring\"] }\nTOKIO",
-        main: ASYNC_NATS,
+        main: HELLO_ASYNC_NATS,
     },
-    Program { name: "async-nats", dependencies: "async-nats = \"0.51\"\nTOKIO", main: ASYNC_NATS },
+    Program { name: ASYNC_NATS, dependencies: "async-nats = \"0.51\"\nTOKIO", main: ASYNC_NATS },
 ];
 
 /// Builds each of them from nothing, below `target`.
