@@ -139,6 +139,11 @@ impl Contestant {
                 Some("it has one thread and no tasks")
             }
             Kind::Publishers if !is_rust && self.name != "nats.go" => Some("not written"),
+            Kind::Resubscribe
+                if self.name == "midge-hand" || !is_rust && self.name != "nats.go" =>
+            {
+                Some("not written")
+            }
             kind if matches!(kind.real(), Some(Layer::Tls | Layer::WebSocket)) => {
                 let speaks = is_rust && self.name != "midge-hand" || self.name == "nats.go";
                 (!speaks).then_some("not written")
@@ -157,7 +162,10 @@ impl Contestant {
             ("nats.c", Kind::FanOut) => 20,
             ("nats.go", Kind::Requests) => 2,
             ("nats.py", Kind::Publish | Kind::PublishHeaders) => 5,
-            (_, Kind::Burst | Kind::Subscriptions | Kind::Idle | Kind::Connect) => 1,
+            (
+                _,
+                Kind::Burst | Kind::Subscriptions | Kind::Resubscribe | Kind::Idle | Kind::Connect,
+            ) => 1,
             _ => self.slowness,
         };
         let count = workload.count() / slowness / share;

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Burst,
     /// Subscribe, and keep the subscriptions.
     Subscriptions,
+    /// The server cuts the connection, and the client comes back with all subscriptions.
+    Resubscribe,
     /// Connect, and keep the connections.
     Idle,
     /// Connect, publish, flush and close, again and again.
@@ -56,7 +58,7 @@ pub(crate) struct Workload {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Publish,
         Self::PublishHeaders,
         Self::Receive,
@@ -74,6 +76,7 @@ impl Kind {
         Self::FanOut,
         Self::Burst,
         Self::Subscriptions,
+        Self::Resubscribe,
         Self::Idle,
         Self::Connect,
     ];
@@ -98,6 +101,7 @@ impl Kind {
             Self::FanOut => "fan-out",
             Self::Burst => "burst",
             Self::Subscriptions => "subscriptions",
+            Self::Resubscribe => "resubscribe",
             Self::Idle => "idle",
             Self::Connect => "connect",
         }
@@ -131,6 +135,7 @@ impl Kind {
             Self::FanOut => "receive over 1,000 subscriptions in turn",
             Self::Burst => "a burst at default limits",
             Self::Subscriptions => "subscriptions, 100,000 in one connection",
+            Self::Resubscribe => "subscribe again, 100,000 after a cut",
             Self::Idle => "idle connections, 1,000 in one process",
             Self::Connect => "connect, publish, flush, close",
         }
@@ -140,7 +145,7 @@ impl Kind {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Request | Self::Requests => "request",
-            Self::Subscriptions => "subscription",
+            Self::Subscriptions | Self::Resubscribe => "subscription",
             Self::Idle | Self::Connect => "connection",
             _ => "message",
         }
@@ -184,7 +189,7 @@ impl Workload {
             let sizes: &[usize] = match kind {
                 Kind::Publish | Kind::Receive => &[16, 128, 1024, 8192, 65_536],
                 Kind::Request | Kind::Requests | Kind::FanOut | Kind::Burst => &[128],
-                Kind::Subscriptions | Kind::Idle | Kind::Connect => &[16],
+                Kind::Subscriptions | Kind::Resubscribe | Kind::Idle | Kind::Connect => &[16],
                 Kind::PublishTls | Kind::ReceiveTls | Kind::PublishWs | Kind::ReceiveWs => {
                     &[128, 1024, 8192]
                 }
@@ -215,7 +220,7 @@ impl Workload {
             (Kind::Requests, _) => 256_000,
             (Kind::FanOut, _) => 500_000,
             (Kind::Burst, _) => 1_000_000,
-            (Kind::Subscriptions, _) => 100_000,
+            (Kind::Subscriptions | Kind::Resubscribe, _) => 100_000,
             (Kind::Idle, _) => 1_000,
             (Kind::Connect, _) => 500,
             (Kind::Publishers, _) => 2_000_000,
@@ -236,6 +241,7 @@ impl Workload {
             | Kind::Idle
             | Kind::Connect => Role::Sink,
             Kind::Request | Kind::Requests | Kind::Subscriptions => Role::Echo,
+            Kind::Resubscribe => Role::Cutter,
             _ => Role::Blaster(self.blast(count)),
         }
     }
@@ -275,6 +281,11 @@ impl Workload {
             }
             // What is lost is told.
             Kind::Burst => {}
+            Kind::Resubscribe => {
+                if seen.messages != Some(count) {
+                    return Err(format!("{:?} of {count} subscriptions came back", seen.messages));
+                }
+            }
             Kind::Subscriptions | Kind::Idle | Kind::Connect => {
                 if said.received != count {
                     return Err(format!("{} of {count} came about", said.received));

@@ -49,6 +49,9 @@ pub enum Workload {
     FanOut,
     /// Subscribe to [`wire::numbered`] subjects, flush, and keep them.
     Subscriptions,
+    /// The same before the work begins, which is to be connected again, with all of them, and to
+    /// flush, after the server has cut the connection.
+    Resubscribe,
     /// Connect, flush, and keep the connections.
     Idle,
     /// Connect, publish, flush and close, one after the other.
@@ -90,6 +93,7 @@ impl Task {
             "fan-out" => Workload::FanOut,
             "burst" => Workload::Burst,
             "subscriptions" => Workload::Subscriptions,
+            "resubscribe" => Workload::Resubscribe,
             "idle" => Workload::Idle,
             "connect" => Workload::Connect,
             other => return Err(format!("there is no workload `{other}`")),

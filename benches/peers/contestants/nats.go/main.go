@@ -217,6 +217,21 @@ func subscribe(nc *nats.Conn, count int) {
 	(&tally{received: count}).done()
 }
 
+func resubscribe(url string, count int) {
+	back := make(chan struct{}, 1)
+	nc, err := nats.Connect(url, nats.ReconnectHandler(func(*nats.Conn) { back <- struct{}{} }))
+	check(err)
+	for i := 0; i < count; i++ {
+		_, err := nc.Subscribe(fmt.Sprintf("bench.orders.%d", i), func(*nats.Msg) {})
+		check(err)
+	}
+	check(nc.FlushTimeout(time.Minute))
+	ready()
+	<-back
+	check(nc.FlushTimeout(time.Minute))
+	(&tally{received: count}).done()
+}
+
 func connect(url string, count, size int, keep bool) {
 	payload := []byte(strings.Repeat("x", size))
 	kept := make([]*nats.Conn, 0, count)
@@ -262,6 +277,8 @@ func main() {
 		fanOut(nc, count)
 	case "subscriptions":
 		subscribe(nc, count)
+	case "resubscribe":
+		resubscribe(url, count)
 	case "idle", "connect":
 		connect(url, count, size, workload == "idle")
 	case "request":

@@ -42,7 +42,7 @@ pub fn run() -> Result<(), Failure> {
             }
             link.flush()?;
         }
-        Workload::Publishers => return Err("it has no tasks".into()),
+        Workload::Publishers | Workload::Resubscribe => return Err("not written".into()),
         Workload::Subscriptions => {
             ready()?;
             for number in 0..task.count {

@@ -6,7 +6,7 @@ pub mod hand;
 use std::time::Instant;
 
 use bytes::Bytes;
-use midge_tokio::midge::{Client, ConnectError, HeaderMap, Subscription};
+use midge_tokio::midge::{Client, ConnectError, Event, HeaderMap, Subscription};
 use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
 
 /// An error of any kind.
@@ -76,6 +76,22 @@ async fn stream(
             ready()?;
             for number in 0..task.count {
                 kept.push(client.subscribe(wire::numbered(number)).await?);
+            }
+            client.flush().await?;
+            finish(kept)
+        }
+        Workload::Resubscribe => {
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            for number in 0..task.count {
+                kept.push(client.subscribe(wire::numbered(number)).await?);
+            }
+            client.flush().await?;
+            let mut events = client.events();
+            ready()?;
+            while let Some(event) = events.next().await {
+                if let Event::Connected(_) = event {
+                    break;
+                }
             }
             client.flush().await?;
             finish(kept)
