@@ -1,6 +1,7 @@
-//! What Midge promises of itself, as ratios of processor time that a full run is held against.
+//! What Midge promises of itself: what a full run is held against.
 
 use crate::contestant::LIMIT;
+use crate::weight::{ASYNC_NATS, ASYNC_NATS_LEAST, WITH_EVERYTHING, WITHOUT_TLS};
 use crate::workload::{Kind, Workload};
 
 /// A promise: one costs at most so much in terms of the other.
@@ -62,7 +63,33 @@ const BARS: &[(Kind, usize, (&str, &str), f64)] = &[
     (Kind::Request, 128, HAND_LIMIT, 1.15),
     (Kind::Requests, 128, CT, 1.0 / 2.0),
     (Kind::Requests, 128, MT, 2.0 / 3.0),
+    (Kind::PublishTls, 128, CT, 1.0 / 2.0),
+    (Kind::PublishTls, 128, MT, 1.0 / 2.0),
+    (Kind::ReceiveTls, 128, CT, 1.0 / 2.0),
+    (Kind::ReceiveTls, 128, MT, 1.0 / 2.0),
+    (Kind::PublishWs, 128, CT, 1.0 / 2.0),
+    (Kind::PublishWs, 128, MT, 1.0 / 2.0),
+    (Kind::ReceiveWs, 128, CT, 1.0 / 2.0),
+    (Kind::ReceiveWs, 128, MT, 1.0 / 2.0),
+    (Kind::FanOut, 128, CT, 1.0 / 2.0),
+    (Kind::FanOut, 128, MT, 1.0),
 ];
+
+/// Bytes of memory, at most, of each subscription or idle connection.
+pub(crate) const MEMORY: &[(Kind, &str, f64)] = &[
+    (Kind::Subscriptions, CT.0, 400.0),
+    (Kind::Subscriptions, STD_LIMIT.0, 400.0),
+    (Kind::Idle, CT.0, 12_000.0),
+    (Kind::Idle, STD_LIMIT.0, 12_000.0),
+    (Kind::Idle, HAND_LIMIT.0, 12_000.0),
+];
+
+/// Of programs: the crates at most, and bytes.
+pub(crate) const WEIGHT: &[(&str, u64, Option<u64>)] =
+    &[(WITHOUT_TLS, 35, Some(1_000_000)), (WITH_EVERYTHING, 75, None)];
+/// A cold build of one takes at most half of the processor time of the other.
+pub(crate) const BUILDS: &[(&str, &str)] =
+    &[(WITHOUT_TLS, ASYNC_NATS_LEAST), (WITH_EVERYTHING, ASYNC_NATS)];
 
 pub(crate) fn all() -> impl Iterator<Item = Bar> {
     BARS.iter().map(|&(kind, size, (one, other), most)| Bar {

@@ -59,9 +59,10 @@ pub(crate) fn chart(records: &Records, kind: Kind, workloads: &[Workload]) -> St
         let scale = Scale::over(span, left, width);
         let _ = write!(
             svg,
-            "<text class=\"name\" x=\"{left}\" y=\"{}\">{} bytes</text>",
+            "<text class=\"name\" x=\"{left}\" y=\"{}\">{} {}</text>",
             top - 9,
-            workload.size
+            workload.size,
+            kind.dimension()
         );
         scale.draw(&mut svg, top, height);
         let limit = statistics::nanoseconds(records, LIMIT, workload);

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use peers_contestant::SUBSCRIPTIONS;
 
-use crate::real::Real;
-use crate::workload::{Kind, Workload};
+use crate::real::Reals;
+use crate::run::Counter;
+use crate::workload::{Kind, Layer, Workload};
 use crate::{Failure, about};
 
 /// A client in one flavour.
@@ -122,10 +123,33 @@ impl Contestant {
         self.name.starts_with("midge")
     }
 
+    /// Whether its allocations are calls of the C library, all of them.
+    pub(crate) fn allocates_by_libc(&self) -> bool {
+        matches!(self.source, Source::Rust(_) | Source::C)
+    }
+
     /// Why it has no part in a workload.
     pub(crate) fn declines(&self, workload: Workload) -> Option<&'static str> {
-        (self.name == LIMIT && workload.kind == Kind::ReadHeaders)
-            .then_some("reading headers is no matter of a socket")
+        let is_rust = self.is_midge() || self.name.starts_with("async-nats");
+        match workload.kind {
+            Kind::ReadHeaders if self.name == LIMIT => {
+                Some("reading headers is no matter of a socket")
+            }
+            Kind::Publishers if self.name == LIMIT || self.name == "midge-hand" => {
+                Some("it has one thread and no tasks")
+            }
+            Kind::Publishers if !is_rust && self.name != "nats.go" => Some("not written"),
+            Kind::Resubscribe
+                if self.name == "midge-hand" || !is_rust && self.name != "nats.go" =>
+            {
+                Some("not written")
+            }
+            kind if matches!(kind.real(), Some(Layer::Tls | Layer::WebSocket)) => {
+                let speaks = is_rust && self.name != "midge-hand" || self.name == "nats.go";
+                (!speaks).then_some("not written")
+            }
+            _ => None,
+        }
     }
 
     /// Messages of a run: fewer where they would take minutes.
@@ -138,7 +162,10 @@ impl Contestant {
             ("nats.c", Kind::FanOut) => 20,
             ("nats.go", Kind::Requests) => 2,
             ("nats.py", Kind::Publish | Kind::PublishHeaders) => 5,
-            (_, Kind::Burst | Kind::Subscriptions | Kind::Idle | Kind::Connect) => 1,
+            (
+                _,
+                Kind::Burst | Kind::Subscriptions | Kind::Resubscribe | Kind::Idle | Kind::Connect,
+            ) => 1,
             _ => self.slowness,
         };
         let count = workload.count() / slowness / share;
@@ -146,6 +173,7 @@ impl Contestant {
             // Each of those in flight makes as many.
             Kind::Requests => (count / 256).max(1) * 256,
             Kind::FanOut => (count / SUBSCRIPTIONS).max(2) * SUBSCRIPTIONS,
+            Kind::Publishers => (count / workload.size as u64).max(1) * workload.size as u64,
             _ => count.max(1),
         }
     }
@@ -181,9 +209,28 @@ impl Workshop {
         text(&self.target) + "/"
     }
 
-    /// Starts a real server.
-    pub(crate) fn real(&self, program: &Path) -> Result<Real, Failure> {
-        Real::start(program, &self.target)
+    /// Builds what counts the allocations of programs.
+    pub(crate) fn counter(&self) -> Result<Counter, Failure> {
+        let library = self.target.join("allocations.so");
+        let mut compile = Command::new("gcc");
+        compile.args(["-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o"]).arg(&library);
+        call(compile.arg(self.source.join("contestant/allocations.c")))?;
+        Ok(Counter { library, count: self.target.join("allocations") })
+    }
+
+    /// The directory of Midge.
+    pub(crate) fn source_root(&self) -> Result<PathBuf, Failure> {
+        Ok(self.source.join("../..").canonicalize()?)
+    }
+
+    /// Where all that is made is.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Starts real servers.
+    pub(crate) fn real(&self, program: &Path) -> Result<Reals, Failure> {
+        Reals::start(program, &self.target)
     }
 
     /// What was built, and its release.
@@ -319,7 +366,7 @@ fn library(root: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Runs a command; what it prints is told only when it fails.
-fn call(command: &mut Command) -> Result<(), Failure> {
+pub(crate) fn call(command: &mut Command) -> Result<(), Failure> {
     let name = command.get_program().display().to_string();
     let output = command.output().map_err(|error| format!("{name} cannot be run: {error}"))?;
     if output.status.success() {

@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod servers;
 mod statistics;
+mod weight;
 mod workload;
 
 use std::fs;
@@ -33,6 +34,7 @@ cargo xtask bench peers [options]
   --quick             two repetitions of a few workloads, a quarter as long
   --only NAME,…       these contestants alone
   --workloads NAME,…  these workloads alone, such as publish or receive-headers
+  --weigh             weigh programs too, from cold builds, or alone: with --repetitions 0
   --nats-server PATH  a real server, for the workloads that have one; xtask says it
   --resume            go on with what was stopped, with the same options
   --report            write the report of what was measured last, and measure nothing
@@ -48,6 +50,7 @@ struct Options {
     only: Vec<String>,
     workloads: Vec<String>,
     nats_server: Option<PathBuf>,
+    weigh: bool,
     resume: bool,
     report: bool,
     list: bool,
@@ -67,6 +70,7 @@ impl Options {
                 "--only" => options.only = names(value()?),
                 "--workloads" => options.workloads = names(value()?),
                 "--nats-server" => options.nats_server = Some(value()?.into()),
+                "--weigh" => options.weigh = true,
                 "--resume" => options.resume = true,
                 "--report" => options.report = true,
                 "--list" => options.list = true,
@@ -176,7 +180,30 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
     // A thousand connections have two ends, one of them here.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    if options.weigh || (options.is_full() && records.weights().is_empty()) {
+        for weighed in weight::weigh(&shop.source_root()?, shop.target()) {
+            match weighed {
+                Ok(weight) => {
+                    let weight::Weight { crates, cpu, bytes, .. } = &weight;
+                    println!("  {crates} crates, {cpu:.0} s, {bytes} bytes");
+                    records.push(Line::Weight(weight))?;
+                }
+                Err((name, failure)) => {
+                    println!("  left out: {failure}");
+                    let failure = failure.replace(&shop.place(), "");
+                    records.push(Line::Missing(name, failure))?;
+                }
+            }
+        }
+    }
     let real = options.nats_server.as_deref().map(|program| shop.real(program)).transpose()?;
+    let counter = match shop.counter() {
+        Ok(counter) => Some(counter),
+        Err(failure) => {
+            println!("allocations are not counted: {failure}");
+            None
+        }
+    };
     let load = about::load();
     let repetitions = options.repetitions.unwrap_or(if options.quick { 2 } else { 5 });
     let share = if options.quick { 4 } else { 1 };
@@ -184,8 +211,10 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
     for repetition in 1..=repetitions {
         plan.add(repetition, &ready, &options.chosen_workloads());
     }
-    // The last round counts system calls, and takes no time.
-    plan.add(0, &ready, &options.chosen_workloads());
+    if repetitions > 0 {
+        // The last round counts system calls, and takes no time.
+        plan.add(0, &ready, &options.chosen_workloads());
+    }
     let all = plan.steps.len();
     plan.steps.retain(|(repetition, workload, who)| {
         !records.runs().any(|run| {
@@ -198,14 +227,18 @@ fn measure(options: &Options, shop: &Workshop, mut records: Records) -> Result<R
     let left = plan.steps.len();
     for (number, (repetition, workload, who)) in (all - left + 1..).zip(plan.steps) {
         let (contestant, command) = &ready[who];
-        let (share, trace) =
-            if repetition == 0 { (share * 20, Trace::Calls) } else { (share, Trace::No) };
+        let (share, trace) = if repetition == 0 {
+            (share * 20, Trace::Calls(counter.as_ref().filter(|_| contestant.allocates_by_libc())))
+        } else {
+            (share, Trace::No)
+        };
         let count = contestant.count(workload, share);
         let outcome = run::run(command, real.as_ref(), workload, count, trace)
             .map_err(|failure| failure.replace(&shop.place(), ""));
         done += 1;
         let rest = start.elapsed() / done * u32::try_from(left)?.saturating_sub(done);
-        let what = format!("{} {} B", workload.kind.name(), workload.size);
+        let what =
+            format!("{} {} {}", workload.kind.name(), workload.size, workload.kind.dimension());
         print!("{number:5}/{all} {} left  {what:24} {:16}", clock(rest), contestant.name);
         match &outcome {
             Ok(cost) => match cost.calls {

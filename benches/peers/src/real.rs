@@ -1,9 +1,9 @@
-//! A real nats-server as the other side, and a feeder that publishes to it what a client receives.
+//! Real nats-servers as the other side, and a feeder that publishes to them what a client receives.
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -13,38 +13,82 @@ use peers_contestant::{END, LAST, wire};
 
 use crate::Failure;
 use crate::servers::{BUFFER, Blast, REPEAT};
+use crate::workload::Layer;
+
+/// A server without TLS, and one with.
+#[derive(Debug)]
+pub(crate) struct Reals {
+    plain: Real,
+    secure: Real,
+    certificate: PathBuf,
+}
+
+impl Reals {
+    /// Starts both from `program`; they write their logs into `directory`.
+    pub(crate) fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
+        let made = rcgen::generate_simple_self_signed(["localhost".into(), "127.0.0.1".into()])?;
+        let (certificate, key) = (directory.join("server.pem"), directory.join("server.key"));
+        fs::write(&certificate, made.cert.pem())?;
+        fs::write(&key, made.signing_key.serialize_pem())?;
+        // The feeder speaks to it without.
+        let tls = format!(
+            "allow_non_tls: true\ntls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n"
+        );
+        let plain = Real::start(program, directory, "nats-server", "")?;
+        let secure = Real::start(program, directory, "nats-server-tls", &tls)?;
+        Ok(Self { plain, secure, certificate })
+    }
+
+    pub(crate) fn with(&self, layer: Layer) -> &Real {
+        match layer {
+            Layer::None | Layer::WebSocket => &self.plain,
+            Layer::Tls => &self.secure,
+        }
+    }
+
+    /// What a client has to trust.
+    pub(crate) fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+}
 
 /// A server that runs until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Real {
     child: Child,
     port: u16,
+    websocket: u16,
     monitor: u16,
 }
 
 impl Real {
-    /// Starts `program`, which writes its log into `directory`.
-    pub(crate) fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
+    fn start(
+        program: &Path,
+        directory: &Path,
+        name: &str,
+        settings: &str,
+    ) -> Result<Self, Failure> {
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr();
-        let (port, monitor) = (free()?.port(), free()?.port());
-        let file = directory.join("nats-server.conf");
+        let (port, monitor, websocket) = (free()?.port(), free()?.port(), free()?.port());
+        let file = directory.join(name).with_extension("conf");
         // A slow client is to be waited for, not thrown out.
         fs::write(
             &file,
             format!(
                 "listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\nmax_payload: 8MB\n\
-                 max_pending: 4GB\nwrite_deadline: \"60s\"\n"
+                 max_pending: 4GB\nwrite_deadline: \"60s\"\n\
+                 websocket {{ port: {websocket}, no_tls: true }}\n{settings}"
             ),
         )?;
         let child = Command::new(program)
             .arg("--config")
             .arg(&file)
             .arg("--log")
-            .arg(directory.join("nats-server.log"))
+            .arg(directory.join(name).with_extension("log"))
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let server = Self { child, port, monitor };
+        let server = Self { child, port, websocket, monitor };
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if Instant::now() > until {
@@ -55,8 +99,12 @@ impl Real {
         Ok(server)
     }
 
-    pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    pub(crate) fn address(&self, layer: Layer) -> String {
+        match layer {
+            Layer::None => format!("127.0.0.1:{}", self.port),
+            Layer::Tls => format!("tls://127.0.0.1:{}", self.port),
+            Layer::WebSocket => format!("ws://127.0.0.1:{}", self.websocket),
+        }
     }
 
     /// Messages that it has received from all clients.

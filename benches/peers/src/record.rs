@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::run::Cost;
+use crate::weight::Weight;
 use crate::workload::Workload;
 
 /// One line.
@@ -18,6 +19,8 @@ pub(crate) enum Line {
     About(String, String),
     /// Who could not be built, and why.
     Missing(String, String),
+    /// What a program weighs, beside the runs.
+    Weight(Weight),
     /// A run.
     Run(Run),
 }
@@ -67,6 +70,19 @@ impl Records {
         self.lines.iter().any(|line| matches!(line, Line::About(known, _) if known == name))
     }
 
+    /// What was weighed last, in the order of the programs.
+    pub(crate) fn weights(&self) -> Vec<&Weight> {
+        let mut all: Vec<&Weight> = Vec::new();
+        for line in &self.lines {
+            let Line::Weight(weight) = line else { continue };
+            match all.iter_mut().find(|known| known.name == weight.name) {
+                Some(known) => *known = weight,
+                None => all.push(weight),
+            }
+        }
+        all
+    }
+
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
         self.lines.iter().filter_map(|line| match line {
             Line::Run(run) => Some(run),
@@ -93,12 +109,22 @@ impl Records {
         mine.filter_map(|run| run.outcome.as_ref().err().map(String::as_str)).collect()
     }
 
+    /// Allocations for a message.
+    pub(crate) fn allocations(&self, contestant: &str, workload: Workload) -> Option<f64> {
+        let cost = self.traced(contestant, workload)?;
+        Some(cost.allocations? as f64 / cost.count as f64)
+    }
+
     /// System calls for a thousand messages.
     pub(crate) fn calls(&self, contestant: &str, workload: Workload) -> Option<f64> {
+        let cost = self.traced(contestant, workload)?;
+        Some(cost.calls? as f64 * 1000.0 / cost.count as f64)
+    }
+
+    fn traced(&self, contestant: &str, workload: Workload) -> Option<&Cost> {
         let mine = self.runs().filter(|run| {
             run.contestant == contestant && run.workload == workload && run.repetition == 0
         });
-        let cost = mine.last()?.outcome.as_ref().ok()?;
-        Some(cost.calls? as f64 * 1000.0 / cost.count as f64)
+        mine.last()?.outcome.as_ref().ok()
     }
 }

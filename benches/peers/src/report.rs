@@ -42,6 +42,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
     missing(&mut page, records);
     promises(&mut page, records);
     behind(&mut page, records);
+    weights(&mut page, records);
     for kind in Kind::ALL {
         let workloads: Vec<Workload> = Workload::all()
             .into_iter()
@@ -98,6 +99,15 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
             let calls = records.calls(one.name, workload).map_or("–".to_owned(), figure);
             Some(format!("{calls}, {}, {}", figure(switches), figure(memory)))
         });
+        let allocations = |one: &Contestant, workload| {
+            records.allocations(one.name, workload).map(|count| format!("{count:.2}"))
+        };
+        let counted = |one| workloads.iter().any(|&workload| allocations(one, workload).is_some());
+        if contestant::ALL.iter().any(counted) {
+            let _ =
+                writeln!(page, "\nAllocations for a {each}, of those that take them from libc:\n");
+            table(&mut page, &workloads, allocations);
+        }
     }
     fs::write(directory.join("performance.md"), page)?;
     Ok(())
@@ -162,6 +172,64 @@ fn promises(page: &mut String, records: &Records) {
              met.\n\n| workload | ratio of | at most | measured | |\n|---|---|---|---|---|\n{lines}"
         );
     }
+    let amounts: String = amounts(records).iter().map(Amount::row).collect();
+    if !amounts.is_empty() {
+        let _ = write!(
+            page,
+            "\nAnd in amounts:\n\n| what | at most | measured | |\n|---|---|---|---|\n{amounts}"
+        );
+    }
+}
+
+/// A promise that is no ratio of times, and what was measured.
+struct Amount {
+    what: String,
+    most: f64,
+    measured: f64,
+}
+
+impl Amount {
+    fn row(&self) -> String {
+        let Self { what, most, measured } = self;
+        let verdict = if measured <= most {
+            "met".to_owned()
+        } else {
+            format!("**missed by {:.2}×**", measured / most)
+        };
+        format!("| {what} | {} | {} | {verdict} |\n", figure(*most), figure(*measured))
+    }
+}
+
+fn amounts(records: &Records) -> Vec<Amount> {
+    let mut all = Vec::new();
+    for &(kind, name, most) in bars::MEMORY {
+        let workload = Workload::all().into_iter().find(|workload| workload.kind == kind);
+        let one = contestant::ALL.iter().find(|one| one.name == name);
+        let (Some(workload), Some(one)) = (workload, one) else { continue };
+        let each = |cost: &Cost| cost.grown as f64 / cost.count as f64;
+        if let Some(measured) = median(records, one, workload, each) {
+            let what = format!("{name}: bytes of memory of each {}", kind.unit());
+            all.push(Amount { what, most, measured });
+        }
+    }
+    let weights = records.weights();
+    let weight = |name: &str| weights.iter().find(|weight| weight.name == name).copied();
+    for &(name, crates, bytes) in bars::WEIGHT {
+        let Some(weight) = weight(name) else { continue };
+        let what = format!("{name}: crates");
+        all.push(Amount { what, most: crates as f64, measured: weight.crates as f64 });
+        if let Some(bytes) = bytes {
+            let what = format!("{name}: bytes of a stripped program");
+            all.push(Amount { what, most: bytes as f64, measured: weight.bytes as f64 });
+        }
+    }
+    for &(one, other) in bars::BUILDS {
+        if let (Some(mine), Some(theirs)) = (weight(one), weight(other)) {
+            let what = format!("{one}: a cold build, in terms of that of {other}");
+            all.push(Amount { what, most: 0.5, measured: mine.cpu / theirs.cpu });
+        }
+    }
+    all
 }
 
 /// Where a client costs less than the Midge of its flavour.
@@ -187,6 +255,25 @@ fn behind(page: &mut String, records: &Records) {
             page,
             "\n## Where Midge is behind\n\n| workload | ratio of | measured |\n|---|---|---|\n{lines}"
         );
+    }
+}
+
+/// Crates, builds and sizes.
+fn weights(page: &mut String, records: &Records) {
+    let all = records.weights();
+    if all.is_empty() {
+        return;
+    }
+    let _ = write!(
+        page,
+        "\n## Weight\n\nA program that connects, publishes once and flushes: the packages that are built \
+         for it, seconds of processor time of a release build from nothing, and bytes of the stripped \
+         program.\n\n| | crates | build | size |\n|---|---|---|---|\n"
+    );
+    for weight in all {
+        let (name, crates) = (&weight.name, weight.crates);
+        let (cpu, bytes) = (figure(weight.cpu), figure(weight.bytes as f64));
+        let _ = writeln!(page, "| {name} | {crates} | {cpu} | {bytes} |");
     }
 }
 
@@ -231,7 +318,7 @@ fn table(
 
 fn head(page: &mut String, workloads: &[Workload]) {
     let sizes: Vec<String> =
-        workloads.iter().map(|workload| format!(" {} B |", workload.size)).collect();
+        workloads.iter().map(|it| format!(" {} {} |", it.size, it.kind.dimension())).collect();
     let _ = writeln!(page, "| |{}\n|---|{}", sizes.concat(), "---|".repeat(workloads.len()));
 }
 

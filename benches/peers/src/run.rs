@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -15,10 +16,12 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::real::{Feeder, Real};
+use crate::real::{Feeder, Real, Reals};
 use crate::servers::{Seen, Server};
-use crate::workload::{Kind, Said, Workload};
+use crate::workload::{Kind, Layer, Said, Workload};
 
+/// Where every one of them looks for certificates that it trusts.
+const TRUSTED: &str = "SSL_CERT_FILE";
 /// A contestant that takes longer is ended.
 const LONGEST: Duration = Duration::from_secs(90);
 
@@ -43,43 +46,65 @@ pub(crate) struct Cost {
     pub(crate) lost: u64,
     /// System calls; only of a run under strace, whose times say nothing.
     pub(crate) calls: Option<u64>,
+    /// Allocations, of such a run.
+    #[serde(default)]
+    pub(crate) allocations: Option<u64>,
     /// Nanoseconds within which 50, 99 and 99.9 % of the requests were answered.
     pub(crate) latency: Option<[f64; 3]>,
 }
 
-/// Whether system calls are counted instead of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trace {
+/// Whether system calls are counted instead of time, and allocations, where they are seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trace<'a> {
     No,
-    Calls,
+    Calls(Option<&'a Counter>),
+}
+
+/// Counts allocations: a library that is loaded into a program before all others, and the file in
+/// which it counts.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    pub(crate) library: PathBuf,
+    pub(crate) count: PathBuf,
+}
+
+impl Counter {
+    fn reset(&self) -> Result<(), String> {
+        fs::write(&self.count, 0_u64.to_ne_bytes()).map_err(|error| error.to_string())
+    }
+
+    fn read(&self) -> Option<u64> {
+        Some(u64::from_ne_bytes(fs::read(&self.count).ok()?.try_into().ok()?))
+    }
 }
 
 /// What a contestant is connected with.
 enum Opposite<'a> {
     Own(Server),
-    Real { server: &'a Real, feeder: Option<Feeder>, before: u64, subscribed: u64 },
+    Real { server: &'a Real, layer: Layer, feeder: Option<Feeder>, before: u64, subscribed: u64 },
 }
 
 impl<'a> Opposite<'a> {
-    fn start(workload: Workload, count: u64, real: Option<&'a Real>) -> Result<Self, String> {
+    fn start(workload: Workload, count: u64, real: Option<&'a Reals>) -> Result<Self, String> {
         let failed = |error: std::io::Error| error.to_string();
-        if !workload.kind.is_real() {
+        let Some(layer) = workload.kind.real() else {
             return Ok(Self::Own(Server::start(workload.role(count)).map_err(failed)?));
-        }
-        let server = real.ok_or("there is no nats-server; xtask finds or fetches one")?;
-        let feeder = match workload.kind {
-            Kind::ReceiveReal => Some(server.feed(workload.blast(count)).map_err(failed)?),
-            _ => None,
+        };
+        let real = real.ok_or("there is no nats-server; xtask finds or fetches one")?;
+        let server = real.with(layer);
+        let feeder = match workload.kind.is_fed() {
+            true => Some(server.feed(workload.blast(count)).map_err(failed)?),
+            false => None,
         };
         let subscribed = server.subscriptions().map_err(failed)?;
         let before = server.received().map_err(failed)?;
-        Ok(Self::Real { server, feeder, before, subscribed })
+        Ok(Self::Real { server, layer, feeder, before, subscribed })
     }
 
     fn address(&self) -> String {
         match self {
             Self::Own(server) => server.address(),
-            Self::Real { server, .. } => server.address(),
+            Self::Real { server, layer, .. } => server.address(*layer),
         }
     }
 
@@ -124,17 +149,23 @@ impl<'a> Opposite<'a> {
 /// Runs a program on a workload.
 pub(crate) fn run(
     command: &[String],
-    real: Option<&Real>,
+    real: Option<&Reals>,
     workload: Workload,
     count: u64,
-    trace: Trace,
+    trace: Trace<'_>,
 ) -> Result<Cost, String> {
     let before = ended_children();
     let server = Opposite::start(workload, count, real)?;
-    let child = Command::new(&command[0])
+    let mut program = Command::new(&command[0]);
+    if let Trace::Calls(Some(counter)) = trace {
+        counter.reset()?;
+        program.env("LD_PRELOAD", &counter.library).env("PEERS_ALLOCATIONS", &counter.count);
+    }
+    let child = program
         .args(&command[1..])
         .args([workload.kind.command(), &server.address()])
         .args([count.to_string(), workload.size.to_string()])
+        .envs(real.map(|real| (TRUSTED, real.certificate())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -159,7 +190,7 @@ pub(crate) fn run(
 }
 
 /// The processor time of all processes that this one started and that have ended.
-fn ended_children() -> Duration {
+pub(crate) fn ended_children() -> Duration {
     getrusage(UsageWho::RUSAGE_CHILDREN).map_or(Duration::ZERO, |usage| {
         let micros = [usage.user_time(), usage.system_time()].map(|time| time.num_microseconds());
         Duration::from_micros(micros.iter().sum::<i64>().unsigned_abs())
@@ -193,13 +224,18 @@ impl Running {
         Self { child, pid, lines, complaint }
     }
 
-    fn measure(&mut self, server: &Opposite<'_>, trace: Trace) -> Result<(Cost, Said), String> {
+    fn measure(&mut self, server: &Opposite<'_>, trace: Trace<'_>) -> Result<(Cost, Said), String> {
         self.wait_for("ready", Duration::from_secs(20))?;
         server.settle();
         let tracer = match trace {
-            Trace::Calls => Some(Tracer::attach(self.pid)?),
+            Trace::Calls(_) => Some(Tracer::attach(self.pid)?),
             Trace::No => None,
         };
+        let allocations = || match trace {
+            Trace::Calls(Some(counter)) => counter.read(),
+            _ => None,
+        };
+        let before = allocations();
         let clock = ClockId::pid_cpu_clock_id(self.pid).map_err(|error| error.to_string())?;
         let time = || clock.now().map(Duration::from).map_err(|error| error.to_string());
         let (switches, memory) = (self.switches(), self.memory("VmRSS:"));
@@ -209,6 +245,7 @@ impl Running {
         server.release();
         let done = self.wait_for("done", LONGEST)?;
         let (wall, cpu) = (wall.elapsed(), time()? - cpu);
+        let allocated = allocations().zip(before).map(|(now, before)| now - before);
         let said = Said::parse(&done);
         let cost = Cost {
             count: 0,
@@ -219,6 +256,7 @@ impl Running {
             grown: self.memory("VmRSS:").cast_signed() - memory.cast_signed(),
             lost: 0,
             calls: tracer.map(Tracer::detach).transpose()?,
+            allocations: allocated,
             latency: said.latency,
         };
         Ok((cost, said))

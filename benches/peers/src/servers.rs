@@ -26,6 +26,9 @@ pub(crate) enum Role {
     Blaster(Blast),
     /// Sends each publish with a reply subject back to it.
     Echo,
+    /// Cuts the connection once it is [released](Server::release), and counts the subscriptions of
+    /// those that follow.
+    Cutter,
 }
 
 /// Messages that are sent as fast as the client reads.
@@ -53,6 +56,18 @@ struct Shared {
     released: Mutex<bool>,
     release: Condvar,
     gone: AtomicBool,
+    /// Subscriptions of connections that were made after the release.
+    subscribed: AtomicU64,
+}
+
+impl Shared {
+    /// Waits for the release.
+    fn wait(&self) {
+        let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*released {
+            released = self.release.wait(released).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 /// What a server has seen.
@@ -106,7 +121,8 @@ impl Server {
         let _ = self.thread.join();
         let bytes = self.shared.bytes.load(Ordering::Relaxed);
         let pings = self.shared.pings.load(Ordering::Relaxed);
-        Seen { bytes: Some(bytes - PING.len() as u64 * pings), messages: None }
+        let subscribed = self.shared.subscribed.load(Ordering::Relaxed);
+        Seen { bytes: Some(bytes - PING.len() as u64 * pings), messages: Some(subscribed) }
     }
 }
 
@@ -123,6 +139,17 @@ fn serve(mut stream: TcpStream, port: u16, role: Role, shared: &Arc<Shared>) -> 
     match role {
         Role::Sink => sink(stream, shared),
         Role::Blaster(_) | Role::Echo => answer(stream, role, shared),
+        Role::Cutter => {
+            let released = *shared.released.lock().unwrap_or_else(PoisonError::into_inner);
+            if !released {
+                let (shared, stream) = (Arc::clone(shared), stream.try_clone()?);
+                thread::spawn(move || {
+                    shared.wait();
+                    stream.shutdown(Shutdown::Both)
+                });
+            }
+            answer(stream, if released { Role::Cutter } else { Role::Echo }, shared)
+        }
     }
 }
 
@@ -212,6 +239,9 @@ fn answer(mut stream: TcpStream, role: Role, shared: &Arc<Shared>) -> io::Result
                         out.extend_from_slice(part);
                     }
                 }
+                Op::Subscribe { .. } if matches!(role, Role::Cutter) => {
+                    shared.subscribed.fetch_add(1, Ordering::Relaxed);
+                }
                 Op::Subscribe { subject, sid } => {
                     subscriptions.push((subject.to_vec(), sid.to_vec()));
                     if let (Role::Blaster(blast), None) = (role, &blasting)
@@ -292,11 +322,7 @@ fn send(
     let bytes = usual.repeat(block);
     let write =
         |bytes: &[u8]| writing.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
-    let mut released = shared.released.lock().unwrap_or_else(PoisonError::into_inner);
-    while !*released {
-        released = shared.release.wait(released).unwrap_or_else(PoisonError::into_inner);
-    }
-    drop(released);
+    shared.wait();
     let mut left = rounds.saturating_sub(1);
     while left > 0 {
         let now = left.min(block as u64);

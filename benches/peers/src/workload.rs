@@ -1,6 +1,6 @@
 //! What is measured: the work, the sizes, and how much of it makes a run.
 
-use peers_contestant::{SUBSCRIPTIONS, wire};
+use peers_contestant::{SHARED, SUBSCRIPTIONS, wire};
 use serde::{Deserialize, Serialize};
 
 use crate::servers::{Blast, Role, Seen};
@@ -20,19 +20,37 @@ pub(crate) enum Kind {
     PublishReal,
     /// From a real nats-server.
     ReceiveReal,
+    /// To a real nats-server, over TLS.
+    PublishTls,
+    ReceiveTls,
+    /// To a real nats-server, over WebSocket.
+    PublishWs,
+    ReceiveWs,
+    /// To the sink, from so many tasks as the size says.
+    Publishers,
     /// Receive over [`SUBSCRIPTIONS`] subscriptions in turn.
     FanOut,
     /// Messages at default limits.
     Burst,
     /// Subscribe, and keep the subscriptions.
     Subscriptions,
+    /// The server cuts the connection, and the client comes back with all subscriptions.
+    Resubscribe,
     /// Connect, and keep the connections.
     Idle,
     /// Connect, publish, flush and close, again and again.
     Connect,
 }
 
-/// A workload: the work, and bytes of a payload.
+/// What lies between a client and its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    None,
+    Tls,
+    WebSocket,
+}
+
+/// A workload: the work, and bytes of a payload, or the number of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Workload {
     pub(crate) kind: Kind,
@@ -40,7 +58,7 @@ pub(crate) struct Workload {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Publish,
         Self::PublishHeaders,
         Self::Receive,
@@ -50,9 +68,15 @@ impl Kind {
         Self::Requests,
         Self::PublishReal,
         Self::ReceiveReal,
+        Self::PublishTls,
+        Self::ReceiveTls,
+        Self::PublishWs,
+        Self::ReceiveWs,
+        Self::Publishers,
         Self::FanOut,
         Self::Burst,
         Self::Subscriptions,
+        Self::Resubscribe,
         Self::Idle,
         Self::Connect,
     ];
@@ -69,9 +93,15 @@ impl Kind {
             Self::Requests => "requests",
             Self::PublishReal => "publish-real",
             Self::ReceiveReal => "receive-real",
+            Self::PublishTls => "publish-tls",
+            Self::ReceiveTls => "receive-tls",
+            Self::PublishWs => "publish-ws",
+            Self::ReceiveWs => "receive-ws",
+            Self::Publishers => "publishers",
             Self::FanOut => "fan-out",
             Self::Burst => "burst",
             Self::Subscriptions => "subscriptions",
+            Self::Resubscribe => "resubscribe",
             Self::Idle => "idle",
             Self::Connect => "connect",
         }
@@ -80,8 +110,8 @@ impl Kind {
     /// What a contestant is told.
     pub(crate) fn command(self) -> &'static str {
         match self {
-            Self::PublishReal => Self::Publish.name(),
-            Self::ReceiveReal => Self::Receive.name(),
+            Self::PublishReal | Self::PublishTls | Self::PublishWs => Self::Publish.name(),
+            Self::ReceiveReal | Self::ReceiveTls | Self::ReceiveWs => Self::Receive.name(),
             _ => self.name(),
         }
     }
@@ -97,9 +127,15 @@ impl Kind {
             Self::Requests => "requests, 256 in flight",
             Self::PublishReal => "publish to nats-server",
             Self::ReceiveReal => "receive from nats-server",
+            Self::PublishTls => "publish to nats-server over TLS",
+            Self::ReceiveTls => "receive from nats-server over TLS",
+            Self::PublishWs => "publish to nats-server over WebSocket",
+            Self::ReceiveWs => "receive from nats-server over WebSocket",
+            Self::Publishers => "publish 128 B from several tasks",
             Self::FanOut => "receive over 1,000 subscriptions in turn",
             Self::Burst => "a burst at default limits",
             Self::Subscriptions => "subscriptions, 100,000 in one connection",
+            Self::Resubscribe => "subscribe again, 100,000 after a cut",
             Self::Idle => "idle connections, 1,000 in one process",
             Self::Connect => "connect, publish, flush, close",
         }
@@ -109,7 +145,7 @@ impl Kind {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Request | Self::Requests => "request",
-            Self::Subscriptions => "subscription",
+            Self::Subscriptions | Self::Resubscribe => "subscription",
             Self::Idle | Self::Connect => "connection",
             _ => "message",
         }
@@ -120,8 +156,24 @@ impl Kind {
         matches!(self, Self::Subscriptions | Self::Idle)
     }
 
-    pub(crate) fn is_real(self) -> bool {
-        matches!(self, Self::PublishReal | Self::ReceiveReal)
+    /// How a real nats-server is spoken to, if one is.
+    pub(crate) fn real(self) -> Option<Layer> {
+        match self {
+            Self::PublishReal | Self::ReceiveReal => Some(Layer::None),
+            Self::PublishTls | Self::ReceiveTls => Some(Layer::Tls),
+            Self::PublishWs | Self::ReceiveWs => Some(Layer::WebSocket),
+            _ => None,
+        }
+    }
+
+    /// Whether a real nats-server sends what is received.
+    pub(crate) fn is_fed(self) -> bool {
+        matches!(self, Self::ReceiveReal | Self::ReceiveTls | Self::ReceiveWs)
+    }
+
+    /// What the size of a workload counts.
+    pub(crate) fn dimension(self) -> &'static str {
+        if self == Self::Publishers { "tasks" } else { "B" }
     }
 
     fn has_headers(self) -> bool {
@@ -137,7 +189,11 @@ impl Workload {
             let sizes: &[usize] = match kind {
                 Kind::Publish | Kind::Receive => &[16, 128, 1024, 8192, 65_536],
                 Kind::Request | Kind::Requests | Kind::FanOut | Kind::Burst => &[128],
-                Kind::Subscriptions | Kind::Idle | Kind::Connect => &[16],
+                Kind::Subscriptions | Kind::Resubscribe | Kind::Idle | Kind::Connect => &[16],
+                Kind::PublishTls | Kind::ReceiveTls | Kind::PublishWs | Kind::ReceiveWs => {
+                    &[128, 1024, 8192]
+                }
+                Kind::Publishers => &[1, 4, 16, 64],
                 _ => &[16, 128, 1024],
             };
             all.extend(sizes.iter().map(|&size| Self { kind, size }));
@@ -150,7 +206,8 @@ impl Workload {
         match self.kind {
             Kind::Publish | Kind::Receive => self.size <= 128,
             Kind::PublishHeaders | Kind::ReceiveHeaders | Kind::ReadHeaders => self.size == 128,
-            Kind::PublishReal | Kind::ReceiveReal => self.size == 128,
+            Kind::Publishers => self.size == 16,
+            kind if kind.real().is_some() => self.size == 128,
             _ => true,
         }
     }
@@ -163,10 +220,12 @@ impl Workload {
             (Kind::Requests, _) => 256_000,
             (Kind::FanOut, _) => 500_000,
             (Kind::Burst, _) => 1_000_000,
-            (Kind::Subscriptions, _) => 100_000,
+            (Kind::Subscriptions | Kind::Resubscribe, _) => 100_000,
             (Kind::Idle, _) => 1_000,
             (Kind::Connect, _) => 500,
-            (Kind::PublishReal | Kind::ReceiveReal, 0..=1024) => 500_000,
+            (Kind::Publishers, _) => 2_000_000,
+            (kind, 0..=1024) if kind.real().is_some() => 500_000,
+            (kind, _) if kind.real().is_some() => 50_000,
             (_, 0..=128) => 2_000_000,
             (_, 129..=1024) => 500_000,
             (_, 1025..=8192) => 100_000,
@@ -176,8 +235,13 @@ impl Workload {
 
     pub(crate) fn role(self, count: u64) -> Role {
         match self.kind {
-            Kind::Publish | Kind::PublishHeaders | Kind::Idle | Kind::Connect => Role::Sink,
+            Kind::Publish
+            | Kind::PublishHeaders
+            | Kind::Publishers
+            | Kind::Idle
+            | Kind::Connect => Role::Sink,
             Kind::Request | Kind::Requests | Kind::Subscriptions => Role::Echo,
+            Kind::Resubscribe => Role::Cutter,
             _ => Role::Blaster(self.blast(count)),
         }
     }
@@ -191,9 +255,10 @@ impl Workload {
     /// Whether the contestant did all of the work, by what it said and by what the server saw.
     pub(crate) fn verify(self, count: u64, said: &Said, seen: Seen) -> Result<(), String> {
         match self.kind {
-            Kind::Publish | Kind::PublishHeaders => {
+            Kind::Publish | Kind::PublishHeaders | Kind::Publishers => {
                 let headers = self.kind.has_headers();
-                let frame = wire::publish(wire::SUBJECT, None, headers, &vec![b'x'; self.size]);
+                let size = if self.kind == Kind::Publishers { SHARED } else { self.size };
+                let frame = wire::publish(wire::SUBJECT, None, headers, &vec![b'x'; size]);
                 // Some write headers without the blanks, and some two blanks between words.
                 let least = count * (frame.len() as u64 - if headers { 6 } else { 0 });
                 let most = count * (frame.len() as u64 + 8) + 65_536;
@@ -209,13 +274,18 @@ impl Workload {
                     return Err(format!("{} of {count} requests were answered", said.received));
                 }
             }
-            Kind::PublishReal => {
+            Kind::PublishReal | Kind::PublishTls | Kind::PublishWs => {
                 if seen.messages != Some(count) {
                     return Err(format!("the server got {:?} of {count} messages", seen.messages));
                 }
             }
             // What is lost is told.
             Kind::Burst => {}
+            Kind::Resubscribe => {
+                if seen.messages != Some(count) {
+                    return Err(format!("{:?} of {count} subscriptions came back", seen.messages));
+                }
+            }
             Kind::Subscriptions | Kind::Idle | Kind::Connect => {
                 if said.received != count {
                     return Err(format!("{} of {count} came about", said.received));
@@ -225,6 +295,8 @@ impl Workload {
             | Kind::ReceiveHeaders
             | Kind::ReadHeaders
             | Kind::ReceiveReal
+            | Kind::ReceiveTls
+            | Kind::ReceiveWs
             | Kind::FanOut => {
                 if said.received != count || !said.last {
                     return Err(format!(

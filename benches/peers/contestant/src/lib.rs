@@ -1,7 +1,7 @@
 //! What the contestants in Rust have in common: their command line, the signals that they exchange
 //! with the tool, and what they count.
 //!
-//! A contestant is called as `program <workload> <host:port> <count> <size>`. It connects, prepares
+//! A contestant is called as `program <workload> <host:port or URL> <count> <size>`. It connects, prepares
 //! what the workload needs, prints `ready`, and waits for a line. Then it does the work, prints
 //! `done` with what it counted, and waits for the end of its input. The tool measures what the
 //! process spends between the two lines.
@@ -22,6 +22,9 @@ pub const IN_FLIGHT: u64 = 256;
 /// Subscriptions of [`Workload::FanOut`].
 pub const SUBSCRIPTIONS: u64 = 1000;
 
+/// Bytes of a payload in [`Workload::Publishers`], whose size is the number of tasks.
+pub const SHARED: usize = 128;
+
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
@@ -29,6 +32,8 @@ pub enum Workload {
     Publish,
     /// The same with [`wire::HEADERS`].
     PublishHeaders,
+    /// Publish from as many tasks as the size says, over one connection, and flush at the end.
+    Publishers,
     /// Count the messages of a subscription.
     Receive,
     /// The same, and add up the lengths of all values of all headers.
@@ -44,6 +49,9 @@ pub enum Workload {
     FanOut,
     /// Subscribe to [`wire::numbered`] subjects, flush, and keep them.
     Subscriptions,
+    /// The same before the work begins, which is to be connected again, with all of them, and to
+    /// flush, after the server has cut the connection.
+    Resubscribe,
     /// Connect, flush, and keep the connections.
     Idle,
     /// Connect, publish, flush and close, one after the other.
@@ -55,7 +63,7 @@ pub enum Workload {
 pub struct Task {
     /// What to do.
     pub workload: Workload,
-    /// Host and port of the server.
+    /// Host and port of the server, or its URL if it is one of TLS or WebSocket.
     pub server: String,
     /// How many messages or requests.
     pub count: u64,
@@ -77,6 +85,7 @@ impl Task {
         let workload = match &**workload {
             "publish" => Workload::Publish,
             "publish-headers" => Workload::PublishHeaders,
+            "publishers" => Workload::Publishers,
             "receive" | "receive-headers" => Workload::Receive,
             "read-headers" => Workload::ReadHeaders,
             "request" => Workload::Request,
@@ -84,6 +93,7 @@ impl Task {
             "fan-out" => Workload::FanOut,
             "burst" => Workload::Burst,
             "subscriptions" => Workload::Subscriptions,
+            "resubscribe" => Workload::Resubscribe,
             "idle" => Workload::Idle,
             "connect" => Workload::Connect,
             other => return Err(format!("there is no workload `{other}`")),
@@ -96,13 +106,22 @@ impl Task {
     /// The server as most clients want it.
     #[must_use]
     pub fn url(&self) -> String {
+        if self.server.contains("://") {
+            return self.server.clone();
+        }
         format!("nats://{}", self.server)
     }
 
     /// What is published.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
-        vec![b'x'; self.size]
+        vec![b'x'; if self.workload == Workload::Publishers { SHARED } else { self.size }]
+    }
+
+    /// What each of the tasks of [`Workload::Publishers`] publishes.
+    #[must_use]
+    pub fn share(&self) -> u64 {
+        self.count / self.size as u64
     }
 }
 

@@ -84,6 +84,25 @@ func publish(nc *nats.Conn, count, size int, withHeaders bool) {
 	new(tally).done()
 }
 
+func publishers(nc *nats.Conn, count, tasks int) {
+	payload := []byte(strings.Repeat("x", 128))
+	check(nc.Flush())
+	ready()
+	var all sync.WaitGroup
+	for i := 0; i < tasks; i++ {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for i := 0; i < count/tasks; i++ {
+				check(nc.Publish(subject, payload))
+			}
+		}()
+	}
+	all.Wait()
+	check(nc.FlushTimeout(time.Minute))
+	new(tally).done()
+}
+
 func receive(nc *nats.Conn, count int, readHeaders, limits bool) {
 	t := new(tally)
 	ended := make(chan struct{})
@@ -198,6 +217,21 @@ func subscribe(nc *nats.Conn, count int) {
 	(&tally{received: count}).done()
 }
 
+func resubscribe(url string, count int) {
+	back := make(chan struct{}, 1)
+	nc, err := nats.Connect(url, nats.ReconnectHandler(func(*nats.Conn) { back <- struct{}{} }))
+	check(err)
+	for i := 0; i < count; i++ {
+		_, err := nc.Subscribe(fmt.Sprintf("bench.orders.%d", i), func(*nats.Msg) {})
+		check(err)
+	}
+	check(nc.FlushTimeout(time.Minute))
+	ready()
+	<-back
+	check(nc.FlushTimeout(time.Minute))
+	(&tally{received: count}).done()
+}
+
 func connect(url string, count, size int, keep bool) {
 	payload := []byte(strings.Repeat("x", size))
 	kept := make([]*nats.Conn, 0, count)
@@ -226,19 +260,27 @@ func main() {
 	check(err)
 	size, err := strconv.Atoi(os.Args[4])
 	check(err)
-	nc, err := nats.Connect("nats://" + os.Args[2])
+	url := os.Args[2]
+	if !strings.Contains(url, "://") {
+		url = "nats://" + url
+	}
+	nc, err := nats.Connect(url)
 	check(err)
 	switch workload := os.Args[1]; workload {
 	case "publish", "publish-headers":
 		publish(nc, count, size, workload == "publish-headers")
+	case "publishers":
+		publishers(nc, count, size)
 	case "receive", "receive-headers", "read-headers", "burst":
 		receive(nc, count, workload == "read-headers", workload == "burst")
 	case "fan-out":
 		fanOut(nc, count)
 	case "subscriptions":
 		subscribe(nc, count)
+	case "resubscribe":
+		resubscribe(url, count)
 	case "idle", "connect":
-		connect("nats://"+os.Args[2], count, size, workload == "idle")
+		connect(url, count, size, workload == "idle")
 	case "request":
 		request(nc, count, size, 1)
 	case "requests":

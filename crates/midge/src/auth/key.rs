@@ -6,7 +6,7 @@
 use std::fmt;
 
 use data_encoding::BASE32_NOPAD;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_compact::{KeyPair, SecretKey, Seed};
 use zeroize::Zeroizing;
 
 /// Characters of a seed, and the bytes that they stand for.
@@ -21,8 +21,8 @@ const USER: u8 = 20 << 3;
 /// The seed is kept in one place of memory and wiped there when this is dropped. `Debug` shows
 /// the public key only.
 pub struct UserKey {
-    // Boxed: moving the key must leave no copy behind.
-    seed: Box<Zeroizing<[u8; 32]>>,
+    // Boxed: moving the key must leave no copy behind. It wipes itself.
+    secret: Box<SecretKey>,
     public_key: String,
 }
 
@@ -45,6 +45,9 @@ pub enum SeedError {
     /// It is the seed of an account, an operator or a server.
     #[error("the seed is not one of a user: that begins with `SU`")]
     NotUser,
+    /// Nothing but zeros: no key is made of that.
+    #[error("the seed is all zeros, which stands in the place of a seed: put in that of the user")]
+    Zero,
 }
 
 impl UserKey {
@@ -72,10 +75,12 @@ impl UserKey {
         if first << 5 | second >> 3 != USER {
             return Err(SeedError::NotUser);
         }
-        let mut seed = Box::new(Zeroizing::new([0; 32]));
+        let mut seed = Zeroizing::new([0; Seed::BYTES]);
         seed.copy_from_slice(key);
-        let public_key = public_key(&SigningKey::from_bytes(&seed));
-        Ok(Self { seed, public_key })
+        let pair = KeyPair::try_from_seed(Seed::new(*seed)).map_err(|_| SeedError::Zero)?;
+        let mut secret = Box::new(SecretKey::new([0; SecretKey::BYTES]));
+        secret.copy_from_slice(&*pair.sk);
+        Ok(Self { secret, public_key: public_key(&*pair.pk) })
     }
 
     /// The public key, `U…`: what the server knows the user by.
@@ -85,7 +90,7 @@ impl UserKey {
 
     /// The signature of `nonce` by Ed25519. CONNECT has it as base64url without padding.
     pub fn sign(&self, nonce: &[u8]) -> [u8; 64] {
-        SigningKey::from_bytes(&self.seed).sign(nonce).to_bytes()
+        *self.secret.sign(nonce, None)
     }
 }
 
@@ -95,9 +100,9 @@ impl fmt::Debug for UserKey {
     }
 }
 
-fn public_key(key: &SigningKey) -> String {
+fn public_key(key: &[u8]) -> String {
     let mut bytes = vec![USER];
-    bytes.extend_from_slice(key.verifying_key().as_bytes());
+    bytes.extend_from_slice(key);
     bytes.extend_from_slice(&crc16(&bytes).to_le_bytes());
     BASE32_NOPAD.encode(&bytes)
 }
@@ -153,6 +158,14 @@ mod tests {
         let (head, tail) = seed.split_at(20);
         let other = if tail.starts_with('A') { "B" } else { "A" };
         assert_eq!(refused(&format!("{head}{other}{}", &tail[1..])), SeedError::Checksum);
+    }
+
+    #[test]
+    fn a_seed_of_zeros_is_refused() {
+        let mut bytes = vec![SEED | USER >> 5, USER << 3];
+        bytes.extend_from_slice(&[0; 32]);
+        bytes.extend_from_slice(&crc16(&bytes).to_le_bytes());
+        assert_eq!(UserKey::from_seed(&BASE32_NOPAD.encode(&bytes)).unwrap_err(), SeedError::Zero);
     }
 
     #[test]

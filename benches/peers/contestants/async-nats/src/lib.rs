@@ -1,12 +1,14 @@
 //! async-nats with its defaults, but for the capacity of the subscription that is measured.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::{Client, ConnectOptions, HeaderMap};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use peers_contestant::{IN_FLIGHT, SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 /// An error of any kind.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -54,6 +56,25 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
             }
             client.flush().await?;
         }
+        Workload::Publishers => {
+            client.flush().await?;
+            ready()?;
+            let each: Vec<_> = (0..task.size)
+                .map(|_| {
+                    let (client, payload, share) = (client.clone(), payload.clone(), task.share());
+                    tokio::spawn(async move {
+                        for _ in 0..share {
+                            client.publish(wire::SUBJECT, payload.clone()).await?;
+                        }
+                        Ok::<_, Failure>(())
+                    })
+                })
+                .collect();
+            for one in each {
+                one.await??;
+            }
+            client.flush().await?;
+        }
         Workload::FanOut => {
             let mut each = Vec::new();
             for number in 0..SUBSCRIPTIONS {
@@ -87,6 +108,30 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
             for number in 0..task.count {
                 kept.push(client.subscribe(wire::numbered(number)).await?);
             }
+            client.flush().await?;
+            done(&Tally::of(kept.len() as u64))?;
+            std::process::exit(0);
+        }
+        Workload::Resubscribe => {
+            let back = Arc::new(Notify::new());
+            let notify = back.clone();
+            let options = ConnectOptions::new().event_callback(move |event| {
+                let notify = notify.clone();
+                async move {
+                    if event == Event::Connected {
+                        notify.notify_one();
+                    }
+                }
+            });
+            let client = options.connect(task.url()).await?;
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            for number in 0..task.count {
+                kept.push(client.subscribe(wire::numbered(number)).await?);
+            }
+            client.flush().await?;
+            back.notified().await;
+            ready()?;
+            back.notified().await;
             client.flush().await?;
             done(&Tally::of(kept.len() as u64))?;
             std::process::exit(0);

@@ -2,11 +2,12 @@
 
 use std::thread;
 
+use bytes::Bytes;
 use midge_std::Wait;
 use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready};
 use tokio::runtime::Runtime;
 
-use crate::{Failure, fan_out, requests, share, stream, tasks};
+use crate::{Failure, fan_out, publish, requests, share, stream, tasks};
 
 /// Over tokio.
 ///
@@ -17,6 +18,19 @@ pub fn tokio(runtime: &Runtime) -> Result<(), Failure> {
     let task = Task::from_args()?;
     let tally = runtime.block_on(async {
         let client = midge_tokio::connect(task.url()).await?;
+        if task.workload == Workload::Publishers {
+            let payload = Bytes::from(task.payload());
+            client.flush().await?;
+            ready()?;
+            let each: Vec<_> = (0..task.size)
+                .map(|_| tokio::spawn(publish(client.clone(), task.share(), payload.clone())))
+                .collect();
+            for one in each {
+                one.await??;
+            }
+            client.flush().await?;
+            return Ok(Tally::default());
+        }
         if task.workload == Workload::FanOut {
             let all = fan_out(&client).await?;
             ready()?;
@@ -60,6 +74,19 @@ pub fn smol() -> Result<(), Failure> {
     let task = Task::from_args()?;
     let tally: Result<Tally, Failure> = smol::block_on(async {
         let client = midge_smol::connect(task.url()).await?;
+        if task.workload == Workload::Publishers {
+            let payload = Bytes::from(task.payload());
+            client.flush().await?;
+            ready()?;
+            let each: Vec<_> = (0..task.size)
+                .map(|_| smol::spawn(publish(client.clone(), task.share(), payload.clone())))
+                .collect();
+            for one in each {
+                one.await?;
+            }
+            client.flush().await?;
+            return Ok(Tally::default());
+        }
         if task.workload == Workload::FanOut {
             let all = fan_out(&client).await?;
             ready()?;
@@ -102,6 +129,23 @@ pub fn smol() -> Result<(), Failure> {
 pub fn std() -> Result<(), Failure> {
     let task = Task::from_args()?;
     let client = midge_std::connect(task.url())?;
+    if task.workload == Workload::Publishers {
+        let payload = Bytes::from(task.payload());
+        client.flush().wait()?;
+        ready()?;
+        let each: Vec<_> = (0..task.size)
+            .map(|_| {
+                let publish = publish(client.clone(), task.share(), payload.clone());
+                thread::spawn(move || blocking(publish))
+            })
+            .collect();
+        for one in each {
+            one.join().map_err(|_| "a thread panicked")??;
+        }
+        client.flush().wait()?;
+        done(&Tally::default())?;
+        return Ok(());
+    }
     if task.workload == Workload::FanOut {
         let all = blocking(fan_out(&client))?;
         ready()?;

@@ -42,6 +42,7 @@ pub fn run() -> Result<(), Failure> {
             }
             link.flush()?;
         }
+        Workload::Publishers | Workload::Resubscribe => return Err("not written".into()),
         Workload::Subscriptions => {
             ready()?;
             for number in 0..task.count {

@@ -6,7 +6,7 @@ pub mod hand;
 use std::time::Instant;
 
 use bytes::Bytes;
-use midge_tokio::midge::{Client, ConnectError, HeaderMap, Subscription};
+use midge_tokio::midge::{Client, ConnectError, Event, HeaderMap, Subscription};
 use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
 
 /// An error of any kind.
@@ -80,6 +80,22 @@ async fn stream(
             client.flush().await?;
             finish(kept)
         }
+        Workload::Resubscribe => {
+            let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
+            for number in 0..task.count {
+                kept.push(client.subscribe(wire::numbered(number)).await?);
+            }
+            client.flush().await?;
+            let mut events = client.events();
+            ready()?;
+            while let Some(event) = events.next().await {
+                if let Event::Connected(_) = event {
+                    break;
+                }
+            }
+            client.flush().await?;
+            finish(kept)
+        }
         Workload::Idle => {
             let mut kept = Vec::with_capacity(usize::try_from(task.count)?);
             ready()?;
@@ -101,7 +117,7 @@ async fn stream(
             }
             Ok(Tally::of(task.count))
         }
-        Workload::Request | Workload::Requests | Workload::FanOut => {
+        Workload::Request | Workload::Requests | Workload::FanOut | Workload::Publishers => {
             Err("this is done by tasks".into())
         }
     }
@@ -136,6 +152,14 @@ async fn share(mut subscription: Subscription, count: u64) -> Tally {
         }
     }
     tally
+}
+
+/// The share of one task of several that publish.
+async fn publish(client: Client, count: u64, payload: Bytes) -> Result<(), Failure> {
+    for _ in 0..count {
+        client.publish(wire::SUBJECT, &payload).await?;
+    }
+    Ok(())
 }
 
 /// One request after the other.
