@@ -258,6 +258,7 @@ impl Driver {
             if let Step::Turn(Turn::Idle(wait)) = step {
                 self.rest = wait;
                 inner.idle = self.calls.is_empty();
+                inner.stuck = inner.idle && wait.write;
             }
             std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
             drop(inner);
@@ -389,6 +390,9 @@ impl Shared {
                 let own = inner.timers.next();
                 if own.is_some_and(|own| own <= now) {
                     return Step::Again;
+                }
+                if inner.wake_publishers(wakes) {
+                    return Step::Turn(Turn::Yield);
                 }
                 Step::Turn(Turn::Idle(earlier(wait, own)))
             }

@@ -63,6 +63,16 @@ impl Connection {
         self.outbound.user_bytes()
     }
 
+    /// Whether `bytes` or more wait that a driver may take, on this connection: so much that whoever
+    /// publishes does well to let it write first.
+    #[inline]
+    pub fn has_backlog(&self, bytes: usize) -> bool {
+        self.outbound.backlog() >= bytes
+            && self.is_connected()
+            && !self.outbound.is_holding()
+            && !self.ending.refuses_publishes()
+    }
+
     /// Subscriptions that have not ended, the inbox of requests included.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()

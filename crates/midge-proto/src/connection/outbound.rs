@@ -106,6 +106,7 @@ impl Outbound {
 
     // ---- enqueueing ----------------------------------------------------------------------
 
+    #[inline]
     pub(super) fn publish(
         &mut self,
         kind: Kind,
@@ -209,6 +210,12 @@ impl Outbound {
         self.user_bytes
     }
 
+    /// Bytes of every kind that are in no batch.
+    #[inline]
+    pub(super) fn backlog(&self) -> usize {
+        self.front.len().saturating_sub(self.head) + self.back.len()
+    }
+
     pub(super) fn control_bytes(&self) -> usize {
         self.control_bytes
     }
@@ -239,6 +246,11 @@ impl Outbound {
     /// Nothing that is not in `front` leaves on this connection.
     pub(super) fn is_held(&self) -> bool {
         self.held
+    }
+
+    /// The same, also when some that is not in `front` still does.
+    pub(super) fn is_holding(&self) -> bool {
+        self.held || self.hold_from.is_some()
     }
 
     pub(super) fn is_lent(&self) -> bool {

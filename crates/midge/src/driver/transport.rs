@@ -60,7 +60,14 @@ impl Driver {
         let outgoing = if self.layered.stack.is_some() {
             Outgoing::Wire(self.encode(max)?)
         } else {
-            Outgoing::Core(self.with(|inner| inner.connection.take_transmit(max))?)
+            let mut inner = lock(&self.shared.inner);
+            inner.idle = false;
+            let batch = inner.connection.take_transmit(max);
+            // They go on while this is written.
+            inner.wake_publishers(&mut self.wakes);
+            drop(inner);
+            self.wakes.wake();
+            Outgoing::Core(batch?)
         };
         Some(Transmit::new(&self.shared, outgoing))
     }
