@@ -28,6 +28,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cold]
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 /// What keeps a connection alive; clients, subscriptions and pending futures hold it.
 #[derive(Debug)]
 pub(crate) struct Handle {
@@ -170,13 +177,17 @@ impl Shared {
         headers: Option<&HeaderMap>,
         payload: &[u8],
     ) -> Result<Position, PublishError> {
-        self.command_if(|inner| {
-            if inner.connection.has_backlog(backlog) {
-                return (Err(PublishError::Full), false);
-            }
-            let result = inner.connection.publish(subject, reply, headers, payload);
-            (result, !inner.stuck)
-        })
+        let mut inner = lock(&self.inner);
+        if inner.connection.has_backlog(backlog) {
+            return Err(PublishError::Full);
+        }
+        let result = inner.connection.publish(subject, reply, headers, payload);
+        if inner.idle && !inner.stuck {
+            let waker = inner.take_idle();
+            drop(inner);
+            wake(waker);
+        }
+        result
     }
 
     /// Publishes, and waits while the driver has much to write, or there is no room while connected.

@@ -60,7 +60,7 @@ impl Connection {
         self.publish_as(Kind::Request, subject, Some(reply), headers, payload)
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish_as(
         &mut self,
         kind: Kind,
@@ -86,7 +86,7 @@ impl Connection {
         self.outbound.withdraw(position)
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_publish(
         &mut self,
         subject: SubjectRef<'_>,
@@ -161,7 +161,7 @@ impl Connection {
         self.outbound.user_bytes() + length <= self.user_bound()
     }
 
-    #[inline]
+    #[inline(always)]
     fn enqueue(
         &mut self,
         kind: Kind,

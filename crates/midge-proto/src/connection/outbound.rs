@@ -106,7 +106,7 @@ impl Outbound {
 
     // ---- enqueueing ----------------------------------------------------------------------
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn publish(
         &mut self,
         kind: Kind,
@@ -116,7 +116,11 @@ impl Outbound {
         payload: &[u8],
     ) -> Position {
         let before = self.back.len();
-        encode::publish(&mut self.back, subject, reply, headers, payload);
+        if reply.is_none() && headers.is_none() {
+            encode::publish_plain(&mut self.back, subject, payload);
+        } else {
+            encode::publish(&mut self.back, subject, reply, headers, payload);
+        }
         let len = self.back.len() - before;
         let position = self.next_position;
         self.next_position += 1;

@@ -28,11 +28,17 @@ pub fn publish(
         None => out.extend_from_slice(b"PUB "),
     }
     token(out, subject);
-    if reply.is_none() && headers.is_none() {
-        return size_and_payload(out, payload);
-    }
     out.push(b' ');
     body(out, reply, headers, payload);
+}
+
+/// PUB without a reply: the same as [`publish`] writes, by a shorter way.
+#[inline(always)]
+pub(crate) fn publish_plain(out: &mut Vec<u8>, subject: &[u8], payload: &[u8]) {
+    out.reserve(subject.len() + payload.len() + MOST_BESIDES);
+    out.extend_from_slice(b"PUB ");
+    token(out, subject);
+    size_and_payload(out, payload);
 }
 
 /// The exact length of what [`publish`] writes.
@@ -173,7 +179,7 @@ fn number(out: &mut Vec<u8>, number: u64) {
 }
 
 /// The rest of a PUB without a reply: a blank, the size, and the payload.
-#[inline]
+#[inline(always)]
 fn size_and_payload(out: &mut Vec<u8>, payload: &[u8]) {
     let size = payload.len();
     // A copy of known length is a store or two; what it copies too much is cut off again.
