@@ -178,7 +178,7 @@ impl Shared {
         payload: &[u8],
     ) -> Result<Position, PublishError> {
         let mut inner = lock(&self.inner);
-        if inner.connection.has_backlog(backlog) {
+        if inner.connection.backlog() >= backlog {
             return Err(PublishError::Full);
         }
         let result = inner.connection.publish(subject, reply, headers, payload);
@@ -201,7 +201,7 @@ impl Shared {
         let in_time = self.in_time(wait);
         let mut old = [None, None];
         let poll = self.command(|inner| {
-            let (room, result) = match in_time && inner.connection.has_backlog(HIGH_WATER) {
+            let (room, result) = match in_time && inner.connection.backlog() >= HIGH_WATER {
                 true => (Room::Backlog, Err(PublishError::Full)),
                 false => (Room::Messages, publish(inner)),
             };
@@ -372,7 +372,7 @@ impl Inner {
     pub(crate) fn wake_publishers(&mut self, wakes: &mut Wakes) -> bool {
         let room = &mut self.rooms[Room::Backlog as usize];
         !room.is_empty()
-            && !self.connection.has_backlog(LOW_WATER)
+            && self.connection.backlog() < LOW_WATER
             && room.wake_first(WAKES, wakes) > 0
     }
 

@@ -63,14 +63,14 @@ impl Connection {
         self.outbound.user_bytes()
     }
 
-    /// Whether `bytes` or more wait that a driver may take, on this connection: so much that whoever
-    /// publishes does well to let it write first.
+    /// Bytes of every kind that wait to be taken, those of a [`Batch`](crate::Batch) that is out not
+    /// counted: when there are many, whoever publishes does well to let the driver write first. 0
+    /// when that would not help: without a connection, while it is left for another one, and while
+    /// it closes.
     #[inline]
-    pub fn has_backlog(&self, bytes: usize) -> bool {
-        self.outbound.backlog() >= bytes
-            && self.is_connected()
-            && !self.outbound.is_holding()
-            && !self.ending.refuses_publishes()
+    pub fn backlog(&self) -> usize {
+        let leaves = self.outbound.is_holding() || self.ending.refuses_publishes();
+        if self.is_connected() && !leaves { self.outbound.backlog() } else { 0 }
     }
 
     /// Subscriptions that have not ended, the inbox of requests included.

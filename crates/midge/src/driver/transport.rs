@@ -89,6 +89,7 @@ impl Driver {
     pub fn settle(&mut self, mut transmit: Transmit, written: io::Result<usize>) {
         let (attempt, len) = (transmit.attempt(), transmit.len());
         let count = written.as_ref().map_or(0, |count| (*count).min(len));
+        self.gathering.wrote(count == len);
         match transmit.take() {
             Some(Outgoing::Core(batch)) => self.settle_core(batch, count),
             Some(Outgoing::Wire(lent)) => {
