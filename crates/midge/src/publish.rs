@@ -87,7 +87,12 @@ impl<'a> HeadersToSend<'a> {
 /// A message that is about to be published. Made by [`Client::publish`].
 ///
 /// `.await` publishes it and waits for room while connected; [`try_send`](Self::try_send) never
-/// waits.
+/// waits, and so may fill all of [`max_pending`](crate::ConnectOptions::max_pending).
+///
+/// Room is there while less than 256 KiB wait to be written, so that what is published is written
+/// while it is in the processor's caches: a publisher that never waits for anything else gives way
+/// to the driver, and to other tasks of its thread, each time as much has come together. Who waits
+/// goes on in the order in which they came, a few at a time. Without a connection nobody waits.
 #[derive(Debug)]
 #[must_use = "nothing is published until `.await` or `try_send`"]
 pub struct Publish<'a, S, P> {
@@ -137,8 +142,8 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
         self
     }
 
-    /// The longest wait for room; then the publish fails as [`PublishError::Full`]. Default:
-    /// without limit.
+    /// The longest wait for room; then the publish takes what is free of `max_pending`, or fails as
+    /// [`PublishError::Full`]. Default: without limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

@@ -90,8 +90,8 @@ pub(crate) struct Inner {
     pub(crate) tls: Option<TlsSession>,
 }
 
-/// Bytes that wait for the driver, from which on a publish that may wait does. What it writes at
-/// once is as much, and more would leave the processor's caches before it is written.
+/// Bytes that wait for the driver, from which on a publish that may wait does: with the message that
+/// goes beyond it they are one write, as a rule, and in the processor's caches until then.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
 /// Who has waited goes on below this.
 const LOW_WATER: usize = HIGH_WATER / 2;

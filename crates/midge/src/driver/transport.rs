@@ -8,10 +8,11 @@ use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 use super::bytes::{Incoming, Outgoing, Receive, Transmit};
 use super::{Driver, Turn, earlier};
 use crate::layers::Stack;
-use crate::shared::{Room, lock};
+use crate::shared::{HIGH_WATER, Room, lock};
 
-/// The most bytes of one write.
-pub(super) const WRITE_BYTES: usize = 256 * 1024;
+/// The most bytes of one write: all that publishers may add before they wait for it, and the
+/// message with which they go beyond, unless that is larger than the rest of this.
+pub(super) const WRITE_BYTES: usize = HIGH_WATER + 64 * 1024;
 /// After a write failed, so long is waited for what the server said before it closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
