@@ -39,7 +39,7 @@ fn a_driver_that_is_at_work_is_not_woken() {
 
 /// Takes all that waits, and what `meanwhile` publishes is added while it is written.
 fn write(rig: &mut Rig, meanwhile: impl FnOnce()) {
-    let bytes = rig.driver.take_transmit(usize::MAX).unwrap();
+    let bytes = rig.driver.take_transmit(usize::MAX).expect("there is something to write");
     meanwhile();
     let written = bytes.len();
     rig.driver.settle(bytes, Ok(written));
