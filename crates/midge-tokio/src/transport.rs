@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 /// Whatever is `AsyncRead`, `AsyncWrite` and `Send` becomes one by [`From`]:
 ///
 /// - It may take as little of a write as it likes, and may hold bytes back until it is flushed:
-///   that is done whenever there is nothing more to write, and after 256 KiB at the latest.
+///   that is done whenever there is nothing more to write, and after 320 KiB at the latest.
 /// - When the connection is closed it is asked to shut down, once, and then dropped: what it cannot
 ///   write at once is not waited for.
 /// - A read of nothing is the end of the stream. An error ends it too, and is the cause in

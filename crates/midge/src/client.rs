@@ -100,7 +100,8 @@ impl Client {
         subject: impl AsSubject,
         payload: impl AsRef<[u8]>,
     ) -> Result<Position, PublishError> {
-        self.shared().publish(subject.as_subject()?, None, None, payload.as_ref())
+        let subject = subject.as_subject()?;
+        self.shared().publish_below(usize::MAX, subject, None, None, payload.as_ref())
     }
 
     /// Publishes an answer to `message`, to its reply subject.

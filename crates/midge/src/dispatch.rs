@@ -103,8 +103,9 @@ impl Shared {
         };
         if let Event::Disconnected(_) | Event::Connected(_) | Event::Closed(_) = event {
             // Who waits for room while connected must look again: now other bounds hold.
-            inner.wake_room(Room::Messages, wakes);
-            inner.wake_room(Room::Control, wakes);
+            for room in [Room::Messages, Room::Control, Room::Backlog] {
+                inner.wake_room(room, wakes);
+            }
         }
         match &event {
             Event::Disconnected(lost) => {

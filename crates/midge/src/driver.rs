@@ -22,6 +22,7 @@
 //! the connection, and no driver without them pays for them.
 
 mod bytes;
+mod gathering;
 mod layered;
 mod task;
 mod threads;
@@ -52,6 +53,7 @@ use crate::request::Requests;
 use crate::shared::{Inner, Shared, lock};
 use crate::status::Board;
 use crate::waiters::Wakes;
+use gathering::Gathering;
 use layered::Layered;
 use transport::Transport;
 
@@ -179,6 +181,7 @@ pub fn connect(
         rest: Wait::default(),
         discarded: Vec::new(),
         calls: Calls::default(),
+        gathering: Gathering::default(),
     };
     Ok((Connecting::new(Client::new(shared), at_once), driver))
 }
@@ -200,6 +203,7 @@ pub struct Driver {
     /// Messages that nobody gets, kept for its memory.
     discarded: Vec<Message>,
     calls: Calls,
+    gathering: Gathering,
 }
 
 impl Driver {
@@ -253,11 +257,17 @@ impl Driver {
             }
             let old = inner.register_driver(context.waker());
             let auth = &mut self.authorizing;
-            let step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
+            let mut step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
+            if let Step::Turn(Turn::Idle(wait)) = step
+                && self.gathering.goes_on(wait.write, inner.connection.backlog())
+            {
+                step = Step::Turn(Turn::Yield);
+            }
             self.calls.take(&mut inner.router.calls);
             if let Step::Turn(Turn::Idle(wait)) = step {
                 self.rest = wait;
                 inner.idle = self.calls.is_empty();
+                inner.stuck = inner.idle && wait.write;
             }
             std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
             drop(inner);
@@ -389,6 +399,9 @@ impl Shared {
                 let own = inner.timers.next();
                 if own.is_some_and(|own| own <= now) {
                     return Step::Again;
+                }
+                if inner.wake_publishers(wakes) {
+                    return Step::Turn(Turn::Yield);
                 }
                 Step::Turn(Turn::Idle(earlier(wait, own)))
             }

@@ -371,6 +371,10 @@ impl ConnectOptions {
     /// [`PublishError::Full`](crate::PublishError::Full) where it does not wait. A message that is
     /// larger passes alone, so that 0 lets through one at a time; there is no upper bound. Default:
     /// 8 MiB.
+    ///
+    /// A publish that is awaited waits earlier: once 256 KiB are there for the driver to write, about as
+    /// much as it writes at once. It fills more of the bound only while a write is under way,
+    /// with a message that is large, or when its own [`timeout`](crate::Publish::timeout) has passed.
     pub fn max_pending(mut self, bytes: usize) -> Self {
         self.config.max_pending = bytes;
         self

@@ -10,7 +10,7 @@ use midge_proto::{
 };
 
 use crate::Client;
-use crate::shared::{Room, RoomWait};
+use crate::shared::{HIGH_WATER, Room, RoomWait};
 
 /// The headers of a message that is being built.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +87,12 @@ impl<'a> HeadersToSend<'a> {
 /// A message that is about to be published. Made by [`Client::publish`].
 ///
 /// `.await` publishes it and waits for room while connected; [`try_send`](Self::try_send) never
-/// waits.
+/// waits, and so may fill all of [`max_pending`](crate::ConnectOptions::max_pending).
+///
+/// Room is there while less than 256 KiB wait to be written, so that what is published is written
+/// while it is in the processor's caches: a publisher that never waits for anything else gives way
+/// to the driver, and to other tasks of its thread, each time as much has come together. Who waits
+/// goes on in the order in which they came, a few at a time. Without a connection nobody waits.
 #[derive(Debug)]
 #[must_use = "nothing is published until `.await` or `try_send`"]
 pub struct Publish<'a, S, P> {
@@ -137,8 +142,8 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
         self
     }
 
-    /// The longest wait for room; then the publish fails as [`PublishError::Full`]. Default:
-    /// without limit.
+    /// The longest wait for room; then the publish takes what is free of `max_pending`, or fails as
+    /// [`PublishError::Full`]. Default: without limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -151,13 +156,21 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
     /// [`PublishError`]; nothing was queued then. [`PublishError::Full`] when there is no room.
     #[inline]
     pub fn try_send(self) -> Result<Position, PublishError> {
+        self.publish_below(usize::MAX)
+    }
+
+    #[inline]
+    fn publish_below(&self, backlog: usize) -> Result<Position, PublishError> {
         let subject = self.subject.as_subject()?;
         let reply = self.reply.map_err(PublishError::Reply)?;
         let headers = self.headers.get()?;
-        self.client.shared().publish(subject, reply, headers, self.payload.as_ref())
+        let payload = self.payload.as_ref();
+        self.client.shared().publish_below(backlog, subject, reply, headers, payload)
     }
 
-    fn poll(
+    /// There was no room: waits for it.
+    #[cold]
+    fn poll_room(
         &self,
         wait: &mut RoomWait,
         context: &Context<'_>,
@@ -166,12 +179,13 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
         let reply = self.reply.map_err(PublishError::Reply)?;
         let headers = self.headers.get()?;
         let payload = self.payload.as_ref();
-        self.client.shared().poll_with_room(
-            wait,
-            context,
-            |error| *error == PublishError::Full,
-            |inner| inner.connection.publish(subject, reply, headers, payload),
-        )
+        let shared = self.client.shared();
+        if let (Some(timeout), None) = (self.timeout, wait.deadline) {
+            wait.deadline = Some(shared.after(timeout));
+        }
+        shared.poll_publish(wait, context, |inner| {
+            inner.connection.publish(subject, reply, headers, payload)
+        })
     }
 }
 
@@ -200,16 +214,21 @@ impl<S, P> Unpin for Publishing<'_, S, P> {}
 impl<S: AsSubject, P: AsRef<[u8]>> Future for Publishing<'_, S, P> {
     type Output = Result<Position, PublishError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let (Some(timeout), None) = (this.publish.timeout, this.wait.deadline) {
-            this.wait.deadline = Some(this.publish.client.shared().after(timeout));
+        if !this.wait.is_waiting() {
+            match this.publish.publish_below(HIGH_WATER) {
+                Err(PublishError::Full) => {}
+                result => return Poll::Ready(result),
+            }
         }
-        this.publish.poll(&mut this.wait, context)
+        this.publish.poll_room(&mut this.wait, context)
     }
 }
 
 impl<S, P> Drop for Publishing<'_, S, P> {
+    #[inline]
     fn drop(&mut self) {
         self.wait.abandon(self.publish.client.shared());
     }

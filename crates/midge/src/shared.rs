@@ -28,6 +28,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cold]
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 /// What keeps a connection alive; clients, subscriptions and pending futures hold it.
 #[derive(Debug)]
 pub(crate) struct Handle {
@@ -60,8 +67,8 @@ pub(crate) struct Inner {
     pub(crate) router: Router,
     pub(crate) timers: Timers,
     pub(crate) flushes: BTreeMap<FlushId, PendingFlush>,
-    /// Futures that wait for room for messages, and for control operations.
-    rooms: [Waiters; 2],
+    /// Futures that wait, by what there is no room for.
+    rooms: [Waiters; 3],
     /// Subscriptions that have ended and are not read out.
     pub(crate) unread: BTreeMap<Sid, Arc<Queue>>,
     /// Messages that were in a queue and that nobody will read.
@@ -77,15 +84,27 @@ pub(crate) struct Inner {
     pub(crate) abandoned: bool,
     /// The driver waits and has nothing left to do.
     pub(crate) idle: bool,
+    /// What it waits for is that the transport takes bytes: more of them are no news to it.
+    pub(crate) stuck: bool,
     /// What TLS has agreed on, on the present or last transport.
     pub(crate) tls: Option<TlsSession>,
 }
+
+/// Bytes that wait for the driver, from which on a publish that may wait does: with the message that
+/// goes beyond it they are one write, as a rule, and in the processor's caches until then.
+pub(crate) const HIGH_WATER: usize = 256 * 1024;
+/// Who has waited goes on below this.
+const LOW_WATER: usize = HIGH_WATER / 2;
+/// So many are woken at a time: the first may well leave no room for others.
+const WAKES: usize = 16;
 
 /// What there is no room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     Messages,
     Control,
+    /// There is room, but the driver is to write first.
+    Backlog,
 }
 
 /// A future's wait for room.
@@ -108,13 +127,23 @@ impl RoomWait {
         Self { deadline: Some(deadline), ..Self::new(room) }
     }
 
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Must be called when the future that waits is dropped.
     #[inline]
     pub(crate) fn abandon(&mut self, shared: &Shared) {
         if self.key.is_some() {
-            let old = lock(&shared.inner).leave_room(self);
-            drop(old);
+            self.leave(shared);
         }
+    }
+
+    #[cold]
+    fn leave(&mut self, shared: &Shared) {
+        let old = lock(&shared.inner).leave_room(self);
+        drop(old);
     }
 }
 
@@ -138,15 +167,57 @@ impl Shared {
         result
     }
 
+    /// Publishes now, or not at all: full is also when so many bytes wait for the driver.
     #[inline]
-    pub(crate) fn publish(
+    pub(crate) fn publish_below(
         &self,
+        backlog: usize,
         subject: SubjectRef<'_>,
         reply: Option<SubjectRef<'_>>,
         headers: Option<&HeaderMap>,
         payload: &[u8],
     ) -> Result<Position, PublishError> {
-        self.command(|inner| inner.connection.publish(subject, reply, headers, payload))
+        let mut inner = lock(&self.inner);
+        if inner.connection.backlog() >= backlog {
+            return Err(PublishError::Full);
+        }
+        let result = inner.connection.publish(subject, reply, headers, payload);
+        if inner.idle && !inner.stuck {
+            let waker = inner.take_idle();
+            drop(inner);
+            wake(waker);
+        }
+        result
+    }
+
+    /// Publishes, and waits while the driver has much to write, or there is no room while connected.
+    #[cold]
+    pub(crate) fn poll_publish(
+        &self,
+        wait: &mut RoomWait,
+        context: &Context<'_>,
+        publish: impl FnOnce(&mut Inner) -> Result<Position, PublishError>,
+    ) -> Poll<Result<Position, PublishError>> {
+        let in_time = self.in_time(wait);
+        let mut old = [None, None];
+        let poll = self.command(|inner| {
+            let (room, result) = match in_time && inner.connection.backlog() >= HIGH_WATER {
+                true => (Room::Backlog, Err(PublishError::Full)),
+                false => (Room::Messages, publish(inner)),
+            };
+            if wait.room != room {
+                old[0] = inner.leave_room(wait);
+                wait.room = room;
+            }
+            if result == Err(PublishError::Full) && in_time && inner.connection.is_connected() {
+                old[1] = inner.enter_room(wait, context.waker());
+                return Poll::Pending;
+            }
+            old[1] = inner.leave_room(wait);
+            Poll::Ready(result)
+        });
+        drop(old);
+        poll
     }
 
     /// Runs `run`; when that finds no room while connected, waits and is to be polled again.
@@ -177,8 +248,13 @@ impl Shared {
     }
 
     fn may_wait(&self, inner: &Inner, wait: &RoomWait) -> bool {
-        inner.connection.is_connected()
-            && wait.deadline.is_none_or(|deadline| deadline > self.clock.now())
+        inner.connection.is_connected() && self.in_time(wait)
+    }
+
+    /// The deadline of the wait, if it has one, has not passed.
+    #[inline]
+    fn in_time(&self, wait: &RoomWait) -> bool {
+        wait.deadline.is_none_or(|deadline| deadline > self.clock.now())
     }
 
     /// Writes what is queued, for at most `linger`, then closes.
@@ -230,6 +306,7 @@ impl Inner {
             driver: None,
             abandoned: false,
             idle: false,
+            stuck: false,
             tls: None,
         }
     }
@@ -288,6 +365,15 @@ impl Inner {
 
     pub(crate) fn wake_room(&mut self, room: Room, wakes: &mut Wakes) {
         self.rooms[room as usize].wake_all(wakes);
+    }
+
+    /// Those who let the driver write first may go on, a few at a time. True when some were woken: if
+    /// they do not come, others are to be.
+    pub(crate) fn wake_publishers(&mut self, wakes: &mut Wakes) -> bool {
+        let room = &mut self.rooms[Room::Backlog as usize];
+        !room.is_empty()
+            && self.connection.backlog() < LOW_WATER
+            && room.wake_first(WAKES, wakes) > 0
     }
 
     pub(crate) fn wake_in_room(&mut self, room: Room, key: WaiterKey, wakes: &mut Wakes) {

@@ -1,5 +1,6 @@
 //! Futures that wait for the same thing, and the wakers that are due once no lock is held.
 
+use std::collections::VecDeque;
 use std::task::Waker;
 
 /// What is due once no lock is held: wakers to be woken, and events to be traced.
@@ -46,7 +47,8 @@ struct Entry {
     waker: Option<Waker>,
 }
 
-/// Futures that wait for the same thing. Each looks again for itself when it is woken.
+/// Futures that wait for the same thing, in the order in which they came. Each looks again for
+/// itself when it is woken, and keeps its place until it leaves.
 ///
 /// A future that ends or is dropped gives its place back, so there are never more places than
 /// there were futures at a time.
@@ -54,6 +56,8 @@ struct Entry {
 pub(crate) struct Waiters {
     entries: Vec<Entry>,
     free: Vec<u32>,
+    /// Those that wait, and some that have left.
+    order: VecDeque<WaiterKey>,
 }
 
 impl Waiters {
@@ -69,7 +73,13 @@ impl Waiters {
             self.entries.push(Entry::default());
             u32::try_from(self.entries.len() - 1).expect("fewer futures than 2^32 wait at a time")
         });
-        WaiterKey { index, generation: self.entries[index as usize].generation }
+        let key = WaiterKey { index, generation: self.entries[index as usize].generation };
+        if self.order.len() > 2 * (self.entries.len() - self.free.len()) + 16 {
+            let entries = &self.entries;
+            self.order.retain(|key| entries[key.index as usize].generation == key.generation);
+        }
+        self.order.push_back(key);
+        key
     }
 
     /// Gives the place back. Drop what is returned without a lock.
@@ -77,6 +87,9 @@ impl Waiters {
         let key = key.take()?;
         let entry = &mut self.entries[key.index as usize];
         entry.generation = entry.generation.wrapping_add(1);
+        if self.order.front() == Some(&key) {
+            self.order.pop_front();
+        }
         self.free.push(key.index);
         entry.waker.take()
     }
@@ -90,9 +103,31 @@ impl Waiters {
     }
 
     pub(crate) fn wake_all(&mut self, wakes: &mut Wakes) {
-        for entry in &mut self.entries {
-            wakes.add(entry.waker.take());
+        self.wake_first(usize::MAX, wakes);
+    }
+
+    /// Wakes so many of those that were not woken since they last looked, the earliest first, and
+    /// returns how many there were.
+    pub(crate) fn wake_first(&mut self, most: usize, wakes: &mut Wakes) -> usize {
+        let mut woken = 0;
+        for key in &self.order {
+            if woken == most {
+                break;
+            }
+            let entry = &mut self.entries[key.index as usize];
+            if entry.generation == key.generation
+                && let Some(waker) = entry.waker.take()
+            {
+                wakes.add(Some(waker));
+                woken += 1;
+            }
         }
+        woken
+    }
+
+    /// Nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.len() == self.free.len()
     }
 }
 

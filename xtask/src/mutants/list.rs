@@ -40,6 +40,7 @@ const PINGS: &str = "connection/pings.rs";
 const RECEIVE: &str = "connection/receive.rs";
 const REQUESTS: &str = "connection/requests.rs";
 const SUBSCRIPTIONS: &str = "connection/subscriptions.rs";
+const WITHDRAWING: &str = "connection/outbound/withdrawing.rs";
 const DECODER: &str = "wire/decoder.rs";
 
 #[rustfmt::skip]
@@ -85,8 +86,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "full-buffer-not-noticed",
         breaks: "no publish is refused for want of room: memory grows as long as the transport is slow",
         edits: &[edit(COMMANDS,
-            "waiting + length <= self.user_bound() || waiting == 0 && self.is_connected()",
-            "waiting <= usize::MAX - length")],
+            "self.outbound.user_bytes() + length <= self.user_bound()",
+            "self.outbound.user_bytes() <= usize::MAX - length")],
         proto: &["connection::refused::past_the_bound_a_publish_is_refused_and_writable_comes_at_half"],
         sim: &["storm::a_thousand_storms_lose_nothing"],
     },
@@ -95,8 +96,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "begun-frame-sent-again",
         breaks: "a message that was half written when the connection was lost is unknown and kept at once, and sent again",
         edits: &[edit(KEEPING,
-            "if !begun && frame.is_user() { let keeps",
-            "if frame.is_user() { let keeps")],
+            "} else if run.is_user() { let _ = unsent",
+            "} if run.is_user() { let _ = unsent")],
         proto: &["connection::fates::a_loss_in_the_middle_of_a_frame_splits_unknown_from_kept"],
         sim: &["storm::a_thousand_storms_lose_nothing"],
     },
@@ -104,12 +105,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "kept-frames-doubled",
         breaks: "what was kept for the next connection is sent twice on it",
         edits: &[edit(KEEPING,
-            "self.since_ping += end - start; self.frames.push_back(frame);",
-            "self.since_ping += end - start;
-             self.back.extend_from_slice(&bytes[start..end]);
-             self.user_bytes += end - start;
-             self.frames.push_back(frame);
-             self.frames.push_back(frame);")],
+            "self.keep(position, run.kind, frame); self.since_ping += frame.len();",
+            "self.keep(position, run.kind, frame);
+             self.keep(position, run.kind, frame);
+             self.since_ping += frame.len();")],
         proto: &["connection::fates::messages_published_while_disconnected_wait_for_the_first_pong"],
         sim: &["storm::a_thousand_storms_lose_nothing"],
     },
@@ -152,17 +151,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "flush-served-by-an-earlier-ping",
         breaks: "a PING that waits serves for a flush of what was published behind it",
         edits: &[edit(OUTBOUND,
-            "&& self.frames.back().is_some_and(|frame| frame.kind == Kind::Ping);",
-            "&& self.frames.iter().any(|frame| frame.kind == Kind::Ping);")],
+            "&& self.runs.back().is_some_and(|run| run.kind == Kind::Ping);",
+            "&& self.runs.iter().any(|run| run.kind == Kind::Ping);")],
         proto: &["connection::confirmed::a_ping_that_waits_serves_only_for_what_stands_before_it"],
         sim: &["storm::a_thousand_storms_lose_nothing"],
     },
     Mutant {
         name: "withdrawn-request-sent",
         breaks: "a request whose caller was told that it is not sent is sent",
-        edits: &[edit(OUTBOUND,
-            "frame.kind = Kind::Dead; let len = frame.len as usize; Arc::make_mut",
-            "let len = frame.len as usize; Arc::make_mut")],
+        edits: &[edit(WITHDRAWING,
+            "run.kind = Kind::Dead; let len = run.len as usize; self.user_bytes -= len;",
+            "let len = run.len as usize; self.user_bytes -= len;")],
         proto: &["connection::requests::a_deadline_that_passes_before_a_byte_left_means_never_sent"],
         sim: &["storm::a_thousand_storms_lose_nothing"],
     },

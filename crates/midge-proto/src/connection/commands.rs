@@ -15,6 +15,8 @@ use crate::{HeaderMap, Instant, QueueGroup, ServerUrl, SubjectRef};
 
 /// Sizes have at most nine digits on the wire.
 const MAX_SIZE: usize = 999_999_999;
+/// What a PUB or HPUB has at most besides names, headers and payload.
+const MOST_BESIDES: usize = "HPUB ".len() + 3 + 2 * 9 + 4;
 
 impl Connection {
     // ---- publishing ----------------------------------------------------------------------
@@ -58,6 +60,7 @@ impl Connection {
         self.publish_as(Kind::Request, subject, Some(reply), headers, payload)
     }
 
+    #[inline(always)]
     fn publish_as(
         &mut self,
         kind: Kind,
@@ -83,6 +86,7 @@ impl Connection {
         self.outbound.withdraw(position)
     }
 
+    #[inline(always)]
     fn check_publish(
         &mut self,
         subject: SubjectRef<'_>,
@@ -111,12 +115,30 @@ impl Connection {
         if size > max {
             return Err(PublishError::TooLarge { size, max });
         }
+        let names = subject.as_bytes().len() + reply.map_or(0, <[u8]>::len);
+        let most = names + MOST_BESIDES;
+        if most <= self.config.server_control_line && self.fits_beside(most + size) {
+            return Ok(());
+        }
+        self.check_room(subject, reply, headers.map(|_| block), payload)
+    }
+
+    /// Whether the message fits the line and the room, to the byte.
+    #[cold]
+    fn check_room(
+        &mut self,
+        subject: SubjectRef<'_>,
+        reply: Option<&[u8]>,
+        headers: Option<usize>,
+        payload: &[u8],
+    ) -> Result<(), PublishError> {
         let length = crate::wire::encode::publish_len(
             subject.as_bytes().len(),
             reply.map(<[u8]>::len),
-            headers.map(|_| block),
+            headers,
             payload.len(),
         );
+        let size = headers.unwrap_or(0) + payload.len();
         let line = length - size - if headers.is_some() { 9 } else { 8 };
         if line > self.config.server_control_line {
             let max = self.config.server_control_line;
@@ -131,10 +153,15 @@ impl Connection {
 
     /// A message of so many bytes may wait too. While connected, one that is alone always may.
     pub(super) fn has_room(&self, length: usize) -> bool {
-        let waiting = self.outbound.user_bytes();
-        waiting + length <= self.user_bound() || waiting == 0 && self.is_connected()
+        self.fits_beside(length) || self.outbound.user_bytes() == 0 && self.is_connected()
     }
 
+    #[inline]
+    fn fits_beside(&self, length: usize) -> bool {
+        self.outbound.user_bytes() + length <= self.user_bound()
+    }
+
+    #[inline(always)]
     fn enqueue(
         &mut self,
         kind: Kind,

@@ -38,15 +38,16 @@ impl Fate {
         self.messages == 0
     }
 
-    pub(crate) fn push(&mut self, position: Position, bytes: usize) {
-        self.messages += 1;
+    /// Adds messages that are not below any other: their positions, and their bytes.
+    pub(crate) fn push(&mut self, positions: Range<u64>, bytes: usize) {
+        self.messages += positions.end - positions.start;
         self.bytes += bytes as u64;
-        self.positions.push(position);
+        self.positions.push_range(positions);
     }
 
     /// As `push`, and forgets the oldest ranges past `most`.
-    pub(crate) fn push_latest(&mut self, position: Position, bytes: usize, most: usize) {
-        self.push(position, bytes);
+    pub(crate) fn push_latest(&mut self, positions: Range<u64>, bytes: usize, most: usize) {
+        self.push(positions, bytes);
         self.positions.keep_latest(most);
     }
 
@@ -59,11 +60,11 @@ impl Fate {
         }
     }
 
-    /// Adds one that may lie between what is here, and forgets the oldest ranges past `most`.
-    pub(crate) fn insert(&mut self, position: Position, bytes: usize, most: usize) {
-        self.messages += 1;
+    /// Adds some that may lie between what is here, and forgets the oldest ranges past `most`.
+    pub(crate) fn insert(&mut self, positions: Range<u64>, bytes: usize, most: usize) {
+        self.messages += positions.end - positions.start;
         self.bytes += bytes as u64;
-        self.positions.insert(position.0..position.0 + 1);
+        self.positions.insert(positions);
         self.positions.keep_latest(most);
     }
 
@@ -140,11 +141,7 @@ impl Positions {
         self.0.is_empty()
     }
 
-    /// Adds a number that is not below any other.
-    pub(crate) fn push(&mut self, position: Position) {
-        self.push_range(position.0..position.0 + 1);
-    }
-
+    /// Adds numbers that are not below any other.
     fn push_range(&mut self, added: Range<u64>) {
         match self.0.back_mut() {
             Some(last) if last.end == added.start => last.end = added.end,
@@ -204,7 +201,7 @@ mod tests {
     fn neighbours_join_and_gaps_stay() {
         let mut fate = Fate::default();
         for position in [0, 1, 2, 5, 6, 9] {
-            fate.push(Position(position), 10);
+            fate.push(position..position + 1, 10);
         }
         assert!(fate.positions.ranges().eq([0..3, 5..7, 9..10]));
         assert_eq!((fate.messages, fate.bytes, fate.positions.len()), (6, 60, 6));
@@ -218,8 +215,8 @@ mod tests {
     #[test]
     fn numbers_are_split_in_the_middle_of_a_range() {
         let mut positions = Positions::default();
-        (0..10).for_each(|position| positions.push(Position(position)));
-        positions.push(Position(20));
+        positions.push_range(0..10);
+        positions.push_range(20..21);
         let mut split = |below| {
             let mut ranges = alloc::vec::Vec::new();
             positions.split_below(Position(below), |range| ranges.push(range));
@@ -255,7 +252,7 @@ mod tests {
         let mut fate = Fate::default();
         for position in 0..2000 {
             let mut one = Fate::default();
-            one.push(Position(position * 2), 10);
+            one.push(position * 2..position * 2 + 1, 10);
             Fates::settle(&mut fate, &one, 1024);
         }
         assert_eq!((fate.messages, fate.bytes, fate.positions.len()), (2000, 20_000, 1024));

@@ -1,5 +1,5 @@
-//! The frames of the outbound queue: what they are, how they are lent, and how those that were
-//! withdrawn are taken out of a buffer.
+//! The frames of the outbound queue: what they are, how they are found again in a run of them, how
+//! they are lent, and how those that were withdrawn are taken out of a buffer.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -20,18 +20,91 @@ pub(super) enum Kind {
     Dead,
 }
 
+/// A run takes no more publishes once it has so many bytes: what finding a frame again in it costs
+/// is bounded.
+const RUN_BYTES: u32 = 16 * 1024;
+
+/// One frame, or publishes that lie end to end and have consecutive positions. Where those begin,
+/// their own lines tell, for the few who must know.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct FrameInfo {
-    /// Of a control frame: the position of the next user frame, so that positions ascend.
+pub(super) struct Run {
+    /// Of the first message. Of a control frame: that of the next message, so that positions ascend.
     pub(super) position: u64,
     pub(super) len: u32,
+    /// Messages: none in a control frame.
+    pub(super) count: u16,
     pub(super) kind: Kind,
 }
 
-impl FrameInfo {
+impl Run {
+    /// One frame.
+    #[inline]
+    pub(super) fn one(position: u64, len: usize, kind: Kind) -> Self {
+        let count = u16::from(!matches!(kind, Kind::Control | Kind::Ping | Kind::Pong));
+        Self { position, len: frame_len(len), count, kind }
+    }
+
     pub(super) fn is_user(self) -> bool {
         matches!(self.kind, Kind::Publish | Kind::Request | Kind::Recalled)
     }
+
+    /// The position after the last one.
+    pub(super) fn end(self) -> u64 {
+        self.position + u64::from(self.count)
+    }
+
+    /// Adds a publish that lies behind it, if it can: false when it is to be a run of its own.
+    #[inline]
+    pub(super) fn extend(&mut self, position: u64, len: usize) -> bool {
+        let fits = self.kind == Kind::Publish && self.len < RUN_BYTES && self.end() == position;
+        if fits {
+            // Below 16 KiB there are fewer frames than a u16 counts, and no frame has 2 GiB.
+            self.len += frame_len(len);
+            self.count += 1;
+        }
+        fits
+    }
+
+    /// Adds what lies behind it, of the same kind and out of the same run.
+    pub(super) fn join(&mut self, next: Self) -> bool {
+        let joins = self.kind == next.kind && self.end() == next.position;
+        if joins {
+            self.len += next.len;
+            self.count += next.count;
+        }
+        joins
+    }
+
+    /// Its first `count` messages, which have `len` bytes, and the others.
+    pub(super) fn split(self, count: u16, len: usize) -> (Self, Self) {
+        let len = frame_len(len);
+        let position = self.position + u64::from(count);
+        let rest = Self { position, len: self.len - len, count: self.count - count, ..self };
+        (Self { len, count, ..self }, rest)
+    }
+
+    /// Its frames, each with its position; `bytes` are those of the run.
+    pub(super) fn frames(self, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+        let (mut rest, mut position) = (bytes, self.position);
+        core::iter::from_fn(move || {
+            let last = position + 1 >= self.end();
+            let len = if last { rest.len() } else { publish_len(rest).min(rest.len()) };
+            let (frame, others) = rest.split_at(len);
+            rest = others;
+            position += 1;
+            (!frame.is_empty()).then_some((position - 1, frame))
+        })
+    }
+}
+
+/// The length of the PUB or HPUB at the start of `bytes`, which this crate has encoded: the last
+/// number of its line is the size of what follows.
+fn publish_len(bytes: &[u8]) -> usize {
+    let line = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+    let digits = bytes[..line].iter().rev().skip(2).take_while(|byte| byte.is_ascii_digit());
+    let (size, _) = digits
+        .fold((0, 1), |(size, unit), digit| (size + usize::from(digit - b'0') * unit, unit * 10));
+    line + size + 2
 }
 
 /// Bytes lent to a driver for writing. Give it back with [`Connection::settle`].
@@ -93,7 +166,7 @@ pub(super) fn fits(frame: &[u8], max_payload: Option<usize>, headers: bool) -> b
     }
 }
 
-pub(super) fn frame_len(len: usize) -> u32 {
+fn frame_len(len: usize) -> u32 {
     u32::try_from(len).expect("a frame is below 4 GiB: sizes have at most nine digits")
 }
 

@@ -1,13 +1,15 @@
 //! What waits to be written, where its frames begin and end, and which of it is confirmed.
 //!
 //! Frames are encoded end to end into `back`. When a driver asks for bytes, `back` becomes
-//! `front` and is written from there; the two buffers take turns. `frames` describes the frames
+//! `front` and is written from there; the two buffers take turns. `runs` describes the frames
 //! of `front` and then of `back`, so that a lost transport splits them cleanly: what was written
-//! whole, the one that was cut, and what never left.
+//! whole, the one that was cut, and what never left. Publishes that follow each other are one run,
+//! which is split when a write or a withdrawal ends within it.
 
 mod keeping;
+mod withdrawing;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::{fmt, mem};
@@ -16,7 +18,7 @@ use bytes::Buf;
 
 use super::Attempt;
 use super::fates::{Fate, Fates, Position};
-use super::frames::{Batch, FrameInfo, Kind, frame_len};
+use super::frames::{Batch, Kind, Run};
 use super::ids::FlushId;
 use super::pings::{Answer, Before, Pings};
 use crate::Config;
@@ -24,8 +26,8 @@ use crate::wire::encode;
 
 /// A buffer that grew past this in a burst gives its memory back once it is empty.
 const KEEP_CAPACITY: usize = 512 * 1024;
-/// The same for the frames, in entries.
-const KEEP_FRAMES: usize = KEEP_CAPACITY / size_of::<FrameInfo>();
+/// The same for the runs, in entries.
+const KEEP_RUNS: usize = KEEP_CAPACITY / size_of::<Run>();
 
 /// Withdrawn bytes that may wait among the others, unless the bound of those is lower.
 const MAX_DEAD: usize = 64 * 1024;
@@ -47,11 +49,11 @@ pub struct Outbound {
     /// Bytes of `front` that the transport took.
     head: usize,
     back: Vec<u8>,
-    frames: VecDeque<FrameInfo>,
-    /// Bytes of the first frame that the transport took.
+    runs: VecDeque<Run>,
+    /// Bytes of the first frame that the transport took. If there are any, it is a run by itself.
     cut: usize,
-    /// Frames of `frames` that lie in `front`.
-    front_frames: usize,
+    /// Runs of `runs` that lie in `front`.
+    front_runs: usize,
     /// Bytes of withdrawn frames.
     dead_front: usize,
     dead_back: usize,
@@ -59,8 +61,10 @@ pub struct Outbound {
     /// A PONG is queued: another would say nothing more.
     pong_queued: bool,
     lent: bool,
-    /// Frames that the batch has a byte of.
-    lent_frames: usize,
+    /// Runs that the batch has a byte of.
+    lent_runs: usize,
+    /// Publishes that were taken back while their run was out.
+    recalled: BTreeSet<u64>,
     /// Bytes of `handshake` that the batch has.
     lent_handshake: usize,
     /// User data may go out: the handshake is over.
@@ -102,6 +106,7 @@ impl Outbound {
 
     // ---- enqueueing ----------------------------------------------------------------------
 
+    #[inline(always)]
     pub(super) fn publish(
         &mut self,
         kind: Kind,
@@ -111,14 +116,30 @@ impl Outbound {
         payload: &[u8],
     ) -> Position {
         let before = self.back.len();
-        encode::publish(&mut self.back, subject, reply, headers, payload);
+        if reply.is_none() && headers.is_none() {
+            encode::publish_plain(&mut self.back, subject, payload);
+        } else {
+            encode::publish(&mut self.back, subject, reply, headers, payload);
+        }
         let len = self.back.len() - before;
         let position = self.next_position;
         self.next_position += 1;
         self.user_bytes += len;
         self.since_ping += len;
-        self.frames.push_back(FrameInfo { position, len: frame_len(len), kind });
+        self.note(position, kind, before, len);
         Position(position)
+    }
+
+    /// There is a message more in `back`, which had so many bytes before it.
+    #[inline]
+    fn note(&mut self, position: u64, kind: Kind, before: usize, len: usize) {
+        let joins = kind == Kind::Publish
+            && self.runs.len() > self.front_runs
+            && self.hold_from != Some(before)
+            && self.runs.back_mut().is_some_and(|last| last.extend(position, len));
+        if !joins {
+            self.runs.push_back(Run::one(position, len, kind));
+        }
     }
 
     /// The position that the next message of a user gets.
@@ -132,8 +153,8 @@ impl Outbound {
 
     /// A PING behind everything that is queued; one that already stands there serves.
     pub(super) fn ping(&mut self, flush: Option<FlushId>, drains: u64) {
-        let reuse = !self.back.is_empty()
-            && self.frames.back().is_some_and(|frame| frame.kind == Kind::Ping);
+        let reuse =
+            !self.back.is_empty() && self.runs.back().is_some_and(|run| run.kind == Kind::Ping);
         if reuse {
             return self.pings.extend_last(flush, drains);
         }
@@ -173,11 +194,7 @@ impl Outbound {
         write(&mut self.back);
         let len = self.back.len() - before;
         self.control_bytes += len;
-        self.frames.push_back(FrameInfo {
-            position: self.next_position,
-            len: frame_len(len),
-            kind,
-        });
+        self.runs.push_back(Run::one(self.next_position, len, kind));
     }
 
     pub(super) fn handshake(&mut self) -> &mut Vec<u8> {
@@ -190,56 +207,17 @@ impl Outbound {
         self.greeting = self.handshake.len();
     }
 
-    /// Takes back the message at `position` if no byte of it was handed out. False: too late.
-    ///
-    /// One that lies in a batch that is out is not sent either if the transport takes no byte of
-    /// it: `settle` tells.
-    pub(super) fn withdraw(&mut self, position: Position) -> bool {
-        let mut index = self.frames.partition_point(|frame| frame.position < position.0);
-        while self
-            .frames
-            .get(index)
-            .is_some_and(|frame| frame.position == position.0 && !frame.is_user())
-        {
-            index += 1;
-        }
-        let begun = usize::from(self.cut > 0);
-        let Some(frame) = self.frames.get_mut(index) else {
-            return false;
-        };
-        if index < begun || frame.position != position.0 || !frame.is_user() {
-            return false;
-        }
-        if index < self.lent_frames {
-            frame.kind = Kind::Recalled;
-            return false;
-        }
-        frame.kind = Kind::Dead;
-        let len = frame.len as usize;
-        Arc::make_mut(&mut self.fates).dropped.insert(position, len, self.max_ranges);
-        self.user_bytes -= len;
-        self.bury(index, len);
-        true
-    }
-
-    /// The frame at `index` is dead. It is squeezed out later, unless the dead are most of what waits.
-    fn bury(&mut self, index: usize, len: usize) {
-        if index < self.front_frames {
-            self.dead_front += len;
-        } else {
-            self.dead_back += len;
-        }
-        let dead = self.dead_back + if self.lent { 0 } else { self.dead_front };
-        if dead > self.max_dead && dead > self.user_bytes {
-            self.compact();
-        }
-    }
-
     // ---- measures ------------------------------------------------------------------------
 
     /// Bytes of user messages that wait or are lent.
     pub(super) fn user_bytes(&self) -> usize {
         self.user_bytes
+    }
+
+    /// Bytes of every kind that are in no batch.
+    #[inline]
+    pub(super) fn backlog(&self) -> usize {
+        self.front.len().saturating_sub(self.head) + self.back.len()
     }
 
     pub(super) fn control_bytes(&self) -> usize {
@@ -272,6 +250,11 @@ impl Outbound {
     /// Nothing that is not in `front` leaves on this connection.
     pub(super) fn is_held(&self) -> bool {
         self.held
+    }
+
+    /// The same, also when some that is not in `front` still does.
+    pub(super) fn is_holding(&self) -> bool {
+        self.held || self.hold_from.is_some()
     }
 
     pub(super) fn is_lent(&self) -> bool {
@@ -313,15 +296,15 @@ impl Outbound {
         self.front.clear();
         self.head = 0;
         mem::swap(&mut self.front, &mut self.back);
-        self.front_frames = self.frames.len();
+        self.front_runs = self.runs.len();
         if let Some(at) = self.hold_from.take() {
             self.back = self.front.split_off(at);
             self.held = true;
-            let lens = self.frames.iter().scan(0, |sum, frame| {
-                *sum += frame.len as usize;
+            let lens = self.runs.iter().scan(0, |sum, run| {
+                *sum += run.len as usize;
                 Some(*sum)
             });
-            self.front_frames = lens.take_while(|end| *end <= at).count();
+            self.front_runs = lens.take_while(|end| *end <= at).count();
         }
     }
 
@@ -352,13 +335,13 @@ impl Outbound {
     fn mark_lent(&mut self, bytes: usize) {
         let end = self.cut + bytes;
         let mut covered = 0;
-        for frame in &self.frames {
+        for run in &self.runs {
             if covered >= end {
                 return;
             }
-            covered += frame.len as usize;
-            self.lent_frames += 1;
-            if frame.kind == Kind::Ping && covered <= end {
+            covered += run.len as usize;
+            self.lent_runs += 1;
+            if run.kind == Kind::Ping && covered <= end {
                 self.pings.hand_out();
             }
         }
@@ -379,16 +362,7 @@ impl Outbound {
         self.front = bytes;
         self.took(written);
         self.pings.take_back();
-        let lent = mem::take(&mut self.lent_frames);
-        for frame in self.frames.iter_mut().take(lent).skip(usize::from(self.cut > 0)) {
-            if frame.kind == Kind::Recalled {
-                frame.kind = Kind::Dead;
-                self.dead_front += frame.len as usize;
-                self.user_bytes -= frame.len as usize;
-                let dropped = &mut Arc::make_mut(&mut self.fates).dropped;
-                dropped.insert(Position(frame.position), frame.len as usize, self.max_ranges);
-            }
-        }
+        self.take_back_recalled();
     }
 
     fn took_handshake(&mut self, count: usize) {
@@ -403,45 +377,85 @@ impl Outbound {
         self.out_bytes += count as u64;
         self.cut += count;
         let mut gone = 0;
-        for frame in &self.frames {
-            let len = frame.len as usize;
+        while let Some(&run) = self.runs.get(gone) {
+            let len = run.len as usize;
             if self.cut < len {
                 break;
             }
             self.cut -= len;
             gone += 1;
-            match frame.kind {
-                Kind::Publish | Kind::Request | Kind::Recalled => {
-                    self.user_bytes -= len;
-                    self.written_messages += 1;
-                    self.written_bytes += len as u64;
-                    self.written.push_latest(Position(frame.position), len, self.max_ranges);
-                }
-                Kind::Control => self.control_bytes -= len,
-                Kind::Pong => {
-                    self.control_bytes -= len;
-                    self.pong_queued = false;
-                }
-                Kind::Ping => {
-                    self.control_bytes -= len;
-                    self.pings.wrote(Before {
-                        messages: self.written_messages,
-                        bytes: self.written_bytes,
-                        position: frame.position,
-                    });
-                }
-                Kind::Dead => self.dead_front = self.dead_front.saturating_sub(len),
-            }
+            self.wrote(run);
         }
-        self.frames.drain(..gone);
-        self.front_frames = self.front_frames.saturating_sub(gone);
-        self.lent_frames = self.lent_frames.saturating_sub(gone);
+        self.runs.drain(..gone);
+        self.front_runs = self.front_runs.saturating_sub(gone);
+        self.lent_runs = self.lent_runs.saturating_sub(gone);
+        if self.cut > 0 {
+            self.took_part();
+        }
         if self.head == self.front.len() {
             give_back(&mut self.front);
             self.head = 0;
-            if self.frames.is_empty() && self.frames.capacity() > KEEP_FRAMES {
-                self.frames = VecDeque::new();
+            if self.runs.is_empty() && self.runs.capacity() > KEEP_RUNS {
+                self.runs = VecDeque::new();
             }
+        }
+    }
+
+    /// The first run was begun and not ended: what was taken whole of it is gone, and what was cut
+    /// is a run by itself.
+    fn took_part(&mut self) {
+        let Some(&run) = self.runs.front().filter(|run| run.count > 1) else { return };
+        let start = self.head - self.cut;
+        let (mut whole, mut bytes, mut cut) = (0, 0, 0);
+        for (_, frame) in run.frames(&self.front[start..start + run.len as usize]) {
+            cut = frame.len();
+            if bytes + cut > self.cut {
+                break;
+            }
+            bytes += cut;
+            whole += 1;
+        }
+        self.cut -= bytes;
+        let (gone, mut rest) = run.split(whole, bytes);
+        if whole > 0 {
+            self.wrote(gone);
+        }
+        if self.cut > 0 && rest.count > 1 {
+            let (begun, others) = rest.split(1, cut);
+            rest = others;
+            self.runs[0] = begun;
+            self.runs.insert(1, rest);
+            self.front_runs += 1;
+            self.lent_runs += usize::from(self.lent_runs > 0);
+        } else {
+            self.runs[0] = rest;
+        }
+    }
+
+    /// The transport took all of the run.
+    fn wrote(&mut self, run: Run) {
+        let len = run.len as usize;
+        match run.kind {
+            Kind::Publish | Kind::Request | Kind::Recalled => {
+                self.user_bytes -= len;
+                self.written_messages += u64::from(run.count);
+                self.written_bytes += len as u64;
+                self.written.push_latest(run.position..run.end(), len, self.max_ranges);
+            }
+            Kind::Control => self.control_bytes -= len,
+            Kind::Pong => {
+                self.control_bytes -= len;
+                self.pong_queued = false;
+            }
+            Kind::Ping => {
+                self.control_bytes -= len;
+                self.pings.wrote(Before {
+                    messages: self.written_messages,
+                    bytes: self.written_bytes,
+                    position: run.position,
+                });
+            }
+            Kind::Dead => self.dead_front = self.dead_front.saturating_sub(len),
         }
     }
 
@@ -553,10 +567,10 @@ mod tests {
         }
     }
 
-    /// So many bytes, written at once.
+    /// So many bytes, written at once. Requests are runs of their own.
     fn burst(outbound: &mut Outbound, bytes: usize) {
         while outbound.user_bytes() < bytes {
-            outbound.publish(Kind::Publish, b"a", None, None, b"");
+            outbound.publish(Kind::Request, b"a", None, None, b"");
         }
         outbound.prepare();
         outbound.advance(outbound.remaining());
@@ -572,12 +586,12 @@ mod tests {
         burst(&mut outbound, 1000);
         burst(&mut outbound, 1000);
         assert!(outbound.front.capacity() >= 1000 && outbound.back.capacity() >= 1000);
-        assert!(outbound.frames.capacity() >= 100);
+        assert!(outbound.runs.capacity() >= 100);
         for _ in 0..2 {
             burst(&mut outbound, 2 * KEEP_CAPACITY);
         }
         assert!(memory(&outbound) >= 2 * KEEP_CAPACITY, "it was needed");
-        assert!(outbound.frames.capacity() <= KEEP_FRAMES, "{}", outbound.frames.capacity());
+        assert!(outbound.runs.capacity() <= KEEP_RUNS, "{}", outbound.runs.capacity());
         for _ in 0..2 {
             burst(&mut outbound, 1000);
         }
@@ -588,13 +602,13 @@ mod tests {
     fn what_came_during_a_burst_is_not_given_back_with_it() {
         let mut outbound = outbound();
         let _ = outbound.open(usize::MAX, |_| true);
-        for _ in 0..2 * KEEP_FRAMES {
-            outbound.publish(Kind::Publish, b"a", None, None, b"");
+        for _ in 0..2 * KEEP_RUNS {
+            outbound.publish(Kind::Request, b"a", None, None, b"");
         }
         outbound.prepare();
         outbound.publish(Kind::Publish, b"a", None, None, b"");
         outbound.advance(outbound.remaining());
-        assert_eq!((outbound.frames.len(), outbound.user_bytes()), (1, outbound.back.len()));
+        assert_eq!((outbound.runs.len(), outbound.user_bytes()), (1, outbound.back.len()));
         burst(&mut outbound, 0);
     }
 
@@ -603,6 +617,6 @@ mod tests {
         let mut outbound = outbound();
         outbound.publish(Kind::Publish, b"a", None, None, b"x");
         assert_eq!(outbound.expire_below(1).messages, 1);
-        assert_eq!((outbound.back.len(), outbound.frames.len()), (0, 0));
+        assert_eq!((outbound.back.len(), outbound.runs.len()), (0, 0));
     }
 }

@@ -250,3 +250,25 @@ fn subscriptions_that_have_ended_count_until_that_was_polled() {
         rig.run(&"! ended...\n".repeat(4));
     }
 }
+
+#[test]
+fn the_backlog_is_what_a_driver_may_still_take_on_this_connection() {
+    let frame = "PUB a 5\r\n12345\r\n".len();
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("stall\npublish a 12345");
+    assert_eq!(rig.connection.backlog(), frame);
+    let batch = rig.connection.take_transmit(10).unwrap();
+    assert_eq!(rig.connection.backlog(), 0, "its buffer is out");
+    rig.command("publish a 12345");
+    assert_eq!(rig.connection.backlog(), frame);
+    rig.connection.settle(batch, 4);
+    assert_eq!(rig.connection.backlog(), 2 * frame - 4);
+    rig.command("reconnect");
+    assert_eq!(rig.connection.backlog(), 0, "what comes now is for another connection");
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("stall\npublish a 12345\nclose 9s");
+    assert_eq!(rig.connection.backlog(), 0, "nothing more is taken");
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.command("publish a 12345");
+    assert_eq!(rig.connection.backlog(), 0, "there is no connection");
+}

@@ -16,6 +16,7 @@ mod moves;
 mod refused;
 mod requests;
 mod rig;
+mod runs;
 mod servers;
 mod steps;
 mod subscriptions;

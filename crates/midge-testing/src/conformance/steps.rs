@@ -138,8 +138,9 @@ pub(crate) async fn echo(client: &Client, count: usize) -> Outcome {
 pub(crate) async fn fill(client: &Client, subject: &str) -> u64 {
     let mut taken = 0;
     let block = vec![b'x'; 64 * 1024];
-    let publish = || client.publish(subject, &block).timeout(Duration::from_millis(300));
-    while soon(publish()).await.is_ok() {
+    let publish = || client.publish(subject, &block);
+    let patience = Duration::from_millis(300);
+    while publish().try_send().is_ok() || soon(publish().timeout(patience)).await.is_ok() {
         taken += 1;
     }
     taken

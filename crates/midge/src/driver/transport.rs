@@ -8,10 +8,11 @@ use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 use super::bytes::{Incoming, Outgoing, Receive, Transmit};
 use super::{Driver, Turn, earlier};
 use crate::layers::Stack;
-use crate::shared::{Room, lock};
+use crate::shared::{HIGH_WATER, Room, lock};
 
-/// The most bytes of one write.
-pub(super) const WRITE_BYTES: usize = 256 * 1024;
+/// The most bytes of one write: all that publishers may add before they wait for it, and the
+/// message with which they go beyond, unless that is larger than the rest of this.
+pub(super) const WRITE_BYTES: usize = HIGH_WATER + 64 * 1024;
 /// After a write failed, so long is waited for what the server said before it closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -60,7 +61,14 @@ impl Driver {
         let outgoing = if self.layered.stack.is_some() {
             Outgoing::Wire(self.encode(max)?)
         } else {
-            Outgoing::Core(self.with(|inner| inner.connection.take_transmit(max))?)
+            let mut inner = lock(&self.shared.inner);
+            inner.idle = false;
+            let batch = inner.connection.take_transmit(max);
+            // They go on while this is written.
+            inner.wake_publishers(&mut self.wakes);
+            drop(inner);
+            self.wakes.wake();
+            Outgoing::Core(batch?)
         };
         Some(Transmit::new(&self.shared, outgoing))
     }
@@ -82,6 +90,7 @@ impl Driver {
     pub fn settle(&mut self, mut transmit: Transmit, written: io::Result<usize>) {
         let (attempt, len) = (transmit.attempt(), transmit.len());
         let count = written.as_ref().map_or(0, |count| (*count).min(len));
+        self.gathering.wrote(count == len);
         match transmit.take() {
             Some(Outgoing::Core(batch)) => self.settle_core(batch, count),
             Some(Outgoing::Wire(lent)) => {

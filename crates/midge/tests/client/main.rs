@@ -1,6 +1,7 @@
 //! What clients see while a driver is turned by hand: no sockets, no runtime, no time.
 
 mod auth;
+mod backlog;
 mod context;
 mod delivery;
 mod getters;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use midge::driver::Turn;
 use midge::{FlushError, PublishError, SubscribeError};
 
 use crate::rig::{Rig, Task, options};
@@ -34,6 +35,58 @@ fn a_driver_that_is_at_work_is_not_woken() {
     let written = bytes.len();
     rig.driver.settle(bytes, Ok(written));
     assert!(rig.run().write);
+}
+
+/// Takes all that waits, and what `meanwhile` publishes is added while it is written.
+fn write(rig: &mut Rig, meanwhile: impl FnOnce()) {
+    let bytes = rig.driver.take_transmit(usize::MAX).expect("there is something to write");
+    meanwhile();
+    let written = bytes.len();
+    rig.driver.settle(bytes, Ok(written));
+}
+
+#[test]
+fn what_comes_to_an_idle_driver_is_written_at_once() {
+    let (client, mut rig) = Rig::connected(options());
+    for _ in 0..3 {
+        rig.run();
+        client.try_publish("s", "x").unwrap();
+        assert!(matches!(rig.turn(), Turn::Idle(wait) if wait.write));
+    }
+}
+
+#[test]
+fn a_driver_that_has_written_gives_way_while_more_comes() {
+    let (client, mut rig) = Rig::connected(options());
+    let publish = || client.try_publish("s", "x").map(drop).unwrap();
+    rig.run();
+    publish();
+    assert!(matches!(rig.turn(), Turn::Idle(wait) if wait.write));
+    write(&mut rig, publish);
+    for _ in 0..5 {
+        assert!(matches!(rig.turn(), Turn::Yield), "there is more than before");
+        publish();
+    }
+    assert!(matches!(rig.turn(), Turn::Yield));
+    assert!(matches!(rig.turn(), Turn::Idle(wait) if wait.write), "no more has come");
+    assert_eq!(rig.wakes.take(), 1, "for the first");
+}
+
+#[test]
+fn a_driver_does_not_give_way_without_end() {
+    let (client, mut rig) = Rig::connected(options());
+    let publish = || client.try_publish("s", "x").map(drop).unwrap();
+    rig.run();
+    publish();
+    assert!(matches!(rig.turn(), Turn::Idle(wait) if wait.write));
+    write(&mut rig, publish);
+    let turns = (0..1000).take_while(|_| {
+        publish();
+        matches!(rig.turn(), Turn::Yield)
+    });
+    assert!(turns.count() < 100);
+    write(&mut rig, || client.try_publish("s", [b'x'; 64 * 1024]).map(drop).unwrap());
+    assert!(matches!(rig.turn(), Turn::Idle(wait) if wait.write), "that is worth a write");
 }
 
 #[test]

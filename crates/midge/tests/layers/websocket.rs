@@ -482,7 +482,7 @@ fn no_more_than_a_window_is_taken_from_the_core_ahead_of_the_socket() {
         .take(10_000)
         .collect();
         for _ in 0..100 {
-            ready(client.publish("a", &noise[..])).unwrap();
+            client.try_publish("a", &noise[..]).unwrap();
         }
         let before = client.pending_bytes();
         assert!(rig.run().write);

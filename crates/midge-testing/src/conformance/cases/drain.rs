@@ -366,7 +366,7 @@ pub async fn a_server_that_stands_still_dies_and_comes_back_gets_what_was_never_
     let mut events = client.events();
     server.pause()?;
     let published = 10 + fill(&client, "out").await;
-    let last = client.publish("out", "last").await?;
+    let last = client.try_publish("out", "last")?;
     let drained = client.drain();
     read(&mut subscription, 0..10).await;
     server.kill()?;
