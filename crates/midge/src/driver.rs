@@ -177,6 +177,7 @@ pub fn connect(
         close: None,
         wakes: Wakes::default(),
         rest: Wait::default(),
+        looked: None,
         discarded: Vec::new(),
         calls: Calls::default(),
     };
@@ -197,6 +198,8 @@ pub struct Driver {
     wakes: Wakes,
     /// What the core waited for in the last turn, if it had nothing to do.
     rest: Wait,
+    /// The time of the next turn, if the clock was looked at in its place.
+    looked: Option<Instant>,
     /// Messages that nobody gets, kept for its memory.
     discarded: Vec<Message>,
     calls: Calls,
@@ -219,7 +222,7 @@ impl Driver {
     /// servers or waits does. The driver is to be
     /// dropped then.
     pub fn turn(&mut self, context: &mut Context<'_>) -> Turn {
-        let mut now = self.now();
+        let mut now = self.looked.take().unwrap_or_else(|| self.now());
         self.layered.turn();
         loop {
             if let Some(attempt) = self.close.take() {
@@ -243,7 +246,7 @@ impl Driver {
                 // Nothing has happened, as when a socket has become ready: the core would say the
                 // same again.
                 drop(inner);
-                match self.beyond_core(Turn::Idle(self.rest)) {
+                match self.rest() {
                     Some(turn) => return turn,
                     None => {
                         now = self.now();
@@ -255,11 +258,13 @@ impl Driver {
             let auth = &mut self.authorizing;
             let step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
             self.calls.take(&mut inner.router.calls);
-            if let Step::Turn(Turn::Idle(wait)) = step {
+            if let Step::Idle(wait) = step {
                 self.rest = wait;
                 inner.idle = self.calls.is_empty();
             }
-            std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
+            if !inner.router.discarded.is_empty() {
+                std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
+            }
             drop(inner);
             drop(old);
             self.discarded.clear();
@@ -268,7 +273,11 @@ impl Driver {
             self.wakes.wake();
             match step {
                 // What the handlers did comes first.
-                Step::Turn(Turn::Idle(_)) if called => now = self.now(),
+                Step::Idle(_) if called => now = self.now(),
+                Step::Idle(_) => match self.rest() {
+                    Some(turn) => return turn,
+                    None => now = self.now(),
+                },
                 Step::Turn(turn) => {
                     if let Turn::Close { attempt } = turn {
                         self.authorizing.forget(attempt);
@@ -289,6 +298,15 @@ impl Driver {
                 Step::Again => {}
             }
         }
+    }
+
+    /// The core waits. `None`: it has something new.
+    #[inline]
+    fn rest(&mut self) -> Option<Turn> {
+        if self.is_plain() {
+            return Some(Turn::Idle(self.rest));
+        }
+        self.beyond_core(Turn::Idle(self.rest))
     }
 
     /// What a turn of the core means for an adapter. `None`: the core has something new.
@@ -352,6 +370,7 @@ impl fmt::Debug for Driver {
 
 /// What one call of the core's engine has led to.
 enum Step {
+    Idle(Wait),
     Turn(Turn),
     NextServer {
         attempt: Attempt,
@@ -390,7 +409,7 @@ impl Shared {
                 if own.is_some_and(|own| own <= now) {
                     return Step::Again;
                 }
-                Step::Turn(Turn::Idle(earlier(wait, own)))
+                Step::Idle(earlier(wait, own))
             }
             Output::Action(action) => inner.act(action, auth),
         }

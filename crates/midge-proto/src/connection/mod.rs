@@ -290,7 +290,31 @@ impl Connection {
     }
 
     /// Does one thing that is due without input. False when nothing is.
+    #[inline]
     fn step(&mut self) -> bool {
+        !self.is_quiet() && self.step_of_any_kind()
+    }
+
+    /// Seen at a glance that nothing is due without input, as is most often the case.
+    fn is_quiet(&self) -> bool {
+        self.is_connected()
+            && !self.is_due(self.now)
+            && !self.timers.are_asked()
+            && !self.outbound.has_answer()
+            && (self.outbound.since_ping() == 0 || self.timers.is_set(Timer::Confirm))
+            && !self.ending.has_begun()
+            && !self.session.lowered
+            && self.wants_room.is_none()
+            && self.config.write_deadline.is_none()
+    }
+
+    /// A deadline has passed.
+    fn is_due(&self, now: Instant) -> bool {
+        self.timers.next().is_some_and(|(at, _)| at <= now)
+            || self.requests.next_deadline().is_some_and(|at| at <= now)
+    }
+
+    fn step_of_any_kind(&mut self) -> bool {
         self.timers.start_asked(self.now);
         self.watch_kept();
         if !self.may_receive() && self.read_out() {
@@ -428,10 +452,14 @@ impl Connection {
     }
 
     fn wait(&self) -> Wait {
-        let request = self.requests.next_deadline().map(|at| (at, Timer::Request));
         let lost = matches!(self.phase, Phase::Lost(_));
         let timer = self.timers.next().filter(|_| !lost);
-        let next = [timer, request].into_iter().flatten().min();
+        let next = match (timer, self.requests.next_deadline()) {
+            (timer, Some(at)) if timer.is_none_or(|(earlier, _)| at < earlier) => {
+                Some((at, Timer::Request))
+            }
+            (timer, _) => timer,
+        };
         Wait {
             until: next.map(|(at, _)| at),
             reason: next.map(|(_, timer)| timer),
@@ -523,6 +551,12 @@ impl Connection {
             return None;
         }
         self.outbound.lend(self.session.attempt, max)
+    }
+
+    /// Whether there are bytes to send, and nothing that is due at `now` comes before them. A driver
+    /// that a command has woken may write at once then, and poll once for both.
+    pub fn may_write_first(&self, now: Instant) -> bool {
+        self.is_connected() && self.has_output() && !self.is_due(now) && self.events.is_empty()
     }
 
     /// Takes back a batch of which the transport took the first `written` bytes.

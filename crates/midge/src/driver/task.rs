@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
-use super::transport::WRITE_BYTES;
+use super::transport::{Resume, WRITE_BYTES};
 use super::{Destination, Driver, Turn};
 
 /// After so many rounds, or bytes read, others get their turn.
@@ -148,6 +148,22 @@ impl<R: Runtime> Task<R> {
         self.link = Link::None;
     }
 
+    /// What is known to be worth doing before the first turn of a poll, which accounts for it.
+    fn resume(&mut self, context: &mut Context<'_>) -> Round {
+        let Link::Open(attempt, transport) = &mut self.link else { return Round::Progress };
+        (transport.write_waits, transport.read_waits) = (false, false);
+        match self.driver.resume(*attempt, context) {
+            Resume::Rest(wait) => self.round(context, wait),
+            Resume::Write => {
+                if let Poll::Ready(Err(error)) = transport.poll_write(&mut self.driver, context) {
+                    self.driver.write_failed(*attempt, &error);
+                }
+                Round::Progress
+            }
+            Resume::Turn => Round::Progress,
+        }
+    }
+
     /// Does what may be done without waiting.
     fn round(&mut self, context: &mut Context<'_>, wait: Wait) -> Round {
         if self.poll_link(context, wait).is_ready() {
@@ -223,8 +239,8 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.read = 0;
-        if let Link::Open(_, transport) = &mut this.link {
-            (transport.write_waits, transport.read_waits) = (false, false);
+        if this.resume(context) == Round::Waiting {
+            return Poll::Pending;
         }
         for _ in 0..ROUNDS {
             match this.driver.turn(context) {
@@ -280,11 +296,13 @@ struct Transport<S> {
     /// It was not ready in this poll, and wakes the task when it is.
     write_waits: bool,
     read_waits: bool,
+    /// The last write was not taken: the next one is tried once the stream says that it is ready.
+    full: bool,
 }
 
 impl<S: Stream> Transport<S> {
     fn new(stream: S) -> Self {
-        Self { stream, unflushed: 0, write_waits: false, read_waits: false }
+        Self { stream, unflushed: 0, write_waits: false, read_waits: false, full: false }
     }
 
     /// Ready with true when the driver must turn again. An error is one of a flush.
@@ -299,10 +317,13 @@ impl<S: Stream> Transport<S> {
         if self.unflushed >= WRITE_BYTES {
             ready!(self.poll_flush(context))?;
         }
-        ready!(self.stream.poll_write_ready(context));
+        if self.full {
+            ready!(self.stream.poll_write_ready(context));
+        }
         if let Some(transmit) = driver.take_transmit(WRITE_BYTES) {
             let polled = self.stream.poll_write(&transmit, context);
-            self.write_waits = polled.is_pending();
+            self.full = polled.is_pending();
+            self.write_waits = self.full;
             let written = at_once(polled, transmit.len());
             self.unflushed += written.as_ref().map_or(0, |count| *count);
             driver.settle(transmit, written);

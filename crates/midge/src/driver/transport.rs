@@ -1,6 +1,7 @@
 //! Bytes in and out of a transport, and what the results of reads and writes mean.
 
 use std::io;
+use std::task::Context;
 use std::time::Duration;
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
@@ -53,7 +54,41 @@ impl Transport {
     }
 }
 
+/// What a loop that was woken may do before it turns.
+pub(super) enum Resume {
+    /// The core still waits for this, and for nothing else: no turn is needed before that.
+    Rest(Wait),
+    /// There are bytes to write, and nothing comes before them.
+    Write,
+    /// Nothing.
+    Turn,
+}
+
 impl Driver {
+    /// What was waited for may be there, or a command has come, and `attempt` is the transport. A
+    /// turn has to follow but for [`Resume::Rest`].
+    pub(super) fn resume(&mut self, attempt: Attempt, context: &Context<'_>) -> Resume {
+        let is_open = self.transport.as_ref().is_some_and(|open| open.attempt == attempt);
+        if !is_open || !self.is_plain() || self.close.is_some() || self.authorizing.is_busy() {
+            return Resume::Turn;
+        }
+        let inner = lock(&self.shared.inner);
+        if inner.is_resting(context.waker()) {
+            return Resume::Rest(self.rest);
+        }
+        let now = self.shared.clock.now();
+        self.looked = Some(now);
+        let own = inner.timers.next().is_some_and(|own| own <= now);
+        if own || !inner.connection.may_write_first(now) { Resume::Turn } else { Resume::Write }
+    }
+
+    /// Nothing stands between the core and the adapter, and no write has failed.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        let works = |open: &Transport| matches!(open.writing, Writing::Works);
+        self.layered.stack.is_none() && self.transport.as_ref().is_none_or(works)
+    }
+
     /// Up to about `max` bytes to write; give them back with [`settle`](Self::settle).
     pub fn take_transmit(&mut self, max: usize) -> Option<Transmit> {
         self.transport.as_ref().filter(|transport| transport.takes_bytes())?;
