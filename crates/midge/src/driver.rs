@@ -22,6 +22,7 @@
 //! the connection, and no driver without them pays for them.
 
 mod bytes;
+mod direct;
 mod layered;
 mod task;
 mod threads;
@@ -29,7 +30,7 @@ mod transport;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Context;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ use midge_proto::{
 };
 
 pub use bytes::{Receive, Transmit};
+pub use direct::WriteNow;
+pub(crate) use direct::Direct;
 pub use midge_proto;
 pub use task::{Opening, Runtime, Stream, Task};
 pub use threads::{BlockingStream, System};
@@ -259,7 +262,10 @@ impl Driver {
             let step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
             self.calls.take(&mut inner.router.calls);
             if let Step::Idle(wait) = step {
-                self.rest = wait;
+                // A deadline that was told stays, though nothing is due then any more: it wakes in
+                // vain once, and what sets a later one wakes nobody.
+                self.rest = earlier(wait, self.rest.until.filter(|told| now < *told));
+                inner.alarm = self.rest.until;
                 inner.idle = self.calls.is_empty();
             }
             if !inner.router.discarded.is_empty() {
@@ -332,6 +338,14 @@ impl Driver {
         if !self.begin_layers(attempt, secure) {
             let now = self.now();
             self.with(|inner| inner.connection.connected(attempt, secure, now));
+        }
+    }
+
+    /// The stream of this transport can be written beside the driver. To be said behind
+    /// [`connected`](Self::connected), if at all.
+    pub fn writes_now(&mut self, attempt: Attempt, stream: Weak<dyn WriteNow>) {
+        if self.layered.stack.is_none() && self.keeps(attempt) {
+            self.with(|inner| inner.direct = Some(Direct::new(attempt, stream)));
         }
     }
 

@@ -12,7 +12,7 @@ use midge_proto::{
     Connection, FlushId, HeaderMap, Instant, Position, PublishError, Sid, SubjectRef,
 };
 
-use crate::driver::Clock;
+use crate::driver::{Clock, Direct};
 use crate::flush::PendingFlush;
 use crate::layers::TlsSession;
 use crate::options::Settings;
@@ -77,6 +77,10 @@ pub(crate) struct Inner {
     pub(crate) abandoned: bool,
     /// The driver waits and has nothing left to do.
     pub(crate) idle: bool,
+    /// Until then at the latest a driver that is idle waits.
+    pub(crate) alarm: Option<Instant>,
+    /// The transport can be written beside the driver.
+    pub(crate) direct: Option<Direct>,
     /// What TLS has agreed on, on the present or last transport.
     pub(crate) tls: Option<TlsSession>,
 }
@@ -158,17 +162,30 @@ impl Shared {
         is_full: impl FnOnce(&E) -> bool,
         run: impl FnOnce(&mut Inner) -> Result<T, E>,
     ) -> Poll<Result<T, E>> {
+        self.poll_with_room_if(wait, context, is_full, |inner| (run(inner), true))
+    }
+
+    /// As [`poll_with_room`](Self::poll_with_room), for what only sometimes leaves the driver
+    /// something to do.
+    #[inline]
+    pub(crate) fn poll_with_room_if<T, E>(
+        &self,
+        wait: &mut RoomWait,
+        context: &Context<'_>,
+        is_full: impl FnOnce(&E) -> bool,
+        run: impl FnOnce(&mut Inner) -> (Result<T, E>, bool),
+    ) -> Poll<Result<T, E>> {
         let mut old = None;
-        let poll = self.command(|inner| {
-            let result = run(inner);
+        let poll = self.command_if(|inner| {
+            let (result, work) = run(inner);
             match &result {
                 Err(error) if is_full(error) && self.may_wait(inner, wait) => {
                     old = inner.enter_room(wait, context.waker());
-                    Poll::Pending
+                    (Poll::Pending, work)
                 }
                 _ => {
                     old = inner.leave_room(wait);
-                    Poll::Ready(result)
+                    (Poll::Ready(result), work)
                 }
             }
         });
@@ -230,6 +247,8 @@ impl Inner {
             driver: None,
             abandoned: false,
             idle: false,
+            alarm: None,
+            direct: None,
             tls: None,
         }
     }

@@ -292,13 +292,14 @@ impl Connection {
     /// Does one thing that is due without input. False when nothing is.
     #[inline]
     fn step(&mut self) -> bool {
-        !self.is_quiet() && self.step_of_any_kind()
+        !self.is_quiet(self.now) && self.step_of_any_kind()
     }
 
     /// Seen at a glance that nothing is due without input, as is most often the case.
-    fn is_quiet(&self) -> bool {
+    fn is_quiet(&self, now: Instant) -> bool {
         self.is_connected()
-            && !self.is_due(self.now)
+            && self.timers.next().is_none_or(|(at, _)| now < at)
+            && self.requests.next_deadline().is_none_or(|at| now < at)
             && !self.timers.are_asked()
             && !self.outbound.has_answer()
             && (self.outbound.since_ping() == 0 || self.timers.is_set(Timer::Confirm))
@@ -306,12 +307,6 @@ impl Connection {
             && !self.session.lowered
             && self.wants_room.is_none()
             && self.config.write_deadline.is_none()
-    }
-
-    /// A deadline has passed.
-    fn is_due(&self, now: Instant) -> bool {
-        self.timers.next().is_some_and(|(at, _)| at <= now)
-            || self.requests.next_deadline().is_some_and(|at| at <= now)
     }
 
     fn step_of_any_kind(&mut self) -> bool {
@@ -451,6 +446,14 @@ impl Connection {
         self.outbound.ping(None, 0);
     }
 
+    /// What `poll` at `now` would give but for bytes that were read since the last one, if it is seen
+    /// at a glance that this is `Idle`: with [`Wait::write`] a driver may write then, and poll once for
+    /// that and for what it was woken for.
+    pub fn rest(&self, now: Instant) -> Option<Wait> {
+        let nothing = self.actions.is_empty() && self.events.is_empty();
+        (nothing && self.is_quiet(now)).then(|| self.wait())
+    }
+
     fn wait(&self) -> Wait {
         let lost = matches!(self.phase, Phase::Lost(_));
         let timer = self.timers.next().filter(|_| !lost);
@@ -551,12 +554,6 @@ impl Connection {
             return None;
         }
         self.outbound.lend(self.session.attempt, max)
-    }
-
-    /// Whether there are bytes to send, and nothing that is due at `now` comes before them. A driver
-    /// that a command has woken may write at once then, and poll once for both.
-    pub fn may_write_first(&self, now: Instant) -> bool {
-        self.is_connected() && self.has_output() && !self.is_due(now) && self.events.is_empty()
     }
 
     /// Takes back a batch of which the transport took the first `written` bytes.

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Weak;
 use std::task::{Context, Poll, ready};
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
 use super::transport::{Resume, WRITE_BYTES};
-use super::{Destination, Driver, Turn};
+use super::{Destination, Driver, Turn, WriteNow};
 
 /// After so many rounds, or bytes read, others get their turn.
 const ROUNDS: usize = 32;
@@ -64,6 +65,12 @@ pub trait Stream {
         buffer: &mut [u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>>;
+
+    /// Writes the stream beside its task, as long as it is there. Only for a stream that holds
+    /// nothing back.
+    fn write_now(&self) -> Option<Weak<dyn WriteNow>> {
+        None
+    }
 
     /// Lets go of what the stream holds back.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -197,8 +204,12 @@ impl<R: Runtime> Task<R> {
                 match result {
                     Ok(stream) => {
                         let secure = stream.is_secure();
+                        let now = stream.write_now();
                         self.link = Link::Open(attempt, Transport::new(stream));
                         driver.connected(attempt, secure);
+                        if let Some(now) = now {
+                            driver.writes_now(attempt, now);
+                        }
                     }
                     Err(error) => {
                         driver.closed(attempt, DisconnectCause::Dial(error.to_string()));

@@ -14,7 +14,7 @@ use std::thread;
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
 use super::transport::WRITE_BYTES;
-use super::{Destination, Driver, Turn};
+use super::{Destination, Driver, Turn, WriteNow};
 use crate::blocking::waker;
 
 /// Threads that may be busy with attempts that were given up, besides the one that is needed.
@@ -316,6 +316,8 @@ impl<S: System> Helper<S> {
             Ok(stream) if state.serves(attempt) => {
                 state.link = Some((attempt, Some(Arc::clone(stream))));
                 state.driver.connected(attempt, stream.is_secure());
+                let now: Arc<dyn WriteNow> = stream.clone();
+                state.driver.writes_now(attempt, Arc::downgrade(&now));
                 drop(state);
                 let _ = shared.read(attempt, stream);
             }

@@ -78,8 +78,9 @@ impl Driver {
         }
         let now = self.shared.clock.now();
         self.looked = Some(now);
-        let own = inner.timers.next().is_some_and(|own| own <= now);
-        if own || !inner.connection.may_write_first(now) { Resume::Turn } else { Resume::Write }
+        let due = inner.timers.next().is_some_and(|own| own <= now);
+        let writes = !due && inner.connection.rest(now).is_some_and(|wait| wait.write);
+        if writes { Resume::Write } else { Resume::Turn }
     }
 
     /// Nothing stands between the core and the adapter, and no write has failed.
@@ -148,6 +149,7 @@ impl Driver {
             self.transport_of(attempt)
         {
             *writing = Writing::Failed(io_cause(error), until);
+            self.with(|inner| inner.direct = None);
         }
     }
 
@@ -229,10 +231,12 @@ impl Driver {
         match &turn {
             Turn::Resolve { attempt, .. } | Turn::Connect { attempt, .. } => {
                 self.transport = Some(Transport::new(*attempt));
+                self.with(|inner| inner.direct = None);
             }
             Turn::Close { attempt } => {
                 if let Some(transport) = self.transport_of(*attempt) {
                     transport.part();
+                    self.with(|inner| inner.direct = None);
                 }
             }
             Turn::Idle(wait) => return self.last_words(*wait),
