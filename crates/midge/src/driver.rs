@@ -40,8 +40,8 @@ use midge_proto::{
 };
 
 pub use bytes::{Receive, Transmit};
-pub use direct::WriteNow;
 pub(crate) use direct::Direct;
+pub use direct::WriteNow;
 pub use midge_proto;
 pub use task::{Opening, Runtime, Stream, Task};
 pub use threads::{BlockingStream, System};
@@ -263,8 +263,9 @@ impl Driver {
             self.calls.take(&mut inner.router.calls);
             if let Step::Idle(wait) = step {
                 // A deadline that was told stays, though nothing is due then any more: it wakes in
-                // vain once, and what sets a later one wakes nobody.
-                self.rest = earlier(wait, self.rest.until.filter(|told| now < *told));
+                // vain once, and a request that is written beside the driver needs not wake it.
+                let told = self.rest.until.filter(|told| now < *told && inner.direct.is_some());
+                self.rest = earlier(wait, told);
                 inner.alarm = self.rest.until;
                 inner.idle = self.calls.is_empty();
             }

@@ -238,6 +238,7 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Requesting<'_, S, P> {
 }
 
 impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
+    #[inline]
     fn poll_state(&mut self, context: &Context<'_>) -> Poll<Result<Message, RequestError>> {
         let mut now = None;
         if let State::New = self.state {

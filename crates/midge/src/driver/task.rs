@@ -160,7 +160,11 @@ impl<R: Runtime> Task<R> {
         let Link::Open(attempt, transport) = &mut self.link else { return Round::Progress };
         (transport.write_waits, transport.read_waits) = (false, false);
         match self.driver.resume(*attempt, context) {
-            Resume::Rest(wait) => self.round(context, wait),
+            Resume::Rest(wait) => {
+                // It is most often the stream that has woken the task.
+                transport.eager = true;
+                self.round(context, wait)
+            }
             Resume::Write => {
                 if let Poll::Ready(Err(error)) = transport.poll_write(&mut self.driver, context) {
                     self.driver.write_failed(*attempt, &error);
@@ -309,11 +313,20 @@ struct Transport<S> {
     read_waits: bool,
     /// The last write was not taken: the next one is tried once the stream says that it is ready.
     full: bool,
+    /// The next read is tried without asking whether the stream is ready.
+    eager: bool,
 }
 
 impl<S: Stream> Transport<S> {
     fn new(stream: S) -> Self {
-        Self { stream, unflushed: 0, write_waits: false, read_waits: false, full: false }
+        Self {
+            stream,
+            unflushed: 0,
+            write_waits: false,
+            read_waits: false,
+            full: false,
+            eager: false,
+        }
     }
 
     /// Ready with true when the driver must turn again. An error is one of a flush.
@@ -347,7 +360,9 @@ impl<S: Stream> Transport<S> {
         if self.read_waits {
             return Poll::Pending;
         }
-        ready!(self.stream.poll_read_ready(context));
+        if !std::mem::take(&mut self.eager) {
+            ready!(self.stream.poll_read_ready(context));
+        }
         let Some(mut buffer) = driver.take_read() else { return Poll::Ready(0) };
         let polled = self.stream.poll_read(&mut buffer, context);
         self.read_waits = polled.is_pending();

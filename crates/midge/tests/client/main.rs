@@ -3,6 +3,7 @@
 mod auth;
 mod context;
 mod delivery;
+mod direct;
 mod getters;
 mod handlers;
 #[cfg(feature = "serde")]
