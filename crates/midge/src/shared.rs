@@ -162,7 +162,13 @@ impl Shared {
         is_full: impl FnOnce(&E) -> bool,
         run: impl FnOnce(&mut Inner) -> Result<T, E>,
     ) -> Poll<Result<T, E>> {
-        self.poll_with_room_if(wait, context, is_full, |inner| (run(inner), true))
+        let mut old = None;
+        let poll = self.command(|inner| {
+            let result = run(inner);
+            self.settle_room(inner, wait, context, is_full, result, &mut old)
+        });
+        drop(old);
+        poll
     }
 
     /// As [`poll_with_room`](Self::poll_with_room), for what only sometimes leaves the driver
@@ -178,19 +184,33 @@ impl Shared {
         let mut old = None;
         let poll = self.command_if(|inner| {
             let (result, work) = run(inner);
-            match &result {
-                Err(error) if is_full(error) && self.may_wait(inner, wait) => {
-                    old = inner.enter_room(wait, context.waker());
-                    (Poll::Pending, work)
-                }
-                _ => {
-                    old = inner.leave_room(wait);
-                    (Poll::Ready(result), work)
-                }
-            }
+            (self.settle_room(inner, wait, context, is_full, result, &mut old), work)
         });
         drop(old);
         poll
+    }
+
+    /// Waits for room, or does so no more.
+    #[inline]
+    fn settle_room<T, E>(
+        &self,
+        inner: &mut Inner,
+        wait: &mut RoomWait,
+        context: &Context<'_>,
+        is_full: impl FnOnce(&E) -> bool,
+        result: Result<T, E>,
+        old: &mut Option<Waker>,
+    ) -> Poll<Result<T, E>> {
+        match &result {
+            Err(error) if is_full(error) && self.may_wait(inner, wait) => {
+                *old = inner.enter_room(wait, context.waker());
+                Poll::Pending
+            }
+            _ => {
+                *old = inner.leave_room(wait);
+                Poll::Ready(result)
+            }
+        }
     }
 
     fn may_wait(&self, inner: &Inner, wait: &RoomWait) -> bool {
