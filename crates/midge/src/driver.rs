@@ -342,8 +342,12 @@ impl Driver {
         }
     }
 
-    /// The stream of this transport can be written beside the driver. To be said behind
-    /// [`connected`](Self::connected), if at all.
+    /// The stream of this transport can be written beside the driver, as long as it is there. To be
+    /// said behind [`connected`](Self::connected), if at all; with TLS or WebSocket it changes
+    /// nothing.
+    ///
+    /// A request that is alone is written then by whoever makes it, in place of the driver, which is
+    /// not woken for it.
     pub fn writes_now(&mut self, attempt: Attempt, stream: Weak<dyn WriteNow>) {
         if self.layered.stack.is_none() && self.keeps(attempt) {
             self.with(|inner| inner.direct = Some(Direct::new(attempt, stream)));

@@ -2,8 +2,9 @@
 //!
 //! One turns the driver, sleeps until the next deadline, and writes. For each transport another one
 //! dials, then reads, and turns the driver itself for what it has read: neither direction waits for
-//! the other. They share the driver behind a lock of their own, which no publisher ever takes and
-//! which is not held while one of them sleeps, reads, writes, begins another thread, or ends a stream.
+//! the other. A request that is alone is written by the thread that makes it, see `direct.rs`. They
+//! share the driver behind a lock of their own, which no publisher ever takes and which is not held
+//! while one of them sleeps, reads, writes, begins another thread, or ends a stream.
 
 use std::io;
 use std::net::IpAddr;
@@ -36,8 +37,8 @@ pub trait System: Send + Sync + 'static {
     fn dial(&self, to: Destination) -> io::Result<Self::Stream>;
 }
 
-/// A stream of bytes that a [`System`] has opened. One thread reads while another writes, and
-/// either may shut it down meanwhile.
+/// A stream of bytes that a [`System`] has opened. One thread reads while another writes, which may
+/// be one that makes a request, and either may shut it down meanwhile.
 pub trait BlockingStream: Send + Sync + 'static {
     /// Midge begins no TLS on it and counts it as secure.
     fn is_secure(&self) -> bool {
