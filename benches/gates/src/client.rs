@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use midge::{Client, HeaderMap, Message};
+use midge::{Client, HeaderMap, Message, RequestError};
 use midge_benches::SUBJECT;
 
 use crate::{Failure, PAYLOAD};
@@ -48,16 +48,26 @@ pub(crate) fn read_headers(message: &Message) -> usize {
     headers.map(|(name, value)| name.len() + value.len()).sum()
 }
 
-/// Requests, one at a time.
+/// Requests, one at a time, by the future that the runtime blocks on.
 pub(crate) fn request(requests: usize) -> Result<(), Failure> {
+    with_client(async |client| Ok(ask(client, requests).await?))
+}
+
+/// The same by a task, which the runtime polls without asking its sockets first.
+pub(crate) fn request_in_task(requests: usize) -> Result<(), Failure> {
     with_client(async |client| {
-        let payload = [b'x'; PAYLOAD];
-        for _ in 0..requests {
-            let reply = client.request(SUBJECT, &payload).await?;
-            black_box(reply.payload().len());
-        }
-        Ok(())
+        let client = client.clone();
+        Ok(tokio::spawn(async move { ask(&client, requests).await }).await??)
     })
+}
+
+async fn ask(client: &Client, requests: usize) -> Result<(), RequestError> {
+    let payload = [b'x'; PAYLOAD];
+    for _ in 0..requests {
+        let reply = client.request(SUBJECT, &payload).await?;
+        black_box(reply.payload().len());
+    }
+    Ok(())
 }
 
 /// Runs `work` with a client that is connected to a peer of its own.

@@ -53,6 +53,7 @@ fn run(workload: &str, operations: usize) -> Result<(), Failure> {
             client::deliver(operations, peer::BLAST_HEADERS, client::read_headers)
         }
         "request" => client::request(operations),
+        "request-task" => client::request_in_task(operations),
         "encode-pub" => codec::encode(operations, None),
         "encode-hpub" => codec::encode(operations, Some(&midge_benches::headers())),
         "decode-msg" => codec::decode(operations, None),

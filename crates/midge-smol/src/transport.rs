@@ -1,11 +1,16 @@
 //! A stream of bytes to a server.
 
+use std::any::Any;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
+use async_io::Async;
+use midge::driver::WriteNow;
 use smol::io::{AsyncRead, AsyncWrite};
+use smol::net::TcpStream;
 
 /// A stream of bytes to and from a server, which a [dialler](crate::connect_through) opens.
 ///
@@ -19,7 +24,18 @@ use smol::io::{AsyncRead, AsyncWrite};
 ///   [`Event::Disconnected`](midge::Event::Disconnected).
 pub struct Transport {
     stream: Pin<Box<dyn Stream>>,
+    /// Of a TCP socket.
+    writer: Option<Arc<Writer>>,
     secure: bool,
+}
+
+/// Shared with those who write beside the driver.
+struct Writer(Arc<Async<std::net::TcpStream>>);
+
+impl WriteNow for Writer {
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_ref().write(bytes)
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -28,7 +44,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
 impl<S: AsyncRead + AsyncWrite + Send + 'static> From<S> for Transport {
     fn from(stream: S) -> Self {
-        Self { stream: Box::pin(stream), secure: false }
+        let any: &dyn Any = &stream;
+        let tcp = any.downcast_ref::<TcpStream>().cloned();
+        let writer = tcp.map(|tcp| Arc::new(Writer(tcp.into())));
+        Self { stream: Box::pin(stream), writer, secure: false }
     }
 }
 
@@ -56,6 +75,11 @@ impl midge::driver::Stream for Transport {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         self.stream.as_mut().poll_read(context, buffer)
+    }
+
+    fn write_now(&self) -> Option<Weak<dyn WriteNow>> {
+        let writer: Arc<dyn WriteNow> = self.writer.clone()?;
+        Some(Arc::downgrade(&writer))
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,7 +15,8 @@ const DIAL: Duration = Duration::from_secs(30);
 
 /// A stream of bytes to and from a server, which a [dialler](crate::connect_through) opens.
 ///
-/// One thread reads while another writes, and either may shut it down meanwhile.
+/// One thread reads while another writes, and either may shut it down meanwhile. A request is written
+/// by the thread that makes it, if it is the only one.
 pub trait Stream: Send + Sync + 'static {
     /// Waits for bytes and reads some. Nothing is the end of the stream.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;

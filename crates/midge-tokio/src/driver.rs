@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 
 use midge::Instant;
 use midge::driver::{Clock, Opening, Runtime, Task};
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use crate::transport::Transport;
@@ -36,11 +37,13 @@ pub type Driver = Task<Tokio>;
 pub struct Tokio {
     clock: Arc<TokioClock>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Who `sleep` wakes.
+    sleeper: Option<Waker>,
 }
 
 impl Tokio {
     pub(crate) fn new(clock: Arc<TokioClock>) -> Self {
-        Self { clock, sleep: None }
+        Self { clock, sleep: None, sleeper: None }
     }
 }
 
@@ -61,10 +64,18 @@ impl Runtime for Tokio {
             // A timer that is early wakes in vain once, which costs less than moving it each time.
             if sleep.deadline() > at || sleep.is_elapsed() {
                 sleep.as_mut().reset(at);
+                self.sleeper = None;
+            }
+            if self.sleeper.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                return Poll::Pending;
             }
             // The driver has just looked at the clock, so that it is looked at again only when a
             // timer has run out.
-            ready!(sleep.as_mut().poll(context));
+            // Not held up by the task's share of this poll: else nobody would be woken later.
+            if pin!(unconstrained(sleep.as_mut())).poll(context).is_pending() {
+                self.sleeper = Some(context.waker().clone());
+                return Poll::Pending;
+            }
             if self.clock.now() >= until {
                 return Poll::Ready(());
             }

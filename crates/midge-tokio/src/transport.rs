@@ -5,10 +5,13 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
+use midge::driver::WriteNow;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// A stream of bytes to and from a server, which a [dialler](crate::connect_through) opens.
 ///
@@ -28,16 +31,23 @@ pub struct Transport {
 }
 
 enum Stream {
-    Tcp(TcpStream),
+    Tcp(OwnedReadHalf, Arc<Writer>),
     Other(Pin<Box<dyn Other>>),
 }
 
-impl Stream {
-    fn as_pin(&mut self) -> Pin<&mut dyn Other> {
-        match self {
-            Self::Tcp(stream) => Pin::<&mut TcpStream>::new(stream),
-            Self::Other(stream) => stream.as_mut(),
-        }
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        let (read, write) = stream.into_split();
+        Self::Tcp(read, Arc::new(Writer(write)))
+    }
+}
+
+/// Shared with those who write beside the driver.
+struct Writer(OwnedWriteHalf);
+
+impl WriteNow for Writer {
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
     }
 }
 
@@ -51,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> From<S> for Transport {
         let any: &mut dyn Any = &mut stream;
         let tcp = any.downcast_mut::<Option<TcpStream>>().and_then(Option::take);
         let other = |stream| Stream::Other(Box::pin(stream) as Pin<Box<dyn Other>>);
-        let stream = tcp.map(Stream::Tcp).or_else(|| stream.map(other));
+        let stream = tcp.map(Stream::from).or_else(|| stream.map(other));
         Self { stream: stream.expect("it was taken at most as a TcpStream"), secure: false }
     }
 }
@@ -72,20 +82,30 @@ impl midge::driver::Stream for Transport {
 
     fn poll_write_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.poll_write_ready(context).map(drop),
+            Stream::Tcp(_, write) => write.0.as_ref().poll_write_ready(context).map(drop),
             Stream::Other(_) => Poll::Ready(()),
         }
     }
 
     fn poll_read_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.poll_read_ready(context).map(drop),
+            Stream::Tcp(read, _) => read.as_ref().poll_read_ready(context).map(drop),
             Stream::Other(_) => Poll::Ready(()),
         }
     }
 
     fn poll_write(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.stream.as_pin().poll_write(context, bytes)
+        let write = match &mut self.stream {
+            Stream::Tcp(_, write) => &write.0,
+            Stream::Other(stream) => return stream.as_mut().poll_write(context, bytes),
+        };
+        loop {
+            ready!(write.as_ref().poll_write_ready(context))?;
+            match write.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
     }
 
     fn poll_read(
@@ -94,18 +114,34 @@ impl midge::driver::Stream for Transport {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut room = ReadBuf::new(buffer);
-        ready!(self.stream.as_pin().poll_read(context, &mut room))?;
+        ready!(match &mut self.stream {
+            Stream::Tcp(read, _) => Pin::new(read).poll_read(context, &mut room),
+            Stream::Other(stream) => stream.as_mut().poll_read(context, &mut room),
+        })?;
         Poll::Ready(Ok(room.filled().len()))
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_pin().poll_flush(context)
+        match &mut self.stream {
+            Stream::Tcp(..) => Poll::Ready(Ok(())),
+            Stream::Other(stream) => stream.as_mut().poll_flush(context),
+        }
+    }
+
+    fn write_now(&self) -> Option<Weak<dyn WriteNow>> {
+        match &self.stream {
+            Stream::Tcp(_, write) => {
+                let write: Arc<dyn WriteNow> = write.clone();
+                Some(Arc::downgrade(&write))
+            }
+            Stream::Other(_) => None,
+        }
     }
 
     fn write_last(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             // Which still works while the runtime shuts down.
-            Stream::Tcp(stream) => Poll::Ready(stream.try_write(bytes)),
+            Stream::Tcp(_, write) => Poll::Ready(write.0.try_write(bytes)),
             // One panic of a stream is enough.
             Stream::Other(_) if std::thread::panicking() => Poll::Pending,
             Stream::Other(stream) => at_last(|context| stream.as_mut().poll_write(context, bytes)),
@@ -143,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_tcp_stream_is_driven_as_one() -> io::Result<()> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let is_tcp = |transport: Transport| matches!(transport.stream, Stream::Tcp(_));
+        let is_tcp = |transport: Transport| matches!(transport.stream, Stream::Tcp(..));
         let connect = || async { TcpStream::connect(listener.local_addr()?).await };
         assert!(is_tcp(connect().await?.into()));
         assert!(is_tcp(Transport::secure(connect().await?)));

@@ -22,6 +22,7 @@
 //! the connection, and no driver without them pays for them.
 
 mod bytes;
+mod direct;
 mod gathering;
 mod layered;
 mod task;
@@ -30,7 +31,7 @@ mod transport;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Context;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ use midge_proto::{
 };
 
 pub use bytes::{Receive, Transmit};
+pub(crate) use direct::Direct;
+pub use direct::WriteNow;
 pub use midge_proto;
 pub use task::{Opening, Runtime, Stream, Task};
 pub use threads::{BlockingStream, System};
@@ -179,6 +182,7 @@ pub fn connect(
         close: None,
         wakes: Wakes::default(),
         rest: Wait::default(),
+        looked: None,
         discarded: Vec::new(),
         calls: Calls::default(),
         gathering: Gathering::default(),
@@ -200,6 +204,8 @@ pub struct Driver {
     wakes: Wakes,
     /// What the core waited for in the last turn, if it had nothing to do.
     rest: Wait,
+    /// The time of the next turn, if the clock was looked at in its place.
+    looked: Option<Instant>,
     /// Messages that nobody gets, kept for its memory.
     discarded: Vec<Message>,
     calls: Calls,
@@ -223,7 +229,7 @@ impl Driver {
     /// servers or waits does. The driver is to be
     /// dropped then.
     pub fn turn(&mut self, context: &mut Context<'_>) -> Turn {
-        let mut now = self.now();
+        let mut now = self.looked.take().unwrap_or_else(|| self.now());
         self.layered.turn();
         loop {
             if let Some(attempt) = self.close.take() {
@@ -247,7 +253,7 @@ impl Driver {
                 // Nothing has happened, as when a socket has become ready: the core would say the
                 // same again.
                 drop(inner);
-                match self.beyond_core(Turn::Idle(self.rest)) {
+                match self.rest() {
                     Some(turn) => return turn,
                     None => {
                         now = self.now();
@@ -258,18 +264,24 @@ impl Driver {
             let old = inner.register_driver(context.waker());
             let auth = &mut self.authorizing;
             let mut step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
-            if let Step::Turn(Turn::Idle(wait)) = step
+            if let Step::Idle(wait) = step
                 && self.gathering.goes_on(wait.write, inner.connection.backlog())
             {
                 step = Step::Turn(Turn::Yield);
             }
             self.calls.take(&mut inner.router.calls);
-            if let Step::Turn(Turn::Idle(wait)) = step {
-                self.rest = wait;
+            if let Step::Idle(wait) = step {
+                // A deadline that was told stays, though nothing is due then any more: it wakes in
+                // vain once, and a request that is written beside the driver needs not wake it.
+                let told = self.rest.until.filter(|told| now < *told && inner.direct.is_some());
+                self.rest = earlier(wait, told);
+                inner.alarm = self.rest.until;
                 inner.idle = self.calls.is_empty();
                 inner.stuck = inner.idle && wait.write;
             }
-            std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
+            if !inner.router.discarded.is_empty() {
+                std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
+            }
             drop(inner);
             drop(old);
             self.discarded.clear();
@@ -278,7 +290,11 @@ impl Driver {
             self.wakes.wake();
             match step {
                 // What the handlers did comes first.
-                Step::Turn(Turn::Idle(_)) if called => now = self.now(),
+                Step::Idle(_) if called => now = self.now(),
+                Step::Idle(_) => match self.rest() {
+                    Some(turn) => return turn,
+                    None => now = self.now(),
+                },
                 Step::Turn(turn) => {
                     if let Turn::Close { attempt } = turn {
                         self.authorizing.forget(attempt);
@@ -299,6 +315,15 @@ impl Driver {
                 Step::Again => {}
             }
         }
+    }
+
+    /// The core waits. `None`: it has something new.
+    #[inline]
+    fn rest(&mut self) -> Option<Turn> {
+        if self.is_plain() {
+            return Some(Turn::Idle(self.rest));
+        }
+        self.beyond_core(Turn::Idle(self.rest))
     }
 
     /// What a turn of the core means for an adapter. `None`: the core has something new.
@@ -324,6 +349,18 @@ impl Driver {
         if !self.begin_layers(attempt, secure) {
             let now = self.now();
             self.with(|inner| inner.connection.connected(attempt, secure, now));
+        }
+    }
+
+    /// The stream of this transport can be written beside the driver, as long as it is there. To be
+    /// said behind [`connected`](Self::connected), if at all; with TLS or WebSocket it changes
+    /// nothing.
+    ///
+    /// A request that is alone is written then by whoever makes it, in place of the driver, which is
+    /// not woken for it.
+    pub fn writes_now(&mut self, attempt: Attempt, stream: Weak<dyn WriteNow>) {
+        if self.layered.stack.is_none() && self.keeps(attempt) {
+            self.with(|inner| inner.direct = Some(Direct::new(attempt, stream)));
         }
     }
 
@@ -362,6 +399,7 @@ impl fmt::Debug for Driver {
 
 /// What one call of the core's engine has led to.
 enum Step {
+    Idle(Wait),
     Turn(Turn),
     NextServer {
         attempt: Attempt,
@@ -403,7 +441,7 @@ impl Shared {
                 if inner.wake_publishers(wakes) {
                     return Step::Turn(Turn::Yield);
                 }
-                Step::Turn(Turn::Idle(earlier(wait, own)))
+                Step::Idle(earlier(wait, own))
             }
             Output::Action(action) => inner.act(action, auth),
         }

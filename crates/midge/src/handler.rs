@@ -93,7 +93,9 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn take(&mut self, due: &mut Vec<(Sid, Arc<Handler>)>) {
-        std::mem::swap(&mut self.due, due);
+        if !due.is_empty() {
+            std::mem::swap(&mut self.due, due);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

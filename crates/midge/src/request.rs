@@ -162,23 +162,32 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
     fn poll_send(
         &self,
         deadline: Instant,
+        now: Option<Instant>,
         wait: &mut RoomWait,
         context: &Context<'_>,
     ) -> Poll<Result<RequestId, RequestError>> {
         let Question { subject, headers, payload } = self.question()?;
-        let shared = self.client.shared();
-        shared.poll_with_room(
+        let shared = &self.client.handle().shared;
+        let mut alone = None;
+        let sent = shared.poll_with_room_if(
             wait,
             context,
             |error| *error == RequestError::Publish(PublishError::Full),
             |inner| {
-                let id = inner.connection.request(subject, headers, payload, deadline)?;
-                // Under the connection's lock, so that the response cannot come first.
-                let slot = Slot::Waiting(Some(context.waker().clone()));
-                lock(&shared.requests).slots.insert(id, slot);
-                Ok(id)
+                let request = inner.connection.request(subject, headers, payload, deadline);
+                if let Ok(id) = request {
+                    // Under the connection's lock, so that the response cannot come first.
+                    let slot = Slot::Waiting(Some(context.waker().clone()));
+                    lock(&shared.requests).slots.insert(id, slot);
+                    alone = now.and_then(|now| inner.take_alone(now));
+                }
+                (request, alone.is_none())
             },
-        )
+        );
+        if let Some(alone) = alone {
+            alone.write(shared);
+        }
+        sent
     }
 }
 
@@ -229,16 +238,18 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Requesting<'_, S, P> {
 }
 
 impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
+    #[inline]
     fn poll_state(&mut self, context: &Context<'_>) -> Poll<Result<Message, RequestError>> {
+        let mut now = None;
         if let State::New = self.state {
             let shared = self.request.client.shared();
             let timeout = self.request.timeout.unwrap_or(shared.settings.request_timeout);
-            let deadline = shared.after(timeout);
+            let deadline = *now.insert(shared.clock.now()) + timeout;
             self.state = self.request.first_state(deadline)?;
         }
         match &mut self.state {
             State::Unsent(deadline, wait) => {
-                let id = ready!(self.request.poll_send(*deadline, wait, context))?;
+                let id = ready!(self.request.poll_send(*deadline, now, wait, context))?;
                 self.state = State::Sent(id);
                 return Poll::Pending;
             }

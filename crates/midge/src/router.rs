@@ -173,6 +173,9 @@ impl Router {
 
     /// Moves staged messages into their queues: one lock and at most one waker for each queue.
     pub(crate) fn deliver(&mut self, wakes: &mut Wakes) {
+        if self.touched.is_empty() {
+            return;
+        }
         for sid in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(sid) {
                 let discarded = self.discarded.len();

@@ -12,7 +12,7 @@ use midge_proto::{
     Connection, FlushId, HeaderMap, Instant, Position, PublishError, Sid, SubjectRef,
 };
 
-use crate::driver::Clock;
+use crate::driver::{Clock, Direct};
 use crate::flush::PendingFlush;
 use crate::layers::TlsSession;
 use crate::options::Settings;
@@ -86,6 +86,10 @@ pub(crate) struct Inner {
     pub(crate) idle: bool,
     /// What it waits for is that the transport takes bytes: more of them are no news to it.
     pub(crate) stuck: bool,
+    /// Until then at the latest a driver that is idle waits.
+    pub(crate) alarm: Option<Instant>,
+    /// The transport can be written beside the driver.
+    pub(crate) direct: Option<Direct>,
     /// What TLS has agreed on, on the present or last transport.
     pub(crate) tls: Option<TlsSession>,
 }
@@ -232,19 +236,52 @@ impl Shared {
         let mut old = None;
         let poll = self.command(|inner| {
             let result = run(inner);
-            match &result {
-                Err(error) if is_full(error) && self.may_wait(inner, wait) => {
-                    old = inner.enter_room(wait, context.waker());
-                    Poll::Pending
-                }
-                _ => {
-                    old = inner.leave_room(wait);
-                    Poll::Ready(result)
-                }
-            }
+            self.settle_room(inner, wait, context, is_full, result, &mut old)
         });
         drop(old);
         poll
+    }
+
+    /// As [`poll_with_room`](Self::poll_with_room), for what only sometimes leaves the driver
+    /// something to do.
+    #[inline]
+    pub(crate) fn poll_with_room_if<T, E>(
+        &self,
+        wait: &mut RoomWait,
+        context: &Context<'_>,
+        is_full: impl FnOnce(&E) -> bool,
+        run: impl FnOnce(&mut Inner) -> (Result<T, E>, bool),
+    ) -> Poll<Result<T, E>> {
+        let mut old = None;
+        let poll = self.command_if(|inner| {
+            let (result, work) = run(inner);
+            (self.settle_room(inner, wait, context, is_full, result, &mut old), work)
+        });
+        drop(old);
+        poll
+    }
+
+    /// Waits for room, or does so no more.
+    #[inline]
+    fn settle_room<T, E>(
+        &self,
+        inner: &mut Inner,
+        wait: &mut RoomWait,
+        context: &Context<'_>,
+        is_full: impl FnOnce(&E) -> bool,
+        result: Result<T, E>,
+        old: &mut Option<Waker>,
+    ) -> Poll<Result<T, E>> {
+        match &result {
+            Err(error) if is_full(error) && self.may_wait(inner, wait) => {
+                *old = inner.enter_room(wait, context.waker());
+                Poll::Pending
+            }
+            _ => {
+                *old = inner.leave_room(wait);
+                Poll::Ready(result)
+            }
+        }
     }
 
     fn may_wait(&self, inner: &Inner, wait: &RoomWait) -> bool {
@@ -307,6 +344,8 @@ impl Inner {
             abandoned: false,
             idle: false,
             stuck: false,
+            alarm: None,
+            direct: None,
             tls: None,
         }
     }

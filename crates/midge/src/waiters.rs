@@ -30,7 +30,9 @@ impl Wakes {
         for event in self.events.drain(..) {
             tracing::debug!(target: "midge", ?event);
         }
-        self.wakers.drain(..).for_each(Waker::wake);
+        if !self.wakers.is_empty() {
+            self.wakers.drain(..).for_each(Waker::wake);
+        }
     }
 }
 

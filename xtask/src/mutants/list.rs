@@ -50,8 +50,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "deadline-not-reported",
         breaks: "the deadline of a request is not in `Wait`: it times out whenever something else wakes the driver",
         edits: &[edit(MOD,
-            "let request = self.requests.next_deadline().map(|at| (at, Timer::Request));",
-            "let request = None;")],
+            "let next = match (timer, self.requests.next_deadline()) {",
+            "let next = match (timer, None::<Instant>) {")],
         proto: &["connection::contract::line_1_idle_reports_the_earliest_deadline_and_never_a_past_one"],
         sim: &["storm::a_thousand_storms_lose_nothing"],
     },
@@ -131,10 +131,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "confirmed-without-pong",
         breaks: "messages count as confirmed, and flushes succeed, once their PING is written",
-        edits: &[edit(PINGS,
-            "if self.written == 0 || self.answered == 0 { return None; }",
-            "if self.written == 0 { return None; }
-             self.answered = self.answered.max(1);")],
+        edits: &[
+            edit(PINGS, "self.written > 0 && self.answered > 0", "self.written > 0"),
+            edit(PINGS,
+                "if !self.has_answer() { return None; }",
+                "if !self.has_answer() { return None; }
+                 self.answered = self.answered.max(1);"),
+        ],
         proto: &["connection::confirmed::what_was_written_before_an_answered_ping_is_confirmed"],
         sim: &["storm::a_thousand_storms_lose_nothing"],
     },

@@ -51,6 +51,11 @@ struct Closing {
 }
 
 impl Ending {
+    /// Any of the ends is under way.
+    pub(super) fn has_begun(&self) -> bool {
+        self.is_draining() || self.is_closing() || self.moving.is_some()
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.drain != Drain::No
     }

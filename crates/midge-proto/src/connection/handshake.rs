@@ -74,7 +74,7 @@ pub(super) struct Session {
     was_up: bool,
     lame_duck: bool,
     /// INFO lowered a limit, and what waits has not been checked against it.
-    lowered: bool,
+    pub(super) lowered: bool,
     /// Attempts that failed since the beginning, or since the last connection.
     pub(super) failed: u32,
     /// Why the last attempt failed, or the last connection was lost.

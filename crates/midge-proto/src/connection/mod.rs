@@ -290,7 +290,26 @@ impl Connection {
     }
 
     /// Does one thing that is due without input. False when nothing is.
+    #[inline]
     fn step(&mut self) -> bool {
+        !self.is_quiet(self.now) && self.step_of_any_kind()
+    }
+
+    /// Seen at a glance that nothing is due without input, as is most often the case.
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.is_connected()
+            && self.timers.next().is_none_or(|(at, _)| now < at)
+            && self.requests.next_deadline().is_none_or(|at| now < at)
+            && !self.timers.are_asked()
+            && !self.outbound.has_answer()
+            && (self.outbound.since_ping() == 0 || self.timers.is_set(Timer::Confirm))
+            && !self.ending.has_begun()
+            && !self.session.lowered
+            && self.wants_room.is_none()
+            && self.config.write_deadline.is_none()
+    }
+
+    fn step_of_any_kind(&mut self) -> bool {
         self.timers.start_asked(self.now);
         self.watch_kept();
         if !self.may_receive() && self.read_out() {
@@ -427,11 +446,23 @@ impl Connection {
         self.outbound.ping(None, 0);
     }
 
+    /// What `poll` at `now` would give but for bytes that were read since the last one, if it is seen
+    /// at a glance that this is `Idle`: with [`Wait::write`] a driver may write then, and poll once for
+    /// that and for what it was woken for.
+    pub fn rest(&self, now: Instant) -> Option<Wait> {
+        let nothing = self.actions.is_empty() && self.events.is_empty();
+        (nothing && self.is_quiet(now)).then(|| self.wait())
+    }
+
     fn wait(&self) -> Wait {
-        let request = self.requests.next_deadline().map(|at| (at, Timer::Request));
         let lost = matches!(self.phase, Phase::Lost(_));
         let timer = self.timers.next().filter(|_| !lost);
-        let next = [timer, request].into_iter().flatten().min();
+        let next = match (timer, self.requests.next_deadline()) {
+            (timer, Some(at)) if timer.is_none_or(|(earlier, _)| at < earlier) => {
+                Some((at, Timer::Request))
+            }
+            (timer, _) => timer,
+        };
         Wait {
             until: next.map(|(at, _)| at),
             reason: next.map(|(_, timer)| timer),

@@ -466,6 +466,11 @@ impl Outbound {
         self.pings.pong();
     }
 
+    /// A PING is both written and answered.
+    pub(super) fn has_answer(&self) -> bool {
+        self.pings.has_answer()
+    }
+
     /// The next PING that is both written and answered.
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
         let (answer, Before { messages, bytes, position }) = self.pings.next_answer()?;

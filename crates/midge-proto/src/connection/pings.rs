@@ -89,9 +89,14 @@ impl Pings {
         }
     }
 
+    /// A PING is both written and answered.
+    pub(super) fn has_answer(&self) -> bool {
+        self.written > 0 && self.answered > 0
+    }
+
     /// The next PING that is both written and answered.
     pub(super) fn next_answer(&mut self) -> Option<(Answer, Before)> {
-        if self.written == 0 || self.answered == 0 {
+        if !self.has_answer() {
             return None;
         }
         let Ping { flush, drains, before } = self.queue.pop_front()?;

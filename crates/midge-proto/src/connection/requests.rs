@@ -12,7 +12,7 @@ use crate::{Instant, Subject};
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     position: Position,
-    /// FNV-1a of the subject, so that a denied publish finds its request without keeping a copy.
+    /// A hash of the subject, so that a denied publish finds its request without keeping a copy.
     subject: u64,
 }
 
@@ -107,8 +107,12 @@ impl Requests {
             return None;
         }
         let mut number = 0u64;
-        for digit in token {
-            number = number * 10 + u64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
+        for byte in token {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            number = number * 10 + u64::from(digit);
         }
         let id = RequestId::from_number(number);
         self.position(id).map(|_| id)
@@ -166,8 +170,12 @@ impl Requests {
     }
 }
 
+/// Eight bytes at a time; what follows them last.
 fn hash(subject: &[u8]) -> u64 {
-    subject.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    let mix =
+        |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let (words, rest) = subject.as_chunks();
+    let hash =
+        words.iter().fold(subject.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
 }

@@ -69,6 +69,11 @@ impl Timers {
         self.any_asked = true;
     }
 
+    /// Some timer is to start once the time is known.
+    pub(super) fn are_asked(&self) -> bool {
+        self.any_asked
+    }
+
     pub(super) fn start_asked(&mut self, now: Instant) {
         if !mem::take(&mut self.any_asked) {
             return;

@@ -40,6 +40,11 @@ impl Authorizing {
         }
     }
 
+    /// An answer is asked for, and is not there.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.asked.is_some() || self.pending.is_some()
+    }
+
     /// Works on the answer, if one is asked for, and gives it once it is there. Calls the
     /// application's code: no lock may be held.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Option<(Attempt, Answer)> {

@@ -103,6 +103,7 @@ impl Driver {
 
     fn begin(&mut self, attempt: Attempt, opening: Opening, layers: Vec<Box<dyn layers::Layer>>) {
         self.layered.reset();
+        self.with(|inner| inner.direct = None);
         self.layered.stack = Some(Stack::new(attempt, opening, layers));
     }
 

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Weak;
 use std::task::{Context, Poll, ready};
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
-use super::transport::WRITE_BYTES;
-use super::{Destination, Driver, Turn};
+use super::transport::{Resume, WRITE_BYTES};
+use super::{Destination, Driver, Turn, WriteNow};
 
 /// After so many rounds, or bytes read, others get their turn.
 const ROUNDS: usize = 32;
@@ -64,6 +65,12 @@ pub trait Stream {
         buffer: &mut [u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>>;
+
+    /// Writes the stream beside its task, as long as it is there. Only for a stream that holds
+    /// nothing back.
+    fn write_now(&self) -> Option<Weak<dyn WriteNow>> {
+        None
+    }
 
     /// Lets go of what the stream holds back.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -148,6 +155,26 @@ impl<R: Runtime> Task<R> {
         self.link = Link::None;
     }
 
+    /// What is known to be worth doing before the first turn of a poll, which accounts for it.
+    fn resume(&mut self, context: &mut Context<'_>) -> Round {
+        let Link::Open(attempt, transport) = &mut self.link else { return Round::Progress };
+        (transport.write_waits, transport.read_waits) = (false, false);
+        match self.driver.resume(*attempt, context) {
+            Resume::Rest(wait) => {
+                // It is most often the stream that has woken the task.
+                transport.eager = true;
+                self.round(context, wait)
+            }
+            Resume::Write => {
+                if let Poll::Ready(Err(error)) = transport.poll_write(&mut self.driver, context) {
+                    self.driver.write_failed(*attempt, &error);
+                }
+                Round::Progress
+            }
+            Resume::Turn => Round::Progress,
+        }
+    }
+
     /// Does what may be done without waiting.
     fn round(&mut self, context: &mut Context<'_>, wait: Wait) -> Round {
         if self.poll_link(context, wait).is_ready() {
@@ -181,8 +208,12 @@ impl<R: Runtime> Task<R> {
                 match result {
                     Ok(stream) => {
                         let secure = stream.is_secure();
+                        let now = stream.write_now();
                         self.link = Link::Open(attempt, Transport::new(stream));
                         driver.connected(attempt, secure);
+                        if let Some(now) = now {
+                            driver.writes_now(attempt, now);
+                        }
                     }
                     Err(error) => {
                         driver.closed(attempt, DisconnectCause::Dial(error.to_string()));
@@ -223,8 +254,8 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.read = 0;
-        if let Link::Open(_, transport) = &mut this.link {
-            (transport.write_waits, transport.read_waits) = (false, false);
+        if this.resume(context) == Round::Waiting {
+            return Poll::Pending;
         }
         for _ in 0..ROUNDS {
             match this.driver.turn(context) {
@@ -280,11 +311,22 @@ struct Transport<S> {
     /// It was not ready in this poll, and wakes the task when it is.
     write_waits: bool,
     read_waits: bool,
+    /// The last write was not taken: the next one is tried once the stream says that it is ready.
+    full: bool,
+    /// The next read is tried without asking whether the stream is ready.
+    eager: bool,
 }
 
 impl<S: Stream> Transport<S> {
     fn new(stream: S) -> Self {
-        Self { stream, unflushed: 0, write_waits: false, read_waits: false }
+        Self {
+            stream,
+            unflushed: 0,
+            write_waits: false,
+            read_waits: false,
+            full: false,
+            eager: false,
+        }
     }
 
     /// Ready with true when the driver must turn again. An error is one of a flush.
@@ -299,10 +341,13 @@ impl<S: Stream> Transport<S> {
         if self.unflushed >= WRITE_BYTES {
             ready!(self.poll_flush(context))?;
         }
-        ready!(self.stream.poll_write_ready(context));
+        if self.full {
+            ready!(self.stream.poll_write_ready(context));
+        }
         if let Some(transmit) = driver.take_transmit(WRITE_BYTES) {
             let polled = self.stream.poll_write(&transmit, context);
-            self.write_waits = polled.is_pending();
+            self.full = polled.is_pending();
+            self.write_waits = self.full;
             let written = at_once(polled, transmit.len());
             self.unflushed += written.as_ref().map_or(0, |count| *count);
             driver.settle(transmit, written);
@@ -315,7 +360,9 @@ impl<S: Stream> Transport<S> {
         if self.read_waits {
             return Poll::Pending;
         }
-        ready!(self.stream.poll_read_ready(context));
+        if !std::mem::take(&mut self.eager) {
+            ready!(self.stream.poll_read_ready(context));
+        }
         let Some(mut buffer) = driver.take_read() else { return Poll::Ready(0) };
         let polled = self.stream.poll_read(&mut buffer, context);
         self.read_waits = polled.is_pending();

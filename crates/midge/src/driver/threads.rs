@@ -2,8 +2,9 @@
 //!
 //! One turns the driver, sleeps until the next deadline, and writes. For each transport another one
 //! dials, then reads, and turns the driver itself for what it has read: neither direction waits for
-//! the other. They share the driver behind a lock of their own, which no publisher ever takes and
-//! which is not held while one of them sleeps, reads, writes, begins another thread, or ends a stream.
+//! the other. A request that is alone is written by the thread that makes it, see `direct.rs`. They
+//! share the driver behind a lock of their own, which no publisher ever takes and which is not held
+//! while one of them sleeps, reads, writes, begins another thread, or ends a stream.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ use std::thread;
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
 use super::transport::WRITE_BYTES;
-use super::{Destination, Driver, Turn};
+use super::{Destination, Driver, Turn, WriteNow};
 use crate::blocking::waker;
 
 /// Threads that may be busy with attempts that were given up, besides the one that is needed.
@@ -36,8 +37,8 @@ pub trait System: Send + Sync + 'static {
     fn dial(&self, to: Destination) -> io::Result<Self::Stream>;
 }
 
-/// A stream of bytes that a [`System`] has opened. One thread reads while another writes, and
-/// either may shut it down meanwhile.
+/// A stream of bytes that a [`System`] has opened. One thread reads while another writes, which may
+/// be one that makes a request, and either may shut it down meanwhile.
 pub trait BlockingStream: Send + Sync + 'static {
     /// Midge begins no TLS on it and counts it as secure.
     fn is_secure(&self) -> bool {
@@ -316,6 +317,8 @@ impl<S: System> Helper<S> {
             Ok(stream) if state.serves(attempt) => {
                 state.link = Some((attempt, Some(Arc::clone(stream))));
                 state.driver.connected(attempt, stream.is_secure());
+                let now: Arc<dyn WriteNow> = stream.clone();
+                state.driver.writes_now(attempt, Arc::downgrade(&now));
                 drop(state);
                 let _ = shared.read(attempt, stream);
             }

@@ -1,6 +1,7 @@
 //! Bytes in and out of a transport, and what the results of reads and writes mean.
 
 use std::io;
+use std::task::Context;
 use std::time::Duration;
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
@@ -54,7 +55,42 @@ impl Transport {
     }
 }
 
+/// What a loop that was woken may do before it turns.
+pub(super) enum Resume {
+    /// The core still waits for this, and for nothing else: no turn is needed before that.
+    Rest(Wait),
+    /// There are bytes to write, and nothing comes before them.
+    Write,
+    /// Nothing.
+    Turn,
+}
+
 impl Driver {
+    /// What was waited for may be there, or a command has come, and `attempt` is the transport. A
+    /// turn has to follow but for [`Resume::Rest`].
+    pub(super) fn resume(&mut self, attempt: Attempt, context: &Context<'_>) -> Resume {
+        let is_open = self.transport.as_ref().is_some_and(|open| open.attempt == attempt);
+        if !is_open || !self.is_plain() || self.close.is_some() || self.authorizing.is_busy() {
+            return Resume::Turn;
+        }
+        let inner = lock(&self.shared.inner);
+        if inner.is_resting(context.waker()) {
+            return Resume::Rest(self.rest);
+        }
+        let now = self.shared.clock.now();
+        self.looked = Some(now);
+        let due = inner.timers.next().is_some_and(|own| own <= now);
+        let writes = !due && inner.connection.rest(now).is_some_and(|wait| wait.write);
+        if writes { Resume::Write } else { Resume::Turn }
+    }
+
+    /// Nothing stands between the core and the adapter, and no write has failed.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        let works = |open: &Transport| matches!(open.writing, Writing::Works);
+        self.layered.stack.is_none() && self.transport.as_ref().is_none_or(works)
+    }
+
     /// Up to about `max` bytes to write; give them back with [`settle`](Self::settle).
     pub fn take_transmit(&mut self, max: usize) -> Option<Transmit> {
         self.transport.as_ref().filter(|transport| transport.takes_bytes())?;
@@ -122,6 +158,7 @@ impl Driver {
             self.transport_of(attempt)
         {
             *writing = Writing::Failed(io_cause(error), until);
+            self.with(|inner| inner.direct = None);
         }
     }
 
@@ -203,10 +240,12 @@ impl Driver {
         match &turn {
             Turn::Resolve { attempt, .. } | Turn::Connect { attempt, .. } => {
                 self.transport = Some(Transport::new(*attempt));
+                self.with(|inner| inner.direct = None);
             }
             Turn::Close { attempt } => {
                 if let Some(transport) = self.transport_of(*attempt) {
                     transport.part();
+                    self.with(|inner| inner.direct = None);
                 }
             }
             Turn::Idle(wait) => return self.last_words(*wait),

@@ -4,6 +4,7 @@ mod auth;
 mod backlog;
 mod context;
 mod delivery;
+mod direct;
 mod getters;
 mod handlers;
 #[cfg(feature = "serde")]

@@ -8,13 +8,13 @@ use midge::{NotSent, RequestError};
 use crate::rig::{Rig, Task, options};
 
 /// The reply subject of the last request in `sent`.
-fn reply_subject(sent: &str) -> String {
+pub(crate) fn reply_subject(sent: &str) -> String {
     let line = sent.lines().rfind(|line| line.starts_with("PUB ")).expect("a request was sent");
     line.split(' ').nth(2).expect("a request has a reply subject").to_owned()
 }
 
 /// A reply, as the subscription for replies gets it.
-fn reply(subject: &str, payload: &str) -> String {
+pub(crate) fn reply(subject: &str, payload: &str) -> String {
     format!("MSG {subject} 1 {}\r\n{payload}\r\n", payload.len())
 }
 

@@ -3,13 +3,13 @@
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use midge::driver::midge_proto::{Attempt, Wait};
-use midge::driver::{Clock, Driver, Turn};
+use midge::driver::{Clock, Driver, Turn, WriteNow};
 use midge::{Client, ConnectOptions, Instant};
 
 const INFO: &str = r#"INFO {"server_id":"S","max_payload":1048576,"headers":true,"proto":1} "#;
@@ -96,6 +96,12 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
+    /// The transport can be written beside the driver too.
+    pub(crate) fn writes_now(&mut self, stream: Weak<dyn WriteNow>) {
+        self.driver.writes_now(self.attempt.expect("there is a transport"), stream);
+        self.run();
+    }
+
     /// A client that is connected.
     pub(crate) fn connected(options: ConnectOptions) -> (Client, Self) {
         let (connecting, mut rig) = Self::new(options);
