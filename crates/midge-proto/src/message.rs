@@ -17,6 +17,12 @@ use crate::wire::{Layout, Span};
 #[derive(Clone)]
 pub struct Message {
     frame: Bytes,
+    parts: Parts,
+}
+
+/// Where the parts of a message lie in its frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts {
     subject: Span,
     /// Ends at 0 when there is none: the subject comes first and is not empty.
     reply: Span,
@@ -25,21 +31,29 @@ pub struct Message {
     payload: Span,
 }
 
-impl Message {
-    /// A payload of at least this many bytes is shared by [`into_payload`](Self::into_payload)
-    /// rather than copied.
-    pub const DETACH_SHARE_MIN: usize = 16 * 1024;
-
-    /// A message over `frame`, which begins where the offsets of `layout` count from.
-    pub(crate) fn new(frame: Bytes, layout: Layout) -> Self {
-        debug_assert!(layout.payload.end as usize <= frame.len(), "the layout is of this frame");
+impl From<Layout> for Parts {
+    #[inline]
+    fn from(layout: Layout) -> Self {
         Self {
-            frame,
             subject: layout.subject,
             reply: layout.reply.unwrap_or_default(),
             headers: layout.headers.unwrap_or_default(),
             payload: layout.payload,
         }
+    }
+}
+
+impl Message {
+    /// A payload of at least this many bytes is shared by [`into_payload`](Self::into_payload)
+    /// rather than copied.
+    pub const DETACH_SHARE_MIN: usize = 16 * 1024;
+
+    /// A message over `frame`, which begins where the offsets of `parts` count from. It may go on
+    /// behind the message.
+    #[inline]
+    pub(crate) fn new(frame: Bytes, parts: Parts) -> Self {
+        debug_assert!(parts.payload.end as usize <= frame.len(), "the parts are of this frame");
+        Self { frame, parts }
     }
 
     /// A message made of its parts, for tests, simulators and delivery within a process.
@@ -73,7 +87,7 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn subject_bytes(&self) -> &[u8] {
-        self.part(self.subject)
+        self.part(self.parts.subject)
     }
 
     /// The reply subject; `"\u{fffd}"` when it is not UTF-8, see
@@ -88,14 +102,15 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn reply_bytes(&self) -> Option<&[u8]> {
-        (self.reply.end != 0).then(|| self.part(self.reply))
+        (self.parts.reply.end != 0).then(|| self.part(self.parts.reply))
     }
 
     /// The headers, when the message has a header block.
     #[inline]
     #[must_use]
     pub fn headers(&self) -> Option<Headers<'_>> {
-        (self.headers.end != 0).then(|| Headers::from_block(self.part(self.headers)))
+        (self.parts.headers.end != 0)
+            .then(|| Headers::from_block(self.part(self.parts.headers)))
     }
 
     /// The status of the header block, such as 503 for "no responders".
@@ -108,7 +123,7 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.part(self.payload)
+        self.part(self.parts.payload)
     }
 
     /// The payload, to keep.
@@ -117,10 +132,10 @@ impl Message {
     /// A smaller one is copied, since it would pin a read buffer many times its size.
     #[must_use]
     pub fn into_payload(self) -> Bytes {
-        if self.payload.len() < Self::DETACH_SHARE_MIN {
+        if self.parts.payload.len() < Self::DETACH_SHARE_MIN {
             Bytes::copy_from_slice(self.payload())
         } else {
-            self.frame.slice(self.payload.range())
+            self.frame.slice(self.parts.payload.range())
         }
     }
 
@@ -135,7 +150,8 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn size(&self) -> usize {
-        self.subject.len() + self.reply.len() + self.headers.len() + self.payload.len()
+        let Parts { subject, reply, headers, payload } = &self.parts;
+        subject.len() + reply.len() + headers.len() + payload.len()
     }
 
     #[inline]
@@ -157,7 +173,7 @@ impl Message {
         let reply = reply.map(&mut push).unwrap_or_default();
         let headers = headers.map(&mut push).unwrap_or_default();
         let payload = push(payload);
-        Self { frame: Bytes::from(frame), subject, reply, headers, payload }
+        Self { frame: Bytes::from(frame), parts: Parts { subject, reply, headers, payload } }
     }
 }
 
@@ -179,7 +195,7 @@ impl fmt::Debug for Message {
             .field("subject", &self.subject())
             .field("reply", &self.reply())
             .field("headers", &self.headers().map_or(0, |headers| headers.iter().count()))
-            .field("payload_len", &self.payload.len())
+            .field("payload_len", &self.parts.payload.len())
             .finish()
     }
 }
@@ -192,7 +208,7 @@ mod tests {
     fn decoded(frame: &'static [u8]) -> Message {
         match Decoder::new(Limits::default()).decode(frame) {
             Ok(Step::Frame { frame: Frame::Message(layout), .. }) => {
-                Message::new(Bytes::from_static(frame), layout)
+                Message::new(Bytes::from_static(frame), layout.into())
             }
             other => panic!("{other:?} is not a message"),
         }

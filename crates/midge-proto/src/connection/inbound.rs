@@ -11,11 +11,15 @@ use core::ops::{Deref, DerefMut};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::ids::Attempt;
+use super::subscriptions::Delivery;
+use crate::message::Parts;
 use crate::wire::{DecodeError, Decoder, Frame, Layout, Limits, Step};
 use crate::{Config, Message};
 
 /// Less room than this is not worth a read.
 const MIN_READ: usize = 4 * 1024;
+/// So many messages at most are cut out in one piece.
+const BATCH: usize = 32;
 
 /// Room for one read, owned by the driver while it reads.
 ///
@@ -67,13 +71,65 @@ impl DerefMut for ReadBuffer {
 /// What was cut out of the bytes.
 #[derive(Debug)]
 pub(super) enum Received {
-    Message { sid: Option<u64>, message: Message, size: usize },
+    /// Messages, of which only the last may be for anybody else than a subscription that goes on.
+    Messages(Messages),
     Oversized { sid: Option<u64>, length: usize },
     Info(Bytes),
     Ping,
     Pong,
     Ok,
     Error(Bytes),
+}
+
+/// Messages that follow each other. Give them back with [`Inbound::handed_over`].
+#[derive(Debug)]
+pub(super) struct Messages {
+    bytes: Bytes,
+    found: Vec<Found>,
+    /// Each gets bytes of its own.
+    copies: bool,
+}
+
+/// A message in a batch: whom it is for, and where it lies.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    delivery: Delivery,
+    start: u32,
+    len: u32,
+    parts: Parts,
+}
+
+impl Messages {
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Bytes of their frames.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What is to become of the last one.
+    pub(super) fn last(&self) -> Option<Delivery> {
+        self.found.last().map(|found| found.delivery)
+    }
+
+    /// Takes each of them, in order.
+    #[inline]
+    pub(super) fn each(&mut self, mut take: impl FnMut(Delivery, Message)) {
+        let Some((last, others)) = self.found.split_last() else { return };
+        let cut = |mut bytes: Bytes, found: &Found| {
+            bytes.advance(found.start as usize);
+            if self.copies {
+                bytes = Bytes::copy_from_slice(&bytes[..found.len as usize]);
+            }
+            Message::new(bytes, found.parts)
+        };
+        for found in others {
+            take(found.delivery, cut(self.bytes.clone(), found));
+        }
+        take(last.delivery, cut(core::mem::take(&mut self.bytes), last));
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +151,8 @@ pub(super) struct Inbound {
     need: usize,
     /// The oversized frame that is being skipped.
     skip: Option<Skip>,
+    /// Empty, and kept for its memory.
+    found: Vec<Found>,
     /// A part of each chunk that messages may still share.
     retired: Vec<Bytes>,
     chunk_size: usize,
@@ -119,6 +177,7 @@ impl Inbound {
             decoder: Decoder::new(limits),
             need: 0,
             skip: None,
+            found: Vec::new(),
             retired: Vec::new(),
             chunk_size: config.read_chunk,
             longest_line: config.max_info.max(config.max_control_line),
@@ -210,39 +269,79 @@ impl Inbound {
 
     // ---- cutting -------------------------------------------------------------------------
 
-    /// The next frame, if it is here whole.
-    pub(super) fn next(&mut self) -> Result<Option<Received>, DecodeError> {
-        if let Some(skip) = self.skip {
-            return self.skip(skip);
+    /// The next frame, if it is here whole; or messages that follow each other, with frames of about
+    /// `budget` bytes. `deliver` is asked whom each of them is for.
+    #[inline]
+    pub(super) fn next(
+        &mut self,
+        budget: usize,
+        mut deliver: impl FnMut(Option<u64>) -> Delivery,
+    ) -> Result<Option<Received>, DecodeError> {
+        if self.skip.is_some() {
+            return self.skip();
         }
-        if self.filled == 0 {
-            return Ok(None);
-        }
-        let (frame, len) = match self.decoder.decode(&self.chunk[..self.filled])? {
-            Step::Frame { frame, len } => (frame, len),
-            Step::Incomplete { need } => {
-                self.need = need;
-                return self.oversized();
+        let mut at = 0;
+        let other = loop {
+            if at == self.filled {
+                break Ok(None);
+            }
+            let step = match self.decoder.decode(&self.chunk[at..self.filled]) {
+                Ok(step) => step,
+                Err(error) => break Err(error),
+            };
+            let (frame, len) = match step {
+                Step::Frame { frame, len } => (frame, len),
+                Step::Incomplete { need } => {
+                    self.need = need;
+                    break Ok(None);
+                }
+            };
+            self.need = 0;
+            let layout = match frame {
+                Frame::Message(layout) if message_size(&layout) <= self.max_message => layout,
+                frame => break Ok(Some((frame, len))),
+            };
+            let delivery = deliver(layout.sid);
+            // Both are offsets in a chunk, or the length of a frame.
+            let (start, parts) = (at as u32, layout.into());
+            self.found.push(Found { delivery, start, len: len as u32, parts });
+            at += len;
+            if at >= budget || self.found.len() >= BATCH || !matches!(delivery, Delivery::Deliver(_))
+            {
+                break Ok(None);
             }
         };
-        self.need = 0;
-        Ok(Some(match frame {
+        if at > 0 {
+            // What ended the batch is looked at again, at the front.
+            return Ok(Some(Received::Messages(self.messages(at))));
+        }
+        match other? {
+            Some((frame, len)) => Ok(Some(self.frame(frame, len))),
+            None => self.oversized(),
+        }
+    }
+
+    fn messages(&mut self, len: usize) -> Messages {
+        // Unread messages keep too many chunks alive: from here on each costs its own size.
+        let copies = self.retired.len() >= self.max_chunks;
+        let found = core::mem::take(&mut self.found);
+        Messages { bytes: self.cut(len), found, copies }
+    }
+
+    /// They have been taken, or will not be.
+    pub(super) fn handed_over(&mut self, messages: Messages) {
+        self.found = messages.found;
+        self.found.clear();
+    }
+
+    fn frame(&mut self, frame: Frame, len: usize) -> Received {
+        match frame {
             Frame::Message(layout) => {
-                let size = (layout.payload.end
-                    - layout.headers.map_or(layout.payload.start, |h| h.start))
-                    as usize;
-                if size > self.max_message {
-                    self.consume(len);
-                    return Ok(Some(Received::Oversized { sid: layout.sid, length: size }));
-                }
-                Received::Message { sid: layout.sid, message: self.message(layout, len), size: len }
+                self.consume(len);
+                Received::Oversized { sid: layout.sid, length: message_size(&layout) }
             }
-            Frame::Info(span) => {
-                Received::Info(self.cut(len).slice(span.start as usize..span.end as usize))
-            }
-            Frame::Err(span) => {
-                Received::Error(self.cut(len).slice(span.start as usize..span.end as usize))
-            }
+            Frame::Info(span) => Received::Info(self.cut(len).slice(span.range())),
+            Frame::Err(span) => Received::Error(self.cut(len).slice(span.range())),
             Frame::Ping => {
                 self.consume(len);
                 Received::Ping
@@ -255,19 +354,7 @@ impl Inbound {
                 self.consume(len);
                 Received::Ok
             }
-        }))
-    }
-
-    fn message(&mut self, layout: Layout, len: usize) -> Message {
-        let frame = if self.retired.len() < self.max_chunks {
-            self.cut(len)
-        } else {
-            // Unread messages keep too many chunks alive: from here on each costs its own size.
-            let frame = Bytes::copy_from_slice(&self.chunk[..len]);
-            self.consume(len);
-            frame
-        };
-        Message::new(frame, layout)
+        }
     }
 
     /// A message that is being received and is larger than the bound is skipped from here on.
@@ -275,19 +362,19 @@ impl Inbound {
         let Some((layout, _, left)) = self.decoder.pending() else {
             return Ok(None);
         };
-        let start = layout.headers.map_or(layout.payload.start, |headers| headers.start);
-        let length = (layout.payload.end - start) as usize;
+        let length = message_size(layout);
         if length <= self.max_message {
             return Ok(None);
         }
-        let skip = Skip { sid: layout.sid, length, left };
+        self.skip = Some(Skip { sid: layout.sid, length, left });
         self.need = 0;
         self.decoder.reset();
-        self.skip(skip)
+        self.skip()
     }
 
     /// Skips what is here. The message is told of with its line end, as if it had come at once.
-    fn skip(&mut self, mut skip: Skip) -> Result<Option<Received>, DecodeError> {
+    fn skip(&mut self) -> Result<Option<Received>, DecodeError> {
+        let Some(mut skip) = self.skip else { return Ok(None) };
         let body = self.filled.min(skip.left - 2);
         self.consume(body);
         skip.left -= body;
@@ -314,6 +401,12 @@ impl Inbound {
     }
 }
 
+/// Bytes of headers and payload.
+#[inline]
+fn message_size(layout: &Layout) -> usize {
+    (layout.payload.end - layout.headers.map_or(layout.payload.start, |h| h.start)) as usize
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::format;
@@ -321,6 +414,20 @@ mod tests {
 
     use super::*;
     use crate::ServerUrl;
+
+    /// Takes all that is here whole, and counts the messages.
+    fn take(inbound: &mut Inbound) -> usize {
+        let mut count = 0;
+        while let Some(received) =
+            inbound.next(usize::MAX, |_| Delivery::Unknown).expect("frames that are whole")
+        {
+            if let Received::Messages(messages) = received {
+                count += messages.len();
+                inbound.handed_over(messages);
+            }
+        }
+        count
+    }
 
     #[test]
     fn a_small_read_chunk_stays_small() {
@@ -337,7 +444,7 @@ mod tests {
                 room[..count].copy_from_slice(&rest[..count]);
                 inbound.received(count);
                 rest = &rest[count..];
-                while inbound.next().expect("frames that are whole").is_some() {}
+                take(&mut inbound);
             }
             assert!(inbound.chunk.capacity() <= 2 * 512, "{}", inbound.chunk.capacity());
         }
@@ -359,7 +466,7 @@ mod tests {
                 room[..count].copy_from_slice(&rest[..count]);
                 inbound.received(count);
                 rest = &rest[count..];
-                while inbound.next().expect("lines that are whole").is_some() {}
+                take(&mut inbound);
             }
             // Where its memory ends: the chunk starts anew, and is not another one.
             let end = inbound.chunk.as_ptr().addr() + inbound.chunk.capacity();
@@ -382,9 +489,7 @@ mod tests {
                 room[..count].copy_from_slice(&rest[..count]);
                 inbound.received(count);
                 rest = &rest[count..];
-                while inbound.next().expect("frames that are whole").is_some() {
-                    messages += 1;
-                }
+                messages += take(&mut inbound);
             }
             (messages, inbound.chunk.capacity())
         };

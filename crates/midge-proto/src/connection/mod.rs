@@ -38,7 +38,7 @@ use alloc::sync::Arc;
 use core::{fmt, mem};
 
 use crate::rng::Rng;
-use crate::wire::ServerInfo;
+use crate::wire::{DecodeError, ServerInfo};
 use crate::{Config, ConfigError, Instant, Message};
 
 pub use deadlines::Deadlines;
@@ -63,7 +63,7 @@ use handshake::{Phase, Session};
 use inbound::{Inbound, Received};
 use requests::Requests;
 use servers::Servers;
-use subscriptions::Subscriptions;
+use subscriptions::{Delivery, Subscriptions};
 use timers::Timers;
 
 /// The protocol state of one client across any number of transports.
@@ -268,9 +268,9 @@ impl Connection {
                 Some(event) => return Output::Event(event),
                 None if matches!(self.phase, Phase::Closed) => return Output::Idle(Wait::default()),
                 None if !settled && self.step() => {}
-                None if self.may_receive() => match self.inbound.next() {
+                None if self.may_receive() => match self.next_frame(budget - spent) {
                     Ok(Some(received)) => {
-                        settled = matches!(received, Received::Message { .. });
+                        settled = matches!(received, Received::Messages(_));
                         spent += self.receive(received, sink);
                     }
                     Ok(None) if settled => settled = false,
@@ -287,6 +287,16 @@ impl Connection {
                 return Output::Yield;
             }
         }
+    }
+
+    /// What has come next, in messages of about `budget` bytes.
+    #[inline]
+    fn next_frame(&mut self, budget: usize) -> Result<Option<Received>, DecodeError> {
+        let known = !matches!(self.phase, Phase::Info);
+        self.inbound.next(budget, |number| match known {
+            true => self.subscriptions.deliver(number),
+            false => Delivery::Unknown,
+        })
     }
 
     /// Does one thing that is due without input. False when nothing is.

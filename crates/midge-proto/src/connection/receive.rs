@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use super::errors::{DisconnectCause, EndReason, RequestError};
 use super::handshake::Phase;
-use super::inbound::Received;
+use super::inbound::{Messages, Received};
 use super::output::{Event, Sink};
 use super::pings::Answer;
 use super::subscriptions::Delivery;
@@ -20,23 +20,7 @@ impl Connection {
             return 1;
         }
         match received {
-            Received::Message { sid, message, size } => {
-                self.statistics.in_messages += 1;
-                match self.subscriptions.deliver(sid) {
-                    Delivery::Internal => self.receive_reply(message, sink),
-                    Delivery::DeliverLast(sid) if self.ending.is_closing() => {
-                        self.subscription_ended(sid, EndReason::Closed);
-                    }
-                    _ if self.ending.is_closing() => {}
-                    Delivery::Deliver(sid) => sink.message(sid, message),
-                    Delivery::DeliverLast(sid) => {
-                        sink.message(sid, message);
-                        self.subscription_ended(sid, EndReason::MaxReached);
-                    }
-                    Delivery::Unknown => {}
-                }
-                return size;
-            }
+            Received::Messages(messages) => return self.receive_messages(messages, sink),
             Received::Oversized { sid, length } => {
                 self.statistics.in_messages += 1;
                 match self.subscriptions.deliver(sid) {
@@ -76,6 +60,32 @@ impl Connection {
             Received::Ok => {}
         }
         1
+    }
+
+    fn receive_messages(&mut self, mut messages: Messages, sink: &mut impl Sink) -> usize {
+        let size = messages.size();
+        self.statistics.in_messages += messages.len() as u64;
+        let closing = self.ending.is_closing();
+        let last = messages.last();
+        if !closing || last == Some(Delivery::Internal) {
+            let mut reply = None;
+            messages.each(|delivery, message| match delivery {
+                Delivery::Internal => reply = Some(message),
+                Delivery::Deliver(sid) | Delivery::DeliverLast(sid) if !closing => {
+                    sink.message(sid, message);
+                }
+                _ => {}
+            });
+            if let Some(message) = reply {
+                self.receive_reply(message, sink);
+            }
+        }
+        if let Some(Delivery::DeliverLast(sid)) = last {
+            let reason = if closing { EndReason::Closed } else { EndReason::MaxReached };
+            self.subscription_ended(sid, reason);
+        }
+        self.inbound.handed_over(messages);
+        size
     }
 
     fn receive_first(&mut self, received: Received) {

@@ -1,5 +1,5 @@
-//! Reads what a server sends, as it arrives. MSG and HMSG take a short way; the tests hold all
-//! of it equal to the [`grammar`](super::grammar).
+//! Reads what a server sends, as it arrives. MSG and HMSG, as servers spell them, take a short way in
+//! one pass; the tests hold all of it equal to the [`grammar`](super::grammar).
 
 use memchr::memchr;
 
@@ -57,6 +57,19 @@ impl Decoder {
             }
             return Ok(step);
         }
+        // Tried once a frame: bytes that were looked at are not looked at again.
+        if self.scanned == 0
+            && let Some(body) = at_once(input)
+            && body.line <= self.limits.control_line
+        {
+            return self.message(input, body);
+        }
+        self.line(input)
+    }
+
+    /// Any line, however it came and is spelled.
+    #[inline(never)]
+    fn line(&mut self, input: &[u8]) -> Result<Step, DecodeError> {
         let Some(&first) = input.first() else {
             return Ok(Step::Incomplete { need: 0 });
         };
@@ -79,10 +92,10 @@ impl Decoder {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let step = match line {
             [b'M' | b'm', b'S' | b's', b'G' | b'g', ..] => {
-                self.message(input, message_line::<false>(input, 3, line.len(), len)?)
+                self.message(input, lenient::<false>(line, 3)?.body::<false>(len)?)
             }
             [b'H' | b'h', b'M' | b'm', b'S' | b's', b'G' | b'g', ..] => {
-                self.message(input, message_line::<true>(input, 4, line.len(), len)?)
+                self.message(input, lenient::<true>(line, 4)?.body::<true>(len)?)
             }
             _ => Ok(Step::Frame { frame: control_line(line)?, len }),
         }?;
@@ -131,33 +144,7 @@ fn finish(input: &[u8], body: Body) -> Result<Step, DecodeError> {
     }
 }
 
-/// Reads `MSG subject sid [reply] total` or `HMSG subject sid [reply] hlen total` at the start of
-/// `input`: the operation ends at `op`, the arguments at `end`, the line at `len`.
-#[inline]
-fn message_line<const HMSG: bool>(
-    input: &[u8],
-    op: usize,
-    end: usize,
-    len: usize,
-) -> Result<Body, DecodeError> {
-    let arguments = match canonical::<HMSG>(input, op, end) {
-        Some(arguments) => arguments,
-        None => lenient::<HMSG>(&input[..end], op)?,
-    };
-    let payload = len + arguments.headers;
-    if arguments.headers > arguments.total {
-        return Err(DecodeError::BadSize);
-    }
-    let layout = Layout {
-        sid: arguments.sid,
-        subject: arguments.subject,
-        reply: arguments.reply,
-        headers: HMSG.then(|| Span::new(len, payload)),
-        payload: Span::new(payload, len + arguments.total),
-    };
-    Ok(Body { layout, line: len, total: len + arguments.total + 2 })
-}
-
+/// What `MSG subject sid [reply] total` or `HMSG subject sid [reply] hlen total` says.
 struct Arguments {
     sid: Option<u64>,
     subject: Span,
@@ -166,59 +153,82 @@ struct Arguments {
     total: usize,
 }
 
-/// The arguments in the spelling that servers use: single blanks, a sid of at most 18 digits.
-/// `None` for any other.
+impl Arguments {
+    /// They stand in a line of `len` bytes.
+    #[inline]
+    fn body<const HMSG: bool>(self, len: usize) -> Result<Body, DecodeError> {
+        if self.headers > self.total {
+            return Err(DecodeError::BadSize);
+        }
+        let payload = len + self.headers;
+        let layout = Layout {
+            sid: self.sid,
+            subject: self.subject,
+            reply: self.reply,
+            headers: HMSG.then(|| Span::new(len, payload)),
+            payload: Span::new(payload, len + self.total),
+        };
+        Ok(Body { layout, line: len, total: len + self.total + 2 })
+    }
+}
+
+/// The line of a MSG or HMSG in the spelling that servers use: upper case, single blanks, CR LF, a
+/// sid of at most 18 digits. `None` for any other, for what is wrong, and for one that is not here
+/// whole.
 #[inline]
-fn canonical<const HMSG: bool>(input: &[u8], op: usize, end: usize) -> Option<Arguments> {
-    let line = &input[..end];
-    if *line.get(op)? != b' ' {
-        return None;
+fn at_once(input: &[u8]) -> Option<Body> {
+    match input.first_chunk()? {
+        b"MSG " => arguments::<false>(input, 4),
+        b"HMSG" if input.get(4) == Some(&b' ') => arguments::<true>(input, 5),
+        _ => None,
     }
-    let subject = until_blank(input, op + 1)?;
-    let (sid, at) = digits(line, subject.range().end + 1, 18)?;
-    if *line.get(at)? != b' ' {
-        return None;
-    }
-    let mut at = at + 1;
+}
+
+#[inline]
+fn arguments<const HMSG: bool>(input: &[u8], start: usize) -> Option<Body> {
+    let subject = token(input, start)?;
+    let (sid, at) = digits(input, subject.end as usize + 1, 18)?;
+    let mut at = behind(input, at, b' ')?;
     let mut reply = None;
-    if !line.get(at)?.is_ascii_digit() {
-        let found = until_blank(input, at)?;
-        at = found.range().end + 1;
+    if !input.get(at)?.is_ascii_digit() {
+        let found = token(input, at)?;
+        at = found.end as usize + 1;
         reply = Some(found);
     }
     let mut headers = 0;
     if HMSG {
-        let (size, behind) = digits(line, at, 9)?;
-        if *line.get(behind)? != b' ' {
-            return None;
-        }
+        let (size, end) = digits(input, at, 9)?;
         headers = size as usize;
-        at = behind + 1;
+        at = behind(input, end, b' ')?;
     }
-    let (total, behind) = digits(line, at, 9)?;
-    if behind != end {
-        return None;
-    }
-    Some(Arguments { sid: Some(sid), subject, reply, headers, total: total as usize })
+    let (total, end) = digits(input, at, 9)?;
+    let len = behind(input, behind(input, end, b'\r')?, b'\n')?;
+    let total = total as usize;
+    Arguments { sid: Some(sid), subject, reply, headers, total }.body::<HMSG>(len).ok()
 }
 
-/// What lies between `start` and the next blank, eight bytes a time; `None` when that is nothing or
-/// comes too near to the end of `input`. The blank may lie behind the line: no number follows then.
+/// The place behind `byte`, if it stands at `at`.
 #[inline]
-fn until_blank(input: &[u8], start: usize) -> Option<Span> {
-    const LOW_BITS: u64 = u64::from_le_bytes([0x7f; 8]);
+fn behind(input: &[u8], at: usize, byte: u8) -> Option<usize> {
+    (*input.get(at)? == byte).then_some(at + 1)
+}
+
+/// What lies between `start` and the next blank, eight bytes a time. `None` when that is nothing, when
+/// a control byte comes first, or when the input ends too near.
+#[inline]
+fn token(input: &[u8], start: usize) -> Option<Span> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
     let mut at = start;
     loop {
         let word = u64::from_le_bytes(*input.get(at..)?.first_chunk()?);
-        // The high bit of each byte is set where the byte is a blank, and nowhere else.
-        let equal = |byte: u8| {
-            let differences = word ^ u64::from_le_bytes([byte; 8]);
-            !(((differences & LOW_BITS) + LOW_BITS) | differences | LOW_BITS)
-        };
-        let blanks = equal(b' ') | equal(b'\t');
-        if blanks != 0 {
-            let blank = at + (blanks.trailing_zeros() / 8) as usize;
-            return (blank > start).then(|| Span::new(start, blank));
+        // The lowest bit is that of the first byte up to a blank. Those above it may be wrong.
+        let ends = word.wrapping_sub(ONES * 0x21) & !word & HIGH_BITS;
+        if ends != 0 {
+            let before = ends.trailing_zeros() & !7;
+            let end = at + (before / 8) as usize;
+            let is_blank = (word >> before) as u8 == b' ';
+            return (is_blank && end > start).then(|| Span::new(start, end));
         }
         at += 8;
     }
@@ -227,18 +237,16 @@ fn until_blank(input: &[u8], start: usize) -> Option<Span> {
 /// A number of one to `most` digits at `start`, and where it ends.
 #[inline]
 fn digits(line: &[u8], start: usize, most: usize) -> Option<(u64, usize)> {
-    let mut number = 0;
+    let mut number: u64 = 0;
     let mut at = start;
     while let Some(byte) = line.get(at)
-        && byte.is_ascii_digit()
+        && let digit = byte.wrapping_sub(b'0')
+        && digit < 10
     {
-        number = number * 10 + u64::from(byte - b'0');
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
         at += 1;
-        if at - start > most {
-            return None;
-        }
     }
-    (at > start).then_some((number, at))
+    (at > start && at - start <= most).then_some((number, at))
 }
 
 /// The arguments in any spelling.
