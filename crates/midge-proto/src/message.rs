@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use bytes::Bytes;
 
@@ -20,26 +21,52 @@ pub struct Message {
     parts: Parts,
 }
 
-/// Where the parts of a message lie in its frame.
+/// Where the parts of a message lie in its frame: subject, reply, headers, payload. The subject comes
+/// first and is not empty: a reply or headers that begin at 0 are not there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parts {
-    subject: Span,
-    /// Ends at 0 when there is none: the subject comes first and is not empty.
-    reply: Span,
-    /// Ends at 0 when there are none.
-    headers: Span,
-    payload: Span,
+    starts: [u32; 4],
+    lens: [u32; 4],
+}
+
+const SUBJECT: usize = 0;
+const REPLY: usize = 1;
+const HEADERS: usize = 2;
+const PAYLOAD: usize = 3;
+
+impl Parts {
+    /// Absent parts are empty spans at 0.
+    #[inline]
+    pub(crate) fn new(parts: [Span; 4]) -> Self {
+        Self { starts: parts.map(|part| part.start), lens: parts.map(|part| part.end - part.start) }
+    }
+
+    #[inline]
+    fn range(&self, part: usize) -> Range<usize> {
+        let start = self.starts[part] as usize;
+        start..start + self.lens[part] as usize
+    }
+
+    #[inline]
+    fn has(&self, part: usize) -> bool {
+        self.starts[part] != 0
+    }
+
+    #[inline]
+    fn size(&self) -> usize {
+        self.lens.iter().map(|len| *len as usize).sum()
+    }
+
+    /// Where the last part ends.
+    pub(crate) fn end(&self) -> usize {
+        self.range(PAYLOAD).end
+    }
 }
 
 impl From<Layout> for Parts {
-    #[inline]
     fn from(layout: Layout) -> Self {
-        Self {
-            subject: layout.subject,
-            reply: layout.reply.unwrap_or_default(),
-            headers: layout.headers.unwrap_or_default(),
-            payload: layout.payload,
-        }
+        let [reply, headers] = [layout.reply, layout.headers].map(Option::unwrap_or_default);
+        Self::new([layout.subject, reply, headers, layout.payload])
     }
 }
 
@@ -52,7 +79,7 @@ impl Message {
     /// behind the message.
     #[inline]
     pub(crate) fn new(frame: Bytes, parts: Parts) -> Self {
-        debug_assert!(parts.payload.end as usize <= frame.len(), "the parts are of this frame");
+        debug_assert!(parts.end() <= frame.len(), "the parts are of this frame");
         Self { frame, parts }
     }
 
@@ -87,7 +114,7 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn subject_bytes(&self) -> &[u8] {
-        self.part(self.parts.subject)
+        self.part(SUBJECT)
     }
 
     /// The reply subject; `"\u{fffd}"` when it is not UTF-8, see
@@ -102,15 +129,14 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn reply_bytes(&self) -> Option<&[u8]> {
-        (self.parts.reply.end != 0).then(|| self.part(self.parts.reply))
+        self.parts.has(REPLY).then(|| self.part(REPLY))
     }
 
     /// The headers, when the message has a header block.
     #[inline]
     #[must_use]
     pub fn headers(&self) -> Option<Headers<'_>> {
-        (self.parts.headers.end != 0)
-            .then(|| Headers::from_block(self.part(self.parts.headers)))
+        self.parts.has(HEADERS).then(|| Headers::from_block(self.part(HEADERS)))
     }
 
     /// The status of the header block, such as 503 for "no responders".
@@ -123,7 +149,7 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.part(self.parts.payload)
+        self.part(PAYLOAD)
     }
 
     /// The payload, to keep.
@@ -132,10 +158,11 @@ impl Message {
     /// A smaller one is copied, since it would pin a read buffer many times its size.
     #[must_use]
     pub fn into_payload(self) -> Bytes {
-        if self.parts.payload.len() < Self::DETACH_SHARE_MIN {
+        let payload = self.parts.range(PAYLOAD);
+        if payload.len() < Self::DETACH_SHARE_MIN {
             Bytes::copy_from_slice(self.payload())
         } else {
-            self.frame.slice(self.parts.payload.range())
+            self.frame.slice(payload)
         }
     }
 
@@ -150,13 +177,12 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn size(&self) -> usize {
-        let Parts { subject, reply, headers, payload } = &self.parts;
-        subject.len() + reply.len() + headers.len() + payload.len()
+        self.parts.size()
     }
 
     #[inline]
-    fn part(&self, span: Span) -> &[u8] {
-        &self.frame[span.range()]
+    fn part(&self, part: usize) -> &[u8] {
+        &self.frame[self.parts.range(part)]
     }
 
     fn pack(subject: &[u8], reply: Option<&[u8]>, headers: Option<&[u8]>, payload: &[u8]) -> Self {
@@ -173,7 +199,8 @@ impl Message {
         let reply = reply.map(&mut push).unwrap_or_default();
         let headers = headers.map(&mut push).unwrap_or_default();
         let payload = push(payload);
-        Self { frame: Bytes::from(frame), parts: Parts { subject, reply, headers, payload } }
+        let parts = Parts::new([subject, reply, headers, payload]);
+        Self { frame: Bytes::from(frame), parts }
     }
 }
 
@@ -195,7 +222,7 @@ impl fmt::Debug for Message {
             .field("subject", &self.subject())
             .field("reply", &self.reply())
             .field("headers", &self.headers().map_or(0, |headers| headers.iter().count()))
-            .field("payload_len", &self.parts.payload.len())
+            .field("payload_len", &self.parts.range(PAYLOAD).len())
             .finish()
     }
 }

@@ -10,7 +10,8 @@ use core::ops::{Deref, DerefMut};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::ids::Attempt;
+use super::ids::{Attempt, Sid};
+use super::output::Sink;
 use super::subscriptions::Delivery;
 use crate::message::Parts;
 use crate::wire::{DecodeError, Decoder, Frame, Layout, Limits, Step};
@@ -73,7 +74,10 @@ impl DerefMut for ReadBuffer {
 pub(super) enum Received {
     /// Messages, of which only the last may be for anybody else than a subscription that goes on.
     Messages(Messages),
-    Oversized { sid: Option<u64>, length: usize },
+    Oversized {
+        sid: Option<u64>,
+        length: usize,
+    },
     Info(Bytes),
     Ping,
     Pong,
@@ -86,6 +90,8 @@ pub(super) enum Received {
 pub(super) struct Messages {
     bytes: Bytes,
     found: Vec<Found>,
+    /// What is to become of the last one. Those before it go to subscriptions that go on.
+    pub(super) last: Delivery,
     /// Each gets bytes of its own.
     copies: bool,
 }
@@ -93,9 +99,9 @@ pub(super) struct Messages {
 /// A message in a batch: whom it is for, and where it lies.
 #[derive(Debug, Clone, Copy)]
 struct Found {
-    delivery: Delivery,
-    start: u32,
-    len: u32,
+    sid: Sid,
+    /// Where its frame begins.
+    start: usize,
     parts: Parts,
 }
 
@@ -109,26 +115,21 @@ impl Messages {
         self.bytes.len()
     }
 
-    /// What is to become of the last one.
-    pub(super) fn last(&self) -> Option<Delivery> {
-        self.found.last().map(|found| found.delivery)
-    }
-
-    /// Takes each of them, in order.
+    /// Hands over all but the last, and gives that one.
     #[inline]
-    pub(super) fn each(&mut self, mut take: impl FnMut(Delivery, Message)) {
-        let Some((last, others)) = self.found.split_last() else { return };
+    pub(super) fn hand_over(&mut self, sink: &mut impl Sink) -> Option<Message> {
+        let (last, others) = self.found.split_last()?;
         let cut = |mut bytes: Bytes, found: &Found| {
-            bytes.advance(found.start as usize);
+            bytes.advance(found.start);
             if self.copies {
-                bytes = Bytes::copy_from_slice(&bytes[..found.len as usize]);
+                bytes = Bytes::copy_from_slice(&bytes[..found.parts.end()]);
             }
             Message::new(bytes, found.parts)
         };
         for found in others {
-            take(found.delivery, cut(self.bytes.clone(), found));
+            sink.message(found.sid, cut(self.bytes.clone(), found));
         }
-        take(last.delivery, cut(core::mem::take(&mut self.bytes), last));
+        Some(cut(core::mem::take(&mut self.bytes), last))
     }
 }
 
@@ -275,70 +276,51 @@ impl Inbound {
     pub(super) fn next(
         &mut self,
         budget: usize,
-        mut deliver: impl FnMut(Option<u64>) -> Delivery,
+        mut deliver: impl FnMut(u64) -> Delivery,
     ) -> Result<Option<Received>, DecodeError> {
         if self.skip.is_some() {
             return self.skip();
         }
-        let mut at = 0;
-        let other = loop {
-            if at == self.filled {
-                break Ok(None);
-            }
-            let step = match self.decoder.decode(&self.chunk[at..self.filled]) {
-                Ok(step) => step,
-                Err(error) => break Err(error),
-            };
-            let (frame, len) = match step {
-                Step::Frame { frame, len } => (frame, len),
-                Step::Incomplete { need } => {
-                    self.need = need;
-                    break Ok(None);
-                }
-            };
-            self.need = 0;
-            let layout = match frame {
-                Frame::Message(layout) if message_size(&layout) <= self.max_message => layout,
-                frame => break Ok(Some((frame, len))),
-            };
-            let delivery = deliver(layout.sid);
-            // Both are offsets in a chunk, or the length of a frame.
-            let (start, parts) = (at as u32, layout.into());
-            self.found.push(Found { delivery, start, len: len as u32, parts });
-            at += len;
-            if at >= budget || self.found.len() >= BATCH || !matches!(delivery, Delivery::Deliver(_))
+        if self.decoder.is_between_frames() {
+            let input = &self.chunk[..self.filled];
+            let (mut at, mut last) = (0, Delivery::Unknown);
+            while let Some(line) = self.decoder.whole_message(&input[at..])
+                && line.size() <= self.max_message
             {
-                break Ok(None);
+                last = deliver(line.sid);
+                let sid = Sid::from_number(line.sid);
+                self.found.push(Found { sid, start: at, parts: Parts::new(line.parts()) });
+                at += line.total();
+                if !matches!(last, Delivery::Deliver(_))
+                    || at >= budget
+                    || self.found.len() >= BATCH
+                {
+                    break;
+                }
+            }
+            if at > 0 {
+                return Ok(Some(self.messages(at, last)));
+            }
+        }
+        let (frame, len) = match self.decoder.decode(&self.chunk[..self.filled])? {
+            Step::Frame { frame, len } => (frame, len),
+            Step::Incomplete { need } => {
+                self.need = need;
+                return self.oversized();
             }
         };
-        if at > 0 {
-            // What ended the batch is looked at again, at the front.
-            return Ok(Some(Received::Messages(self.messages(at))));
-        }
-        match other? {
-            Some((frame, len)) => Ok(Some(self.frame(frame, len))),
-            None => self.oversized(),
-        }
-    }
-
-    fn messages(&mut self, len: usize) -> Messages {
-        // Unread messages keep too many chunks alive: from here on each costs its own size.
-        let copies = self.retired.len() >= self.max_chunks;
-        let found = core::mem::take(&mut self.found);
-        Messages { bytes: self.cut(len), found, copies }
-    }
-
-    /// They have been taken, or will not be.
-    pub(super) fn handed_over(&mut self, messages: Messages) {
-        self.found = messages.found;
-        self.found.clear();
-    }
-
-    fn frame(&mut self, frame: Frame, len: usize) -> Received {
-        match frame {
-            Frame::Message(layout) => {
+        self.need = 0;
+        Ok(Some(match frame {
+            Frame::Message(layout) if message_size(&layout) > self.max_message => {
                 self.consume(len);
                 Received::Oversized { sid: layout.sid, length: message_size(&layout) }
+            }
+            Frame::Message(layout) => {
+                let last = layout.sid.map_or(Delivery::Unknown, deliver);
+                // A number that is none leads nowhere, as this one.
+                let sid = Sid::from_number(layout.sid.unwrap_or_default());
+                self.found.push(Found { sid, start: 0, parts: layout.into() });
+                self.messages(len, last)
             }
             Frame::Info(span) => Received::Info(self.cut(len).slice(span.range())),
             Frame::Err(span) => Received::Error(self.cut(len).slice(span.range())),
@@ -354,7 +336,20 @@ impl Inbound {
                 self.consume(len);
                 Received::Ok
             }
-        }
+        }))
+    }
+
+    fn messages(&mut self, len: usize, last: Delivery) -> Received {
+        // Unread messages keep too many chunks alive: from here on each costs its own size.
+        let copies = self.retired.len() >= self.max_chunks;
+        let found = core::mem::take(&mut self.found);
+        Received::Messages(Messages { bytes: self.cut(len), found, last, copies })
+    }
+
+    /// They have been taken, or will not be.
+    pub(super) fn handed_over(&mut self, messages: Messages) {
+        self.found = messages.found;
+        self.found.clear();
     }
 
     /// A message that is being received and is larger than the bound is skipped from here on.

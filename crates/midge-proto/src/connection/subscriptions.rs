@@ -25,8 +25,6 @@ pub(super) struct Subscription {
     pub(super) queue: Option<QueueGroup>,
     /// Messages after which it ends.
     max: Option<u64>,
-    /// Messages handed over.
-    delivered: u64,
     /// Messages handed over before the present connection: the server counts from its SUB.
     before: u64,
     role: Role,
@@ -38,6 +36,10 @@ pub(super) struct Subscription {
 #[derive(Debug, Default)]
 struct Slot {
     generation: u64,
+    /// Messages handed over to the subscription here.
+    delivered: u64,
+    /// With the message of this number, it is the last one, or not for a caller. 0 without one.
+    special: u64,
     subscription: Option<Subscription>,
     /// The number of the last UNSUB that waits: for the subscription here, or for one that left.
     unsub: u64,
@@ -99,11 +101,12 @@ impl Subscriptions {
         self.for_replies += usize::from(role != Role::Caller);
         self.replies += usize::from(role == Role::Replies);
         let slot = &mut self.slots[index];
+        slot.delivered = 0;
+        slot.special = if role == Role::Mux { 0 } else { u64::MAX };
         slot.subscription = Some(Subscription {
             subject,
             queue,
             max: None,
-            delivered: 0,
             before: 0,
             role,
             draining: false,
@@ -118,8 +121,12 @@ impl Subscriptions {
     }
 
     fn get_mut(&mut self, sid: Sid) -> Option<&mut Subscription> {
+        self.slot_mut(sid)?.subscription.as_mut()
+    }
+
+    fn slot_mut(&mut self, sid: Sid) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(sid.index())?;
-        slot.subscription.as_mut().filter(|_| slot.generation == sid.generation())
+        (slot.generation == sid.generation() && slot.subscription.is_some()).then_some(slot)
     }
 
     /// Subscriptions of the caller.
@@ -135,6 +142,7 @@ impl Subscriptions {
         self.for_replies -= usize::from(role != Role::Caller);
         self.replies -= usize::from(role == Role::Replies);
         let slot = &mut self.slots[sid.index()];
+        slot.special = 0;
         slot.subscription = None;
         slot.generation += 1;
         self.free.push(u32::try_from(sid.index()).expect("an index of a slab is below 2^24"));
@@ -144,23 +152,29 @@ impl Subscriptions {
 
     // ---- receiving -----------------------------------------------------------------------
 
-    pub(super) fn deliver(&mut self, number: Option<u64>) -> Delivery {
-        let Some(number) = number else {
-            return Delivery::Unknown;
-        };
+    #[inline]
+    pub(super) fn deliver(&mut self, number: u64) -> Delivery {
         let sid = Sid::from_number(number);
-        let Some(subscription) = self.get_mut(sid) else {
-            return Delivery::Unknown;
-        };
-        if subscription.role == Role::Mux {
-            return Delivery::Internal;
+        if let Some(slot) = self.slots.get_mut(sid.index())
+            && slot.generation == sid.generation()
+            && slot.delivered + 1 < slot.special
+        {
+            slot.delivered += 1;
+            return Delivery::Deliver(sid);
         }
-        subscription.delivered += 1;
-        if subscription.max.is_some_and(|max| subscription.delivered >= max) {
-            self.remove(sid);
-            return Delivery::DeliverLast(sid);
+        self.deliver_special(sid)
+    }
+
+    #[inline(never)]
+    fn deliver_special(&mut self, sid: Sid) -> Delivery {
+        match self.get(sid) {
+            None => Delivery::Unknown,
+            Some(Subscription { role: Role::Mux, .. }) => Delivery::Internal,
+            Some(_) => {
+                self.remove(sid);
+                Delivery::DeliverLast(sid)
+            }
         }
-        Delivery::Deliver(sid)
     }
 
     // ---- ending --------------------------------------------------------------------------
@@ -172,12 +186,15 @@ impl Subscriptions {
         max: Option<u64>,
         connected: bool,
     ) -> Option<EndReason> {
-        let subscription = self.get_mut(sid)?;
+        let slot = self.slot_mut(sid)?;
+        let delivered = slot.delivered;
+        let subscription = slot.subscription.as_mut()?;
         match max {
             // The server may have ended it at the smaller one by now.
             Some(max) if subscription.max.is_some_and(|smaller| smaller <= max) => None,
-            Some(max) if max > subscription.delivered => {
+            Some(max) if max > delivered => {
                 subscription.max = Some(max);
+                slot.special = max;
                 // The UNSUB of a drain or of a move ends it at once, and is on its way or gone.
                 if connected && !subscription.draining && !subscription.left {
                     self.queue_unsub(sid, true);
@@ -347,7 +364,7 @@ impl Subscriptions {
             let sid = Sid::new(self.cursor, slot.generation);
             self.cursor += 1;
             if let Some(subscription) = &mut slot.subscription {
-                subscription.before = subscription.delivered;
+                subscription.before = slot.delivered;
                 subscription.left = false;
                 self.write_sub(sid, out);
             }

@@ -59,12 +59,39 @@ impl Decoder {
         }
         // Tried once a frame: bytes that were looked at are not looked at again.
         if self.scanned == 0
-            && let Some(body) = at_once(input)
-            && body.line <= self.limits.control_line
+            && let Some(line) = at_once(input)
+            && line.end as usize <= self.limits.control_line
         {
-            return self.message(input, body);
+            let total = line.total();
+            return match input.get(total - 2..total) {
+                Some(b"\r\n") if total <= self.limits.frame => {
+                    Ok(Step::Frame { frame: Frame::Message(line.layout()), len: total })
+                }
+                _ => {
+                    let body = Body { layout: line.layout(), line: line.end as usize, total };
+                    self.message(input, body)
+                }
+            };
         }
         self.line(input)
+    }
+
+    /// No part of the current frame was looked at.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.scanned == 0 && self.body.is_none()
+    }
+
+    /// The message at the start of `input`, where a frame begins, if it is here whole and spelled as
+    /// servers do. It changes nothing: what is not here whole, or is anything else, is for
+    /// [`decode`](Self::decode).
+    #[inline]
+    pub(crate) fn whole_message(&self, input: &[u8]) -> Option<MessageLine> {
+        let line = at_once(input)?;
+        let total = line.total();
+        let fits = line.end as usize <= self.limits.control_line
+            && total <= self.limits.frame
+            && input.get(total - 2..total) == Some(b"\r\n");
+        fits.then_some(line)
     }
 
     /// Any line, however it came and is spelled.
@@ -92,10 +119,10 @@ impl Decoder {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let step = match line {
             [b'M' | b'm', b'S' | b's', b'G' | b'g', ..] => {
-                self.message(input, lenient::<false>(line, 3)?.body::<false>(len)?)
+                self.message(input, lenient::<false>(line, 3, len)?)
             }
             [b'H' | b'h', b'M' | b'm', b'S' | b's', b'G' | b'g', ..] => {
-                self.message(input, lenient::<true>(line, 4)?.body::<true>(len)?)
+                self.message(input, lenient::<true>(line, 4, len)?)
             }
             _ => Ok(Step::Frame { frame: control_line(line)?, len }),
         }?;
@@ -122,7 +149,6 @@ impl Decoder {
         self.limits = limits.clamped();
     }
 
-    #[inline]
     fn message(&mut self, input: &[u8], body: Body) -> Result<Step, DecodeError> {
         if body.total > self.limits.frame {
             return Err(DecodeError::FrameTooLarge);
@@ -135,7 +161,6 @@ impl Decoder {
 }
 
 /// A message once its body is there, and nothing before.
-#[inline]
 fn finish(input: &[u8], body: Body) -> Result<Step, DecodeError> {
     match input.get(body.total - 2..body.total) {
         Some(b"\r\n") => Ok(Step::Frame { frame: Frame::Message(body.layout), len: body.total }),
@@ -144,114 +169,143 @@ fn finish(input: &[u8], body: Body) -> Result<Step, DecodeError> {
     }
 }
 
-/// What `MSG subject sid [reply] total` or `HMSG subject sid [reply] hlen total` says.
-struct Arguments {
-    sid: Option<u64>,
+/// The line of a MSG or HMSG that was read in one pass. Offsets count from its start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MessageLine {
+    pub(crate) sid: u64,
     subject: Span,
-    reply: Option<Span>,
-    headers: usize,
-    total: usize,
+    /// Ends at 0 when there is none.
+    reply: Span,
+    /// Ends at 0 when there are none.
+    headers: Span,
+    payload: Span,
+    /// Where the line ends.
+    end: u32,
 }
 
-impl Arguments {
-    /// They stand in a line of `len` bytes.
+impl MessageLine {
+    /// Bytes of headers and payload.
     #[inline]
-    fn body<const HMSG: bool>(self, len: usize) -> Result<Body, DecodeError> {
-        if self.headers > self.total {
-            return Err(DecodeError::BadSize);
-        }
-        let payload = len + self.headers;
-        let layout = Layout {
-            sid: self.sid,
+    pub(crate) fn size(&self) -> usize {
+        (self.payload.end - self.end) as usize
+    }
+
+    /// Bytes of the frame.
+    #[inline]
+    pub(crate) fn total(&self) -> usize {
+        self.payload.end as usize + 2
+    }
+
+    /// Subject, reply, headers and payload; empty at 0 when absent.
+    #[inline]
+    pub(crate) fn parts(&self) -> [Span; 4] {
+        [self.subject, self.reply, self.headers, self.payload]
+    }
+
+    fn layout(&self) -> Layout {
+        let some = |span: Span| (span.end != 0).then_some(span);
+        Layout {
+            sid: Some(self.sid),
             subject: self.subject,
-            reply: self.reply,
-            headers: HMSG.then(|| Span::new(len, payload)),
-            payload: Span::new(payload, len + self.total),
-        };
-        Ok(Body { layout, line: len, total: len + self.total + 2 })
+            reply: some(self.reply),
+            headers: some(self.headers),
+            payload: self.payload,
+        }
     }
 }
 
-/// The line of a MSG or HMSG in the spelling that servers use: upper case, single blanks, CR LF, a
-/// sid of at most 18 digits. `None` for any other, for what is wrong, and for one that is not here
-/// whole.
-#[inline]
-fn at_once(input: &[u8]) -> Option<Body> {
-    match input.first_chunk()? {
-        b"MSG " => arguments::<false>(input, 4),
-        b"HMSG" if input.get(4) == Some(&b' ') => arguments::<true>(input, 5),
+/// Reads `MSG subject sid [reply] total` or `HMSG subject sid [reply] hlen total` in the spelling that
+/// servers use: upper case, single blanks, CR LF, a sid of at most 18 digits. `None` for any other, for
+/// what is wrong, and for a line that is not here whole.
+// By itself it has registers enough.
+#[inline(never)]
+fn at_once(input: &[u8]) -> Option<MessageLine> {
+    const MSG: u32 = u32::from_le_bytes(*b"MSG ");
+    const HMSG: u32 = u32::from_le_bytes(*b"HMSG");
+    match u32::from_le_bytes(*input.first_chunk()?) {
+        MSG => arguments::<false>(input, &input[4..]),
+        HMSG => arguments::<true>(input, input[4..].strip_prefix(b" ")?),
         _ => None,
     }
 }
 
-#[inline]
-fn arguments<const HMSG: bool>(input: &[u8], start: usize) -> Option<Body> {
-    let subject = token(input, start)?;
-    let (sid, at) = digits(input, subject.end as usize + 1, 18)?;
-    let mut at = behind(input, at, b' ')?;
-    let mut reply = None;
-    if !input.get(at)?.is_ascii_digit() {
-        let found = token(input, at)?;
-        at = found.end as usize + 1;
-        reply = Some(found);
+#[inline(always)]
+fn arguments<const HMSG: bool>(input: &[u8], rest: &[u8]) -> Option<MessageLine> {
+    let place = |rest: &[u8]| input.len() - rest.len();
+    let start = place(rest);
+    let rest = token(rest)?;
+    let subject = Span::new(start, place(rest) - 1);
+    let (sid, b' ', mut rest) = number(rest, 18)? else { return None };
+    let mut reply = Span::default();
+    if !rest.first()?.is_ascii_digit() {
+        let start = place(rest);
+        rest = token(rest)?;
+        reply = Span::new(start, place(rest) - 1);
     }
     let mut headers = 0;
     if HMSG {
-        let (size, end) = digits(input, at, 9)?;
-        headers = size as usize;
-        at = behind(input, end, b' ')?;
+        let (size, b' ', behind) = number(rest, 9)? else { return None };
+        (headers, rest) = (size as usize, behind);
     }
-    let (total, end) = digits(input, at, 9)?;
-    let len = behind(input, behind(input, end, b'\r')?, b'\n')?;
-    let total = total as usize;
-    Arguments { sid: Some(sid), subject, reply, headers, total }.body::<HMSG>(len).ok()
+    let (size, b'\r', rest) = number(rest, 9)? else { return None };
+    let size = size as usize;
+    if *rest.first()? != b'\n' || HMSG && headers > size {
+        return None;
+    }
+    let end = place(rest) + 1;
+    Some(MessageLine {
+        sid,
+        subject,
+        reply,
+        headers: if HMSG { Span::new(end, end + headers) } else { Span::default() },
+        payload: Span::new(end + headers, end + size),
+        // A line is not longer than a limit of 32 bits.
+        end: end as u32,
+    })
 }
 
-/// The place behind `byte`, if it stands at `at`.
-#[inline]
-fn behind(input: &[u8], at: usize, byte: u8) -> Option<usize> {
-    (*input.get(at)? == byte).then_some(at + 1)
-}
-
-/// What lies between `start` and the next blank, eight bytes a time. `None` when that is nothing, when
-/// a control byte comes first, or when the input ends too near.
-#[inline]
-fn token(input: &[u8], start: usize) -> Option<Span> {
+/// What follows the next blank, which is looked for eight bytes a time. `None` when nothing is before
+/// it, when a control byte comes first, or when the input ends too near.
+#[inline(always)]
+fn token(input: &[u8]) -> Option<&[u8]> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
-    let mut at = start;
-    loop {
-        let word = u64::from_le_bytes(*input.get(at..)?.first_chunk()?);
+    let mut at = 0;
+    for word in input.as_chunks().0 {
+        let word = u64::from_le_bytes(*word);
         // The lowest bit is that of the first byte up to a blank. Those above it may be wrong.
         let ends = word.wrapping_sub(ONES * 0x21) & !word & HIGH_BITS;
         if ends != 0 {
-            let before = ends.trailing_zeros() & !7;
-            let end = at + (before / 8) as usize;
-            let is_blank = (word >> before) as u8 == b' ';
-            return (is_blank && end > start).then(|| Span::new(start, end));
+            at += (ends.trailing_zeros() / 8) as usize;
+            let (b' ', rest) = input.get(at..)?.split_first()? else { return None };
+            return (at > 0).then_some(rest);
         }
         at += 8;
     }
+    None
 }
 
-/// A number of one to `most` digits at `start`, and where it ends.
-#[inline]
-fn digits(line: &[u8], start: usize, most: usize) -> Option<(u64, usize)> {
+/// A number of one to `most` digits, the byte that ends it, and what follows that.
+#[inline(always)]
+fn number(input: &[u8], most: usize) -> Option<(u64, u8, &[u8])> {
     let mut number: u64 = 0;
-    let mut at = start;
-    while let Some(byte) = line.get(at)
-        && let digit = byte.wrapping_sub(b'0')
-        && digit < 10
-    {
+    let mut rest = input;
+    loop {
+        let (&byte, behind) = rest.split_first()?;
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let count = input.len() - rest.len();
+            return (count.wrapping_sub(1) < most).then_some((number, byte, behind));
+        }
+        // Past `most` digits it may wrap around.
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-        at += 1;
+        rest = behind;
     }
-    (at > start && at - start <= most).then_some((number, at))
 }
 
-/// The arguments in any spelling.
-#[cold]
-fn lenient<const HMSG: bool>(line: &[u8], op: usize) -> Result<Arguments, DecodeError> {
+/// The arguments in any spelling, of a `line` that takes `len` bytes with its end and whose operation
+/// ends at `op`.
+fn lenient<const HMSG: bool>(line: &[u8], op: usize, len: usize) -> Result<Body, DecodeError> {
     match line.get(op) {
         Some(&byte) if is_blank(byte) => {}
         Some(_) => return Err(DecodeError::UnknownOperation),
@@ -277,13 +331,20 @@ fn lenient<const HMSG: bool>(line: &[u8], op: usize) -> Result<Arguments, Decode
     }
     let text = |at: usize| &line[tokens[at].range()];
     let headers = if HMSG { size(text(count - 2))? } else { 0 };
-    Ok(Arguments {
-        sid: number(text(1)),
+    let total = size(text(count - 1))?;
+    let reply = (count == most).then_some(tokens[2]);
+    if headers > total {
+        return Err(DecodeError::BadSize);
+    }
+    let payload = len + headers;
+    let layout = Layout {
+        sid: decimal(text(1)),
         subject: tokens[0],
-        reply: (count == most).then_some(tokens[2]),
-        headers,
-        total: size(text(count - 1))?,
-    })
+        reply,
+        headers: HMSG.then(|| Span::new(len, payload)),
+        payload: Span::new(payload, len + total),
+    };
+    Ok(Body { layout, line: len, total: len + total + 2 })
 }
 
 /// Reads a line that has no body.
@@ -326,14 +387,13 @@ fn trim(start: usize, text: &[u8]) -> (usize, &[u8]) {
 
 /// One to nine decimal digits.
 fn size(token: &[u8]) -> Result<usize, DecodeError> {
-    match digits(token, 0, 9) {
-        Some((size, end)) if end == token.len() => Ok(size as usize),
-        _ => Err(DecodeError::BadSize),
-    }
+    let few = matches!(token.len(), 1..=9);
+    let size = decimal(token).filter(|_| few).ok_or(DecodeError::BadSize)?;
+    Ok(size as usize)
 }
 
 /// A decimal number of 64 bits.
-fn number(token: &[u8]) -> Option<u64> {
+fn decimal(token: &[u8]) -> Option<u64> {
     token.iter().try_fold(0_u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
