@@ -2,13 +2,12 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
 use bytes::Bytes;
 
 use crate::header::{HeaderMap, Headers, Status};
 use crate::subject::{NOT_UTF8, SubjectRef};
-use crate::wire::{Layout, Span};
+use crate::wire::{HEADERS, PAYLOAD, Parts, REPLY, SUBJECT, Span};
 
 /// A message that was received.
 ///
@@ -21,55 +20,6 @@ pub struct Message {
     parts: Parts,
 }
 
-/// Where the parts of a message lie in its frame: subject, reply, headers, payload. The subject comes
-/// first and is not empty: a reply or headers that begin at 0 are not there.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Parts {
-    starts: [u32; 4],
-    lens: [u32; 4],
-}
-
-const SUBJECT: usize = 0;
-const REPLY: usize = 1;
-const HEADERS: usize = 2;
-const PAYLOAD: usize = 3;
-
-impl Parts {
-    /// Absent parts are empty spans at 0.
-    #[inline]
-    pub(crate) fn new(parts: [Span; 4]) -> Self {
-        Self { starts: parts.map(|part| part.start), lens: parts.map(|part| part.end - part.start) }
-    }
-
-    #[inline]
-    fn range(&self, part: usize) -> Range<usize> {
-        let start = self.starts[part] as usize;
-        start..start + self.lens[part] as usize
-    }
-
-    #[inline]
-    fn has(&self, part: usize) -> bool {
-        self.starts[part] != 0
-    }
-
-    #[inline]
-    fn size(&self) -> usize {
-        self.lens.iter().map(|len| *len as usize).sum()
-    }
-
-    /// Where the last part ends.
-    pub(crate) fn end(&self) -> usize {
-        self.range(PAYLOAD).end
-    }
-}
-
-impl From<Layout> for Parts {
-    fn from(layout: Layout) -> Self {
-        let [reply, headers] = [layout.reply, layout.headers].map(Option::unwrap_or_default);
-        Self::new([layout.subject, reply, headers, layout.payload])
-    }
-}
-
 impl Message {
     /// A payload of at least this many bytes is shared by [`into_payload`](Self::into_payload)
     /// rather than copied.
@@ -79,8 +29,17 @@ impl Message {
     /// behind the message.
     #[inline]
     pub(crate) fn new(frame: Bytes, parts: Parts) -> Self {
-        debug_assert!(parts.end() <= frame.len(), "the parts are of this frame");
+        debug_assert!(parts.all().end <= frame.len(), "the parts are of this frame");
         Self { frame, parts }
+    }
+
+    /// The same with bytes of its own.
+    pub(crate) fn copied(frame: &[u8], parts: &Parts) -> Self {
+        let range = parts.all();
+        Self {
+            frame: Bytes::copy_from_slice(&frame[range.clone()]),
+            parts: parts.moved(range.start),
+        }
     }
 
     /// A message made of its parts, for tests, simulators and delivery within a process.

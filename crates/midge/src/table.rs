@@ -46,7 +46,15 @@ impl<I: Place, T> Table<I, T> {
         }
     }
 
+    /// The entry of `id`, unless another has taken its place.
     #[inline]
+    pub(crate) fn get_mut_here(&mut self, id: I) -> Option<&mut T> {
+        match self.places.get_mut(id.place()) {
+            Some(Some((found, entry))) if *found == id => Some(entry),
+            _ => None,
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, id: I) -> Option<&mut T> {
         match self.places.get_mut(id.place()) {
             Some(Some((found, entry))) if *found == id => Some(entry),

@@ -12,15 +12,14 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::ids::{Attempt, Sid};
 use super::output::Sink;
-use super::subscriptions::Delivery;
-use crate::message::Parts;
-use crate::wire::{DecodeError, Decoder, Frame, Layout, Limits, Step};
+use super::subscriptions::{Delivery, Subscriptions};
+use crate::wire::{DecodeError, Decoder, Frame, Layout, Limits, Parts, Step, Whole};
 use crate::{Config, Message};
 
 /// Less room than this is not worth a read.
 const MIN_READ: usize = 4 * 1024;
 /// So many messages at most are cut out in one piece.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 
 /// Room for one read, owned by the driver while it reads.
 ///
@@ -100,8 +99,6 @@ pub(super) struct Messages {
 #[derive(Debug, Clone, Copy)]
 struct Found {
     sid: Sid,
-    /// Where its frame begins.
-    start: usize,
     parts: Parts,
 }
 
@@ -119,17 +116,16 @@ impl Messages {
     #[inline]
     pub(super) fn hand_over(&mut self, sink: &mut impl Sink) -> Option<Message> {
         let (last, others) = self.found.split_last()?;
-        let cut = |mut bytes: Bytes, found: &Found| {
-            bytes.advance(found.start);
-            if self.copies {
-                bytes = Bytes::copy_from_slice(&bytes[..found.parts.end()]);
+        if self.copies {
+            for found in others {
+                sink.message(found.sid, Message::copied(&self.bytes, &found.parts));
             }
-            Message::new(bytes, found.parts)
-        };
-        for found in others {
-            sink.message(found.sid, cut(self.bytes.clone(), found));
+            return Some(Message::copied(&self.bytes, &last.parts));
         }
-        Some(cut(core::mem::take(&mut self.bytes), last))
+        for found in others {
+            sink.message(found.sid, Message::new(self.bytes.clone(), found.parts));
+        }
+        Some(Message::new(core::mem::take(&mut self.bytes), last.parts))
     }
 }
 
@@ -271,33 +267,17 @@ impl Inbound {
     // ---- cutting -------------------------------------------------------------------------
 
     /// The next frame, if it is here whole; or messages that follow each other, with frames of about
-    /// `budget` bytes. `deliver` is asked whom each of them is for.
-    #[inline]
+    /// `budget` bytes. `subscriptions` say whom each of them is for.
     pub(super) fn next(
         &mut self,
         budget: usize,
-        mut deliver: impl FnMut(u64) -> Delivery,
+        subscriptions: &mut Subscriptions,
     ) -> Result<Option<Received>, DecodeError> {
         if self.skip.is_some() {
             return self.skip();
         }
         if self.decoder.is_between_frames() {
-            let input = &self.chunk[..self.filled];
-            let (mut at, mut last) = (0, Delivery::Unknown);
-            while let Some(line) = self.decoder.whole_message(&input[at..])
-                && line.size() <= self.max_message
-            {
-                last = deliver(line.sid);
-                let sid = Sid::from_number(line.sid);
-                self.found.push(Found { sid, start: at, parts: Parts::new(line.parts()) });
-                at += line.total();
-                if !matches!(last, Delivery::Deliver(_))
-                    || at >= budget
-                    || self.found.len() >= BATCH
-                {
-                    break;
-                }
-            }
+            let (at, last) = self.find(subscriptions, budget);
             if at > 0 {
                 return Ok(Some(self.messages(at, last)));
             }
@@ -316,10 +296,10 @@ impl Inbound {
                 Received::Oversized { sid: layout.sid, length: message_size(&layout) }
             }
             Frame::Message(layout) => {
-                let last = layout.sid.map_or(Delivery::Unknown, deliver);
+                let last = layout.sid.map_or(Delivery::Unknown, |sid| subscriptions.deliver(sid));
                 // A number that is none leads nowhere, as this one.
                 let sid = Sid::from_number(layout.sid.unwrap_or_default());
-                self.found.push(Found { sid, start: 0, parts: layout.into() });
+                self.found.push(Found { sid, parts: layout.into() });
                 self.messages(len, last)
             }
             Frame::Info(span) => Received::Info(self.cut(len).slice(span.range())),
@@ -337,6 +317,24 @@ impl Inbound {
                 Received::Ok
             }
         }))
+    }
+
+    /// Notes the messages at the front. Gives where they end, and what is to become of the last.
+    #[inline(never)]
+    fn find(&mut self, subscriptions: &mut Subscriptions, budget: usize) -> (usize, Delivery) {
+        let input = &self.chunk[..self.filled];
+        let (mut at, mut last) = (0, Delivery::Unknown);
+        while let Some(Whole { sid, parts, size, end }) = self.decoder.whole_message(input, at)
+            && size <= self.max_message
+        {
+            last = subscriptions.deliver(sid);
+            at = end;
+            self.found.push(Found { sid: Sid::from_number(sid), parts });
+            if !matches!(last, Delivery::Deliver(_)) || at >= budget || self.found.len() >= BATCH {
+                break;
+            }
+        }
+        (at, last)
     }
 
     fn messages(&mut self, len: usize, last: Delivery) -> Received {
@@ -414,7 +412,7 @@ mod tests {
     fn take(inbound: &mut Inbound) -> usize {
         let mut count = 0;
         while let Some(received) =
-            inbound.next(usize::MAX, |_| Delivery::Unknown).expect("frames that are whole")
+            inbound.next(usize::MAX, &mut Subscriptions::default()).expect("frames that are whole")
         {
             if let Received::Messages(messages) = received {
                 count += messages.len();

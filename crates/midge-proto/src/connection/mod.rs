@@ -63,7 +63,7 @@ use handshake::{Phase, Session};
 use inbound::{Inbound, Received};
 use requests::Requests;
 use servers::Servers;
-use subscriptions::{Delivery, Subscriptions};
+use subscriptions::Subscriptions;
 use timers::Timers;
 
 /// The protocol state of one client across any number of transports.
@@ -290,13 +290,13 @@ impl Connection {
     }
 
     /// What has come next, in messages of about `budget` bytes.
-    #[inline]
     fn next_frame(&mut self, budget: usize) -> Result<Option<Received>, DecodeError> {
-        let known = !matches!(self.phase, Phase::Info);
-        self.inbound.next(budget, |number| match known {
-            true => self.subscriptions.deliver(number),
-            false => Delivery::Unknown,
-        })
+        // A message in the place of INFO is for nobody.
+        let subscriptions = match self.phase {
+            Phase::Info => &mut Subscriptions::default(),
+            _ => &mut self.subscriptions,
+        };
+        self.inbound.next(budget, subscriptions)
     }
 
     /// Does one thing that is due without input. False when nothing is.

@@ -3,7 +3,7 @@
 
 use memchr::memchr;
 
-use super::{DecodeError, Frame, Layout, Limits, Span, Step};
+use super::{DecodeError, Frame, Layout, Limits, Parts, Span, Step};
 
 /// Incremental decoder of a server's bytes.
 ///
@@ -59,19 +59,10 @@ impl Decoder {
         }
         // Tried once a frame: bytes that were looked at are not looked at again.
         if self.scanned == 0
-            && let Some(line) = at_once(input)
-            && line.end as usize <= self.limits.control_line
+            && let Some(whole) = whole(input, 0, &self.limits)
         {
-            let total = line.total();
-            return match input.get(total - 2..total) {
-                Some(b"\r\n") if total <= self.limits.frame => {
-                    Ok(Step::Frame { frame: Frame::Message(line.layout()), len: total })
-                }
-                _ => {
-                    let body = Body { layout: line.layout(), line: line.end as usize, total };
-                    self.message(input, body)
-                }
-            };
+            let frame = Frame::Message(whole.parts.layout(whole.sid));
+            return Ok(Step::Frame { frame, len: whole.end });
         }
         self.line(input)
     }
@@ -81,17 +72,12 @@ impl Decoder {
         self.scanned == 0 && self.body.is_none()
     }
 
-    /// The message at the start of `input`, where a frame begins, if it is here whole and spelled as
-    /// servers do. It changes nothing: what is not here whole, or is anything else, is for
+    /// The message at `start`, where a frame begins, if it is here whole and spelled as servers do.
+    /// It changes nothing: what is not here whole, or is anything else, is for
     /// [`decode`](Self::decode).
-    #[inline]
-    pub(crate) fn whole_message(&self, input: &[u8]) -> Option<MessageLine> {
-        let line = at_once(input)?;
-        let total = line.total();
-        let fits = line.end as usize <= self.limits.control_line
-            && total <= self.limits.frame
-            && input.get(total - 2..total) == Some(b"\r\n");
-        fits.then_some(line)
+    #[inline(always)]
+    pub(crate) fn whole_message(&self, input: &[u8], start: usize) -> Option<Whole> {
+        whole(input, start, &self.limits)
     }
 
     /// Any line, however it came and is spelled.
@@ -169,137 +155,123 @@ fn finish(input: &[u8], body: Body) -> Result<Step, DecodeError> {
     }
 }
 
-/// The line of a MSG or HMSG that was read in one pass. Offsets count from its start.
+/// A message that was read in one pass. Offsets count from the start of the input.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct MessageLine {
+pub(crate) struct Whole {
     pub(crate) sid: u64,
-    subject: Span,
-    /// Ends at 0 when there is none.
-    reply: Span,
-    /// Ends at 0 when there are none.
-    headers: Span,
-    payload: Span,
-    /// Where the line ends.
-    end: u32,
-}
-
-impl MessageLine {
+    pub(crate) parts: Parts,
     /// Bytes of headers and payload.
-    #[inline]
-    pub(crate) fn size(&self) -> usize {
-        (self.payload.end - self.end) as usize
-    }
-
-    /// Bytes of the frame.
-    #[inline]
-    pub(crate) fn total(&self) -> usize {
-        self.payload.end as usize + 2
-    }
-
-    /// Subject, reply, headers and payload; empty at 0 when absent.
-    #[inline]
-    pub(crate) fn parts(&self) -> [Span; 4] {
-        [self.subject, self.reply, self.headers, self.payload]
-    }
-
-    fn layout(&self) -> Layout {
-        let some = |span: Span| (span.end != 0).then_some(span);
-        Layout {
-            sid: Some(self.sid),
-            subject: self.subject,
-            reply: some(self.reply),
-            headers: some(self.headers),
-            payload: self.payload,
-        }
-    }
+    pub(crate) size: usize,
+    /// Where the frame ends.
+    pub(crate) end: usize,
 }
 
-/// Reads `MSG subject sid [reply] total` or `HMSG subject sid [reply] hlen total` in the spelling that
-/// servers use: upper case, single blanks, CR LF, a sid of at most 18 digits. `None` for any other, for
-/// what is wrong, and for a line that is not here whole.
+/// Reads a frame that is here whole and in the spelling that servers use: `MSG subject sid [reply]
+/// total` or `HMSG subject sid [reply] hlen total`, with upper case, single blanks, CR LF, and a sid of
+/// at most 18 digits. `None` for any other, and for what is wrong.
 // By itself it has registers enough.
 #[inline(never)]
-fn at_once(input: &[u8]) -> Option<MessageLine> {
+fn whole(input: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
+    let rest = input.get(start..)?;
+    // Most lines end in a head of known length, where fewer bounds are to be checked.
+    let head = rest.first_chunk::<64>();
+    let whole = head.and_then(|head| whole_in(head, rest, start, limits));
+    whole.or_else(|| whole_in_rest(rest, start, limits))
+}
+
+#[inline(never)]
+fn whole_in_rest(rest: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
+    whole_in(rest, rest, start, limits)
+}
+
+/// The same, of a frame that begins `rest` and whose line ends in `head`.
+#[inline(always)]
+fn whole_in(head: &[u8], rest: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
     const MSG: u32 = u32::from_le_bytes(*b"MSG ");
     const HMSG: u32 = u32::from_le_bytes(*b"HMSG");
-    match u32::from_le_bytes(*input.first_chunk()?) {
-        MSG => arguments::<false>(input, &input[4..]),
-        HMSG => arguments::<true>(input, input[4..].strip_prefix(b" ")?),
+    match u32::from_le_bytes(*head.first_chunk()?) {
+        MSG => whole_as::<false>(head, rest, 4, start, limits),
+        HMSG if *head.get(4)? == b' ' => whole_as::<true>(head, rest, 5, start, limits),
         _ => None,
     }
 }
 
 #[inline(always)]
-fn arguments<const HMSG: bool>(input: &[u8], rest: &[u8]) -> Option<MessageLine> {
-    let place = |rest: &[u8]| input.len() - rest.len();
-    let start = place(rest);
-    let rest = token(rest)?;
-    let subject = Span::new(start, place(rest) - 1);
-    let (sid, b' ', mut rest) = number(rest, 18)? else { return None };
+fn whole_as<const HMSG: bool>(
+    head: &[u8],
+    rest: &[u8],
+    subject: usize,
+    start: usize,
+    limits: &Limits,
+) -> Option<Whole> {
+    let span = |from: usize, to: usize| Span::new(start + from, start + to);
+    let subject_end = token(head, subject)?;
+    let (sid, mut at) = number(head, subject_end + 1, b' ', 18)?;
     let mut reply = Span::default();
-    if !rest.first()?.is_ascii_digit() {
-        let start = place(rest);
-        rest = token(rest)?;
-        reply = Span::new(start, place(rest) - 1);
+    if !head.get(at)?.is_ascii_digit() {
+        let end = token(head, at)?;
+        reply = span(at, end);
+        at = end + 1;
     }
     let mut headers = 0;
     if HMSG {
-        let (size, b' ', behind) = number(rest, 9)? else { return None };
-        (headers, rest) = (size as usize, behind);
+        let (size, behind) = number(head, at, b' ', 9)?;
+        (headers, at) = (size as usize, behind);
     }
-    let (size, b'\r', rest) = number(rest, 9)? else { return None };
-    let size = size as usize;
-    if *rest.first()? != b'\n' || HMSG && headers > size {
+    let (size, at) = number(head, at, b'\r', 9)?;
+    let (size, line) = (size as usize, at + 1);
+    let end = line + size + 2;
+    if *head.get(at)? != b'\n'
+        || rest.get(end - 2..end)? != b"\r\n"
+        || HMSG && headers > size
+        || line > limits.control_line
+        || end > limits.frame
+    {
         return None;
     }
-    let end = place(rest) + 1;
-    Some(MessageLine {
-        sid,
-        subject,
+    let parts = [
+        span(subject, subject_end),
         reply,
-        headers: if HMSG { Span::new(end, end + headers) } else { Span::default() },
-        payload: Span::new(end + headers, end + size),
-        // A line is not longer than a limit of 32 bits.
-        end: end as u32,
-    })
+        if HMSG { span(line, line + headers) } else { Span::default() },
+        span(line + headers, line + size),
+    ];
+    Some(Whole { sid, parts: Parts::new(parts), size, end: start + end })
 }
 
-/// What follows the next blank, which is looked for eight bytes a time. `None` when nothing is before
-/// it, when a control byte comes first, or when the input ends too near.
+/// Where the next blank is, looked for eight bytes a time. `None` when it is at `start`, when a control
+/// byte comes first, or when the input ends too near.
 #[inline(always)]
-fn token(input: &[u8]) -> Option<&[u8]> {
+fn token(input: &[u8], start: usize) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
-    let mut at = 0;
-    for word in input.as_chunks().0 {
-        let word = u64::from_le_bytes(*word);
+    let mut at = start;
+    loop {
+        let word = u64::from_le_bytes(*input.get(at..)?.first_chunk()?);
         // The lowest bit is that of the first byte up to a blank. Those above it may be wrong.
         let ends = word.wrapping_sub(ONES * 0x21) & !word & HIGH_BITS;
         if ends != 0 {
             at += (ends.trailing_zeros() / 8) as usize;
-            let (b' ', rest) = input.get(at..)?.split_first()? else { return None };
-            return (at > 0).then_some(rest);
+            return (at > start && *input.get(at)? == b' ').then_some(at);
         }
         at += 8;
     }
-    None
 }
 
-/// A number of one to `most` digits, the byte that ends it, and what follows that.
+/// A number of one to `most` digits at `start` that the byte `end` ends, and what is behind that.
 #[inline(always)]
-fn number(input: &[u8], most: usize) -> Option<(u64, u8, &[u8])> {
+fn number(input: &[u8], start: usize, end: u8, most: usize) -> Option<(u64, usize)> {
     let mut number: u64 = 0;
-    let mut rest = input;
+    let mut at = start;
     loop {
-        let (&byte, behind) = rest.split_first()?;
+        let byte = *input.get(at)?;
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
-            let count = input.len() - rest.len();
-            return (count.wrapping_sub(1) < most).then_some((number, byte, behind));
+            let few = (at - start).wrapping_sub(1) < most;
+            return (few && byte == end).then_some((number, at + 1));
         }
         // Past `most` digits it may wrap around.
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-        rest = behind;
+        at += 1;
     }
 }
 
