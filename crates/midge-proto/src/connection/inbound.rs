@@ -1,8 +1,9 @@
 //! Bytes from the transport: where they are read to, and how frames are cut out of them.
 //!
-//! Reads fill a chunk from front to back. A frame is cut off the front of what was read and
-//! shares the chunk with its neighbours: one reference count, no copy. What is left of a frame
-//! when its chunk is full moves to the next chunk once.
+//! Reads fill a chunk from front to back. Frames are cut off the front of what was read and share
+//! the chunk: one reference count, no copy. What is left of a frame when its chunk is full moves to the
+//! next chunk once. Chunks begin small, grow while reads fill them or messages keep them, and are small
+//! again after a quiet while.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,7 +18,9 @@ use crate::wire::{DecodeError, Decoder, Frame, Layout, Limits, Parts, Step, Whol
 use crate::{Config, Message};
 
 /// Less room than this is not worth a read.
-const MIN_READ: usize = 4 * 1024;
+const MIN_READ: usize = 1024;
+/// The first chunk, and that of a connection which is quiet.
+const SMALL_CHUNK: usize = 4 * 1024;
 /// So many messages at most are cut out in one piece.
 const BATCH: usize = 64;
 
@@ -84,6 +87,14 @@ pub(super) enum Received {
     Error(Bytes),
 }
 
+/// A part of a chunk that was used up.
+#[derive(Debug)]
+struct Retired {
+    bytes: Bytes,
+    /// For how many chunks of the usual size it counts.
+    weight: usize,
+}
+
 /// Messages that follow each other. Give them back with [`Inbound::handed_over`].
 #[derive(Debug)]
 pub(super) struct Messages {
@@ -142,6 +153,10 @@ pub(super) struct Inbound {
     /// Bytes received and not yet decoded, then room for more.
     chunk: BytesMut,
     filled: usize,
+    /// Bytes of memory of the chunk, with what was cut off.
+    capacity: usize,
+    /// The length of the frame that the chunk was made for.
+    largest: usize,
     lent: bool,
     decoder: Decoder,
     /// The length of the frame that is being received, when it is known.
@@ -150,9 +165,15 @@ pub(super) struct Inbound {
     skip: Option<Skip>,
     /// Empty, and kept for its memory.
     found: Vec<Found>,
-    /// A part of each chunk that messages may still share.
-    retired: Vec<Bytes>,
-    chunk_size: usize,
+    /// Chunks that messages may still share.
+    retired: Vec<Retired>,
+    /// The size of chunks now, and at most, but for a large message.
+    size: usize,
+    most: usize,
+    /// The chunk is to be replaced by a small one.
+    quiet: bool,
+    /// Bytes delivered when it was last looked whether it is quiet.
+    quiet_at: u64,
     /// The arguments of the longest line.
     longest_line: usize,
     max_chunks: usize,
@@ -170,13 +191,18 @@ impl Inbound {
         Self {
             chunk: BytesMut::new(),
             filled: 0,
+            capacity: 0,
+            largest: 0,
             lent: false,
             decoder: Decoder::new(limits),
             need: 0,
             skip: None,
             found: Vec::new(),
             retired: Vec::new(),
-            chunk_size: config.read_chunk,
+            size: SMALL_CHUNK.min(config.read_chunk),
+            most: config.read_chunk,
+            quiet: false,
+            quiet_at: 0,
             longest_line: config.max_info.max(config.max_control_line),
             max_chunks: config.max_chunks,
             max_message: config.max_message,
@@ -214,9 +240,41 @@ impl Inbound {
     }
 
     pub(super) fn received(&mut self, count: usize) {
-        let count = count.min(self.chunk.len() - self.filled);
+        let room = self.chunk.len() - self.filled;
+        let count = count.min(room);
         self.filled += count;
         self.in_bytes += count as u64;
+        if count == room {
+            // There may have been more.
+            self.grow(4);
+        }
+    }
+
+    fn grow(&mut self, factor: usize) {
+        self.size = self.size.saturating_mul(factor).min(self.most);
+    }
+
+    /// To be called now and then: gives back what is not needed where little has come since the last
+    /// call. Where a read is under way, the next one is given a small chunk.
+    pub(super) fn look_for_quiet(&mut self) {
+        let came = self.in_bytes - self.quiet_at;
+        self.quiet_at = self.in_bytes;
+        if came >= self.most as u64 {
+            return;
+        }
+        self.size = SMALL_CHUNK.min(self.most);
+        self.found = Vec::new();
+        self.retired.retain(|chunk| !chunk.bytes.is_unique());
+        self.retired.shrink_to_fit();
+        self.quiet = self.capacity > self.size;
+        if self.quiet && !self.lent && self.filled == 0 {
+            self.replace(BytesMut::new());
+        }
+    }
+
+    /// Messages keep as many chunks as they may.
+    fn is_pinned(&self) -> bool {
+        self.retired.iter().map(|chunk| chunk.weight).sum::<usize>() >= self.max_chunks
     }
 
     pub(super) fn lend(&mut self, attempt: Attempt, secure: bool) -> Option<ReadBuffer> {
@@ -236,32 +294,89 @@ impl Inbound {
 
     /// Room for the frame that is being received, and for a read.
     fn make_room(&mut self) {
-        let have = self.chunk.len();
-        if have >= self.need && have - self.filled >= MIN_READ.min(self.chunk_size) {
+        let least = (self.size / 4).max(MIN_READ.min(self.size));
+        let quiet = self.quiet && self.need == 0 && self.filled <= self.size / 2;
+        if !quiet && self.chunk.len() >= self.need.max(self.filled + least) {
             return;
         }
-        self.retired.retain(|chunk| !chunk.is_unique());
+        // The rest of a frame is read to where it is, rather than all of it moved for a larger read.
+        let much = self.filled > least && self.chunk.capacity() < self.filled + least;
+        if much && self.need > self.filled && self.chunk.len() >= self.need {
+            return;
+        }
         // A line whose end is not in sight doubles its room, up to the longest that may come: it is
         // moved a few times only.
-        let least = MIN_READ.min(self.chunk_size);
         let line = self.longest_line.saturating_sub(self.filled).min(self.filled).max(least);
-        let size = self.chunk_size.max(self.need + self.chunk_size / 4).max(self.filled + line);
+        let needed = self.need.max(self.filled + line);
+        if !quiet && self.chunk.capacity() >= needed {
+            // What is read next is made ready now, while the processor has it at hand.
+            let len = (self.filled + self.size).min(self.chunk.capacity());
+            return self.chunk.resize(len.max(needed), 0);
+        }
+        let capacity = self.capacity_for(needed);
         self.chunk.truncate(self.filled);
         // What a large message left behind is not worth keeping.
-        if self.chunk.try_reclaim(size - self.filled) && self.chunk.capacity() <= 4 * size {
+        if !quiet
+            && self.chunk.try_reclaim(capacity - self.filled)
+            && self.chunk.capacity() <= 4 * capacity
+        {
             // Nobody shares the chunk any more: it starts anew, with what is left in front.
-            self.chunk.resize(size, 0);
-            return;
+            self.retired.retain(|chunk| !chunk.bytes.is_unique());
+            let len = (self.filled + self.size).min(capacity);
+            return self.chunk.resize(len.max(needed), 0);
         }
-        let mut next = BytesMut::zeroed(size);
-        next[..self.filled].copy_from_slice(&self.chunk[..self.filled]);
+        if !quiet && self.capacity > 0 {
+            self.grow(2);
+        }
+        let mut next = self.recycled(capacity).unwrap_or_else(|| BytesMut::with_capacity(capacity));
+        next.extend_from_slice(&self.chunk[..self.filled]);
+        next.resize((self.filled + self.size).min(capacity).max(needed), 0);
+        self.replace(next);
+    }
+
+    /// How large a chunk is that must hold `needed` bytes.
+    fn capacity_for(&self, needed: usize) -> usize {
+        if self.need <= self.size / 4 || self.size < self.most || self.need > 4 * self.most {
+            return self.size.max(needed + self.size / 4);
+        }
+        // Large messages stream: there is room for a few, and fewer are cut by its end.
+        self.need + 3 * self.most
+    }
+
+    /// Another chunk takes the place of this one, which messages may share.
+    fn replace(&mut self, next: BytesMut) {
+        self.quiet = false;
+        let capacity = core::mem::replace(&mut self.capacity, next.capacity());
         let old = core::mem::replace(&mut self.chunk, next);
-        if old.capacity() > 0 {
-            let old = old.freeze();
-            if !old.is_unique() {
-                self.retired.push(old);
+        if capacity > 0 {
+            let bytes = old.freeze();
+            if !bytes.is_unique() {
+                // One large message is one chunk; room for a few is as many.
+                let weight = (capacity / self.most.max(self.largest)).max(1);
+                self.retired.push(Retired { bytes, weight });
             }
         }
+        self.largest = self.need;
+    }
+
+    /// A chunk that messages have kept and keep no longer.
+    fn recycled(&mut self, capacity: usize) -> Option<BytesMut> {
+        let mut found = None;
+        self.retired.retain_mut(|chunk| {
+            if !chunk.bytes.is_unique() {
+                return true;
+            }
+            if found.is_none()
+                && let Ok(mut bytes) = core::mem::take(&mut chunk.bytes).try_into_mut()
+            {
+                bytes.clear();
+                if bytes.try_reclaim(capacity) && bytes.capacity() <= 4 * capacity {
+                    found = Some(bytes);
+                }
+            }
+            false
+        });
+        found
     }
 
     // ---- cutting -------------------------------------------------------------------------
@@ -339,7 +454,7 @@ impl Inbound {
 
     fn messages(&mut self, len: usize, last: Delivery) -> Received {
         // Unread messages keep too many chunks alive: from here on each costs its own size.
-        let copies = self.retired.len() >= self.max_chunks;
+        let copies = self.is_pinned();
         let found = core::mem::take(&mut self.found);
         Received::Messages(Messages { bytes: self.cut(len), found, last, copies })
     }

@@ -426,6 +426,7 @@ impl Connection {
     /// A PING to see whether the server lives, unless too many went unanswered.
     fn keep_alive(&mut self) {
         self.timers.set(Timer::Ping, self.now + self.config.ping_interval);
+        self.inbound.look_for_quiet();
         if self.paused {
             // The answer may lie unread in front of us.
             return;
