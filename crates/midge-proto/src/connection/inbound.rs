@@ -388,6 +388,9 @@ impl Inbound {
         budget: usize,
         subscriptions: &mut Subscriptions,
     ) -> Result<Option<Received>, DecodeError> {
+        if self.filled == 0 {
+            return Ok(None);
+        }
         if self.skip.is_some() {
             return self.skip();
         }
