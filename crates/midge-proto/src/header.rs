@@ -448,7 +448,7 @@ impl<'a> Iterator for Lines<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let (line, rest) = match memchr(b'\n', self.rest) {
+        let (line, rest) = match line_feed(self.rest) {
             Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
             None => (self.rest, &self.rest[self.rest.len()..]),
         };
@@ -459,6 +459,15 @@ impl<'a> Iterator for Lines<'a> {
             None => Line { text: line, ended: false },
         })
     }
+}
+
+/// Where the first line ends. Most are short: setting up a faster search would cost more.
+#[inline]
+fn line_feed(block: &[u8]) -> Option<usize> {
+    const SHORT: usize = 32;
+    let short = &block[..block.len().min(SHORT)];
+    let found = short.iter().position(|&byte| byte == b'\n');
+    found.or_else(|| memchr(b'\n', &block[short.len()..]).map(|at| short.len() + at))
 }
 
 struct Version<'a> {
@@ -489,7 +498,7 @@ fn read_line(line: &[u8]) -> Option<(&str, &[u8])> {
     let colon = line.iter().position(|&byte| !is_name_byte(byte))?;
     let (name, rest) = line.split_at(colon);
     let value = rest.strip_prefix(b":")?;
-    if name.is_empty() || memchr(b'\r', value).is_some() {
+    if name.is_empty() || value.contains(&b'\r') {
         return None;
     }
     Some((core::str::from_utf8(name).ok()?, trim(value)))

@@ -20,7 +20,7 @@ pub(crate) enum Burst {
     /// They were reached. Reading stops, once what this turn found is handed over.
     Begun,
     /// Reading has stopped until half is read, or until the timer fires.
-    Holding(Option<TimerKey>),
+    Holding,
     /// Reading goes on, and what exceeds the limits is dropped, until half is read.
     Dropping,
 }
@@ -32,6 +32,8 @@ pub(crate) struct Extra {
     pub(crate) handler: Option<Arc<Handler>>,
     /// The first message, or every reply, must come until then.
     pub(crate) deadline: Option<TimerKey>,
+    /// The hold of a burst ends then.
+    pub(crate) hold: Option<TimerKey>,
     /// The reader wants to be woken then.
     pub(crate) stall: Option<TimerKey>,
     /// The request whose inbox this is.
@@ -121,7 +123,7 @@ impl Slot {
                 self.burst = Burst::Begun;
                 if drops { Admission::DropAndTell } else { Admission::TakeAndTell }
             }
-            Burst::Begun | Burst::Holding(_) if !drops => Admission::Take,
+            Burst::Begun | Burst::Holding if !drops => Admission::Take,
             _ if self.queue.when_full == WhenFull::DropOldest => Admission::Take,
             _ => {
                 if self.exceeds(size) {

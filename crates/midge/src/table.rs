@@ -39,6 +39,11 @@ impl<I: Place, T> Table<I, T> {
     pub(crate) fn insert(&mut self, id: I, entry: T) {
         let place = id.place();
         if place >= self.places.len() {
+            let more = place + 1 - self.places.len();
+            if place >= self.places.capacity() {
+                // Of many, few places are empty.
+                self.places.reserve_exact(more.max(self.places.len() / 8).max(8));
+            }
             self.places.resize_with(place + 1, || None);
         }
         if let Some((older, entry)) = self.places[place].replace((id, entry)) {

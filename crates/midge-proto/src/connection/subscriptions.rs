@@ -1,12 +1,13 @@
 //! The table of subscriptions: what the server must know, and when each one ends.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::errors::{EndReason, SubscribeError};
 use super::ids::{MAX_SLOTS, Sid};
 use crate::wire::{ServerError, encode};
-use crate::{QueueGroup, Subject};
+use crate::{QueueGroup, SubjectRef};
 
 /// Whose subscription it is, and so when a drain ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +22,9 @@ pub(super) enum Role {
 
 #[derive(Debug)]
 pub(super) struct Subscription {
-    pub(super) subject: Subject,
-    pub(super) queue: Option<QueueGroup>,
-    /// Messages after which it ends.
-    max: Option<u64>,
+    /// The subject, and behind it the queue group, which is not empty if there is one.
+    name: Box<[u8]>,
+    subject_len: u32,
     /// Messages handed over before the present connection: the server counts from its SUB.
     before: u64,
     role: Role,
@@ -33,16 +33,34 @@ pub(super) struct Subscription {
     left: bool,
 }
 
+impl Subscription {
+    fn subject(&self) -> &[u8] {
+        &self.name[..self.subject_len as usize]
+    }
+
+    fn queue(&self) -> Option<&[u8]> {
+        Some(&self.name[self.subject_len as usize..]).filter(|queue| !queue.is_empty())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     generation: u64,
     /// Messages handed over to the subscription here.
     delivered: u64,
-    /// With the message of this number, it is the last one, or not for a caller. 0 without one.
+    /// The message of this number is the last one; or 0, when there is no subscription or it is not a
+    /// caller's.
     special: u64,
     subscription: Option<Subscription>,
     /// The number of the last UNSUB that waits: for the subscription here, or for one that left.
     unsub: u64,
+}
+
+impl Slot {
+    /// Messages after which its subscription ends.
+    fn max(&self) -> Option<u64> {
+        Some(self.special).filter(|special| !matches!(special, 0 | &u64::MAX))
+    }
 }
 
 /// What became of a message for a subscription.
@@ -81,8 +99,8 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn add(
         &mut self,
-        subject: Subject,
-        queue: Option<QueueGroup>,
+        subject: SubjectRef<'_>,
+        queue: Option<&QueueGroup>,
         role: Role,
         max: usize,
     ) -> Result<Sid, SubscribeError> {
@@ -93,6 +111,10 @@ impl Subscriptions {
             Some(index) => index as usize,
             // All of them live, and are fewer than the bound.
             None => {
+                if self.slots.len() == self.slots.capacity() {
+                    // Of many, few places are empty.
+                    self.slots.reserve_exact((self.slots.len() / 8).max(8));
+                }
                 self.slots.push(Slot::default());
                 self.slots.len() - 1
             }
@@ -103,10 +125,11 @@ impl Subscriptions {
         let slot = &mut self.slots[index];
         slot.delivered = 0;
         slot.special = if role == Role::Mux { 0 } else { u64::MAX };
+        let queue = queue.map_or(&[][..], QueueGroup::as_bytes);
         slot.subscription = Some(Subscription {
-            subject,
-            queue,
-            max: None,
+            name: [subject.as_bytes(), queue].concat().into(),
+            // Both fit into a line.
+            subject_len: subject.as_bytes().len() as u32,
             before: 0,
             role,
             draining: false,
@@ -187,14 +210,12 @@ impl Subscriptions {
         connected: bool,
     ) -> Option<EndReason> {
         let slot = self.slot_mut(sid)?;
-        let delivered = slot.delivered;
-        let subscription = slot.subscription.as_mut()?;
         match max {
             // The server may have ended it at the smaller one by now.
-            Some(max) if subscription.max.is_some_and(|smaller| smaller <= max) => None,
-            Some(max) if max > delivered => {
-                subscription.max = Some(max);
+            Some(max) if slot.max().is_some_and(|smaller| smaller <= max) => None,
+            Some(max) if max > slot.delivered => {
                 slot.special = max;
+                let subscription = slot.subscription.as_ref()?;
                 // The UNSUB of a drain or of a move ends it at once, and is on its way or gone.
                 if connected && !subscription.draining && !subscription.left {
                     self.queue_unsub(sid, true);
@@ -228,8 +249,8 @@ impl Subscriptions {
 
     /// The maximum as the server of this connection must count it.
     fn remaining(&self, sid: Sid) -> Option<u64> {
-        let subscription = self.get(sid)?;
-        subscription.max.map(|max| max - subscription.before)
+        let max = self.slots.get(sid.index())?.max()?;
+        self.get(sid).map(|subscription| max - subscription.before)
     }
 
     /// Begins to drain: UNSUB now, the end with the PONG behind it. False when unknown or begun.
@@ -331,8 +352,8 @@ impl Subscriptions {
         }
         self.slots.iter().enumerate().find_map(|(index, slot)| {
             let subscription = slot.subscription.as_ref()?;
-            let same = subscription.subject.as_str() == subject
-                && subscription.queue.as_ref().map(QueueGroup::as_str) == queue.as_deref();
+            let same = subscription.subject() == subject.as_bytes()
+                && subscription.queue() == queue.as_deref().map(str::as_bytes);
             let sid = Sid::new(index, slot.generation);
             same.then_some((sid, subscription.role == Role::Mux))
         })
@@ -384,8 +405,7 @@ impl Subscriptions {
         let Some(subscription) = self.get(sid) else {
             return;
         };
-        let queue = subscription.queue.as_ref().map(|queue| queue.as_str().as_bytes());
-        encode::subscribe(out, subscription.subject.as_str().as_bytes(), queue, sid.number());
+        encode::subscribe(out, subscription.subject(), subscription.queue(), sid.number());
         if let Some(left) = self.remaining(sid) {
             encode::unsubscribe(out, sid.number(), Some(left));
         }
