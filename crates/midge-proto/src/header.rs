@@ -315,7 +315,25 @@ impl<'a> Headers<'a> {
     /// Names and values of the lines that can be read, in order. Blanks around a value are
     /// trimmed.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.lines().filter_map(|line| read_line(line.text))
+        let mut lines = Lines { rest: self.block };
+        let _version = lines.next();
+        core::iter::from_fn(move || {
+            loop {
+                if let Some((name, value, rest)) = plain_line(lines.rest) {
+                    lines.rest = rest;
+                    return Some((name, value));
+                }
+                let line = lines.next().filter(|line| !line.text.is_empty());
+                let Some(line) = line else {
+                    // The empty line ends them, whatever follows.
+                    lines.rest = &[];
+                    return None;
+                };
+                if let Some(entry) = read_line(line.text) {
+                    return Some(entry);
+                }
+            }
+        })
     }
 
     /// The first value of this name that is UTF-8. Case-sensitive.
@@ -448,7 +466,7 @@ impl<'a> Iterator for Lines<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let (line, rest) = match line_feed(self.rest) {
+        let (line, rest) = match memchr(b'\n', self.rest) {
             Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
             None => (self.rest, &self.rest[self.rest.len()..]),
         };
@@ -461,13 +479,42 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// Where the first line ends. Most are short: setting up a faster search would cost more.
+/// Name and value of the first line, and what is behind it, where that is written as most are: a name,
+/// a colon, a value without CR and LF, and CR LF. `None` for any other, and for what comes too near to
+/// the end of the block.
 #[inline]
-fn line_feed(block: &[u8]) -> Option<usize> {
-    const SHORT: usize = 32;
-    let short = &block[..block.len().min(SHORT)];
-    let found = short.iter().position(|&byte| byte == b'\n');
-    found.or_else(|| memchr(b'\n', &block[short.len()..]).map(|at| short.len() + at))
+fn plain_line(block: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+    // Looked at eight bytes a time. The lowest bit is that of the first such byte, and those above it
+    // may be wrong.
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    let is = |word: u64, byte: u8| {
+        let different = word ^ (ONES * u64::from(byte));
+        different.wrapping_sub(ONES) & !different
+    };
+    let colon = first_marked(block, |word| {
+        let control = word.wrapping_sub(ONES * 0x21) & !word;
+        (control | is(word, b':') | is(word, 0x7f) | word) & HIGH_BITS
+    })?;
+    let (name, rest) = block.split_at_checked(colon)?;
+    let rest = rest.strip_prefix(b":").filter(|_| colon > 0)?;
+    let end = first_marked(rest, |word| (is(word, b'\r') | is(word, b'\n')) & HIGH_BITS)?;
+    let (value, rest) = rest.split_at_checked(end)?;
+    Some((core::str::from_utf8(name).ok()?, trim(value), rest.strip_prefix(LINE_END)?))
+}
+
+/// The place of the first byte that is marked, in words of eight.
+#[inline]
+fn first_marked(bytes: &[u8], marks: impl Fn(u64) -> u64) -> Option<usize> {
+    let mut at = 0;
+    for word in bytes.as_chunks().0 {
+        let marked = marks(u64::from_le_bytes(*word));
+        if marked != 0 {
+            return Some(at + (marked.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    None
 }
 
 struct Version<'a> {
@@ -498,7 +545,7 @@ fn read_line(line: &[u8]) -> Option<(&str, &[u8])> {
     let colon = line.iter().position(|&byte| !is_name_byte(byte))?;
     let (name, rest) = line.split_at(colon);
     let value = rest.strip_prefix(b":")?;
-    if name.is_empty() || value.contains(&b'\r') {
+    if name.is_empty() || memchr(b'\r', value).is_some() {
         return None;
     }
     Some((core::str::from_utf8(name).ok()?, trim(value)))
