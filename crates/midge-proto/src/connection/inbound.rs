@@ -20,7 +20,7 @@ use crate::{Config, Message};
 /// Less room than this is not worth a read.
 const MIN_READ: usize = 1024;
 /// The first chunk, and that of a connection which is quiet.
-const SMALL_CHUNK: usize = 4 * 1024;
+const SMALL_CHUNK: usize = 2 * 1024;
 /// So many messages at most are cut out in one piece.
 const BATCH: usize = 64;
 
