@@ -589,3 +589,38 @@ const fn is_blank(byte: u8) -> bool {
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b':'
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The short way and the long one read the same, whatever stands in a block and wherever.
+    #[test]
+    fn a_line_is_read_alike_eight_bytes_a_time_and_byte_by_byte() {
+        const BYTES: &[u8] = b"aZ9:: \t\r\n\n\0\x7f\x80\xff~!-";
+        let mut random: u64 = 7;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % below
+        };
+        let mut plain = 0;
+        for _ in 0..50_000 {
+            let mut block = b"NATS/1.0\r\n".to_vec();
+            for _ in 0..next(4) {
+                block.extend_from_slice(&b"Name-of-header: a value, of some"[..1 + next(31)]);
+                block.extend_from_slice(b"\r\n");
+            }
+            for _ in 0..next(3) {
+                let place = next(block.len());
+                block[place] = BYTES[next(BYTES.len())];
+            }
+            block.extend_from_slice(&b"\r\nbehind it: all\r\n"[..next(20)]);
+            let headers = Headers::from_block(&block);
+            let long: Vec<_> = headers.lines().filter_map(|line| read_line(line.text)).collect();
+            let short: Vec<_> = headers.iter().collect();
+            assert_eq!(short, long, "{}", block.escape_ascii());
+            plain += usize::from(!long.is_empty());
+        }
+        assert!(plain > 10_000, "{plain}");
+    }
+}

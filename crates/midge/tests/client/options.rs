@@ -441,7 +441,8 @@ fn reads_go_into_buffers_of_the_size_that_is_set() {
             rig.driver.filled(buffer, Ok(rest));
             rig.run();
         }
-        assert_eq!(largest, size);
+        // Its first bytes may have been those of a PONG.
+        assert!(largest <= size && largest > size - 64, "{largest}");
     }
 }
 
