@@ -67,6 +67,7 @@ fn compare() -> Result<(), Failure> {
             println!("  less than recorded: keep it, by `cargo xtask gates --record`");
         }
     }
+    wrong.extend(table.steep());
     hygiene::verdict(&wrong)
 }
 
@@ -134,6 +135,14 @@ enum Line {
     Text(String),
     Rust,
     Gate(Gate),
+    Flat(Flat),
+}
+
+/// Workloads that cost the same, within so many percent of the cheapest.
+struct Flat {
+    text: String,
+    percent: f64,
+    workloads: Vec<String>,
 }
 
 struct Gate {
@@ -151,6 +160,31 @@ impl Table {
             Line::Gate(gate) => Some(gate),
             _ => None,
         })
+    }
+
+    /// What costs more than its like, and may not.
+    fn steep(&self) -> Vec<String> {
+        let cost = |workload: &String| {
+            self.lines.iter().find_map(|line| match line {
+                Line::Gate(gate) if gate.workload == *workload => Some(gate.recorded),
+                _ => None,
+            })
+        };
+        let mut steep = Vec::new();
+        for line in &self.lines {
+            let Line::Flat(flat) = line else { continue };
+            let costs: Option<Vec<f64>> = flat.workloads.iter().map(cost).collect();
+            let Some(costs) = costs else {
+                steep.push(format!("`{}` names a workload that is not in the table", flat.text));
+                continue;
+            };
+            let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = costs.iter().copied().fold(0.0, f64::max);
+            if most > least * (1.0 + flat.percent / 100.0) {
+                steep.push(format!("`{}` does not hold: {least:.1} to {most:.1}", flat.text));
+            }
+        }
+        steep
     }
 }
 
@@ -172,6 +206,11 @@ impl std::str::FromStr for Table {
                     table.tolerance = percent.parse().map_err(|_| wrong())?;
                     Line::Text(text.to_owned())
                 }
+                ["flat", percent, "%", ref workloads @ ..] => Line::Flat(Flat {
+                    text: text.to_owned(),
+                    percent: percent.parse().map_err(|_| wrong())?,
+                    workloads: workloads.iter().map(|&workload| workload.to_owned()).collect(),
+                }),
                 [workload, operations, recorded, bar] => Line::Gate(Gate {
                     workload: workload.to_owned(),
                     operations: operations.parse().map_err(|_| wrong())?,
@@ -191,6 +230,7 @@ impl std::fmt::Display for Table {
             Line::Text(text) => writeln!(f, "{text}"),
             Line::Rust => writeln!(f, "rust {}", self.rust),
             Line::Gate(gate) => writeln!(f, "{gate}"),
+            Line::Flat(flat) => writeln!(f, "{}", flat.text),
         })
     }
 }
@@ -212,5 +252,18 @@ mod tests {
         let text = include_str!("../../benches/gates/gates.txt");
         let table: Table = text.parse().unwrap();
         assert_eq!(table.to_string(), text);
+        assert_eq!(table.steep(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_to_cost_the_same_may_differ_so_much_and_no_more() {
+        let steep = |cost: &str| {
+            let text = format!("a 1 100.0 -\nb 1 {cost} -\nflat 15 % a b\n");
+            text.parse::<Table>().unwrap().steep().len()
+        };
+        assert_eq!([steep("114.9"), steep("87.0")], [0, 0]);
+        assert_eq!([steep("115.1"), steep("86.9")], [1, 1]);
+        let unknown: Table = "a 1 100.0 -\nflat 15 % a c\n".parse().unwrap();
+        assert_eq!(unknown.steep().len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use midge::{Client, HeaderMap, Message, RequestError};
 use midge_benches::SUBJECT;
 
-use crate::{Failure, PAYLOAD};
+use crate::{Failure, PAYLOAD, peer};
 
 /// Publishes as fast as there is room, and flushes once.
 pub(crate) fn publish(messages: usize, headers: Option<&HeaderMap>) -> Result<(), Failure> {
@@ -37,6 +37,23 @@ pub(crate) fn deliver(
         for _ in 0..messages {
             let message = subscription.next().await.ok_or("the subscription ended")?;
             black_box(message.payload().len() + read(&message));
+        }
+        Ok(())
+    })
+}
+
+/// Receives by so many subscriptions in turn, one message each.
+pub(crate) fn fan_out(messages: usize, subscriptions: usize) -> Result<(), Failure> {
+    with_client(async |client| {
+        let mut readers = Vec::new();
+        for _ in 0..subscriptions {
+            readers.push(client.subscribe(SUBJECT).await?);
+        }
+        client.publish(peer::BLAST, messages.to_string()).await?;
+        for number in 0..messages {
+            let reader = &mut readers[number % subscriptions];
+            let message = reader.next().await.ok_or("the subscription ended")?;
+            black_box(message.payload().len());
         }
         Ok(())
     })

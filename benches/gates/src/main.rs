@@ -52,6 +52,8 @@ fn run(workload: &str, operations: usize) -> Result<(), Failure> {
         "deliver-headers-read" => {
             client::deliver(operations, peer::BLAST_HEADERS, client::read_headers)
         }
+        "fan-out-1000" => client::fan_out(operations, 1000),
+        "fan-out-10000" => client::fan_out(operations, 10_000),
         "request" => client::request(operations),
         "request-task" => client::request_in_task(operations),
         "encode-pub" => codec::encode(operations, None),

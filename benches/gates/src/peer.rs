@@ -41,8 +41,8 @@ pub(crate) fn serve() -> Result<(), Failure> {
 pub(crate) struct Session {
     input: Vec<u8>,
     pub(crate) answers: Vec<u8>,
-    /// Of the subscription to messages.
-    sid: Vec<u8>,
+    /// Of the subscriptions to messages, which take turns.
+    sids: Vec<Vec<u8>>,
     /// Of the subscription to replies.
     inbox: Vec<u8>,
 }
@@ -71,7 +71,7 @@ impl Session {
         match op {
             ClientOp::Ping => encode::pong(&mut self.answers),
             ClientOp::Subscribe { subject, sid, .. } if subject == SUBJECT.as_bytes() => {
-                self.sid = sid.to_vec();
+                self.sids.push(sid.to_vec());
             }
             ClientOp::Subscribe { sid, .. } => self.inbox = sid.to_vec(),
             ClientOp::Publish { reply: Some(reply), payload, .. } => {
@@ -82,10 +82,14 @@ impl Session {
             {
                 let headers = headers();
                 let block = (subject == BLAST_HEADERS.as_bytes()).then(|| headers.as_bytes());
-                let mut frame = Vec::new();
                 let payload = payload(PAYLOAD);
-                encode::message(&mut frame, SUBJECT.as_bytes(), &self.sid, None, block, &payload);
-                blast(stream, &frame, std::str::from_utf8(count)?.parse()?)?;
+                let frames = self.sids.iter().map(|sid| {
+                    let mut frame = Vec::new();
+                    encode::message(&mut frame, SUBJECT.as_bytes(), sid, None, block, &payload);
+                    frame
+                });
+                let frames: Vec<_> = frames.collect();
+                blast(stream, &frames, std::str::from_utf8(count)?.parse()?)?;
             }
             _ => {}
         }
@@ -93,13 +97,14 @@ impl Session {
     }
 }
 
-fn blast(stream: &mut impl Write, frame: &[u8], mut messages: usize) -> io::Result<()> {
-    let at_once = CHUNK / frame.len();
-    let frames = frame.repeat(at_once);
-    while messages > 0 {
-        let count = messages.min(at_once);
-        stream.write_all(&frames[..count * frame.len()])?;
-        messages -= count;
+fn blast(stream: &mut impl Write, frames: &[Vec<u8>], messages: usize) -> io::Result<()> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    for frame in frames.iter().cycle().take(messages) {
+        if chunk.len() + frame.len() > CHUNK {
+            stream.write_all(&chunk)?;
+            chunk.clear();
+        }
+        chunk.extend_from_slice(frame);
     }
-    Ok(())
+    stream.write_all(&chunk)
 }

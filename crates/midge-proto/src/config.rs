@@ -182,7 +182,9 @@ pub struct Config {
     /// The largest message, headers and payload, that is received; a larger one is skipped as it
     /// streams by and reported. At most 2 GiB. Default: 64 MiB, the server's own limit.
     pub max_message: usize,
-    /// The size of a read buffer; a larger message gets one of its own. Default: 64 KiB.
+    /// The largest size of a read buffer; larger messages get others. It begins at 2 KiB, grows while
+    /// reads fill it or messages keep it, and is small again when less than this has come from one
+    /// keep-alive PING to the next. Default: 64 KiB.
     pub read_chunk: usize,
     /// Read buffers that unread messages may keep alive; past it, messages are copied out.
     /// Default: 32.

@@ -315,7 +315,25 @@ impl<'a> Headers<'a> {
     /// Names and values of the lines that can be read, in order. Blanks around a value are
     /// trimmed.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.lines().filter_map(|line| read_line(line.text))
+        let mut lines = Lines { rest: self.block };
+        let _version = lines.next();
+        core::iter::from_fn(move || {
+            loop {
+                if let Some((name, value, rest)) = plain_line(lines.rest) {
+                    lines.rest = rest;
+                    return Some((name, value));
+                }
+                let line = lines.next().filter(|line| !line.text.is_empty());
+                let Some(line) = line else {
+                    // The empty line ends them, whatever follows.
+                    lines.rest = &[];
+                    return None;
+                };
+                if let Some(entry) = read_line(line.text) {
+                    return Some(entry);
+                }
+            }
+        })
     }
 
     /// The first value of this name that is UTF-8. Case-sensitive.
@@ -461,6 +479,44 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
+/// Name and value of the first line, and what is behind it, where that is written as most are: a name,
+/// a colon, a value without CR and LF, and CR LF. `None` for any other, and for what comes too near to
+/// the end of the block.
+#[inline]
+fn plain_line(block: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+    // Looked at eight bytes a time. The lowest bit is that of the first such byte, and those above it
+    // may be wrong.
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    let is = |word: u64, byte: u8| {
+        let different = word ^ (ONES * u64::from(byte));
+        different.wrapping_sub(ONES) & !different
+    };
+    let colon = first_marked(block, |word| {
+        let control = word.wrapping_sub(ONES * 0x21) & !word;
+        (control | is(word, b':') | is(word, 0x7f) | word) & HIGH_BITS
+    })?;
+    let (name, rest) = block.split_at_checked(colon)?;
+    let rest = rest.strip_prefix(b":").filter(|_| colon > 0)?;
+    let end = first_marked(rest, |word| (is(word, b'\r') | is(word, b'\n')) & HIGH_BITS)?;
+    let (value, rest) = rest.split_at_checked(end)?;
+    Some((core::str::from_utf8(name).ok()?, trim(value), rest.strip_prefix(LINE_END)?))
+}
+
+/// The place of the first byte that is marked, in words of eight.
+#[inline]
+fn first_marked(bytes: &[u8], marks: impl Fn(u64) -> u64) -> Option<usize> {
+    let mut at = 0;
+    for word in bytes.as_chunks().0 {
+        let marked = marks(u64::from_le_bytes(*word));
+        if marked != 0 {
+            return Some(at + (marked.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    None
+}
+
 struct Version<'a> {
     status: Option<(u16, &'a [u8])>,
     malformed: bool,
@@ -532,4 +588,39 @@ const fn is_blank(byte: u8) -> bool {
 
 const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b':'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The short way and the long one read the same, whatever stands in a block and wherever.
+    #[test]
+    fn a_line_is_read_alike_eight_bytes_a_time_and_byte_by_byte() {
+        const BYTES: &[u8] = b"aZ9:: \t\r\n\n\0\x7f\x80\xff~!-";
+        let mut random: u64 = 7;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % below
+        };
+        let mut plain = 0;
+        for _ in 0..50_000 {
+            let mut block = b"NATS/1.0\r\n".to_vec();
+            for _ in 0..next(4) {
+                block.extend_from_slice(&b"Name-of-header: a value, of some"[..1 + next(31)]);
+                block.extend_from_slice(b"\r\n");
+            }
+            for _ in 0..next(3) {
+                let place = next(block.len());
+                block[place] = BYTES[next(BYTES.len())];
+            }
+            block.extend_from_slice(&b"\r\nbehind it: all\r\n"[..next(19)]);
+            let headers = Headers::from_block(&block);
+            let long: Vec<_> = headers.lines().filter_map(|line| read_line(line.text)).collect();
+            let short: Vec<_> = headers.iter().collect();
+            assert_eq!(short, long, "{}", block.escape_ascii());
+            plain += usize::from(!long.is_empty());
+        }
+        assert!(plain > 10_000, "{plain}");
+    }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::header::{HeaderMap, Headers, Status};
 use crate::subject::{NOT_UTF8, SubjectRef};
-use crate::wire::{Layout, Span};
+use crate::wire::{HEADERS, PAYLOAD, Parts, REPLY, SUBJECT, Span};
 
 /// A message that was received.
 ///
@@ -17,12 +17,7 @@ use crate::wire::{Layout, Span};
 #[derive(Clone)]
 pub struct Message {
     frame: Bytes,
-    subject: Span,
-    /// Ends at 0 when there is none: the subject comes first and is not empty.
-    reply: Span,
-    /// Ends at 0 when there are none.
-    headers: Span,
-    payload: Span,
+    parts: Parts,
 }
 
 impl Message {
@@ -30,15 +25,20 @@ impl Message {
     /// rather than copied.
     pub const DETACH_SHARE_MIN: usize = 16 * 1024;
 
-    /// A message over `frame`, which begins where the offsets of `layout` count from.
-    pub(crate) fn new(frame: Bytes, layout: Layout) -> Self {
-        debug_assert!(layout.payload.end as usize <= frame.len(), "the layout is of this frame");
+    /// A message over `frame`, which begins where the offsets of `parts` count from. It may go on
+    /// behind the message.
+    #[inline]
+    pub(crate) fn new(frame: Bytes, parts: Parts) -> Self {
+        debug_assert!(parts.all().end <= frame.len(), "the parts are of this frame");
+        Self { frame, parts }
+    }
+
+    /// The same with bytes of its own.
+    pub(crate) fn copied(frame: &[u8], parts: &Parts) -> Self {
+        let range = parts.all();
         Self {
-            frame,
-            subject: layout.subject,
-            reply: layout.reply.unwrap_or_default(),
-            headers: layout.headers.unwrap_or_default(),
-            payload: layout.payload,
+            frame: Bytes::copy_from_slice(&frame[range.clone()]),
+            parts: parts.moved(range.start),
         }
     }
 
@@ -73,7 +73,7 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn subject_bytes(&self) -> &[u8] {
-        self.part(self.subject)
+        self.part(SUBJECT)
     }
 
     /// The reply subject; `"\u{fffd}"` when it is not UTF-8, see
@@ -88,14 +88,14 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn reply_bytes(&self) -> Option<&[u8]> {
-        (self.reply.end != 0).then(|| self.part(self.reply))
+        self.parts.has(REPLY).then(|| self.part(REPLY))
     }
 
     /// The headers, when the message has a header block.
     #[inline]
     #[must_use]
     pub fn headers(&self) -> Option<Headers<'_>> {
-        (self.headers.end != 0).then(|| Headers::from_block(self.part(self.headers)))
+        self.parts.has(HEADERS).then(|| Headers::from_block(self.part(HEADERS)))
     }
 
     /// The status of the header block, such as 503 for "no responders".
@@ -108,7 +108,7 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.part(self.payload)
+        self.part(PAYLOAD)
     }
 
     /// The payload, to keep.
@@ -117,10 +117,11 @@ impl Message {
     /// A smaller one is copied, since it would pin a read buffer many times its size.
     #[must_use]
     pub fn into_payload(self) -> Bytes {
-        if self.payload.len() < Self::DETACH_SHARE_MIN {
+        let payload = self.parts.range(PAYLOAD);
+        if payload.len() < Self::DETACH_SHARE_MIN {
             Bytes::copy_from_slice(self.payload())
         } else {
-            self.frame.slice(self.payload.range())
+            self.frame.slice(payload)
         }
     }
 
@@ -135,12 +136,12 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn size(&self) -> usize {
-        self.subject.len() + self.reply.len() + self.headers.len() + self.payload.len()
+        self.parts.size()
     }
 
     #[inline]
-    fn part(&self, span: Span) -> &[u8] {
-        &self.frame[span.range()]
+    fn part(&self, part: usize) -> &[u8] {
+        &self.frame[self.parts.range(part)]
     }
 
     fn pack(subject: &[u8], reply: Option<&[u8]>, headers: Option<&[u8]>, payload: &[u8]) -> Self {
@@ -157,7 +158,8 @@ impl Message {
         let reply = reply.map(&mut push).unwrap_or_default();
         let headers = headers.map(&mut push).unwrap_or_default();
         let payload = push(payload);
-        Self { frame: Bytes::from(frame), subject, reply, headers, payload }
+        let parts = Parts::new([subject, reply, headers, payload]);
+        Self { frame: Bytes::from(frame), parts }
     }
 }
 
@@ -179,7 +181,7 @@ impl fmt::Debug for Message {
             .field("subject", &self.subject())
             .field("reply", &self.reply())
             .field("headers", &self.headers().map_or(0, |headers| headers.iter().count()))
-            .field("payload_len", &self.payload.len())
+            .field("payload_len", &self.parts.range(PAYLOAD).len())
             .finish()
     }
 }
@@ -192,7 +194,7 @@ mod tests {
     fn decoded(frame: &'static [u8]) -> Message {
         match Decoder::new(Limits::default()).decode(frame) {
             Ok(Step::Frame { frame: Frame::Message(layout), .. }) => {
-                Message::new(Bytes::from_static(frame), layout)
+                Message::new(Bytes::from_static(frame), layout.into())
             }
             other => panic!("{other:?} is not a message"),
         }

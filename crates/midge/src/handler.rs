@@ -48,10 +48,14 @@ impl Handler {
         while !self.stopped.load(Ordering::SeqCst)
             && let Some(message) = batch.pop_front()
         {
-            read.add(&message);
+            read.add(message.size());
             function(message);
             self.called.fetch_add(1, Ordering::Relaxed);
-            let told = self.queue.note_read(read, batch.is_empty()) && self.queue.attention();
+            let told = match batch.is_empty() {
+                true => self.queue.note_last(read),
+                false => self.queue.note_read(read),
+            };
+            let told = told && self.queue.attention();
             if self.queue.come_back() || told {
                 shared.read_down(sid);
             }

@@ -427,9 +427,10 @@ impl ConnectOptions {
         self
     }
 
-    /// The size in bytes of the buffers that messages are received into, which unread messages
-    /// share: up to 32 of them are kept alive, past that messages are copied out. A larger message
-    /// gets a buffer of its own. Zero and more than 2 GiB are refused. Default: 64 KiB.
+    /// The largest size in bytes of the buffers that messages are received into, which unread messages
+    /// share: up to 32 of them are kept alive, past that messages are copied out. They begin at 2 KiB,
+    /// grow while reads fill them or messages keep them, and are small again when less than this has come
+    /// from one keep-alive PING to the next. Larger messages get buffers of their own. Zero and more than 2 GiB are refused. Default: 64 KiB.
     pub fn read_chunk(mut self, bytes: usize) -> Self {
         self.config.read_chunk = bytes;
         self

@@ -47,10 +47,11 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
+    /// One more message, of `size` bytes.
     #[inline]
-    pub(crate) fn add(&mut self, message: &Message) {
+    pub(crate) fn add(&mut self, size: usize) {
         self.messages = self.messages.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(message.size());
+        self.bytes = self.bytes.wrapping_add(size);
     }
 
     fn take_back(&mut self, message: &Message) {
@@ -150,17 +151,19 @@ impl Queue {
     /// makes room for newer messages goes to `discarded`.
     pub(crate) fn put(
         &self,
-        batch: &mut VecDeque<Message>,
+        batch: &mut Vec<Message>,
         put: &mut Amount,
         discarded: &mut Vec<Message>,
         wakes: &mut Wakes,
     ) {
         let mut state = lock(&self.state);
+        let mut messages = VecDeque::from(std::mem::take(batch));
         if state.messages.is_empty() {
-            std::mem::swap(&mut state.messages, batch);
+            std::mem::swap(&mut state.messages, &mut messages);
         } else {
-            state.messages.append(batch);
+            state.messages.append(&mut messages);
         }
+        *batch = Vec::from(messages);
         if self.when_full == WhenFull::DropOldest {
             // What the reader has taken out counts and cannot make room; the newest stays.
             while state.messages.len() > 1
@@ -176,7 +179,7 @@ impl Queue {
         wakes.add(state.waker.take());
         drop(state);
         if batch.capacity() > KEEP_CAPACITY {
-            *batch = VecDeque::new();
+            *batch = Vec::new();
         }
     }
 
@@ -254,21 +257,21 @@ impl Queue {
         }
     }
 
-    /// Says what the reader has read, and tells whether it must look at
-    /// [`attention`](Self::attention). `last` when it holds no message that it has not read.
-    ///
-    /// With `last`, the reader's store and the driver's `ENDED` are ordered against the load that
-    /// follows each: one of the two sees that an ended queue is read out.
+    /// Says what the reader has read, which holds more. Tells whether it must look at
+    /// [`attention`](Self::attention).
     #[inline]
-    pub(crate) fn note_read(&self, read: Amount, last: bool) -> bool {
-        let order = if last { Ordering::SeqCst } else { Ordering::Relaxed };
-        self.read.store(read, order);
-        let flags = if last {
-            self.flags.fetch_or(BUSY, Ordering::SeqCst)
-        } else {
-            self.flags.load(Ordering::SeqCst)
-        };
-        flags & !BUSY != 0
+    pub(crate) fn note_read(&self, read: Amount) -> bool {
+        self.read.store(read, Ordering::Relaxed);
+        self.flags.load(Ordering::SeqCst) & !BUSY != 0
+    }
+
+    /// As [`note_read`](Self::note_read) of the last message that the reader holds.
+    ///
+    /// The reader's store and the driver's `ENDED` are ordered against the load that follows each: one
+    /// of the two sees that an ended queue is read out.
+    pub(crate) fn note_last(&self, read: Amount) -> bool {
+        self.read.store(read, Ordering::SeqCst);
+        self.flags.fetch_or(BUSY, Ordering::SeqCst) & !BUSY != 0
     }
 
     /// The reader is back from the last message that there was. True when the queue has ended

@@ -1,7 +1,6 @@
 //! Takes messages and responses from the core while the connection is locked, and keeps the
 //! bounds of each subscription.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use midge_proto::{Message, Position, RequestError, RequestId, Sid, Sink, Subject};
@@ -21,7 +20,7 @@ pub(crate) enum Burst {
     /// They were reached. Reading stops, once what this turn found is handed over.
     Begun,
     /// Reading has stopped until half is read, or until the timer fires.
-    Holding(Option<TimerKey>),
+    Holding,
     /// Reading goes on, and what exceeds the limits is dropped, until half is read.
     Dropping,
 }
@@ -33,6 +32,8 @@ pub(crate) struct Extra {
     pub(crate) handler: Option<Arc<Handler>>,
     /// The first message, or every reply, must come until then.
     pub(crate) deadline: Option<TimerKey>,
+    /// The hold of a burst ends then.
+    pub(crate) hold: Option<TimerKey>,
     /// The reader wants to be woken then.
     pub(crate) stall: Option<TimerKey>,
     /// The request whose inbox this is.
@@ -51,11 +52,11 @@ pub(crate) struct Asked {
 pub(crate) struct Slot {
     pub(crate) queue: Arc<Queue>,
     /// Messages of this turn that are not in the queue yet.
-    staged: VecDeque<Message>,
+    staged: Vec<Message>,
     /// All that was ever taken, but for what made room for newer ones.
     put: Amount,
-    /// All that was ever read, when it was last looked at.
-    read: Amount,
+    /// So much more is taken before the limits are looked at.
+    room: Amount,
     pub(crate) burst: Burst,
     pub(crate) extra: Option<Box<Extra>>,
 }
@@ -65,43 +66,64 @@ impl Slot {
         Self {
             queue,
             extra: None,
-            staged: VecDeque::new(),
+            staged: Vec::new(),
             put: Amount::default(),
-            read: Amount::default(),
+            room: Amount::default(),
             burst: Burst::None,
         }
     }
 
     /// True when one more message of `size` bytes exceeds a limit. A single message never does.
+    fn exceeds(&self, size: usize) -> bool {
+        let unread = self.put.since(self.queue.read_so_far());
+        let limits = self.queue.limits;
+        unread.messages > 0
+            && (unread.messages >= limits.messages
+                || unread.bytes.saturating_add(size) > limits.bytes)
+    }
+
+    /// Takes a message of `size` bytes if there is room for it.
     #[inline]
-    fn exceeds(&mut self, size: usize) -> bool {
-        let exceeds = |unread: Amount, queue: &Queue| {
-            unread.messages > 0
-                && (unread.messages >= queue.limits.messages
-                    || unread.bytes.saturating_add(size) > queue.limits.bytes)
-        };
-        if !exceeds(self.put.since(self.read), &self.queue) {
+    fn takes(&mut self, size: usize) -> bool {
+        if self.room.messages == 0 || self.room.bytes < size {
             return false;
         }
-        self.read = self.queue.read_so_far();
-        exceeds(self.put.since(self.read), &self.queue)
+        self.room.messages -= 1;
+        self.room.bytes -= size;
+        true
+    }
+
+    /// Makes room up to the limits, and takes a message of `size` bytes.
+    fn take_within(&mut self, size: usize) {
+        let limits = self.queue.limits;
+        let unread = self.put.since(self.queue.read_so_far());
+        self.room = Amount {
+            messages: limits.messages.saturating_sub(unread.messages),
+            bytes: limits.bytes.saturating_sub(unread.bytes),
+        };
+        // The only one is taken whatever its size.
+        if !self.takes(size) {
+            self.room = Amount::default();
+        }
     }
 
     /// The policy for a slow subscription: whether a message of `size` bytes is taken. Where the
     /// oldest make room, they do so when the batch is put into the queue.
-    #[inline]
+    #[inline(never)]
     fn admit(&mut self, size: usize) -> Admission {
         let drops = self.queue.when_full == WhenFull::DropNewest;
         match self.burst {
             Burst::None => {
                 if !self.exceeds(size) {
+                    self.take_within(size);
                     return Admission::Take;
                 }
+                self.room = Amount::default();
                 self.queue.set_slow(true);
                 self.burst = Burst::Begun;
                 if drops { Admission::DropAndTell } else { Admission::TakeAndTell }
             }
-            Burst::Begun | Burst::Holding(_) if !drops => Admission::Take,
+            Burst::Begun | Burst::Holding if !drops => Admission::Take,
             _ if self.queue.when_full == WhenFull::DropOldest => Admission::Take,
             _ => {
                 if self.exceeds(size) {
@@ -179,6 +201,7 @@ impl Router {
         for sid in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(sid) {
                 let discarded = self.discarded.len();
+                self.taken += slot.staged.len() as u64;
                 slot.queue.put(&mut slot.staged, &mut slot.put, &mut self.discarded, wakes);
                 self.taken -= (self.discarded.len() - discarded) as u64;
                 if let Some(handler) = slot.handler() {
@@ -189,14 +212,16 @@ impl Router {
     }
 }
 
-impl Sink for Router {
-    #[inline]
-    fn message(&mut self, sid: Sid, message: Message) {
+impl Router {
+    /// A message that is the first one, or that may be too much for its subscription.
+    #[inline(never)]
+    fn message_to_limit(&mut self, sid: Sid, message: Message) {
         let Some(slot) = self.slots.get_mut(sid) else {
             self.discarded.push(message);
             return;
         };
-        let admission = slot.admit(message.size());
+        let size = message.size();
+        let admission = slot.admit(size);
         if matches!(admission, Admission::TakeAndTell | Admission::DropAndTell) {
             self.bursts.push(sid);
         }
@@ -208,9 +233,26 @@ impl Sink for Router {
         if slot.staged.is_empty() {
             self.touched.push(sid);
         }
-        slot.put.add(&message);
-        self.taken += 1;
-        slot.staged.push_back(message);
+        slot.put.add(size);
+        slot.staged.push(message);
+    }
+}
+
+impl Sink for Router {
+    #[inline]
+    fn message(&mut self, sid: Sid, message: Message) {
+        let size = message.size();
+        if let Some(slot) = self.slots.get_mut_here(sid)
+            && slot.takes(size)
+        {
+            if slot.staged.is_empty() {
+                self.touched.push(sid);
+            }
+            slot.put.add(size);
+            slot.staged.push(message);
+        } else {
+            self.message_to_limit(sid, message);
+        }
     }
 
     fn response(&mut self, id: RequestId, result: Result<Message, RequestError>) {

@@ -443,8 +443,10 @@ impl Inner {
     /// Stops reading for the sake of a subscription that has reached a limit.
     pub(crate) fn hold(&mut self, sid: Sid, until: Option<Instant>) {
         if let Some(slot) = self.router.slots.get_mut(sid) {
-            let timer = until.map(|until| self.timers.start(Owner::Hold(sid), until));
-            slot.burst = Burst::Holding(timer);
+            if let Some(until) = until {
+                slot.extra().hold = Some(self.timers.start(Owner::Hold(sid), until));
+            }
+            slot.burst = Burst::Holding;
             self.holding += 1;
             self.connection.pause(true);
         }
@@ -453,9 +455,10 @@ impl Inner {
     /// The hold has lasted long enough.
     pub(crate) fn hold_expired(&mut self, sid: Sid) {
         if let Some(slot) = self.router.slots.get_mut(sid)
-            && let Burst::Holding(_) = slot.burst
+            && let Burst::Holding = slot.burst
         {
             slot.burst = Burst::Dropping;
+            slot.extra().hold = None;
             self.release();
         }
     }
@@ -464,8 +467,8 @@ impl Inner {
     fn end_burst(&mut self, sid: Sid) {
         let Some(slot) = self.router.slots.get_mut(sid) else { return };
         slot.queue.set_slow(false);
-        if let Burst::Holding(timer) = std::mem::replace(&mut slot.burst, Burst::None) {
-            if let Some(timer) = timer {
+        if let Burst::Holding = std::mem::replace(&mut slot.burst, Burst::None) {
+            if let Some(timer) = slot.extra.as_mut().and_then(|extra| extra.hold.take()) {
                 self.timers.stop(timer, Owner::Hold(sid));
             }
             self.release();

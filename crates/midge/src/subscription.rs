@@ -76,15 +76,23 @@ impl Subscription {
 
     #[inline]
     pub(crate) fn poll_message(&mut self, context: &Context<'_>) -> Poll<Option<Message>> {
-        if self.local.is_empty() {
-            self.come_back();
-            match self.queue.take(&mut self.local, 1, context.waker()) {
-                Taken::Messages => {}
-                Taken::Ended => return Poll::Ready(None),
-                Taken::Nothing => return Poll::Pending,
-            }
+        if self.local.is_empty()
+            && let Some(poll) = self.poll_queue(context)
+        {
+            return poll;
         }
         Poll::Ready(self.pop())
+    }
+
+    /// `None` when there are messages.
+    #[inline(never)]
+    fn poll_queue(&mut self, context: &Context<'_>) -> Option<Poll<Option<Message>>> {
+        self.come_back();
+        match self.queue.take(&mut self.local, 1, context.waker()) {
+            Taken::Messages => None,
+            Taken::Ended => Some(Poll::Ready(None)),
+            Taken::Nothing => Some(Poll::Pending),
+        }
     }
 
     /// The work on the last message that was taken is over.
@@ -98,14 +106,29 @@ impl Subscription {
     /// A message that was taken out of the queue.
     #[inline]
     fn pop(&mut self) -> Option<Message> {
-        let message = self.local.pop_front()?;
+        let size = self.local.front()?.size();
         self.delivered += 1;
-        self.read.add(&message);
-        let told = self.queue.note_read(self.read, self.local.is_empty());
-        if told && self.queue.attention() {
+        self.read.add(size);
+        if self.local.len() == 1 {
+            self.note_last();
+        } else if self.queue.note_read(self.read) {
+            self.attend();
+        }
+        self.local.pop_front()
+    }
+
+    #[inline(never)]
+    fn note_last(&self) {
+        if self.queue.note_last(self.read) {
+            self.attend();
+        }
+    }
+
+    #[cold]
+    fn attend(&self) {
+        if self.queue.attention() {
             self.handle.shared.read_down(self.sid);
         }
-        Some(message)
     }
 
     // ---- ending --------------------------------------------------------------------------

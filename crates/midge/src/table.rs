@@ -39,6 +39,11 @@ impl<I: Place, T> Table<I, T> {
     pub(crate) fn insert(&mut self, id: I, entry: T) {
         let place = id.place();
         if place >= self.places.len() {
+            let more = place + 1 - self.places.len();
+            if place >= self.places.capacity() {
+                // Of many, few places are empty.
+                self.places.reserve_exact(more.max(self.places.len() / 8).max(8));
+            }
             self.places.resize_with(place + 1, || None);
         }
         if let Some((older, entry)) = self.places[place].replace((id, entry)) {
@@ -46,7 +51,15 @@ impl<I: Place, T> Table<I, T> {
         }
     }
 
+    /// The entry of `id`, unless another has taken its place.
     #[inline]
+    pub(crate) fn get_mut_here(&mut self, id: I) -> Option<&mut T> {
+        match self.places.get_mut(id.place()) {
+            Some(Some((found, entry))) if *found == id => Some(entry),
+            _ => None,
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, id: I) -> Option<&mut T> {
         match self.places.get_mut(id.place()) {
             Some(Some((found, entry))) if *found == id => Some(entry),

@@ -231,7 +231,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "maximum-sent-again-whole",
         breaks: "after a reconnect the server is told the whole maximum of an auto-unsubscribe, and sends too many",
         edits: &[edit(SUBSCRIPTIONS,
-            "subscription.before = subscription.delivered;",
+            "subscription.before = slot.delivered;",
             "")],
         proto: &["connection::subscriptions::the_remaining_count_of_an_auto_unsubscribe_is_announced_not_the_original_one"],
         sim: &[],

@@ -227,7 +227,7 @@ impl Connection {
         self.check_publish(subject, Some(reply), headers, payload)?;
         if self.requests.mux.is_none() {
             let inbox = self.requests.inbox_subject();
-            self.requests.mux = Some(self.add_subscription(inbox, None, Role::Mux)?);
+            self.requests.mux = Some(self.add_subscription(inbox.borrowed(), None, Role::Mux)?);
         }
         let position = self.enqueue(Kind::Request, subject, Some(reply), headers, payload);
         self.requests.start(id, position, subject.as_bytes(), deadline);
@@ -275,7 +275,7 @@ impl Connection {
         if self.ending.is_draining() {
             return Err(SubscribeError::Draining);
         }
-        self.add_subscription(subject.to_subject(), queue.cloned(), Role::Caller)
+        self.add_subscription(subject, queue, Role::Caller)
     }
 
     /// As [`subscribe`](Self::subscribe), for the replies to requests: a drain of the connection
@@ -288,13 +288,13 @@ impl Connection {
         if self.ending.is_draining() {
             return Err(SubscribeError::Draining);
         }
-        self.add_subscription(subject.to_subject(), None, Role::Replies)
+        self.add_subscription(subject, None, Role::Replies)
     }
 
     fn add_subscription(
         &mut self,
-        subject: crate::Subject,
-        queue: Option<QueueGroup>,
+        subject: SubjectRef<'_>,
+        queue: Option<&QueueGroup>,
         role: Role,
     ) -> Result<Sid, SubscribeError> {
         if self.ending.refuses_publishes() || matches!(self.phase, Phase::Closed) {
@@ -305,7 +305,7 @@ impl Connection {
             return Err(SubscribeError::TooMany);
         }
         // Blanks and the longest sid, so that no later number makes it too long.
-        let line = subject.as_str().len() + queue.as_ref().map_or(0, |q| q.as_str().len() + 1) + 21;
+        let line = subject.as_bytes().len() + queue.map_or(0, |q| q.as_bytes().len() + 1) + 21;
         if line > self.config.server_control_line && role != Role::Mux {
             let max = self.config.server_control_line;
             return Err(SubscribeError::LineTooLong { length: line, max });

@@ -1,8 +1,9 @@
 //! Bytes from the transport: where they are read to, and how frames are cut out of them.
 //!
-//! Reads fill a chunk from front to back. A frame is cut off the front of what was read and
-//! shares the chunk with its neighbours: one reference count, no copy. What is left of a frame
-//! when its chunk is full moves to the next chunk once.
+//! Reads fill a chunk from front to back. Frames are cut off the front of what was read and share
+//! the chunk: one reference count, no copy. What is left of a frame when its chunk is full moves to the
+//! next chunk once. Chunks begin small, grow while reads fill them or messages keep them, and are small
+//! again after a quiet while.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -10,12 +11,18 @@ use core::ops::{Deref, DerefMut};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::ids::Attempt;
-use crate::wire::{DecodeError, Decoder, Frame, Layout, Limits, Step};
+use super::ids::{Attempt, Sid};
+use super::output::Sink;
+use super::subscriptions::{Delivery, Subscriptions};
+use crate::wire::{DecodeError, Decoder, Frame, Layout, Limits, Parts, Step, Whole};
 use crate::{Config, Message};
 
 /// Less room than this is not worth a read.
-const MIN_READ: usize = 4 * 1024;
+const MIN_READ: usize = 1024;
+/// The first chunk, and that of a connection which is quiet.
+const SMALL_CHUNK: usize = 2 * 1024;
+/// So many messages at most are cut out in one piece.
+const BATCH: usize = 64;
 
 /// Room for one read, owned by the driver while it reads.
 ///
@@ -67,13 +74,70 @@ impl DerefMut for ReadBuffer {
 /// What was cut out of the bytes.
 #[derive(Debug)]
 pub(super) enum Received {
-    Message { sid: Option<u64>, message: Message, size: usize },
-    Oversized { sid: Option<u64>, length: usize },
+    /// Messages, of which only the last may be for anybody else than a subscription that goes on.
+    Messages(Messages),
+    Oversized {
+        sid: Option<u64>,
+        length: usize,
+    },
     Info(Bytes),
     Ping,
     Pong,
     Ok,
     Error(Bytes),
+}
+
+/// A part of a chunk that was used up.
+#[derive(Debug)]
+struct Retired {
+    bytes: Bytes,
+    /// For how many chunks of the usual size it counts.
+    weight: usize,
+}
+
+/// Messages that follow each other. Give them back with [`Inbound::handed_over`].
+#[derive(Debug)]
+pub(super) struct Messages {
+    bytes: Bytes,
+    found: Vec<Found>,
+    /// What is to become of the last one. Those before it go to subscriptions that go on.
+    pub(super) last: Delivery,
+    /// Each gets bytes of its own.
+    copies: bool,
+}
+
+/// A message in a batch: whom it is for, and where it lies.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    sid: Sid,
+    parts: Parts,
+}
+
+impl Messages {
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Bytes of their frames.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Hands over all but the last, and gives that one.
+    #[inline]
+    pub(super) fn hand_over(&mut self, sink: &mut impl Sink) -> Option<Message> {
+        let (last, others) = self.found.split_last()?;
+        if self.copies {
+            for found in others {
+                sink.message(found.sid, Message::copied(&self.bytes, &found.parts));
+            }
+            return Some(Message::copied(&self.bytes, &last.parts));
+        }
+        for found in others {
+            sink.message(found.sid, Message::new(self.bytes.clone(), found.parts));
+        }
+        Some(Message::new(core::mem::take(&mut self.bytes), last.parts))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,15 +153,27 @@ pub(super) struct Inbound {
     /// Bytes received and not yet decoded, then room for more.
     chunk: BytesMut,
     filled: usize,
+    /// Bytes of memory of the chunk, with what was cut off.
+    capacity: usize,
+    /// The length of the frame that the chunk was made for.
+    largest: usize,
     lent: bool,
     decoder: Decoder,
     /// The length of the frame that is being received, when it is known.
     need: usize,
     /// The oversized frame that is being skipped.
     skip: Option<Skip>,
-    /// A part of each chunk that messages may still share.
-    retired: Vec<Bytes>,
-    chunk_size: usize,
+    /// Empty, and kept for its memory.
+    found: Vec<Found>,
+    /// Chunks that messages may still share.
+    retired: Vec<Retired>,
+    /// The size of chunks now, and at most, but for a large message.
+    size: usize,
+    most: usize,
+    /// The chunk is to be replaced by a small one.
+    quiet: bool,
+    /// Bytes delivered when it was last looked whether it is quiet.
+    quiet_at: u64,
     /// The arguments of the longest line.
     longest_line: usize,
     max_chunks: usize,
@@ -115,12 +191,18 @@ impl Inbound {
         Self {
             chunk: BytesMut::new(),
             filled: 0,
+            capacity: 0,
+            largest: 0,
             lent: false,
             decoder: Decoder::new(limits),
             need: 0,
             skip: None,
+            found: Vec::new(),
             retired: Vec::new(),
-            chunk_size: config.read_chunk,
+            size: SMALL_CHUNK.min(config.read_chunk),
+            most: config.read_chunk,
+            quiet: false,
+            quiet_at: 0,
             longest_line: config.max_info.max(config.max_control_line),
             max_chunks: config.max_chunks,
             max_message: config.max_message,
@@ -158,9 +240,41 @@ impl Inbound {
     }
 
     pub(super) fn received(&mut self, count: usize) {
-        let count = count.min(self.chunk.len() - self.filled);
+        let room = self.chunk.len() - self.filled;
+        let count = count.min(room);
         self.filled += count;
         self.in_bytes += count as u64;
+        if count == room {
+            // There may have been more.
+            self.grow(4);
+        }
+    }
+
+    fn grow(&mut self, factor: usize) {
+        self.size = self.size.saturating_mul(factor).min(self.most);
+    }
+
+    /// To be called now and then: gives back what is not needed where little has come since the last
+    /// call. Where a read is under way, the next one is given a small chunk.
+    pub(super) fn look_for_quiet(&mut self) {
+        let came = self.in_bytes - self.quiet_at;
+        self.quiet_at = self.in_bytes;
+        if came >= self.most as u64 {
+            return;
+        }
+        self.size = SMALL_CHUNK.min(self.most);
+        self.found = Vec::new();
+        self.retired.retain(|chunk| !chunk.bytes.is_unique());
+        self.retired.shrink_to_fit();
+        self.quiet = self.capacity > self.size;
+        if self.quiet && !self.lent && self.filled == 0 {
+            self.replace(BytesMut::new());
+        }
+    }
+
+    /// Messages keep as many chunks as they may.
+    fn is_pinned(&self) -> bool {
+        self.retired.iter().map(|chunk| chunk.weight).sum::<usize>() >= self.max_chunks
     }
 
     pub(super) fn lend(&mut self, attempt: Attempt, secure: bool) -> Option<ReadBuffer> {
@@ -180,43 +294,111 @@ impl Inbound {
 
     /// Room for the frame that is being received, and for a read.
     fn make_room(&mut self) {
-        let have = self.chunk.len();
-        if have >= self.need && have - self.filled >= MIN_READ.min(self.chunk_size) {
+        let least = (self.size / 4).max(MIN_READ.min(self.size));
+        let quiet = self.quiet && self.need == 0 && self.filled <= self.size / 2;
+        if !quiet && self.chunk.len() >= self.need.max(self.filled + least) {
             return;
         }
-        self.retired.retain(|chunk| !chunk.is_unique());
+        // The rest of a frame is read to where it is, rather than all of it moved for a larger read.
+        let much = self.filled > least && self.chunk.capacity() < self.filled + least;
+        if much && self.need > self.filled && self.chunk.len() >= self.need {
+            return;
+        }
         // A line whose end is not in sight doubles its room, up to the longest that may come: it is
         // moved a few times only.
-        let least = MIN_READ.min(self.chunk_size);
         let line = self.longest_line.saturating_sub(self.filled).min(self.filled).max(least);
-        let size = self.chunk_size.max(self.need + self.chunk_size / 4).max(self.filled + line);
+        let needed = self.need.max(self.filled + line);
+        if !quiet && self.chunk.capacity() >= needed {
+            // What is read next is made ready now, while the processor has it at hand.
+            let len = (self.filled + self.size).min(self.chunk.capacity());
+            return self.chunk.resize(len.max(needed), 0);
+        }
+        let capacity = self.capacity_for(needed);
         self.chunk.truncate(self.filled);
         // What a large message left behind is not worth keeping.
-        if self.chunk.try_reclaim(size - self.filled) && self.chunk.capacity() <= 4 * size {
+        if !quiet
+            && self.chunk.try_reclaim(capacity - self.filled)
+            && self.chunk.capacity() <= 4 * capacity
+        {
             // Nobody shares the chunk any more: it starts anew, with what is left in front.
-            self.chunk.resize(size, 0);
-            return;
+            self.retired.retain(|chunk| !chunk.bytes.is_unique());
+            let len = (self.filled + self.size).min(capacity);
+            return self.chunk.resize(len.max(needed), 0);
         }
-        let mut next = BytesMut::zeroed(size);
-        next[..self.filled].copy_from_slice(&self.chunk[..self.filled]);
+        if !quiet && self.capacity > 0 {
+            self.grow(2);
+        }
+        let mut next = self.recycled(capacity).unwrap_or_else(|| BytesMut::with_capacity(capacity));
+        next.extend_from_slice(&self.chunk[..self.filled]);
+        next.resize((self.filled + self.size).min(capacity).max(needed), 0);
+        self.replace(next);
+    }
+
+    /// How large a chunk is that must hold `needed` bytes.
+    fn capacity_for(&self, needed: usize) -> usize {
+        if self.need <= self.size / 4 || self.size < self.most || self.need > 4 * self.most {
+            return self.size.max(needed + self.size / 4);
+        }
+        // Large messages stream: there is room for a few, and fewer are cut by its end.
+        self.need + 3 * self.most
+    }
+
+    /// Another chunk takes the place of this one, which messages may share.
+    fn replace(&mut self, next: BytesMut) {
+        self.quiet = false;
+        let capacity = core::mem::replace(&mut self.capacity, next.capacity());
         let old = core::mem::replace(&mut self.chunk, next);
-        if old.capacity() > 0 {
-            let old = old.freeze();
-            if !old.is_unique() {
-                self.retired.push(old);
+        if capacity > 0 {
+            let bytes = old.freeze();
+            if !bytes.is_unique() {
+                // One large message is one chunk; room for a few is as many.
+                let weight = (capacity / self.most.max(self.largest)).max(1);
+                self.retired.push(Retired { bytes, weight });
             }
         }
+        self.largest = self.need;
+    }
+
+    /// A chunk that messages have kept and keep no longer.
+    fn recycled(&mut self, capacity: usize) -> Option<BytesMut> {
+        let mut found = None;
+        self.retired.retain_mut(|chunk| {
+            if !chunk.bytes.is_unique() {
+                return true;
+            }
+            if found.is_none()
+                && let Ok(mut bytes) = core::mem::take(&mut chunk.bytes).try_into_mut()
+            {
+                bytes.clear();
+                if bytes.try_reclaim(capacity) && bytes.capacity() <= 4 * capacity {
+                    found = Some(bytes);
+                }
+            }
+            false
+        });
+        found
     }
 
     // ---- cutting -------------------------------------------------------------------------
 
-    /// The next frame, if it is here whole.
-    pub(super) fn next(&mut self) -> Result<Option<Received>, DecodeError> {
-        if let Some(skip) = self.skip {
-            return self.skip(skip);
-        }
+    /// The next frame, if it is here whole; or messages that follow each other, with frames of about
+    /// `budget` bytes. `subscriptions` say whom each of them is for.
+    pub(super) fn next(
+        &mut self,
+        budget: usize,
+        subscriptions: &mut Subscriptions,
+    ) -> Result<Option<Received>, DecodeError> {
         if self.filled == 0 {
             return Ok(None);
+        }
+        if self.skip.is_some() {
+            return self.skip();
+        }
+        if self.decoder.is_between_frames() {
+            let (at, last) = self.find(subscriptions, budget);
+            if at > 0 {
+                return Ok(Some(self.messages(at, last)));
+            }
         }
         let (frame, len) = match self.decoder.decode(&self.chunk[..self.filled])? {
             Step::Frame { frame, len } => (frame, len),
@@ -227,22 +409,19 @@ impl Inbound {
         };
         self.need = 0;
         Ok(Some(match frame {
+            Frame::Message(layout) if message_size(&layout) > self.max_message => {
+                self.consume(len);
+                Received::Oversized { sid: layout.sid, length: message_size(&layout) }
+            }
             Frame::Message(layout) => {
-                let size = (layout.payload.end
-                    - layout.headers.map_or(layout.payload.start, |h| h.start))
-                    as usize;
-                if size > self.max_message {
-                    self.consume(len);
-                    return Ok(Some(Received::Oversized { sid: layout.sid, length: size }));
-                }
-                Received::Message { sid: layout.sid, message: self.message(layout, len), size: len }
+                let last = layout.sid.map_or(Delivery::Unknown, |sid| subscriptions.deliver(sid));
+                // A number that is none leads nowhere, as this one.
+                let sid = Sid::from_number(layout.sid.unwrap_or_default());
+                self.found.push(Found { sid, parts: layout.into() });
+                self.messages(len, last)
             }
-            Frame::Info(span) => {
-                Received::Info(self.cut(len).slice(span.start as usize..span.end as usize))
-            }
-            Frame::Err(span) => {
-                Received::Error(self.cut(len).slice(span.start as usize..span.end as usize))
-            }
+            Frame::Info(span) => Received::Info(self.cut(len).slice(span.range())),
+            Frame::Err(span) => Received::Error(self.cut(len).slice(span.range())),
             Frame::Ping => {
                 self.consume(len);
                 Received::Ping
@@ -258,16 +437,35 @@ impl Inbound {
         }))
     }
 
-    fn message(&mut self, layout: Layout, len: usize) -> Message {
-        let frame = if self.retired.len() < self.max_chunks {
-            self.cut(len)
-        } else {
-            // Unread messages keep too many chunks alive: from here on each costs its own size.
-            let frame = Bytes::copy_from_slice(&self.chunk[..len]);
-            self.consume(len);
-            frame
-        };
-        Message::new(frame, layout)
+    /// Notes the messages at the front. Gives where they end, and what is to become of the last.
+    #[inline(never)]
+    fn find(&mut self, subscriptions: &mut Subscriptions, budget: usize) -> (usize, Delivery) {
+        let input = &self.chunk[..self.filled];
+        let (mut at, mut last) = (0, Delivery::Unknown);
+        while let Some(Whole { sid, parts, size, end }) = self.decoder.whole_message(input, at)
+            && size <= self.max_message
+        {
+            last = subscriptions.deliver(sid);
+            at = end;
+            self.found.push(Found { sid: Sid::from_number(sid), parts });
+            if !matches!(last, Delivery::Deliver(_)) || at >= budget || self.found.len() >= BATCH {
+                break;
+            }
+        }
+        (at, last)
+    }
+
+    fn messages(&mut self, len: usize, last: Delivery) -> Received {
+        // Unread messages keep too many chunks alive: from here on each costs its own size.
+        let copies = self.is_pinned();
+        let found = core::mem::take(&mut self.found);
+        Received::Messages(Messages { bytes: self.cut(len), found, last, copies })
+    }
+
+    /// They have been taken, or will not be.
+    pub(super) fn handed_over(&mut self, messages: Messages) {
+        self.found = messages.found;
+        self.found.clear();
     }
 
     /// A message that is being received and is larger than the bound is skipped from here on.
@@ -275,19 +473,19 @@ impl Inbound {
         let Some((layout, _, left)) = self.decoder.pending() else {
             return Ok(None);
         };
-        let start = layout.headers.map_or(layout.payload.start, |headers| headers.start);
-        let length = (layout.payload.end - start) as usize;
+        let length = message_size(layout);
         if length <= self.max_message {
             return Ok(None);
         }
-        let skip = Skip { sid: layout.sid, length, left };
+        self.skip = Some(Skip { sid: layout.sid, length, left });
         self.need = 0;
         self.decoder.reset();
-        self.skip(skip)
+        self.skip()
     }
 
     /// Skips what is here. The message is told of with its line end, as if it had come at once.
-    fn skip(&mut self, mut skip: Skip) -> Result<Option<Received>, DecodeError> {
+    fn skip(&mut self) -> Result<Option<Received>, DecodeError> {
+        let Some(mut skip) = self.skip else { return Ok(None) };
         let body = self.filled.min(skip.left - 2);
         self.consume(body);
         skip.left -= body;
@@ -314,85 +512,11 @@ impl Inbound {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use alloc::format;
-    use alloc::vec;
-
-    use super::*;
-    use crate::ServerUrl;
-
-    #[test]
-    fn a_small_read_chunk_stays_small() {
-        let server = ServerUrl::parse("127.0.0.1").expect("an address");
-        let mut config = Config::new(vec![server], [7; 32]);
-        config.read_chunk = 512;
-        let mut inbound = Inbound::new(&config);
-        // Cut so that the beginning of a frame is always left for the next chunk.
-        for piece in b"MSG a 1 11\r\nhello world\r\n".repeat(200).chunks(7) {
-            let mut rest = piece;
-            while !rest.is_empty() {
-                let room = inbound.room();
-                let count = room.len().min(rest.len());
-                room[..count].copy_from_slice(&rest[..count]);
-                inbound.received(count);
-                rest = &rest[count..];
-                while inbound.next().expect("frames that are whole").is_some() {}
-            }
-            assert!(inbound.chunk.capacity() <= 2 * 512, "{}", inbound.chunk.capacity());
-        }
-    }
-
-    #[test]
-    fn long_lines_one_after_the_other_take_the_memory_of_one() {
-        let server = ServerUrl::parse("127.0.0.1").expect("an address");
-        let mut config = Config::new(vec![server], [7; 32]);
-        (config.read_chunk, config.max_control_line, config.max_info) = (1024, 1024, 16 * 1024);
-        let mut inbound = Inbound::new(&config);
-        let line = format!("INFO {{{}}}\r\n", "x".repeat(11_000));
-        let mut first = None;
-        for round in 0..20 {
-            let mut rest = line.as_bytes();
-            while !rest.is_empty() {
-                let room = inbound.room();
-                let count = room.len().min(rest.len());
-                room[..count].copy_from_slice(&rest[..count]);
-                inbound.received(count);
-                rest = &rest[count..];
-                while inbound.next().expect("lines that are whole").is_some() {}
-            }
-            // Where its memory ends: the chunk starts anew, and is not another one.
-            let end = inbound.chunk.as_ptr().addr() + inbound.chunk.capacity();
-            assert_eq!(*first.get_or_insert(end), end, "round {round}");
-        }
-    }
-
-    #[test]
-    fn what_a_large_message_needed_is_given_back() {
-        let server = ServerUrl::parse("127.0.0.1").expect("an address");
-        let mut inbound = Inbound::new(&Config::new(vec![server], [7; 32]));
-        let mut feed = |size: usize| {
-            let mut frame = format!("MSG a 1 {size}\r\n").into_bytes();
-            frame.resize(frame.len() + size, b'x');
-            frame.extend_from_slice(b"\r\n");
-            let (mut rest, mut messages) = (&frame[..], 0);
-            while !rest.is_empty() {
-                let room = inbound.room();
-                let count = room.len().min(rest.len());
-                room[..count].copy_from_slice(&rest[..count]);
-                inbound.received(count);
-                rest = &rest[count..];
-                while inbound.next().expect("frames that are whole").is_some() {
-                    messages += 1;
-                }
-            }
-            (messages, inbound.chunk.capacity())
-        };
-        assert_eq!(feed(8 << 20).0, 1);
-        for _ in 0..100 {
-            let (messages, capacity) = feed(1000);
-            assert_eq!(messages, 1);
-            assert!(capacity <= 4 * 64 * 1024, "{capacity}");
-        }
-    }
+/// Bytes of headers and payload.
+#[inline]
+fn message_size(layout: &Layout) -> usize {
+    (layout.payload.end - layout.headers.map_or(layout.payload.start, |h| h.start)) as usize
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ use alloc::sync::Arc;
 use core::{fmt, mem};
 
 use crate::rng::Rng;
-use crate::wire::ServerInfo;
+use crate::wire::{DecodeError, ServerInfo};
 use crate::{Config, ConfigError, Instant, Message};
 
 pub use deadlines::Deadlines;
@@ -268,9 +268,9 @@ impl Connection {
                 Some(event) => return Output::Event(event),
                 None if matches!(self.phase, Phase::Closed) => return Output::Idle(Wait::default()),
                 None if !settled && self.step() => {}
-                None if self.may_receive() => match self.inbound.next() {
+                None if self.may_receive() => match self.next_frame(budget - spent) {
                     Ok(Some(received)) => {
-                        settled = matches!(received, Received::Message { .. });
+                        settled = matches!(received, Received::Messages(_));
                         spent += self.receive(received, sink);
                     }
                     Ok(None) if settled => settled = false,
@@ -287,6 +287,16 @@ impl Connection {
                 return Output::Yield;
             }
         }
+    }
+
+    /// What has come next, in messages of about `budget` bytes.
+    fn next_frame(&mut self, budget: usize) -> Result<Option<Received>, DecodeError> {
+        // A message in the place of INFO is for nobody.
+        let subscriptions = match self.phase {
+            Phase::Info => &mut Subscriptions::default(),
+            _ => &mut self.subscriptions,
+        };
+        self.inbound.next(budget, subscriptions)
     }
 
     /// Does one thing that is due without input. False when nothing is.
@@ -435,6 +445,7 @@ impl Connection {
     /// A PING to see whether the server lives, unless too many went unanswered.
     fn keep_alive(&mut self) {
         self.timers.set(Timer::Ping, self.now + self.config.ping_interval);
+        self.inbound.look_for_quiet();
         if self.paused {
             // The answer may lie unread in front of us.
             return;

@@ -4,11 +4,11 @@ use alloc::sync::Arc;
 
 use super::errors::{DisconnectCause, EndReason, RequestError};
 use super::handshake::Phase;
-use super::inbound::Received;
+use super::inbound::{Messages, Received};
 use super::output::{Event, Sink};
 use super::pings::Answer;
 use super::subscriptions::Delivery;
-use super::{Connection, Sid};
+use super::{Connection, RequestId, Sid};
 use crate::Message;
 use crate::wire::{ServerError, ServerInfo};
 
@@ -20,26 +20,10 @@ impl Connection {
             return 1;
         }
         match received {
-            Received::Message { sid, message, size } => {
-                self.statistics.in_messages += 1;
-                match self.subscriptions.deliver(sid) {
-                    Delivery::Internal => self.receive_reply(message, sink),
-                    Delivery::DeliverLast(sid) if self.ending.is_closing() => {
-                        self.subscription_ended(sid, EndReason::Closed);
-                    }
-                    _ if self.ending.is_closing() => {}
-                    Delivery::Deliver(sid) => sink.message(sid, message),
-                    Delivery::DeliverLast(sid) => {
-                        sink.message(sid, message);
-                        self.subscription_ended(sid, EndReason::MaxReached);
-                    }
-                    Delivery::Unknown => {}
-                }
-                return size;
-            }
+            Received::Messages(messages) => return self.receive_messages(messages, sink),
             Received::Oversized { sid, length } => {
                 self.statistics.in_messages += 1;
-                match self.subscriptions.deliver(sid) {
+                match sid.map_or(Delivery::Unknown, |sid| self.subscriptions.deliver(sid)) {
                     Delivery::DeliverLast(sid) if self.ending.is_closing() => {
                         self.subscription_ended(sid, EndReason::Closed);
                     }
@@ -76,6 +60,31 @@ impl Connection {
             Received::Ok => {}
         }
         1
+    }
+
+    fn receive_messages(&mut self, mut messages: Messages, sink: &mut impl Sink) -> usize {
+        let size = messages.size();
+        self.statistics.in_messages += messages.len() as u64;
+        let closing = self.ending.is_closing();
+        // What comes during a close is handed over to nobody.
+        let last = match closing {
+            true => messages.hand_over(&mut Nobody),
+            false => messages.hand_over(sink),
+        };
+        match (messages.last, last) {
+            (Delivery::Internal, Some(message)) => self.receive_reply(message, sink),
+            (Delivery::DeliverLast(sid), _) if closing => {
+                self.subscription_ended(sid, EndReason::Closed);
+            }
+            (Delivery::Deliver(sid), Some(message)) if !closing => sink.message(sid, message),
+            (Delivery::DeliverLast(sid), Some(message)) => {
+                sink.message(sid, message);
+                self.subscription_ended(sid, EndReason::MaxReached);
+            }
+            _ => {}
+        }
+        self.inbound.handed_over(messages);
+        size
     }
 
     fn receive_first(&mut self, received: Received) {
@@ -142,7 +151,7 @@ impl Connection {
     }
 
     /// It ends. What is not sent yet would come to nothing, and is not sent.
-    fn request_denied(&mut self, id: super::RequestId, error: &ServerError) {
+    fn request_denied(&mut self, id: RequestId, error: &ServerError) {
         if let Some(position) = self.requests.position(id) {
             self.withdraw(position);
         }
@@ -187,4 +196,13 @@ impl Connection {
             self.events.push_back(Event::SubscriptionEnded(sid, reason));
         }
     }
+}
+
+/// Drops what it gets.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn message(&mut self, _: Sid, _: Message) {}
+
+    fn response(&mut self, _: RequestId, _: Result<Message, RequestError>) {}
 }

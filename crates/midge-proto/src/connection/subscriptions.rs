@@ -1,12 +1,13 @@
 //! The table of subscriptions: what the server must know, and when each one ends.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::errors::{EndReason, SubscribeError};
 use super::ids::{MAX_SLOTS, Sid};
 use crate::wire::{ServerError, encode};
-use crate::{QueueGroup, Subject};
+use crate::{QueueGroup, SubjectRef};
 
 /// Whose subscription it is, and so when a drain ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +22,9 @@ pub(super) enum Role {
 
 #[derive(Debug)]
 pub(super) struct Subscription {
-    pub(super) subject: Subject,
-    pub(super) queue: Option<QueueGroup>,
-    /// Messages after which it ends.
-    max: Option<u64>,
-    /// Messages handed over.
-    delivered: u64,
+    /// The subject, and behind it the queue group, which is not empty if there is one.
+    name: Box<[u8]>,
+    subject_len: u32,
     /// Messages handed over before the present connection: the server counts from its SUB.
     before: u64,
     role: Role,
@@ -35,12 +33,34 @@ pub(super) struct Subscription {
     left: bool,
 }
 
+impl Subscription {
+    fn subject(&self) -> &[u8] {
+        &self.name[..self.subject_len as usize]
+    }
+
+    fn queue(&self) -> Option<&[u8]> {
+        Some(&self.name[self.subject_len as usize..]).filter(|queue| !queue.is_empty())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     generation: u64,
+    /// Messages handed over to the subscription here.
+    delivered: u64,
+    /// The message of this number is the last one; or 0, when there is no subscription or it is not a
+    /// caller's.
+    special: u64,
     subscription: Option<Subscription>,
     /// The number of the last UNSUB that waits: for the subscription here, or for one that left.
     unsub: u64,
+}
+
+impl Slot {
+    /// Messages after which its subscription ends.
+    fn max(&self) -> Option<u64> {
+        Some(self.special).filter(|special| !matches!(special, 0 | &u64::MAX))
+    }
 }
 
 /// What became of a message for a subscription.
@@ -79,8 +99,8 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn add(
         &mut self,
-        subject: Subject,
-        queue: Option<QueueGroup>,
+        subject: SubjectRef<'_>,
+        queue: Option<&QueueGroup>,
         role: Role,
         max: usize,
     ) -> Result<Sid, SubscribeError> {
@@ -91,6 +111,10 @@ impl Subscriptions {
             Some(index) => index as usize,
             // All of them live, and are fewer than the bound.
             None => {
+                if self.slots.len() == self.slots.capacity() {
+                    // Of many, few places are empty.
+                    self.slots.reserve_exact((self.slots.len() / 8).max(8));
+                }
                 self.slots.push(Slot::default());
                 self.slots.len() - 1
             }
@@ -99,11 +123,13 @@ impl Subscriptions {
         self.for_replies += usize::from(role != Role::Caller);
         self.replies += usize::from(role == Role::Replies);
         let slot = &mut self.slots[index];
+        slot.delivered = 0;
+        slot.special = if role == Role::Mux { 0 } else { u64::MAX };
+        let queue = queue.map_or(&[][..], QueueGroup::as_bytes);
         slot.subscription = Some(Subscription {
-            subject,
-            queue,
-            max: None,
-            delivered: 0,
+            name: [subject.as_bytes(), queue].concat().into(),
+            // Both fit into a line.
+            subject_len: subject.as_bytes().len() as u32,
             before: 0,
             role,
             draining: false,
@@ -118,8 +144,12 @@ impl Subscriptions {
     }
 
     fn get_mut(&mut self, sid: Sid) -> Option<&mut Subscription> {
+        self.slot_mut(sid)?.subscription.as_mut()
+    }
+
+    fn slot_mut(&mut self, sid: Sid) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(sid.index())?;
-        slot.subscription.as_mut().filter(|_| slot.generation == sid.generation())
+        (slot.generation == sid.generation() && slot.subscription.is_some()).then_some(slot)
     }
 
     /// Subscriptions of the caller.
@@ -135,6 +165,7 @@ impl Subscriptions {
         self.for_replies -= usize::from(role != Role::Caller);
         self.replies -= usize::from(role == Role::Replies);
         let slot = &mut self.slots[sid.index()];
+        slot.special = 0;
         slot.subscription = None;
         slot.generation += 1;
         self.free.push(u32::try_from(sid.index()).expect("an index of a slab is below 2^24"));
@@ -144,23 +175,29 @@ impl Subscriptions {
 
     // ---- receiving -----------------------------------------------------------------------
 
-    pub(super) fn deliver(&mut self, number: Option<u64>) -> Delivery {
-        let Some(number) = number else {
-            return Delivery::Unknown;
-        };
+    #[inline]
+    pub(super) fn deliver(&mut self, number: u64) -> Delivery {
         let sid = Sid::from_number(number);
-        let Some(subscription) = self.get_mut(sid) else {
-            return Delivery::Unknown;
-        };
-        if subscription.role == Role::Mux {
-            return Delivery::Internal;
+        if let Some(slot) = self.slots.get_mut(sid.index())
+            && slot.generation == sid.generation()
+            && slot.delivered + 1 < slot.special
+        {
+            slot.delivered += 1;
+            return Delivery::Deliver(sid);
         }
-        subscription.delivered += 1;
-        if subscription.max.is_some_and(|max| subscription.delivered >= max) {
-            self.remove(sid);
-            return Delivery::DeliverLast(sid);
+        self.deliver_special(sid)
+    }
+
+    #[inline(never)]
+    fn deliver_special(&mut self, sid: Sid) -> Delivery {
+        match self.get(sid) {
+            None => Delivery::Unknown,
+            Some(Subscription { role: Role::Mux, .. }) => Delivery::Internal,
+            Some(_) => {
+                self.remove(sid);
+                Delivery::DeliverLast(sid)
+            }
         }
-        Delivery::Deliver(sid)
     }
 
     // ---- ending --------------------------------------------------------------------------
@@ -172,12 +209,13 @@ impl Subscriptions {
         max: Option<u64>,
         connected: bool,
     ) -> Option<EndReason> {
-        let subscription = self.get_mut(sid)?;
+        let slot = self.slot_mut(sid)?;
         match max {
             // The server may have ended it at the smaller one by now.
-            Some(max) if subscription.max.is_some_and(|smaller| smaller <= max) => None,
-            Some(max) if max > subscription.delivered => {
-                subscription.max = Some(max);
+            Some(max) if slot.max().is_some_and(|smaller| smaller <= max) => None,
+            Some(max) if max > slot.delivered => {
+                slot.special = max;
+                let subscription = slot.subscription.as_ref()?;
                 // The UNSUB of a drain or of a move ends it at once, and is on its way or gone.
                 if connected && !subscription.draining && !subscription.left {
                     self.queue_unsub(sid, true);
@@ -211,8 +249,8 @@ impl Subscriptions {
 
     /// The maximum as the server of this connection must count it.
     fn remaining(&self, sid: Sid) -> Option<u64> {
-        let subscription = self.get(sid)?;
-        subscription.max.map(|max| max - subscription.before)
+        let max = self.slots.get(sid.index())?.max()?;
+        self.get(sid).map(|subscription| max - subscription.before)
     }
 
     /// Begins to drain: UNSUB now, the end with the PONG behind it. False when unknown or begun.
@@ -314,8 +352,8 @@ impl Subscriptions {
         }
         self.slots.iter().enumerate().find_map(|(index, slot)| {
             let subscription = slot.subscription.as_ref()?;
-            let same = subscription.subject.as_str() == subject
-                && subscription.queue.as_ref().map(QueueGroup::as_str) == queue.as_deref();
+            let same = subscription.subject() == subject.as_bytes()
+                && subscription.queue() == queue.as_deref().map(str::as_bytes);
             let sid = Sid::new(index, slot.generation);
             same.then_some((sid, subscription.role == Role::Mux))
         })
@@ -347,7 +385,7 @@ impl Subscriptions {
             let sid = Sid::new(self.cursor, slot.generation);
             self.cursor += 1;
             if let Some(subscription) = &mut slot.subscription {
-                subscription.before = subscription.delivered;
+                subscription.before = slot.delivered;
                 subscription.left = false;
                 self.write_sub(sid, out);
             }
@@ -367,8 +405,7 @@ impl Subscriptions {
         let Some(subscription) = self.get(sid) else {
             return;
         };
-        let queue = subscription.queue.as_ref().map(|queue| queue.as_str().as_bytes());
-        encode::subscribe(out, subscription.subject.as_str().as_bytes(), queue, sid.number());
+        encode::subscribe(out, subscription.subject(), subscription.queue(), sid.number());
         if let Some(left) = self.remaining(sid) {
             encode::unsubscribe(out, sid.number(), Some(left));
         }

@@ -1,9 +1,9 @@
-//! Reads what a server sends, as it arrives. MSG and HMSG take a short way; the tests hold all
-//! of it equal to the [`grammar`](super::grammar).
+//! Reads what a server sends, as it arrives. MSG and HMSG, as servers spell them, take a short way in
+//! one pass; the tests hold all of it equal to the [`grammar`](super::grammar).
 
 use memchr::memchr;
 
-use super::{DecodeError, Frame, Layout, Limits, Span, Step};
+use super::{DecodeError, Frame, Layout, Limits, Parts, Span, Step};
 
 /// Incremental decoder of a server's bytes.
 ///
@@ -57,6 +57,32 @@ impl Decoder {
             }
             return Ok(step);
         }
+        // Tried once a frame: bytes that were looked at are not looked at again.
+        if self.scanned == 0
+            && let Some(whole) = whole(input, 0, &self.limits)
+        {
+            let frame = Frame::Message(whole.parts.layout(whole.sid));
+            return Ok(Step::Frame { frame, len: whole.end });
+        }
+        self.line(input)
+    }
+
+    /// No part of the current frame was looked at.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.scanned == 0 && self.body.is_none()
+    }
+
+    /// The message at `start`, where a frame begins, if it is here whole and spelled as servers do.
+    /// It changes nothing: what is not here whole, or is anything else, is for
+    /// [`decode`](Self::decode).
+    #[inline(always)]
+    pub(crate) fn whole_message(&self, input: &[u8], start: usize) -> Option<Whole> {
+        whole(input, start, &self.limits)
+    }
+
+    /// Any line, however it came and is spelled.
+    #[inline(never)]
+    fn line(&mut self, input: &[u8]) -> Result<Step, DecodeError> {
         let Some(&first) = input.first() else {
             return Ok(Step::Incomplete { need: 0 });
         };
@@ -79,10 +105,10 @@ impl Decoder {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let step = match line {
             [b'M' | b'm', b'S' | b's', b'G' | b'g', ..] => {
-                self.message(input, message_line::<false>(input, 3, line.len(), len)?)
+                self.message(input, lenient::<false>(line, 3, len)?)
             }
             [b'H' | b'h', b'M' | b'm', b'S' | b's', b'G' | b'g', ..] => {
-                self.message(input, message_line::<true>(input, 4, line.len(), len)?)
+                self.message(input, lenient::<true>(line, 4, len)?)
             }
             _ => Ok(Step::Frame { frame: control_line(line)?, len }),
         }?;
@@ -109,7 +135,6 @@ impl Decoder {
         self.limits = limits.clamped();
     }
 
-    #[inline]
     fn message(&mut self, input: &[u8], body: Body) -> Result<Step, DecodeError> {
         if body.total > self.limits.frame {
             return Err(DecodeError::FrameTooLarge);
@@ -122,7 +147,6 @@ impl Decoder {
 }
 
 /// A message once its body is there, and nothing before.
-#[inline]
 fn finish(input: &[u8], body: Body) -> Result<Step, DecodeError> {
     match input.get(body.total - 2..body.total) {
         Some(b"\r\n") => Ok(Step::Frame { frame: Frame::Message(body.layout), len: body.total }),
@@ -131,119 +155,129 @@ fn finish(input: &[u8], body: Body) -> Result<Step, DecodeError> {
     }
 }
 
-/// Reads `MSG subject sid [reply] total` or `HMSG subject sid [reply] hlen total` at the start of
-/// `input`: the operation ends at `op`, the arguments at `end`, the line at `len`.
-#[inline]
-fn message_line<const HMSG: bool>(
-    input: &[u8],
-    op: usize,
-    end: usize,
-    len: usize,
-) -> Result<Body, DecodeError> {
-    let arguments = match canonical::<HMSG>(input, op, end) {
-        Some(arguments) => arguments,
-        None => lenient::<HMSG>(&input[..end], op)?,
-    };
-    let payload = len + arguments.headers;
-    if arguments.headers > arguments.total {
-        return Err(DecodeError::BadSize);
-    }
-    let layout = Layout {
-        sid: arguments.sid,
-        subject: arguments.subject,
-        reply: arguments.reply,
-        headers: HMSG.then(|| Span::new(len, payload)),
-        payload: Span::new(payload, len + arguments.total),
-    };
-    Ok(Body { layout, line: len, total: len + arguments.total + 2 })
+/// A message that was read in one pass. Offsets count from the start of the input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole {
+    pub(crate) sid: u64,
+    pub(crate) parts: Parts,
+    /// Bytes of headers and payload.
+    pub(crate) size: usize,
+    /// Where the frame ends.
+    pub(crate) end: usize,
 }
 
-struct Arguments {
-    sid: Option<u64>,
-    subject: Span,
-    reply: Option<Span>,
-    headers: usize,
-    total: usize,
+/// Reads a frame that is here whole and in the spelling that servers use: `MSG subject sid [reply]
+/// total` or `HMSG subject sid [reply] hlen total`, with upper case, single blanks, CR LF, and a sid of
+/// at most 18 digits. `None` for any other, and for what is wrong.
+// By itself it has registers enough.
+#[inline(never)]
+fn whole(input: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
+    let rest = input.get(start..)?;
+    // Most lines end in a head of known length, where fewer bounds are to be checked.
+    let head = rest.first_chunk::<64>();
+    let whole = head.and_then(|head| whole_in(head, rest, start, limits));
+    whole.or_else(|| whole_in_rest(rest, start, limits))
 }
 
-/// The arguments in the spelling that servers use: single blanks, a sid of at most 18 digits.
-/// `None` for any other.
-#[inline]
-fn canonical<const HMSG: bool>(input: &[u8], op: usize, end: usize) -> Option<Arguments> {
-    let line = &input[..end];
-    if *line.get(op)? != b' ' {
-        return None;
+#[inline(never)]
+fn whole_in_rest(rest: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
+    whole_in(rest, rest, start, limits)
+}
+
+/// The same, of a frame that begins `rest` and whose line ends in `head`.
+#[inline(always)]
+fn whole_in(head: &[u8], rest: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
+    const MSG: u32 = u32::from_le_bytes(*b"MSG ");
+    const HMSG: u32 = u32::from_le_bytes(*b"HMSG");
+    match u32::from_le_bytes(*head.first_chunk()?) {
+        MSG => whole_as::<false>(head, rest, 4, start, limits),
+        HMSG if *head.get(4)? == b' ' => whole_as::<true>(head, rest, 5, start, limits),
+        _ => None,
     }
-    let subject = until_blank(input, op + 1)?;
-    let (sid, at) = digits(line, subject.range().end + 1, 18)?;
-    if *line.get(at)? != b' ' {
-        return None;
-    }
-    let mut at = at + 1;
-    let mut reply = None;
-    if !line.get(at)?.is_ascii_digit() {
-        let found = until_blank(input, at)?;
-        at = found.range().end + 1;
-        reply = Some(found);
+}
+
+#[inline(always)]
+fn whole_as<const HMSG: bool>(
+    head: &[u8],
+    rest: &[u8],
+    subject: usize,
+    start: usize,
+    limits: &Limits,
+) -> Option<Whole> {
+    let span = |from: usize, to: usize| Span::new(start + from, start + to);
+    let subject_end = token(head, subject)?;
+    let (sid, mut at) = number(head, subject_end + 1, b' ', 18)?;
+    let mut reply = Span::default();
+    if !head.get(at)?.is_ascii_digit() {
+        let end = token(head, at)?;
+        reply = span(at, end);
+        at = end + 1;
     }
     let mut headers = 0;
     if HMSG {
-        let (size, behind) = digits(line, at, 9)?;
-        if *line.get(behind)? != b' ' {
-            return None;
-        }
-        headers = size as usize;
-        at = behind + 1;
+        let (size, behind) = number(head, at, b' ', 9)?;
+        (headers, at) = (size as usize, behind);
     }
-    let (total, behind) = digits(line, at, 9)?;
-    if behind != end {
+    let (size, at) = number(head, at, b'\r', 9)?;
+    let (size, line) = (size as usize, at + 1);
+    let end = line + size + 2;
+    if *head.get(at)? != b'\n'
+        || rest.get(end - 2..end)? != b"\r\n"
+        || HMSG && headers > size
+        || line > limits.control_line
+        || end > limits.frame
+    {
         return None;
     }
-    Some(Arguments { sid: Some(sid), subject, reply, headers, total: total as usize })
+    let parts = [
+        span(subject, subject_end),
+        reply,
+        if HMSG { span(line, line + headers) } else { Span::default() },
+        span(line + headers, line + size),
+    ];
+    Some(Whole { sid, parts: Parts::new(parts), size, end: start + end })
 }
 
-/// What lies between `start` and the next blank, eight bytes a time; `None` when that is nothing or
-/// comes too near to the end of `input`. The blank may lie behind the line: no number follows then.
-#[inline]
-fn until_blank(input: &[u8], start: usize) -> Option<Span> {
-    const LOW_BITS: u64 = u64::from_le_bytes([0x7f; 8]);
+/// Where the next blank is, looked for eight bytes a time. `None` when it is at `start`, when a control
+/// byte comes first, or when the input ends too near.
+#[inline(always)]
+fn token(input: &[u8], start: usize) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
     let mut at = start;
     loop {
         let word = u64::from_le_bytes(*input.get(at..)?.first_chunk()?);
-        // The high bit of each byte is set where the byte is a blank, and nowhere else.
-        let equal = |byte: u8| {
-            let differences = word ^ u64::from_le_bytes([byte; 8]);
-            !(((differences & LOW_BITS) + LOW_BITS) | differences | LOW_BITS)
-        };
-        let blanks = equal(b' ') | equal(b'\t');
-        if blanks != 0 {
-            let blank = at + (blanks.trailing_zeros() / 8) as usize;
-            return (blank > start).then(|| Span::new(start, blank));
+        // The lowest bit is that of the first byte up to a blank. Those above it may be wrong.
+        let ends = word.wrapping_sub(ONES * 0x21) & !word & HIGH_BITS;
+        if ends != 0 {
+            at += (ends.trailing_zeros() / 8) as usize;
+            return (at > start && *input.get(at)? == b' ').then_some(at);
         }
         at += 8;
     }
 }
 
-/// A number of one to `most` digits at `start`, and where it ends.
-#[inline]
-fn digits(line: &[u8], start: usize, most: usize) -> Option<(u64, usize)> {
-    let mut number = 0;
+/// A number of one to `most` digits at `start` that the byte `end` ends, and what is behind that.
+#[inline(always)]
+fn number(input: &[u8], start: usize, end: u8, most: usize) -> Option<(u64, usize)> {
+    let mut number: u64 = 0;
     let mut at = start;
-    while let Some(byte) = line.get(at)
-        && byte.is_ascii_digit()
-    {
-        number = number * 10 + u64::from(byte - b'0');
-        at += 1;
-        if at - start > most {
-            return None;
+    loop {
+        let byte = *input.get(at)?;
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let few = (at - start).wrapping_sub(1) < most;
+            return (few && byte == end).then_some((number, at + 1));
         }
+        // Past `most` digits it may wrap around.
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
     }
-    (at > start).then_some((number, at))
 }
 
-/// The arguments in any spelling.
-#[cold]
-fn lenient<const HMSG: bool>(line: &[u8], op: usize) -> Result<Arguments, DecodeError> {
+/// The arguments in any spelling, of a `line` that takes `len` bytes with its end and whose operation
+/// ends at `op`.
+fn lenient<const HMSG: bool>(line: &[u8], op: usize, len: usize) -> Result<Body, DecodeError> {
     match line.get(op) {
         Some(&byte) if is_blank(byte) => {}
         Some(_) => return Err(DecodeError::UnknownOperation),
@@ -269,13 +303,20 @@ fn lenient<const HMSG: bool>(line: &[u8], op: usize) -> Result<Arguments, Decode
     }
     let text = |at: usize| &line[tokens[at].range()];
     let headers = if HMSG { size(text(count - 2))? } else { 0 };
-    Ok(Arguments {
-        sid: number(text(1)),
+    let total = size(text(count - 1))?;
+    let reply = (count == most).then_some(tokens[2]);
+    if headers > total {
+        return Err(DecodeError::BadSize);
+    }
+    let payload = len + headers;
+    let layout = Layout {
+        sid: decimal(text(1)),
         subject: tokens[0],
-        reply: (count == most).then_some(tokens[2]),
-        headers,
-        total: size(text(count - 1))?,
-    })
+        reply,
+        headers: HMSG.then(|| Span::new(len, payload)),
+        payload: Span::new(payload, len + total),
+    };
+    Ok(Body { layout, line: len, total: len + total + 2 })
 }
 
 /// Reads a line that has no body.
@@ -318,14 +359,13 @@ fn trim(start: usize, text: &[u8]) -> (usize, &[u8]) {
 
 /// One to nine decimal digits.
 fn size(token: &[u8]) -> Result<usize, DecodeError> {
-    match digits(token, 0, 9) {
-        Some((size, end)) if end == token.len() => Ok(size as usize),
-        _ => Err(DecodeError::BadSize),
-    }
+    let few = matches!(token.len(), 1..=9);
+    let size = decimal(token).filter(|_| few).ok_or(DecodeError::BadSize)?;
+    Ok(size as usize)
 }
 
 /// A decimal number of 64 bits.
-fn number(token: &[u8]) -> Option<u64> {
+fn decimal(token: &[u8]) -> Option<u64> {
     token.iter().try_fold(0_u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)

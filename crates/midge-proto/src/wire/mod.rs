@@ -26,6 +26,7 @@ use core::ops::Range;
 pub use client_op::{ClientOp, decode_client};
 pub use connect::{ConnectInfo, ConnectInfoError};
 pub use decoder::Decoder;
+pub(crate) use decoder::Whole;
 pub use info::{InfoError, MAX_URLS, ServerInfo};
 pub use server_error::ServerError;
 
@@ -81,6 +82,79 @@ pub struct Layout {
     pub headers: Option<Span>,
     /// The payload.
     pub payload: Span,
+}
+
+/// Where the parts of a message lie, by start and length: subject, reply, headers, payload. The subject
+/// comes first and is not empty: a reply or headers that begin at 0 are not there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Parts {
+    starts: [u32; 4],
+    lens: [u32; 4],
+}
+
+pub(crate) const SUBJECT: usize = 0;
+pub(crate) const REPLY: usize = 1;
+pub(crate) const HEADERS: usize = 2;
+pub(crate) const PAYLOAD: usize = 3;
+
+impl Parts {
+    /// Absent parts are empty spans at 0.
+    #[inline(always)]
+    pub(crate) fn new(parts: [Span; 4]) -> Self {
+        Self { starts: parts.map(|part| part.start), lens: parts.map(|part| part.end - part.start) }
+    }
+
+    #[inline]
+    pub(crate) fn range(&self, part: usize) -> Range<usize> {
+        let start = self.starts[part] as usize;
+        start..start + self.lens[part] as usize
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, part: usize) -> bool {
+        self.starts[part] != 0
+    }
+
+    /// Bytes of all parts together.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.lens.iter().map(|len| *len as usize).sum()
+    }
+
+    /// All bytes from the subject to the end of the payload.
+    pub(crate) fn all(&self) -> Range<usize> {
+        self.range(SUBJECT).start..self.range(PAYLOAD).end
+    }
+
+    /// The same parts where `start` is the first byte.
+    pub(crate) fn moved(mut self, start: usize) -> Self {
+        for part in &mut self.starts {
+            // The start of a subject is below the places of the others.
+            *part = part.saturating_sub(start as u32);
+        }
+        self
+    }
+
+    fn layout(&self, sid: u64) -> Layout {
+        let span = |part| {
+            let range = self.range(part);
+            Span::new(range.start, range.end)
+        };
+        Layout {
+            sid: Some(sid),
+            subject: span(SUBJECT),
+            reply: self.has(REPLY).then(|| span(REPLY)),
+            headers: self.has(HEADERS).then(|| span(HEADERS)),
+            payload: span(PAYLOAD),
+        }
+    }
+}
+
+impl From<Layout> for Parts {
+    fn from(layout: Layout) -> Self {
+        let [reply, headers] = [layout.reply, layout.headers].map(Option::unwrap_or_default);
+        Self::new([layout.subject, reply, headers, layout.payload])
+    }
 }
 
 /// What a server sends.
