@@ -56,6 +56,7 @@ impl Shared {
                 Owner::Hold(sid) => inner.hold_expired(sid),
                 Owner::Deadline(sid) => inner.deadline_passed(sid, wakes),
                 Owner::Stall(sid) => inner.stalled(sid, wakes),
+                Owner::Alarm(key) => inner.alarms.wake_one(key, wakes),
             }
         }
     }
@@ -105,6 +106,9 @@ impl Shared {
             // Who waits for room while connected must look again: now other bounds hold.
             inner.wake_room(Room::Messages, wakes);
             inner.wake_room(Room::Control, wakes);
+        }
+        if let Event::Closed(_) = event {
+            inner.alarms.wake_all(wakes);
         }
         match &event {
             Event::Disconnected(lost) => {

@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) flushes: BTreeMap<FlushId, PendingFlush>,
     /// Futures that wait for room for messages, and for control operations.
     rooms: [Waiters; 2],
+    /// Futures that wait for a moment.
+    pub(crate) alarms: Waiters,
     /// Subscriptions that have ended and are not read out.
     pub(crate) unread: BTreeMap<Sid, Arc<Queue>>,
     /// Messages that were in a queue and that nobody will read.
@@ -222,6 +224,7 @@ impl Inner {
             timers: Timers::default(),
             flushes: BTreeMap::new(),
             rooms: Default::default(),
+            alarms: Waiters::default(),
             unread: BTreeMap::new(),
             discarded: 0,
             inboxes: BTreeSet::new(),

@@ -95,6 +95,11 @@ impl Board {
         }
     }
 
+    /// How often the state has changed.
+    pub(crate) fn transition(&self) -> u64 {
+        self.transition
+    }
+
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

@@ -1,0 +1,19 @@
+//! JetStream without I/O.
+//!
+//! Types of the API, checks of what a caller asks for, and the decisions of consumers and
+//! publishers as small machines: they take messages, statuses, the state of the connection and the
+//! time, and say what to send, deliver, tell or give up. The handles over a connection are in
+//! `midge::jetstream`.
+//!
+//! | to find | look in |
+//! |---|---|
+//! | where requests of the API go | [`ApiPrefix`] |
+//!
+//! The crate is `no_std` with `alloc`.
+#![no_std]
+
+extern crate alloc;
+
+mod prefix;
+
+pub use prefix::{ApiPrefix, ApiPrefixError};
