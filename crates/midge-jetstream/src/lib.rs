@@ -9,16 +9,32 @@
 //! |---|---|
 //! | where requests of the API go | [`ApiPrefix`] |
 //! | why the server refused | [`ApiError`], [`ErrorCode`] |
+//! | what a delivered message says of itself, and answers to it | [`Delivery`], [`Ack`] |
+//! | the server's own messages to a consumer | [`StatusMessage`] |
+//! | reading a pull consumer | [`PullMachine`] |
 //!
 //! The crate is `no_std` with `alloc`.
 #![no_std]
 
 extern crate alloc;
 
+mod ack;
+mod backoff;
 mod codes;
+mod delivery;
 mod error;
+mod notice;
 mod prefix;
+mod pull;
+mod pull_config;
+mod status;
 
+pub use ack::Ack;
 pub use codes::ErrorCode;
+pub use delivery::{Delivery, ack_subject, is_delivered};
 pub use error::{ApiError, Envelope, ReplyError, read_reply};
+pub use notice::{Limit, Notice, PullEnd, ResetCause};
 pub use prefix::{ApiPrefix, ApiPrefixError};
+pub use pull::{PullMachine, PullOutput};
+pub use pull_config::{PriorityGroup, PullConfig, PullConfigError, PullRequest};
+pub use status::{StatusKind, StatusMessage};
