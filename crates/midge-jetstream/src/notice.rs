@@ -112,6 +112,9 @@ pub enum PullEnd {
     /// Nobody answers.
     #[error("nobody answers: the consumer or its stream does not exist, or has no leader now")]
     NoResponders,
+    /// The connection was closed.
+    #[error("the connection was closed")]
+    Closed,
     /// There was no connection at the end of the time.
     #[error("there was no connection when the time for messages was over")]
     Disconnected,

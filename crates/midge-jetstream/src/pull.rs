@@ -305,6 +305,24 @@ impl PullMachine {
         }
     }
 
+    /// Fetches once more, as many as the first time, until `expires` is over: what is outstanding
+    /// counts.
+    pub fn again(&mut self, expires: Duration, now: Instant) {
+        self.mode = Mode::Once(now + expires);
+        self.config.expires = expires;
+        self.config.limit = Some(self.delivered.saturating_add(self.config.messages));
+        self.end = None;
+        self.refused = None;
+        self.retry_at = Instant::ZERO;
+        self.backoff.reset();
+        if self.asked.is_some_and(|(at, waits)| now >= at + waits + GRACE) {
+            self.give_up();
+        } else if let Some(silence) = &mut self.silent {
+            // Nobody has listened meanwhile.
+            silence.until = now + silence.heartbeat * 2;
+        }
+    }
+
     /// Nothing more is asked for.
     pub fn stop(&mut self) {
         self.finish(PullEnd::Stopped);

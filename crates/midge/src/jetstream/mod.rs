@@ -1,9 +1,28 @@
 //! JetStream: streams, consumers and publishing that the server acknowledges.
 
+mod consume;
+mod fetch;
+mod message;
+mod pull;
+mod reader;
+mod stop;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use midge_jetstream::{ApiPrefix, ApiPrefixError};
+
+pub use midge_jetstream::{
+    Ack, Delivery, Limit, Notice, PriorityGroup, PullConfigError, PullEnd, ResetCause,
+};
+
+pub use self::consume::{Consume, ConsumeBuilder};
+pub use self::fetch::{Fetch, FetchBuilder};
+pub use self::message::{
+    AckError, Answer, Answering, ConfirmedAnswer, ConfirmingAnswer, JetMessage,
+};
+pub use self::pull::{Consumer, NextMessage, NextingMessage, PullError};
+pub use self::stop::{Closed, Stopper};
 
 use crate::Client;
 
