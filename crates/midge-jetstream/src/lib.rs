@@ -8,12 +8,17 @@
 //! | to find | look in |
 //! |---|---|
 //! | where requests of the API go | [`ApiPrefix`] |
+//! | why the server refused | [`ApiError`], [`ErrorCode`] |
 //!
 //! The crate is `no_std` with `alloc`.
 #![no_std]
 
 extern crate alloc;
 
+mod codes;
+mod error;
 mod prefix;
 
+pub use codes::ErrorCode;
+pub use error::{ApiError, Envelope, ReplyError, read_reply};
 pub use prefix::{ApiPrefix, ApiPrefixError};
