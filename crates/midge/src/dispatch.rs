@@ -56,6 +56,7 @@ impl Shared {
                 Owner::Hold(sid) => inner.hold_expired(sid),
                 Owner::Deadline(sid) => inner.deadline_passed(sid, wakes),
                 Owner::Stall(sid) => inner.stalled(sid, wakes),
+                #[cfg(feature = "jetstream")]
                 Owner::Alarm(key) => inner.alarms.wake_one(key, wakes),
             }
         }
@@ -107,6 +108,7 @@ impl Shared {
             inner.wake_room(Room::Messages, wakes);
             inner.wake_room(Room::Control, wakes);
         }
+        #[cfg(feature = "jetstream")]
         if let Event::Closed(_) = event {
             inner.alarms.wake_all(wakes);
         }

@@ -63,6 +63,7 @@ pub(crate) struct Inner {
     /// Futures that wait for room for messages, and for control operations.
     rooms: [Waiters; 2],
     /// Futures that wait for a moment.
+    #[cfg(feature = "jetstream")]
     pub(crate) alarms: Waiters,
     /// Subscriptions that have ended and are not read out.
     pub(crate) unread: BTreeMap<Sid, Arc<Queue>>,
@@ -224,6 +225,7 @@ impl Inner {
             timers: Timers::default(),
             flushes: BTreeMap::new(),
             rooms: Default::default(),
+            #[cfg(feature = "jetstream")]
             alarms: Waiters::default(),
             unread: BTreeMap::new(),
             discarded: 0,

@@ -96,6 +96,7 @@ impl Board {
     }
 
     /// How often the state has changed.
+    #[cfg(feature = "jetstream")]
     pub(crate) fn transition(&self) -> u64 {
         self.transition
     }

@@ -19,6 +19,7 @@ pub(crate) enum Owner {
     /// A request waits for one more reply.
     Stall(Sid),
     /// A future waits for a moment.
+    #[cfg(feature = "jetstream")]
     Alarm(WaiterKey),
 }
 
