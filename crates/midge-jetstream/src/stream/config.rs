@@ -134,8 +134,8 @@ pub struct StreamConfig {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nanos")]
     pub duplicate_window: Option<Duration>,
     /// On which servers it may be.
-    #[serde(default, skip_serializing_if = "is_anywhere")]
-    pub placement: Option<Placement>,
+    #[serde(default, skip_serializing_if = "is_default", deserialize_with = "or_default")]
+    pub placement: Placement,
     /// The stream that it copies. It then has no subjects of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<StreamSource>,
@@ -227,7 +227,7 @@ impl StreamConfig {
             num_replicas: 1,
             no_ack: false,
             duplicate_window: None,
-            placement: None,
+            placement: Placement::default(),
             mirror: None,
             sources: Vec::new(),
             compression: Compression::default(),
@@ -275,10 +275,6 @@ fn one() -> u32 {
 
 fn is_none_of(replicas: &u32) -> bool {
     *replicas == 0
-}
-
-fn is_anywhere(placement: &Option<Placement>) -> bool {
-    placement.as_ref().is_none_or(is_default)
 }
 
 /// On which servers a stream may be.
