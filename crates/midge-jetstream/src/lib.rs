@@ -9,6 +9,11 @@
 //! |---|---|
 //! | where requests of the API go | [`ApiPrefix`] |
 //! | why the server refused | [`ApiError`], [`ErrorCode`] |
+//! | what streams and consumers can be, and are | [`StreamConfig`], [`StreamInfo`], [`ConsumerConfig`], [`ConsumerInfo`] |
+//! | what contradicts itself | [`StreamConfig::check`], [`ConsumerConfig::check`] |
+//! | what a server is too old for, or did not do | [`ApiLevel`], [`Differences`] |
+//! | stored messages | [`StoredMessage`], [`DirectBatch`] |
+//! | lists | [`Pages`] |
 //! | what a delivered message says of itself, and answers to it | [`Delivery`], [`Ack`] |
 //! | the server's own messages to a consumer | [`StatusMessage`] |
 //! | reading a pull consumer | [`PullMachine`] |
@@ -18,23 +23,60 @@
 
 extern crate alloc;
 
+mod account;
 mod ack;
 mod backoff;
+mod check;
 mod codes;
+mod consumer;
 mod delivery;
+mod differences;
+mod direct;
 mod error;
+mod levels;
+mod names;
 mod notice;
+mod paging;
 mod prefix;
 mod pull;
 mod pull_config;
 mod status;
+mod stored;
+mod stream;
+mod time;
+mod wire;
 
+pub use account::{AccountInfo, AccountLimits, AccountTier, ApiStatistics};
 pub use ack::Ack;
+pub use check::ConfigError;
 pub use codes::ErrorCode;
+pub use consumer::{
+    AckPolicy, Action, ConsumerConfig, ConsumerInfo, CreateConsumerRequest, DeliverPolicy,
+    PauseRequest, PauseState, PriorityGroup, PriorityPolicy, ReplayPolicy, ResetReply,
+    ResetRequest, SequencePair, UnpinRequest,
+};
 pub use delivery::{Delivery, ack_subject, is_delivered};
+pub use differences::{Difference, Differences};
+pub use direct::{
+    DirectBatch, DirectBatchOf, DirectBatchRequest, DirectBatchStep, DirectGetError,
+    DirectGetRequest,
+};
 pub use error::{ApiError, Envelope, ReplyError, read_reply};
+pub use levels::{ApiLevel, LevelError, Need};
+pub use names::{ConsumerName, MAX_NAME, NameError, StreamName};
 pub use notice::{Limit, Notice, PullEnd, ResetCause};
+pub use paging::{ListRequest, Listed, Pages};
 pub use prefix::{ApiPrefix, ApiPrefixError};
 pub use pull::{PullMachine, PullOutput};
-pub use pull_config::{PriorityGroup, PullConfig, PullConfigError, PullRequest};
+pub use pull_config::{PullConfig, PullConfigError, PullGroup, PullRequest};
 pub use status::{StatusKind, StatusMessage};
+pub use stored::{
+    DeleteMessageRequest, Done, GetReply, GetRequest, PurgeRequest, Purged, StoredMessage,
+};
+pub use stream::{
+    ClusterInfo, Compression, ConsumerLimits, DesiredCluster, Discard, External, LostData,
+    PersistMode, Placement, Replica, Republish, Retention, SourceConsumer, SourceInfo, Storage,
+    StreamAlternate, StreamConfig, StreamInfo, StreamInfoRequest, StreamSource, StreamState,
+    SubjectTransform, SubjectsPage,
+};
+pub use time::{Time, TimeError};

@@ -25,14 +25,14 @@ pub struct PullConfig {
     /// It ends after so many messages.
     pub limit: Option<u64>,
     /// The place in a priority group (ADR-42).
-    pub group: Option<PriorityGroup>,
+    pub group: Option<PullGroup>,
     /// When nobody answers, find out whether the consumer exists, and end if not.
     pub abort_when_missing: bool,
 }
 
 /// A reader's place in a priority group (ADR-42).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PriorityGroup {
+pub struct PullGroup {
     /// The group.
     pub name: String,
     /// With `overflow`: messages come only while at least so many wait in the stream.
@@ -135,7 +135,7 @@ impl PullConfig {
         {
             return Err(PullConfigError::Heartbeat(self.expires));
         }
-        self.group.as_ref().map_or(Ok(()), PriorityGroup::check)
+        self.group.as_ref().map_or(Ok(()), PullGroup::check)
     }
 
     pub(crate) fn refill_messages(&self) -> u64 {
@@ -159,7 +159,7 @@ impl PullConfig {
     }
 }
 
-impl PriorityGroup {
+impl PullGroup {
     /// A group with nothing else.
     #[must_use]
     pub fn new(name: &str) -> Self {
@@ -196,12 +196,7 @@ pub struct PullRequest {
 
 impl PullRequest {
     /// Appends the request as JSON.
-    pub(crate) fn write(
-        &self,
-        group: Option<&PriorityGroup>,
-        pin: Option<&str>,
-        out: &mut Vec<u8>,
-    ) {
+    pub(crate) fn write(&self, group: Option<&PullGroup>, pin: Option<&str>, out: &mut Vec<u8>) {
         let mut json = Object { out, empty: true };
         json.number("batch", self.messages);
         json.optional("max_bytes", self.bytes);
@@ -289,11 +284,11 @@ mod tests {
         assert_eq!(out, br#"{"batch":5,"expires":30000000000}"#);
         out.clear();
         let request = PullRequest { bytes: Some(7), expires: None, ..request };
-        let group = PriorityGroup {
+        let group = PullGroup {
             min_pending: Some(3),
             min_ack_pending: Some(4),
             priority: Some(9),
-            ..PriorityGroup::new("jobs")
+            ..PullGroup::new("jobs")
         };
         request.write(Some(&group), Some("a\"b\\\n"), &mut out);
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
@@ -310,7 +305,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_and_named() {
         let ok = PullConfig::consume();
         assert_eq!(ok.check(true), Ok(()));
-        let group = |name: &str| Some(PriorityGroup::new(name));
+        let group = |name: &str| Some(PullGroup::new(name));
         for (wrong, says) in [
             (PullConfig { messages: 0, ..ok.clone() }, "messages"),
             (PullConfig { bytes: Some(0), ..ok.clone() }, "bytes"),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use midge_jetstream::{
-    Limit, Notice, PriorityGroup, PullConfig, PullEnd, PullMachine, PullOutput, PullRequest,
+    Limit, Notice, PullConfig, PullEnd, PullGroup, PullMachine, PullOutput, PullRequest,
     StatusMessage,
 };
 use midge_proto::{HeaderMap, Instant};
@@ -284,7 +284,7 @@ fn limits_of_the_consumer_are_kept_to() {
 
 #[test]
 fn a_pin_is_sent_along_and_dropped_when_another_has_it() {
-    let group = Some(PriorityGroup::new("jobs"));
+    let group = Some(PullGroup::new("jobs"));
     let mut desk = Desk::asked(PullConfig { group, ..ten() });
     let json = |desk: &Desk| {
         let mut out = Vec::new();
@@ -504,7 +504,7 @@ const STATUSES: &[(u16, &str)] = &[
 fn states() -> Vec<(&'static str, Desk)> {
     let configs = [
         ten(),
-        PullConfig { abort_when_missing: true, group: Some(PriorityGroup::new("g")), ..ten() },
+        PullConfig { abort_when_missing: true, group: Some(PullGroup::new("g")), ..ten() },
         PullConfig { bytes: Some(500), ..ten() },
     ];
     let mut states = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use midge_jetstream::{PriorityGroup, PullConfig, PullConfigError, PullEnd, PullMachine};
+use midge_jetstream::{PullGroup, PullConfig, PullConfigError, PullEnd, PullMachine};
 use midge_proto::{Subject, SubjectError};
 
 use super::JetStream;
@@ -32,7 +32,7 @@ use crate::shared::lock;
 #[derive(Clone)]
 pub struct Consumer {
     inner: Arc<Inner>,
-    group: Option<PriorityGroup>,
+    group: Option<PullGroup>,
 }
 
 struct Inner {
@@ -97,7 +97,7 @@ impl Consumer {
     /// The same, as a member of a priority group (ADR-42), which each request names. The pin of the
     /// group is kept across calls, and dropped when the server says that another has it.
     #[must_use]
-    pub fn with_group(mut self, group: PriorityGroup) -> Self {
+    pub fn with_group(mut self, group: PullGroup) -> Self {
         self.group = Some(group);
         self
     }
