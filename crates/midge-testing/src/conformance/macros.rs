@@ -19,6 +19,7 @@
 /// | `rests` | processor time and threads while nothing happens |
 /// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
 /// | `slow_readers` | floods, and readers that fall behind |
+/// | `jetstream_…` | JetStream of a real nats-server |
 /// | `behaviour`, `surface`, `drain`, `kept`, `moves` | the client against a real nats-server |
 ///
 /// A case takes seconds at most. One that hangs fails, even if it blocks the thread that runs it.
@@ -149,6 +150,27 @@ macro_rules! conformance {
                 a_server_that_stands_still_dies_and_comes_back_gets_what_was_never_sent
                 a_close_without_a_server_is_immediate
                 a_close_during_a_drain_without_a_server_is_immediate_too
+            }
+            jetstream_consume {
+                next_gives_messages_one_by_one_and_acks_settle_them
+                a_nak_brings_a_message_back_and_a_term_does_not
+                a_next_that_is_dropped_loses_no_message
+                a_fetch_gives_what_it_asked_for_and_ends
+                a_fetch_by_bytes_gives_what_fits
+                a_message_behind_heartbeats_comes_at_once_to_a_fetch
+                a_fetch_from_nobody_says_so_soon
+                consume_gives_everything_in_order
+                consume_holds_no_more_than_it_may
+                consume_is_drained_and_stopped_from_elsewhere
+                consume_outlives_a_killed_server_with_one_request_out
+                after_a_reconnect_the_request_before_is_forgotten
+                consume_ends_when_its_consumer_is_deleted
+                consume_waits_for_a_consumer_that_does_not_exist_yet
+                consume_keeps_to_the_limits_of_its_consumer
+                consume_goes_on_behind_an_abyss_of_heartbeats
+                one_member_of_a_group_is_pinned_and_unpinned
+                overflow_and_priority_decide_who_gets_a_message
+                a_consumer_in_a_domain_is_read
             }
             kept {
                 a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection

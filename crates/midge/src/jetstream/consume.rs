@@ -184,7 +184,15 @@ impl Consume {
             self.heed();
             let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
             match reader.poll_item(context) {
-                Poll::Ready(Item::Message(message)) => return Poll::Ready(Some(Ok(message))),
+                Poll::Ready(Item::Message(message)) => {
+                    // What was noticed with it is told with it.
+                    while let Some(notice) = reader.take_notice() {
+                        if let Some(function) = &mut self.on_notice {
+                            function(notice);
+                        }
+                    }
+                    return Poll::Ready(Some(Ok(message)));
+                }
                 Poll::Pending => match &self.control {
                     Some(control) if !control.wait(self.seen, context) => {}
                     _ => return Poll::Pending,

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use midge_jetstream::{ApiPrefix, ApiPrefixError};
 
 pub use midge_jetstream::{
-    Ack, Delivery, Limit, Notice, PullGroup, PullConfigError, PullEnd, ResetCause,
+    Ack, Delivery, Limit, Notice, PullConfigError, PullEnd, PullGroup, ResetCause,
 };
 
 pub use self::consume::{Consume, ConsumeBuilder};

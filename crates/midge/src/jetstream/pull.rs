@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use midge_jetstream::{PullGroup, PullConfig, PullConfigError, PullEnd, PullMachine};
-use midge_proto::{Subject, SubjectError};
+use midge_jetstream::{
+    ConsumerName, NameError, PullConfig, PullConfigError, PullEnd, PullGroup, PullMachine,
+    StreamName,
+};
+use midge_proto::Subject;
 
 use super::JetStream;
 use super::consume::ConsumeBuilder;
@@ -36,8 +39,8 @@ pub struct Consumer {
 }
 
 struct Inner {
-    stream: String,
-    name: String,
+    stream: StreamName,
+    name: ConsumerName,
     target: Arc<Target>,
     /// The reader of the last `next` or `fetch`, for the next one.
     idle: Mutex<Idle>,
@@ -71,25 +74,25 @@ impl JetStream {
     ///
     /// # Errors
     ///
-    /// [`SubjectError`] when one of the names cannot be part of a subject.
-    pub fn consumer(&self, stream: &str, name: &str) -> Result<Consumer, SubjectError> {
-        let target = Arc::new(self.target(stream, name)?);
-        let (stream, name) = (stream.to_owned(), name.to_owned());
+    /// [`NameError`] when nothing can have such a name.
+    pub fn consumer(&self, stream: &str, name: &str) -> Result<Consumer, NameError> {
+        let (stream, name) = (StreamName::new(stream)?, ConsumerName::new(name)?);
+        let target = Arc::new(self.target(&stream, &name));
         let idle = Mutex::default();
         let inner = Arc::new(Inner { stream, name, target, idle });
         Ok(Consumer { inner, group: None })
     }
 
-    pub(crate) fn target(&self, stream: &str, name: &str) -> Result<Target, SubjectError> {
+    pub(crate) fn target(&self, stream: &StreamName, name: &ConsumerName) -> Target {
         let api = self.api_prefix();
         let subject = |call: &str| api.subject(&format!("CONSUMER.{call}.{stream}.{name}"));
-        let next = subject("MSG.NEXT");
-        Ok(Target {
+        let next = Subject::new(&subject("MSG.NEXT"));
+        Target {
             client: self.client().clone(),
-            next: Subject::new(&next)?,
+            next: next.expect("checked names behind a checked prefix"),
             info: subject("INFO"),
             timeout: self.timeout(),
-        })
+        }
     }
 }
 
@@ -104,13 +107,13 @@ impl Consumer {
 
     /// The stream.
     #[must_use]
-    pub fn stream(&self) -> &str {
+    pub fn stream(&self) -> &StreamName {
         &self.inner.stream
     }
 
     /// The consumer.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &ConsumerName {
         &self.inner.name
     }
 

@@ -112,6 +112,12 @@ impl Reader {
         }
     }
 
+    /// What was noticed, but for errors.
+    #[inline]
+    pub(crate) fn take_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front_if(|notice| !matches!(notice, Notice::BadRequest(_)))
+    }
+
     /// What comes next.
     pub(crate) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Item> {
         loop {
