@@ -163,7 +163,7 @@ macro_rules! conformance {
                 consume_holds_no_more_than_it_may
                 consume_is_drained_and_stopped_from_elsewhere
                 consume_outlives_a_killed_server_with_one_request_out
-                after_a_reconnect_the_request_before_is_forgotten
+                after_a_reconnect_the_requests_before_are_forgotten
                 consume_ends_when_its_consumer_is_deleted
                 consume_waits_for_a_consumer_that_does_not_exist_yet
                 consume_keeps_to_the_limits_of_its_consumer
