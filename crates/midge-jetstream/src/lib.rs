@@ -17,6 +17,8 @@
 //! | what a delivered message says of itself, and answers to it | [`Delivery`], [`Ack`] |
 //! | the server's own messages to a consumer | [`StatusMessage`] |
 //! | reading a pull consumer | [`PullMachine`] |
+//! | watching over a push consumer | [`PushMachine`] |
+//! | reading a stream in order and without gaps | [`OrderedMachine`] |
 //!
 //! The crate is `no_std` with `alloc`.
 #![no_std]
@@ -36,10 +38,12 @@ mod error;
 mod levels;
 mod names;
 mod notice;
+mod ordered;
 mod paging;
 mod prefix;
 mod pull;
 mod pull_config;
+mod push;
 mod status;
 mod stored;
 mod stream;
@@ -65,10 +69,12 @@ pub use error::{ApiError, Envelope, ReplyError, read_reply};
 pub use levels::{ApiLevel, LevelError, Need};
 pub use names::{ConsumerName, MAX_NAME, NameError, StreamName};
 pub use notice::{Limit, Notice, PullEnd, ResetCause};
+pub use ordered::{Created, OrderedEnd, OrderedMachine, OrderedOutput, StreamNow, Verdict};
 pub use paging::{ListRequest, Listed, Pages};
 pub use prefix::{ApiPrefix, ApiPrefixError};
 pub use pull::{PullMachine, PullOutput};
 pub use pull_config::{PullConfig, PullConfigError, PullGroup, PullRequest};
+pub use push::{PushMachine, PushOutput};
 pub use status::{StatusKind, StatusMessage};
 pub use stored::{
     DeleteMessageRequest, Done, GetReply, GetRequest, PurgeRequest, Purged, StoredMessage,

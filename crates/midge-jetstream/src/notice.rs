@@ -41,8 +41,10 @@ pub enum Notice {
     /// An ordered consumer could not make its consumer, and tries again; with the server's reason
     /// if it gave one.
     CreateFailed(Option<ApiError>),
-    /// The stream ends before what an ordered consumer has handed out: it was made anew, has lost
-    /// its end, or the server that answered lags behind. Up to `handed_out` nothing is given twice.
+    /// The stream of an ordered consumer was deleted and made anew: it begins with its first message.
+    StreamReplaced,
+    /// The stream ends before what an ordered consumer has handed out: it has lost its
+    /// end, or the server that answered lags behind. Up to `handed_out` nothing is given twice.
     StreamBehind {
         /// The last message that was handed out.
         handed_out: u64,

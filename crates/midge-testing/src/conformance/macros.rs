@@ -172,6 +172,15 @@ macro_rules! conformance {
                 overflow_and_priority_decide_who_gets_a_message
                 a_consumer_in_a_domain_is_read
             }
+            jetstream_ordered {
+                an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing
+                an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothing
+                an_ordered_consumer_outlives_killed_servers
+                a_stream_that_was_replaced_is_read_from_its_beginning
+                a_slow_reader_of_a_pushed_stream_is_not_flooded
+                a_push_consumer_is_read_by_a_queue_group_and_outlives_its_server
+                a_push_consumer_that_is_deleted_ends_and_a_drained_one_loses_nothing
+            }
             kept {
                 a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection
                 a_request_that_was_not_sent_reaches_no_server_that_comes_back

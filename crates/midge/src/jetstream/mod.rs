@@ -3,7 +3,9 @@
 mod consume;
 mod fetch;
 mod message;
+mod ordered;
 mod pull;
+mod push;
 mod reader;
 mod stop;
 
@@ -13,7 +15,8 @@ use std::time::Duration;
 pub use midge_jetstream::{ApiPrefix, ApiPrefixError};
 
 pub use midge_jetstream::{
-    Ack, Delivery, Limit, Notice, PullConfigError, PullEnd, PullGroup, ResetCause,
+    Ack, ConsumerName, DeliverPolicy, Delivery, Limit, NameError, Notice, OrderedEnd,
+    PullConfigError, PullEnd, PullGroup, ReplayPolicy, ResetCause, StreamName, Time,
 };
 
 pub use self::consume::{Consume, ConsumeBuilder};
@@ -21,7 +24,9 @@ pub use self::fetch::{Fetch, FetchBuilder};
 pub use self::message::{
     AckError, Answer, Answering, ConfirmedAnswer, ConfirmingAnswer, JetMessage,
 };
+pub use self::ordered::{Ordered, OrderedBuilder, OrderedError};
 pub use self::pull::{Consumer, NextMessage, NextingMessage, PullError};
+pub use self::push::{Push, PushBuilder, PushEnd, PushError};
 pub use self::stop::{Closed, Stopper};
 
 use crate::Client;

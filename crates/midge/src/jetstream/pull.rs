@@ -18,6 +18,7 @@ use super::consume::ConsumeBuilder;
 use super::fetch::FetchBuilder;
 use super::message::JetMessage;
 use super::reader::{Item, Reader, Target};
+use crate::Client;
 use crate::shared::lock;
 
 /// A pull consumer, by its name. Made by [`JetStream::consumer`]. A clone is the same.
@@ -155,7 +156,7 @@ impl Consumer {
     pub(crate) fn reader(&self, mut config: PullConfig, fetch: bool) -> Box<Reader> {
         config.group.clone_from(&self.group);
         let target = &self.inner.target;
-        let (seed, now) = (seed(target), target.client.shared().clock.now());
+        let (seed, now) = (seed(&target.client), target.client.shared().clock.now());
         let mut idle = lock(&self.inner.idle);
         let mut machine = match fetch {
             true => PullMachine::fetch(config, seed, now),
@@ -209,8 +210,8 @@ impl Consumer {
 }
 
 /// For the random part of waits: what differs between clients, and repeats in a simulation.
-pub(crate) fn seed(target: &Target) -> u64 {
-    let inbox = target.client.new_inbox();
+pub(crate) fn seed(client: &Client) -> u64 {
+    let inbox = client.new_inbox();
     inbox.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -349,7 +349,7 @@ enum Decision {
 }
 
 /// Whether a consumer exists; `None` when that is not said.
-async fn exists(target: Arc<Target>) -> Option<bool> {
+pub(crate) async fn exists(target: Arc<Target>) -> Option<bool> {
     let reply = target.client.request(&target.info, "").timeout(target.timeout).await.ok()?;
     match read_reply::<IgnoredAny>(reply.payload()) {
         Ok(_) => Some(true),

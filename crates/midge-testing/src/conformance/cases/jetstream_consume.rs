@@ -20,7 +20,7 @@ use crate::conformance::{Adapter, Outcome};
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A request of the API, which must be granted.
-async fn api(client: &Client, call: &str, request: Value) -> Outcome<Value> {
+pub(crate) async fn api(client: &Client, call: &str, request: Value) -> Outcome<Value> {
     let request = if request.is_null() { String::new() } else { request.to_string() };
     let reply = soon(client.request(format!("$JS.API.{call}"), request)).await?;
     let reply: Value = serde_json::from_slice(reply.payload())?;

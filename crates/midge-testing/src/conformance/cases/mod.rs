@@ -5,6 +5,7 @@ pub mod dials;
 pub mod drain;
 pub mod ends;
 pub mod jetstream_consume;
+pub mod jetstream_ordered;
 pub mod kept;
 pub mod moves;
 pub mod rests;
