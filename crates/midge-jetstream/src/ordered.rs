@@ -20,7 +20,8 @@ use crate::status::{StatusKind, StatusMessage};
 pub enum OrderedOutput {
     /// Make a consumer, with an inbox of its own, and say what came of it by
     /// [`OrderedMachine::created`] or [`OrderedMachine::not_created`]. What still comes for the one
-    /// before is to be dropped.
+    /// before is to be dropped, and what comes for this one is to be kept until it is said to be
+    /// there: a server pushes before it answers.
     Create {
         /// The number of the consumer, which its name ends with.
         serial: u64,

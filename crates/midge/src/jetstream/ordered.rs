@@ -340,6 +340,10 @@ impl Ordered {
 
     #[inline]
     fn poll_inbox(&mut self, context: &Context<'_>) -> Option<JetMessage> {
+        if self.creating.is_some() {
+            // The server pushes before it answers.
+            return None;
+        }
         loop {
             let inbox = self.inbox.as_mut()?;
             let message = match inbox.poll_message(context) {
