@@ -28,7 +28,8 @@ pub enum OrderedOutput {
         /// The message of the stream to begin with; `None`: where the caller wants to begin.
         from: Option<u64>,
     },
-    /// Delete a consumer, if it exists. The server does it too, after its `inactive_threshold`.
+    /// Delete a consumer, if it exists, and say what came of it by [`OrderedMachine::deleted`]. The
+    /// server does it too, after its `inactive_threshold`.
     Delete {
         /// Its number.
         serial: u64,
@@ -122,7 +123,8 @@ pub struct OrderedMachine {
     /// How often in a row the stream did not exist.
     gone: u32,
     notices: VecDeque<Notice>,
-    deletes: VecDeque<u64>,
+    /// Consumers to be deleted, and when.
+    deletes: VecDeque<(u64, Instant)>,
     told_behind: bool,
 }
 
@@ -137,6 +139,8 @@ enum Phase {
 const NOTICES: usize = 32;
 /// Consumers that are still to be deleted; the server deletes more by itself.
 const DELETES: usize = 8;
+/// The wait before another attempt to delete one.
+const DELETE_AGAIN: Duration = Duration::from_secs(5);
 /// Answers in a row after which a stream does not exist.
 const GONE: u32 = 5;
 
@@ -250,6 +254,13 @@ impl OrderedMachine {
         self.begin_anew(now, unknown);
     }
 
+    /// A consumer was deleted, or was not there; `false`: it may still be there.
+    pub fn deleted(&mut self, serial: u64, gone: bool, now: Instant) {
+        if !gone {
+            self.delete(serial, now + DELETE_AGAIN);
+        }
+    }
+
     /// A message came, with its numbers in the consumer and the stream.
     #[inline]
     pub fn message(&mut self, consumer: u64, stream: u64, size: usize, now: Instant) -> Verdict {
@@ -338,7 +349,8 @@ impl OrderedMachine {
             return OrderedOutput::Notice(notice);
         }
         if self.connected
-            && let Some(serial) = self.deletes.pop_front()
+            && let Some(at) = self.deletes.iter().position(|(_, due)| now >= *due)
+            && let Some((serial, _)) = self.deletes.remove(at)
         {
             return OrderedOutput::Delete { serial };
         }
@@ -348,15 +360,23 @@ impl OrderedMachine {
         if !self.connected {
             return OrderedOutput::Wait(None);
         }
+        let output = self.poll_phase(now);
+        let due = self.deletes.iter().map(|(_, due)| *due).min();
+        match (output, due) {
+            (OrderedOutput::Wait(until), Some(due)) => {
+                OrderedOutput::Wait(Some(until.map_or(due, |until| until.min(due))))
+            }
+            (output, _) => output,
+        }
+    }
+
+    fn poll_phase(&mut self, now: Instant) -> OrderedOutput {
         match self.phase {
             Phase::None if now < self.retry_at => OrderedOutput::Wait(Some(self.retry_at)),
             Phase::None => {
                 self.phase = Phase::Creating;
                 let from = self.cursor.map(|cursor| cursor.saturating_add(1));
-                OrderedOutput::Create {
-                    serial: self.serial,
-                    from: from.filter(|_| self.has_begun()),
-                }
+                OrderedOutput::Create { serial: self.serial, from }
             }
             // The caller's request has a deadline.
             Phase::Creating => OrderedOutput::Wait(None),
@@ -401,11 +421,6 @@ impl OrderedMachine {
     }
 
     // ---- inside --------------------------------------------------------------------------
-
-    /// A consumer was there before, so that the place to begin is known.
-    fn has_begun(&self) -> bool {
-        self.cursor.is_some()
-    }
 
     fn poll_pull(&mut self, now: Instant) -> OrderedOutput {
         let Some(pull) = &mut self.pull else { return OrderedOutput::Wait(None) };
@@ -473,10 +488,14 @@ impl OrderedMachine {
     }
 
     fn forget_consumer(&mut self) {
+        self.delete(self.serial, Instant::ZERO);
+    }
+
+    fn delete(&mut self, serial: u64, due: Instant) {
         if self.deletes.len() == DELETES {
             self.deletes.pop_front();
         }
-        self.deletes.push_back(self.serial);
+        self.deletes.push_back((serial, due));
     }
 
     fn notice(&mut self, notice: Notice) {

@@ -45,6 +45,7 @@ struct World {
     creates: usize,
     end: Option<OrderedEnd>,
     answers: Vec<Answer>,
+    lost_deletes: u32,
     pulls: bool,
 }
 
@@ -67,6 +68,7 @@ impl World {
             creates: 0,
             end: None,
             answers: Vec::new(),
+            lost_deletes: 0,
             pulls,
         }
     }
@@ -76,7 +78,12 @@ impl World {
             match self.machine.poll(self.now) {
                 OrderedOutput::Create { serial, from } => self.create(serial, from.unwrap_or(1)),
                 OrderedOutput::Delete { serial } => {
-                    self.consumers.retain(|consumer| consumer.serial != serial);
+                    let gone = self.lost_deletes == 0;
+                    if gone {
+                        self.consumers.retain(|consumer| consumer.serial != serial);
+                    }
+                    self.lost_deletes = self.lost_deletes.saturating_sub(1);
+                    self.machine.deleted(serial, gone, self.now);
                 }
                 OrderedOutput::Pull(request) => {
                     let serial = self.machine.serial();
@@ -180,6 +187,7 @@ impl World {
     /// Nothing goes wrong any more, for so many seconds.
     fn calm(&mut self, seconds: u32) {
         self.answers.clear();
+        self.lost_deletes = 0;
         self.machine.connected(self.now);
         self.run();
         for _ in 0..seconds {
@@ -275,6 +283,20 @@ fn during_an_outage_attempts_become_seldom() {
 }
 
 #[test]
+fn a_consumer_that_could_not_be_deleted_is_deleted_later() {
+    let mut world = running(false);
+    world.lost_deletes = 2;
+    world.send(true);
+    world.heartbeat();
+    assert_eq!(world.consumers.len(), 2);
+    for _ in 0..11 {
+        world.heartbeat();
+        world.pass(SECOND);
+    }
+    assert_eq!((world.consumers.len(), world.creates), (1, 2));
+}
+
+#[test]
 fn it_ends_when_the_stream_is_gone_and_only_then() {
     let mut world = running(false);
     world.answers = vec![Answer::Gone, Answer::Gone, Answer::Refused, Answer::Gone, Answer::Gone];
@@ -330,6 +352,7 @@ enum Step {
     Connected,
     Disconnected,
     Answer(Answer),
+    LoseDeletes(u32),
     Pass(u32),
 }
 
@@ -350,6 +373,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop::sample::select(vec![
             Answer::Made, Answer::MadeButUnheard, Answer::Unheard, Answer::Refused,
         ]).prop_map(Step::Answer),
+        1 => (0..3u32).prop_map(Step::LoseDeletes),
         4 => (0..5000u32).prop_map(Step::Pass),
     ]
 }
@@ -372,6 +396,7 @@ proptest! {
                 Step::Connected => world.machine.connected(world.now),
                 Step::Disconnected => world.machine.disconnected(),
                 Step::Answer(answer) => world.answers.push(answer),
+                Step::LoseDeletes(count) => world.lost_deletes = count,
                 Step::Pass(millis) => world.now = world.now + Duration::from_millis(millis.into()),
             }
             world.run();

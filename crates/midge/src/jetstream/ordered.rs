@@ -10,9 +10,9 @@ use std::time::Duration;
 use futures_core::Stream;
 use midge_jetstream::{
     AckPolicy, Action, ApiError, ConsumerConfig, ConsumerInfo, CreateConsumerRequest, Created,
-    DeliverPolicy, Delivery, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput,
-    PullConfig, PullConfigError, PullRequest, ReplayPolicy, ReplyError, StatusKind, StatusMessage,
-    StreamInfo, StreamName, StreamNow, Time, Verdict, read_reply,
+    DeliverPolicy, Delivery, ErrorCode, NameError, Notice, OrderedEnd, OrderedMachine,
+    OrderedOutput, PullConfig, PullConfigError, PullRequest, ReplayPolicy, ReplyError, StatusKind,
+    StatusMessage, StreamInfo, StreamName, StreamNow, Time, Verdict, read_reply,
 };
 use midge_proto::{Instant, Message, PublishError, RequestError, Subject, SubjectRef};
 
@@ -256,7 +256,7 @@ pub struct Ordered {
     /// Where the present consumer is asked for messages.
     next: Option<Subject>,
     creating: Option<Boxed<Result<Created, OrderedError>>>,
-    deleting: Option<Boxed<()>>,
+    deleting: Option<Boxed<(u64, bool)>>,
     deletes: VecDeque<u64>,
     /// Why the first consumer was not made.
     failure: Option<OrderedError>,
@@ -447,12 +447,13 @@ impl Ordered {
         {
             let request = self.js.client().request(self.subject("DELETE", serial), "");
             let request = request.timeout(self.js.timeout()).into_future();
-            self.deleting = Some(Box::pin(async move { drop(request.await) }));
+            self.deleting = Some(Box::pin(async move { (serial, is_gone(request.await)) }));
         }
         if let Some(deleting) = &mut self.deleting
-            && deleting.as_mut().poll(context).is_ready()
+            && let Poll::Ready((serial, gone)) = deleting.as_mut().poll(context)
         {
             self.deleting = None;
+            self.machine.deleted(serial, gone, self.now);
             acted = true;
         }
         acted
@@ -610,6 +611,17 @@ async fn make(
     let stream: StreamInfo = call(&js, &info, Vec::new()).await?;
     let now = StreamNow { last: stream.state.last_seq, created: stream.created };
     Ok(Created { before: made.delivered.stream, stream: Some(now) })
+}
+
+/// Whether a consumer is not there, by the answer to a request to delete it.
+fn is_gone(answer: Result<Message, RequestError>) -> bool {
+    match answer.map(|reply| read_reply::<serde::de::IgnoredAny>(reply.payload())) {
+        Ok(Ok(_)) => true,
+        Ok(Err(ReplyError::Api(error))) => {
+            matches!(error.err_code, ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND)
+        }
+        _ => false,
+    }
 }
 
 async fn call<T: serde::de::DeserializeOwned>(
