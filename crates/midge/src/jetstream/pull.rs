@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,6 +46,8 @@ struct Inner {
     target: Arc<Target>,
     /// The reader of the last `next` or `fetch`, for the next one.
     idle: Mutex<Idle>,
+    /// For the random part of waits.
+    seeds: AtomicU64,
 }
 
 #[derive(Default)]
@@ -79,8 +82,9 @@ impl JetStream {
     pub fn consumer(&self, stream: &str, name: &str) -> Result<Consumer, NameError> {
         let (stream, name) = (StreamName::new(stream)?, ConsumerName::new(name)?);
         let target = Arc::new(self.target(&stream, &name));
+        let seeds = AtomicU64::new(seed(self.client()));
         let idle = Mutex::default();
-        let inner = Arc::new(Inner { stream, name, target, idle });
+        let inner = Arc::new(Inner { stream, name, target, idle, seeds });
         Ok(Consumer { inner, group: None })
     }
 
@@ -156,7 +160,8 @@ impl Consumer {
     pub(crate) fn reader(&self, mut config: PullConfig, fetch: bool) -> Box<Reader> {
         config.group.clone_from(&self.group);
         let target = &self.inner.target;
-        let (seed, now) = (seed(&target.client), target.client.shared().clock.now());
+        let seed = self.inner.seeds.fetch_add(1, Ordering::Relaxed);
+        let now = target.client.shared().clock.now();
         let mut idle = lock(&self.inner.idle);
         let mut machine = match fetch {
             true => PullMachine::fetch(config, seed, now),

@@ -173,7 +173,7 @@ impl Push {
     /// Lets the server send nothing more: what it has sent comes, and then `None`.
     pub fn drain(&mut self) {
         if let Some(inbox) = &mut self.inbox {
-            let _ = inbox.drain();
+            inbox.drain();
         }
     }
 

@@ -108,7 +108,7 @@ impl Reader {
         self.draining = true;
         self.withdraw();
         if let Some(inbox) = &mut self.inbox {
-            let _ = inbox.drain();
+            inbox.drain();
         }
     }
 
@@ -268,7 +268,7 @@ impl Reader {
             && let Some(mut inbox) = self.inbox.take()
         {
             self.withdraw();
-            let _ = inbox.drain();
+            inbox.drain();
             self.given_up.push(inbox);
         }
         if self.inbox.is_none() {

@@ -90,7 +90,6 @@ impl Stopper {
 
     /// Waits until the stream has ended, for whatever reason, or was dropped. It progresses while
     /// the stream is read.
-    #[must_use]
     pub fn closed(&self) -> Closed {
         Closed { control: self.control.clone(), key: None }
     }
