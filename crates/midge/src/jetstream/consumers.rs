@@ -185,7 +185,9 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`FeatureError`]; [`ErrorCode::CONSUMER_INVALID_RESET`](super::ErrorCode::CONSUMER_INVALID_RESET)
+    /// [`FeatureError`]; [`ErrorCode::CONSUMER_NOT_FOUND`](super::ErrorCode::CONSUMER_NOT_FOUND)
+    /// when it is not there,
+    /// [`ErrorCode::CONSUMER_INVALID_RESET`](super::ErrorCode::CONSUMER_INVALID_RESET)
     /// when it may not go there.
     pub async fn reset_consumer(
         &self,
@@ -195,6 +197,9 @@ impl Stream {
         let subject = self.consumer_call("RESET", name.as_ref())?;
         let mut call = self.context().call();
         call.require(Some(RESET)).await?;
+        // Nobody answers a reset of a consumer that is not there.
+        let info = self.consumer_call("INFO", name.as_ref())?;
+        let _: ConsumerInfo = call.ask(&info, None::<&()>).await?;
         let request = sequence.map(|seq| ResetRequest { seq });
         Ok(call.ask(&subject, request.as_ref()).await?)
     }

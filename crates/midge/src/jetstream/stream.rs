@@ -141,7 +141,8 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`CallError`]; [`ErrorCode::STREAM_MSG_DELETE_FAILED`] when it is not there.
+    /// [`CallError`]; [`ErrorCode::SEQUENCE_NOT_FOUND`] or
+    /// [`ErrorCode::STREAM_MSG_DELETE_FAILED`], depending on the storage, when it is not there.
     pub async fn delete_message(&self, sequence: u64) -> Result<(), CallError> {
         self.delete_by(DeleteMessageRequest { seq: sequence, no_erase: true }).await
     }
@@ -151,7 +152,8 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`CallError`]; [`ErrorCode::STREAM_MSG_DELETE_FAILED`] when it is not there.
+    /// [`CallError`]; [`ErrorCode::SEQUENCE_NOT_FOUND`] or
+    /// [`ErrorCode::STREAM_MSG_DELETE_FAILED`], depending on the storage, when it is not there.
     pub async fn secure_delete_message(&self, sequence: u64) -> Result<(), CallError> {
         self.delete_by(DeleteMessageRequest { seq: sequence, no_erase: false }).await
     }
