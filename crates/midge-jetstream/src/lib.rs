@@ -14,6 +14,7 @@
 //! | what a server is too old for, or did not do | [`ApiLevel`], [`Differences`] |
 //! | stored messages | [`StoredMessage`], [`DirectBatch`] |
 //! | lists | [`Pages`] |
+//! | what servers tell on their own | [`Advisory`], [`Republished`] |
 //!
 //! The crate is `no_std` with `alloc`.
 #![no_std]
@@ -21,6 +22,7 @@
 extern crate alloc;
 
 mod account;
+mod advisory;
 mod check;
 mod codes;
 mod consumer;
@@ -31,12 +33,18 @@ mod levels;
 mod names;
 mod paging;
 mod prefix;
+mod republish;
 mod stored;
 mod stream;
 mod time;
 mod wire;
 
 pub use account::{AccountInfo, AccountLimits, AccountTier, ApiStatistics};
+pub use advisory::{
+    AbandonReason, Advisory, AdvisoryAction, AdvisoryEvent, ApiAudit, ApiLimit, Backup,
+    BatchAbandoned, ConsumerAction, ConsumerLeader, ConsumerPause, GroupPin, MessageEvent,
+    ServerEvent, StreamAction, StreamLeader, event_subjects,
+};
 pub use check::ConfigError;
 pub use codes::ErrorCode;
 pub use consumer::{
@@ -54,6 +62,7 @@ pub use levels::{ApiLevel, LevelError, Need};
 pub use names::{ConsumerName, MAX_NAME, NameError, StreamName};
 pub use paging::{ListRequest, Listed, Pages};
 pub use prefix::{ApiPrefix, ApiPrefixError};
+pub use republish::Republished;
 pub use stored::{
     DeleteMessageRequest, Done, GetReply, GetRequest, PurgeRequest, Purged, StoredMessage,
 };

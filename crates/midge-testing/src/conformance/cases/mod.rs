@@ -6,6 +6,8 @@ pub mod drain;
 pub mod ends;
 pub mod jetstream_consumers;
 pub mod jetstream_direct;
+pub mod jetstream_events;
+pub mod jetstream_foreign;
 pub mod jetstream_levels;
 pub mod jetstream_streams;
 pub mod kept;
