@@ -65,3 +65,47 @@ fn last<'a>(headers: Headers<'a>, name: &str) -> Option<&'a str> {
 fn parsed<T: FromStr>(headers: Headers<'_>, name: &str) -> Option<T> {
     last(headers, name)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use midge_proto::{HeaderMap, SubjectRef};
+
+    use super::*;
+
+    fn message(lines: &[(&str, &str)]) -> Message {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value).unwrap();
+        }
+        Message::from_parts(SubjectRef::new("copy").unwrap(), None, Some(&headers), b"")
+    }
+
+    const ADDED: [(&str, &str); 6] = [
+        ("Nats-Stream", "s"),
+        ("Nats-Subject", "a"),
+        ("Nats-Sequence", "7"),
+        ("Nats-Time-Stamp", "2026-04-01T12:00:00Z"),
+        ("Nats-Last-Sequence", "3"),
+        ("Nats-Msg-Size", "5"),
+    ];
+
+    #[test]
+    fn headers_of_the_message_do_not_pass_for_those_of_the_server() {
+        let mut lines = vec![("Nats-Subject", "forged"), ("Nats-Sequence", "1")];
+        lines.extend(ADDED);
+        let message = message(&lines);
+        let stored = Republished::of(&message).unwrap();
+        assert_eq!((stored.subject, stored.sequence, stored.size), ("a", 7, Some(5)));
+    }
+
+    #[test]
+    fn a_message_without_one_of_them_is_not_republished() {
+        for missing in 0..5 {
+            let mut lines = ADDED.to_vec();
+            lines.remove(missing);
+            assert_eq!(Republished::of(&message(&lines)), None, "{missing}");
+        }
+    }
+}
