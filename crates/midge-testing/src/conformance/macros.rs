@@ -190,6 +190,7 @@ macro_rules! conformance {
                 the_level_is_asked_for_once_a_connection
                 who_may_not_ask_for_the_level_leaves_it_to_the_server
                 a_stream_that_the_server_is_too_old_for_is_listed
+                every_version_takes_what_all_know
             }
             jetstream_streams {
                 a_stream_is_created_updated_and_deleted
