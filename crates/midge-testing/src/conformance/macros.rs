@@ -183,6 +183,8 @@ macro_rules! conformance {
                 messages_that_are_lost_on_their_way_are_asked_for_again
                 messages_that_are_always_lost_are_given_up
                 a_page_without_an_end_ends_in_time
+                a_page_that_lost_its_connection_is_asked_for_again
+                a_stream_that_somebody_else_creates_meanwhile_is_updated
             }
             jetstream_levels {
                 a_server_of_2_10_does_what_it_can_and_the_rest_is_named

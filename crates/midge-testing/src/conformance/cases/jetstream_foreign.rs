@@ -221,3 +221,45 @@ pub async fn a_page_without_an_end_ends_in_time<A: Adapter>() -> Outcome {
     assert!(soon(messages.next()).await.is_none());
     Ok(())
 }
+
+pub async fn a_page_that_lost_its_connection_is_asked_for_again<A: Adapter>() -> Outcome {
+    let (mut server, js, log) = foreign::<A>(|call, request| match call {
+        "INFO" => plain(r#"{"api":{"level":1}}"#),
+        "PING" => plain("{}"),
+        // Its end never comes.
+        _ if request.contains("\"seq\":1,") => vec![stored(1, 0)],
+        _ => vec![stored(2, 0), end(2)],
+    })
+    .await?;
+    let mut messages = js.stream("s")?.direct_batch().messages();
+    assert_eq!(soon(messages.next()).await.expect("there are two")?.sequence, 1);
+    server.kill()?;
+    server.restart()?;
+    // Until the responder is back.
+    soon(async { while js.client().request("foreign.PING", "").await.is_err() {} }).await;
+    assert_eq!(soon(messages.next()).await.expect("there are two")?.sequence, 2);
+    assert!(soon(messages.next()).await.is_none());
+    let asked = log.lock().expect("nobody panics").clone();
+    assert!(asked.iter().any(|line| line.starts_with(r#"DIRECT.GET.s {"seq":2,"#)), "{asked:?}");
+    Ok(())
+}
+
+pub async fn a_stream_that_somebody_else_creates_meanwhile_is_updated<A: Adapter>() -> Outcome {
+    let mut updates = 0;
+    let (_server, js, log) = foreign::<A>(move |call, _| {
+        let refusal =
+            |code: u16| plain(&format!(r#"{{"error":{{"code":400,"err_code":{code}}}}}"#));
+        updates += u8::from(call == "STREAM.UPDATE.s");
+        match call {
+            "STREAM.UPDATE.s" if updates == 1 => refusal(10_059),
+            "STREAM.CREATE.s" => refusal(10_058),
+            _ => plain(&format!(r#"{{"config":{{"name":"s"}},{STATE}}}"#)),
+        }
+    })
+    .await?;
+    soon(js.create_or_update_stream(StreamConfig::new("s"))).await?;
+    let asked = log.lock().expect("nobody panics").clone();
+    let calls: Vec<_> = asked.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(calls, ["STREAM.UPDATE.s", "STREAM.CREATE.s", "STREAM.UPDATE.s"]);
+    Ok(())
+}

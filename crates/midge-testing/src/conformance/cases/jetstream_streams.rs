@@ -216,7 +216,7 @@ pub async fn lists_are_complete_beyond_a_page<A: Adapter>() -> Outcome {
     assert_eq!(listed.collect::<Vec<_>>(), names);
 
     assert_eq!(all(js.stream_names_of("s007.x")).await?, ["s007"]);
-    let listed = all(js.streams_of("s008.>")).await?.into_iter().map(|listed| found(listed));
+    let listed = all(js.streams_of("s008.>")).await?.into_iter().map(found);
     assert_eq!(listed.map(|info| info.config.name).collect::<Vec<_>>(), ["s008"]);
     assert!(all(js.stream_names_of("nowhere")).await?.is_empty());
     let found = soon(js.stream_by_subject("s009.a.b")).await?.expect("it is there");
