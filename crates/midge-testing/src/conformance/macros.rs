@@ -184,6 +184,7 @@ macro_rules! conformance {
                 messages_that_are_always_lost_are_given_up
                 a_page_without_an_end_ends_in_time
                 a_page_that_lost_its_connection_is_asked_for_again
+                a_server_that_is_away_for_a_moment_is_asked_again
                 a_stream_that_somebody_else_creates_meanwhile_is_updated
             }
             jetstream_levels {

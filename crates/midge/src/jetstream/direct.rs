@@ -11,11 +11,12 @@ use midge_jetstream::{
     ApiLevel, DirectBatch as Machine, DirectBatchOf, DirectBatchRequest, DirectBatchStep,
     DirectGetError, GetRequest, LevelError, Need, StoredMessage, Time,
 };
-use midge_proto::{Message, NotSent, RequestError, SubjectRef};
+use midge_proto::{Instant, Message, NotSent, RequestError, SubjectRef};
 
 use super::JetStream;
 use super::request::{CallError, FeatureError};
 use super::stream::Stream;
+use crate::alarm::Alarm;
 use crate::request_many::{Replies, RepliesError};
 use crate::shared::lock;
 
@@ -233,7 +234,8 @@ type Asking = Pin<Box<dyn Future<Output = Result<Replies, DirectError>> + Send>>
 ///
 /// They are asked for page by page as they are read, at most 1,000 messages and about 4 MiB at a
 /// time; a page may take as long as a call. What is lost on its way, with the connection for
-/// example, is asked for again, three times in a row at most. After an error it is over.
+/// example, is asked for again, with waits in between, four times in a row at most. After an error
+/// it is over.
 #[must_use = "nothing is asked for until it is read"]
 pub struct DirectMessages {
     stream: Stream,
@@ -246,6 +248,8 @@ pub struct DirectMessages {
 enum Page {
     /// The next one is to be asked for.
     New,
+    /// The same, at a time.
+    Later(Alarm, Instant),
     Asking(Asking),
     Read {
         replies: Replies,
@@ -308,6 +312,11 @@ impl DirectMessages {
                     self.page = Page::Asking(self.ask());
                     continue;
                 }
+                Page::Later(alarm, at) => {
+                    ready!(alarm.poll(*at, context));
+                    self.page = Page::New;
+                    continue;
+                }
                 Page::Asking(asking) => match ready!(asking.as_mut().poll(context)) {
                     Ok(replies) => {
                         self.page = Page::Read { replies, begun: false };
@@ -326,6 +335,11 @@ impl DirectMessages {
                             *begun = true;
                             Ok(message)
                         }
+                        // The server that would answer is not there for now: behind a lost
+                        // connection, or while another one is elected.
+                        (Some(Err(RepliesError::NoResponders)), _) if self.machine.has_begun() => {
+                            Err(None)
+                        }
                         (Some(Err(error)), _) => Err(error_of(&self.stream, error)),
                         // Its end was lost.
                         (None, None) if *begun => Err(None),
@@ -343,7 +357,11 @@ impl DirectMessages {
             };
             match step {
                 DirectBatchStep::Message(message) => return Poll::Ready(Some(Ok(message))),
-                DirectBatchStep::Ask => self.page = Page::New,
+                DirectBatchStep::Ask { after } if after.is_zero() => self.page = Page::New,
+                DirectBatchStep::Ask { after } => {
+                    let shared = &self.stream.context().client().handle().shared;
+                    self.page = Page::Later(Alarm::new(shared.clone()), shared.after(after));
+                }
                 DirectBatchStep::Failed(error) => {
                     self.page = Page::Over;
                     return Poll::Ready(Some(Err(error.into())));

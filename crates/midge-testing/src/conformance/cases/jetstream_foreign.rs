@@ -200,7 +200,7 @@ pub async fn messages_that_are_always_lost_are_given_up<A: Adapter>() -> Outcome
     let error = soon(messages.next()).await.expect("an end").expect_err("it is lost");
     assert!(matches!(error, DirectError::Get(DirectGetError::Lost)), "{error}");
     assert!(soon(messages.next()).await.is_none());
-    assert_eq!(log.lock().expect("nobody panics").len(), 4, "the level, and three tries");
+    assert_eq!(log.lock().expect("nobody panics").len(), 6, "the level, and five tries");
     Ok(())
 }
 
@@ -262,4 +262,42 @@ pub async fn a_stream_that_somebody_else_creates_meanwhile_is_updated<A: Adapter
     let calls: Vec<_> = asked.iter().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(calls, ["STREAM.UPDATE.s", "STREAM.CREATE.s", "STREAM.UPDATE.s"]);
     Ok(())
+}
+
+pub async fn a_server_that_is_away_for_a_moment_is_asked_again<A: Adapter>() -> Outcome {
+    let mut pages = 0;
+    let (_server, js, _log) = foreign::<A>(move |call, _| {
+        if call == "INFO" {
+            return plain(r#"{"api":{"level":1}}"#);
+        }
+        pages += 1;
+        match pages {
+            1 => vec![stored(1, 0), unfinished(1)],
+            // As if nobody was there.
+            2..=4 => vec![nobody()],
+            _ => vec![stored(2, 0), end(2)],
+        }
+    })
+    .await?;
+    let mut messages = js.stream("s")?.direct_batch().messages();
+    assert_eq!(soon(messages.next()).await.expect("there are two")?.sequence, 1);
+    let began = std::time::Instant::now();
+    assert_eq!(soon(messages.next()).await.expect("there are two")?.sequence, 2);
+    assert!(began.elapsed() >= Duration::from_millis(750), "there is a wait in between");
+    Ok(())
+}
+
+/// The end of a page behind which there is more.
+fn unfinished(last: u64) -> (Option<HeaderMap>, String) {
+    let mut headers = HeaderMap::new();
+    headers.set_status(204, "EOB").expect("it is a status");
+    headers.append("Nats-Num-Pending", "1").expect("it is a header");
+    headers.append("Nats-Last-Sequence", last.to_string()).expect("it is a header");
+    (Some(headers), String::new())
+}
+
+fn nobody() -> (Option<HeaderMap>, String) {
+    let mut headers = HeaderMap::new();
+    headers.set_status(503, "").expect("it is a status");
+    (Some(headers), String::new())
 }
