@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use midge_proto::{HeaderMap, Message};
 use serde::Serialize;
@@ -26,8 +27,11 @@ const ADDED: [&str; 7] = [
 const PAGE: u64 = 1_000;
 /// The most bytes that are asked for at once. One message more than that may come.
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
-/// How often the rest is asked for when nothing of it arrived whole.
-const ATTEMPTS: u32 = 3;
+/// How often in a row nothing of a page may arrive whole.
+const ATTEMPTS: u32 = 5;
+/// The wait before the third request in a row of which nothing arrived whole. The second comes at
+/// once, and each wait is twice the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// Why there is no message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +49,7 @@ pub enum DirectGetError {
     Unsupported,
     /// Answers did not arrive whole, several times over. What came before was in order and
     /// without gaps.
-    #[error("messages were lost on their way {ATTEMPTS} times; ask for the rest")]
+    #[error("messages were lost on their way {ATTEMPTS} times in a row; ask for the rest")]
     Lost,
     /// The server refused.
     #[error("the server refused: {code} {description}")]
@@ -201,7 +205,10 @@ pub enum DirectBatchStep {
     Message(StoredMessage),
     /// Send [`request`](DirectBatch::request), with another inbox: there is more, or what came
     /// has a gap.
-    Ask,
+    Ask {
+        /// After this time.
+        after: Duration,
+    },
     /// All is there.
     End,
     /// It is over.
@@ -330,15 +337,26 @@ impl DirectBatch {
             // There is more, and none of it came.
             return self.lost();
         }
-        DirectBatchStep::Ask
+        DirectBatchStep::Ask { after: Duration::ZERO }
+    }
+
+    /// Whether a message was handed on.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.last != 0
     }
 
     /// The page ended without saying so: the connection, or the server that answered, is gone.
     pub fn lost(&mut self) -> DirectBatchStep {
         self.attempts += 1;
-        if self.attempts >= ATTEMPTS {
-            return DirectBatchStep::Failed(DirectGetError::Lost);
+        if self.left == Some(0) {
+            return DirectBatchStep::End;
         }
-        if self.left == Some(0) { DirectBatchStep::End } else { DirectBatchStep::Ask }
+        let after = match self.attempts {
+            ATTEMPTS.. => return DirectBatchStep::Failed(DirectGetError::Lost),
+            0 | 1 => Duration::ZERO,
+            further => FIRST_WAIT * (1 << (further - 2)),
+        };
+        DirectBatchStep::Ask { after }
     }
 }

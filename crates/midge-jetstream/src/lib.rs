@@ -14,6 +14,7 @@
 //! | what a server is too old for, or did not do | [`ApiLevel`], [`Differences`] |
 //! | stored messages | [`StoredMessage`], [`DirectBatch`] |
 //! | lists | [`Pages`] |
+//! | what servers tell on their own | [`Advisory`], [`Republished`] |
 //! | what a delivered message says of itself, and answers to it | [`Delivery`], [`Ack`] |
 //! | the server's own messages to a consumer | [`StatusMessage`] |
 //! | reading a pull consumer | [`PullMachine`] |
@@ -27,6 +28,7 @@ extern crate alloc;
 
 mod account;
 mod ack;
+mod advisory;
 mod backoff;
 mod check;
 mod codes;
@@ -44,6 +46,7 @@ mod prefix;
 mod pull;
 mod pull_config;
 mod push;
+mod republish;
 mod status;
 mod stored;
 mod stream;
@@ -52,6 +55,11 @@ mod wire;
 
 pub use account::{AccountInfo, AccountLimits, AccountTier, ApiStatistics};
 pub use ack::Ack;
+pub use advisory::{
+    AbandonReason, Advisory, AdvisoryAction, AdvisoryEvent, ApiAudit, ApiLimit, Backup,
+    BatchAbandoned, ConsumerAction, ConsumerLeader, ConsumerPause, GroupPin, MessageEvent,
+    ServerEvent, StreamAction, StreamLeader, event_subjects,
+};
 pub use check::ConfigError;
 pub use codes::ErrorCode;
 pub use consumer::{
@@ -75,6 +83,7 @@ pub use prefix::{ApiPrefix, ApiPrefixError};
 pub use pull::{PullMachine, PullOutput};
 pub use pull_config::{PullConfig, PullConfigError, PullGroup, PullRequest};
 pub use push::{PushMachine, PushOutput};
+pub use republish::Republished;
 pub use status::{StatusKind, StatusMessage};
 pub use stored::{
     DeleteMessageRequest, Done, GetReply, GetRequest, PurgeRequest, Purged, StoredMessage,

@@ -1,10 +1,17 @@
 //! Several messages by direct get: pages, gaps and ends.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::time::Duration;
+
 use midge_jetstream::{
     DirectBatch, DirectBatchOf, DirectBatchRequest, DirectBatchStep, DirectGetError, StoredMessage,
 };
 use midge_proto::{HeaderMap, Message, SubjectRef};
 use proptest::prelude::*;
+
+/// At once.
+const ASK: DirectBatchStep = DirectBatchStep::Ask { after: Duration::ZERO };
 
 fn message(lines: &[(&str, &str)], status: Option<(u16, &str)>, payload: &str) -> Message {
     let mut headers = HeaderMap::new();
@@ -109,7 +116,7 @@ fn pages_go_on_behind_the_last_message() {
     assert!(first["max_bytes"].as_u64().is_some());
     assert_eq!(sequence(batch.receive(stored(1, 0, 2))), 1);
     assert_eq!(sequence(batch.receive(stored(4, 1, 1))), 4);
-    assert_eq!(batch.receive(end(4, 1)), DirectBatchStep::Ask);
+    assert_eq!(batch.receive(end(4, 1)), ASK);
     assert_eq!(request(&mut batch)["seq"], 5);
     assert_eq!(sequence(batch.receive(stored(9, 0, 0))), 9);
     assert_eq!(batch.receive(end(9, 0)), DirectBatchStep::End);
@@ -120,7 +127,7 @@ fn no_more_is_asked_for_than_is_wanted() {
     let mut batch = from_start(Some(2));
     assert_eq!(request(&mut batch)["batch"], 2);
     assert_eq!(sequence(batch.receive(stored(1, 0, 8))), 1);
-    assert_eq!(batch.receive(end(1, 8)), DirectBatchStep::Ask);
+    assert_eq!(batch.receive(end(1, 8)), ASK);
     assert_eq!(request(&mut batch)["batch"], 1);
     assert_eq!(sequence(batch.receive(stored(2, 0, 7))), 2);
     assert_eq!(batch.receive(end(2, 7)), DirectBatchStep::End);
@@ -132,10 +139,10 @@ fn a_gap_is_asked_for_again() {
     let mut batch = from_start(None);
     let _ = batch.request();
     assert_eq!(sequence(batch.receive(stored(1, 0, 2))), 1);
-    assert_eq!(batch.receive(stored(3, 2, 0)), DirectBatchStep::Ask);
+    assert_eq!(batch.receive(stored(3, 2, 0)), ASK);
     assert_eq!(request(&mut batch)["seq"], 2);
     assert_eq!(sequence(batch.receive(stored(2, 0, 1))), 2);
-    assert_eq!(batch.receive(end(3, 0)), DirectBatchStep::Ask, "the last one is missing");
+    assert_eq!(batch.receive(end(3, 0)), ASK, "the last one is missing");
     assert_eq!(request(&mut batch)["seq"], 3);
     assert_eq!(sequence(batch.receive(stored(3, 0, 0))), 3);
     assert_eq!(batch.receive(end(3, 0)), DirectBatchStep::End);
@@ -144,13 +151,30 @@ fn a_gap_is_asked_for_again() {
 #[test]
 fn what_is_lost_again_and_again_is_given_up() {
     let mut batch = from_start(None);
+    assert!(!batch.has_begun());
     let _ = batch.request();
     assert_eq!(sequence(batch.receive(stored(1, 0, 2))), 1);
-    assert_eq!(batch.lost(), DirectBatchStep::Ask);
+    assert!(batch.has_begun());
+    assert_eq!(batch.lost(), ASK);
     let _ = batch.request();
-    assert_eq!(batch.receive(end(0, 2)), DirectBatchStep::Ask);
+    let after = Duration::from_millis(250);
+    assert_eq!(batch.receive(end(0, 2)), DirectBatchStep::Ask { after });
     let _ = batch.request();
-    assert_eq!(batch.receive(end(7, 2)), DirectBatchStep::Failed(DirectGetError::Lost));
+    assert_eq!(batch.receive(end(7, 2)), DirectBatchStep::Ask { after: after * 2 });
+    let _ = batch.request();
+    assert_eq!(batch.lost(), DirectBatchStep::Ask { after: after * 4 });
+    let _ = batch.request();
+    assert_eq!(batch.lost(), DirectBatchStep::Failed(DirectGetError::Lost));
+}
+
+#[test]
+fn losses_with_messages_in_between_are_borne() {
+    let mut batch = from_start(None);
+    for sequence in 1..=5 {
+        let _ = batch.request();
+        assert_eq!(crate::sequence(batch.receive(stored(sequence, 0, 9))), sequence);
+        assert_eq!(batch.lost(), ASK, "after {sequence}");
+    }
 }
 
 #[test]
@@ -166,7 +190,7 @@ fn the_last_of_each_subject_are_of_one_moment() {
     assert_eq!(first["up_to_time"], "2026-01-01T00:00:00Z");
     assert!(first.get("seq").is_none() && first.get("up_to_seq").is_none());
     assert_eq!(sequence(batch.receive(stored(7, 0, 1))), 7);
-    assert_eq!(batch.receive(end(7, 1)), DirectBatchStep::Ask);
+    assert_eq!(batch.receive(end(7, 1)), ASK);
     let second = request(&mut batch);
     assert_eq!((second["seq"].as_u64(), second["up_to_seq"].as_u64()), (Some(8), Some(99)));
     assert!(second.get("up_to_time").is_none(), "the moment is the sequence now");
@@ -183,7 +207,7 @@ fn a_start_in_time_becomes_a_sequence() {
     );
     assert!(first.get("seq").is_none());
     assert_eq!(sequence(batch.receive(stored(7, 0, 1))), 7);
-    assert_eq!(batch.receive(end(7, 1)), DirectBatchStep::Ask);
+    assert_eq!(batch.receive(end(7, 1)), ASK);
     let second = request(&mut batch);
     assert!(second.get("start_time").is_none());
     assert_eq!(second["seq"], 8);
@@ -194,7 +218,7 @@ fn nothing_behind_what_came_is_the_end() {
     let mut batch = from_start(None);
     let _ = batch.request();
     assert_eq!(sequence(batch.receive(stored(1, 0, 1))), 1);
-    assert_eq!(batch.receive(end(1, 1)), DirectBatchStep::Ask);
+    assert_eq!(batch.receive(end(1, 1)), ASK);
     let _ = batch.request();
     let gone = message(&[], Some((404, "Message Not Found")), "");
     assert_eq!(batch.receive(gone), DirectBatchStep::End);
@@ -234,9 +258,9 @@ proptest! {
                     came += 1;
                     idle = 0;
                 }
-                DirectBatchStep::Ask => {
+                DirectBatchStep::Ask { .. } => {
                     idle += 1;
-                    prop_assert!(idle < 5, "it asks without end");
+                    prop_assert!(idle < 6, "it asks without end");
                     let _ = batch.request();
                 }
                 _ => break,

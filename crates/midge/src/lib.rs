@@ -11,6 +11,7 @@
 //! | publish, request, subscribe | [`Client`] |
 //! | receive | [`Subscription`], or a function: [`Subscribe::handler`] |
 //! | ask many | [`Client::request_many`] |
+//! | store messages in streams, and read them by consumers | `jetstream`, with the feature of that name |
 //! | send and receive typed values | `json`, with the feature `serde` |
 //! | wait without an executor | [`blocking`] |
 //! | see what happens to the connection | [`Client::status`], [`Client::events`] |

@@ -181,6 +181,65 @@ macro_rules! conformance {
                 a_push_consumer_is_read_by_a_queue_group_and_outlives_its_server
                 a_push_consumer_that_is_deleted_ends_and_a_drained_one_loses_nothing
             }
+            jetstream_consumers {
+                a_consumer_is_created_updated_and_deleted
+                every_field_of_a_consumer_reaches_the_server
+                a_filter_stands_in_the_subject_of_the_request
+                consumers_are_listed_beyond_a_page
+                a_consumer_is_paused_and_goes_on
+                a_pin_is_taken_away
+                a_consumer_is_set_back
+                a_consumer_that_contradicts_itself_is_refused_before_it_is_asked_for
+            }
+            jetstream_direct {
+                a_message_is_got_directly
+                headers_of_a_message_do_not_pass_for_those_of_the_server
+                a_stream_without_direct_gets_is_noticed
+                many_messages_are_got_in_pages_and_in_order
+                large_messages_are_got_in_pages
+                the_last_message_of_each_subject_is_of_one_moment
+                messages_go_on_where_the_connection_was_lost
+            }
+            jetstream_events {
+                advisories_tell_of_streams_and_consumers
+                what_is_no_advisory_is_told_as_such
+                a_republished_message_says_where_it_is_stored
+            }
+            jetstream_foreign {
+                subjects_are_told_beyond_a_page
+                an_answer_that_is_none_is_told_with_its_subject
+                a_field_that_is_dropped_is_named
+                what_is_out_of_use_is_listed
+                messages_that_are_lost_on_their_way_are_asked_for_again
+                messages_that_are_always_lost_are_given_up
+                a_page_without_an_end_ends_in_time
+                a_page_that_lost_its_connection_is_asked_for_again
+                a_server_that_is_away_for_a_moment_is_asked_again
+                a_stream_that_somebody_else_creates_meanwhile_is_updated
+            }
+            jetstream_levels {
+                a_server_of_2_10_does_what_it_can_and_the_rest_is_named
+                a_server_of_2_11_does_what_it_can_and_the_rest_is_named
+                the_level_is_asked_for_once_a_connection
+                who_may_not_ask_for_the_level_leaves_it_to_the_server
+                a_stream_that_the_server_is_too_old_for_is_listed
+                every_version_takes_what_all_know
+            }
+            jetstream_streams {
+                a_stream_is_created_updated_and_deleted
+                every_field_of_a_stream_reaches_the_server
+                what_a_server_changes_is_named
+                a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for
+                lists_are_complete_beyond_a_page
+                an_info_tells_subjects_and_deleted_messages
+                a_purge_takes_what_it_is_told
+                messages_are_got_and_deleted
+                a_sealed_stream_stays_as_it_is
+                an_account_tells_what_it_uses
+                a_domain_is_reached_by_its_prefix
+                a_domain_behind_a_leaf_is_reached_by_its_prefix
+                a_call_ends_in_time_and_is_not_carried_out_later
+            }
             kept {
                 a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection
                 a_request_that_was_not_sent_reaches_no_server_that_comes_back

@@ -1,22 +1,51 @@
 //! JetStream: streams, consumers and publishing that the server acknowledges.
+//!
+//! Backups, moves of streams between servers and what else is for who runs the servers are not
+//! here: the `nats` tool has them.
 
+mod advisories;
 mod consume;
+mod consumers;
+mod direct;
 mod fetch;
+mod list;
 mod message;
 mod ordered;
 mod pull;
 mod push;
 mod reader;
+mod request;
 mod stop;
+mod stream;
+mod streams;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub use midge_jetstream::{ApiPrefix, ApiPrefixError};
+pub use midge_jetstream::{
+    AbandonReason, Advisory, AdvisoryAction, AdvisoryEvent, ApiAudit, ApiLimit, Backup,
+    BatchAbandoned, ConsumerAction, ConsumerLeader, ConsumerPause, GroupPin, MessageEvent,
+    Republished, ServerEvent, StreamAction, StreamLeader, event_subjects,
+};
+pub use midge_jetstream::{
+    AccountInfo, AccountLimits, AccountTier, AckPolicy, ApiError, ApiLevel, ApiPrefix,
+    ApiPrefixError, ApiStatistics, ClusterInfo, Compression, ConfigError, ConsumerConfig,
+    ConsumerInfo, ConsumerLimits, ConsumerName, DeliverPolicy, DesiredCluster, Difference,
+    Differences, DirectGetError, Discard, ErrorCode, External, LevelError, Listed, LostData,
+    NameError, Need, PauseState, PersistMode, Placement, PriorityGroup, PriorityPolicy,
+    ReplayPolicy, Replica, Republish, ResetReply, Retention, SequencePair, SourceConsumer,
+    SourceInfo, Storage, StoredMessage, StreamAlternate, StreamConfig, StreamInfo, StreamName,
+    StreamSource, StreamState, SubjectTransform, Time, TimeError,
+};
+
+pub use advisories::{Advisories, AdvisoryError, NextAdvisory};
+pub use direct::{DirectBatch, DirectError, DirectLast, DirectMessages, NextDirect};
+pub use list::{Entry, List, NextEntry};
+pub use request::{CallError, ConfigureError, ConsumerError, FeatureError, StreamError};
+pub use stream::{GetMessageError, Info, Purge, PurgeError, Stream};
 
 pub use midge_jetstream::{
-    Ack, ConsumerName, DeliverPolicy, Delivery, Limit, NameError, Notice, OrderedEnd,
-    PullConfigError, PullEnd, PullGroup, ReplayPolicy, ResetCause, StreamName, Time,
+    Ack, Delivery, Limit, Notice, OrderedEnd, PullConfigError, PullEnd, PullGroup, ResetCause,
 };
 
 pub use self::consume::{Consume, ConsumeBuilder};
@@ -42,32 +71,37 @@ pub struct JetStream {
     context: Arc<Context>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Context {
     client: Client,
     api: ApiPrefix,
     timeout: Duration,
+    /// The API level, and the connection on which it was told.
+    level: Mutex<Option<(u64, ApiLevel)>>,
 }
 
 impl JetStream {
     /// JetStream of the account that `client` is connected with, below `$JS.API`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        let context = Context { client, api: ApiPrefix::default(), timeout: TIMEOUT };
-        Self { context: Arc::new(context) }
+        Self::with(client, ApiPrefix::default(), TIMEOUT)
+    }
+
+    fn with(client: Client, api: ApiPrefix, timeout: Duration) -> Self {
+        Self { context: Arc::new(Context { client, api, timeout, level: Mutex::default() }) }
     }
 
     /// The same, below another prefix: of a domain, or of an import.
     #[must_use]
     pub fn with_prefix(&self, api: ApiPrefix) -> Self {
-        Self { context: Arc::new(Context { api, ..(*self.context).clone() }) }
+        Self::with(self.client().clone(), api, self.timeout())
     }
 
-    /// The same, with another time for an answer, which includes the wait for a place in the
-    /// queue. Default: 5 s.
+    /// The same, with another time for a call, from its begin to the last answer; waiting for a
+    /// connection and for room counts. Default: 5 s.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { context: Arc::new(Context { timeout, ..(*self.context).clone() }) }
+        Self::with(self.client().clone(), self.api_prefix().clone(), timeout)
     }
 
     /// The client.
@@ -82,7 +116,7 @@ impl JetStream {
         &self.context.api
     }
 
-    /// How long an answer may take.
+    /// How long a call may take.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.context.timeout
