@@ -1,6 +1,6 @@
 //! Streams and the account, as a real nats-server has them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use midge::jetstream::{
     ApiPrefix, CallError, Compression, ConfigError, ConsumerLimits, Discard, ErrorCode,
@@ -395,8 +395,13 @@ pub async fn a_domain_behind_a_leaf_is_reached_by_its_prefix<A: Adapter>() -> Ou
 
 pub async fn a_call_ends_in_time_and_is_not_carried_out_later<A: Adapter>() -> Outcome {
     let (mut server, js) = jetstream::<A>().await?;
-    server.kill()?;
     let short = js.with_timeout(Duration::from_millis(200));
+    server.pause()?;
+    let began = Instant::now();
+    let error = soon(short.account_info()).await.expect_err("nobody answers");
+    let CallError::Request { error: RequestError::TimedOut, .. } = error else { panic!("{error}") };
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+    server.kill()?;
     let error = soon(short.create_stream(in_memory("late"))).await.expect_err("nobody is there");
     let StreamError::Call(CallError::Request { error, .. }) = error else { panic!("{error}") };
     assert!(
