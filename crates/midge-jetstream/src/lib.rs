@@ -9,6 +9,8 @@
 //! |---|---|
 //! | where requests of the API go | [`ApiPrefix`] |
 //! | why the server refused | [`ApiError`], [`ErrorCode`] |
+//! | what a message to a stream asks for, and the answer | [`PublishHeaders`], [`Schedule`], [`PubAck`] |
+//! | counters of any size | [`Integer`] |
 //!
 //! The crate is `no_std` with `alloc`.
 #![no_std]
@@ -17,8 +19,14 @@ extern crate alloc;
 
 mod codes;
 mod error;
+mod integer;
 mod prefix;
+mod publish;
+mod schedule;
 
 pub use codes::ErrorCode;
 pub use error::{ApiError, Envelope, ReplyError, read_reply};
+pub use integer::{Integer, IntegerError};
 pub use prefix::{ApiPrefix, ApiPrefixError};
+pub use publish::{PubAck, PublishHeaders, PublishHeadersError, Rollup, Unpublished};
+pub use schedule::{Schedule, ScheduleError};
