@@ -10,6 +10,7 @@
 //! | where requests of the API go | [`ApiPrefix`] |
 //! | why the server refused | [`ApiError`], [`ErrorCode`] |
 //! | what a message to a stream asks for, and the answer | [`PublishHeaders`], [`Schedule`], [`PubAck`] |
+//! | many messages on their way to a stream | [`PublishWindow`] |
 //! | counters of any size | [`Integer`] |
 //!
 //! The crate is `no_std` with `alloc`.
@@ -23,6 +24,7 @@ mod integer;
 mod prefix;
 mod publish;
 mod schedule;
+mod window;
 
 pub use codes::ErrorCode;
 pub use error::{ApiError, Envelope, ReplyError, read_reply};
@@ -30,3 +32,7 @@ pub use integer::{Integer, IntegerError};
 pub use prefix::{ApiPrefix, ApiPrefixError};
 pub use publish::{PubAck, PublishHeaders, PublishHeadersError, Rollup, Unpublished};
 pub use schedule::{Schedule, ScheduleError};
+pub use window::{
+    Answer, Outgoing, PublishFailure, PublishOrder, PublishWindow, Report, WindowConfig,
+    WindowOutput,
+};

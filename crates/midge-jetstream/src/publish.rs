@@ -384,6 +384,8 @@ impl Unpublished {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
     use crate::ErrorCode;
 
