@@ -190,6 +190,16 @@ impl PublishHeaders {
         Ok(Some(&self.map))
     }
 
+    /// The headers to send, out of this.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    pub fn into_map(self) -> Result<Option<HeaderMap>, PublishHeadersError> {
+        let some = self.get()?.is_some();
+        Ok(some.then_some(self.map))
+    }
+
     /// What the server refuses beside an increment, with a code that says nothing of it.
     fn check_counter(&self) -> Set {
         if self.map.get(INCREMENT).is_none() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use midge_jetstream::{
     Answer, PublishFailure, PublishOrder, PublishWindow, Report, WindowConfig, WindowOutput,
 };
-use midge_proto::{HeaderMap, Instant, Position, PublishError};
+use midge_proto::{HeaderMap, Instant, Position, PublishError, SubjectRef};
 use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,6 +54,10 @@ struct Rig {
     reports: Vec<Report>,
 }
 
+fn subject(subject: &str) -> SubjectRef<'_> {
+    SubjectRef::new(subject).expect("a subject")
+}
+
 fn config(order: PublishOrder) -> WindowConfig {
     WindowConfig {
         max_messages: 16,
@@ -67,7 +71,8 @@ fn config(order: PublishOrder) -> WindowConfig {
 
 impl Rig {
     fn new(config: WindowConfig) -> Self {
-        let mut window = PublishWindow::new(config.clone(), "p-".into()).unwrap();
+        let mut window = PublishWindow::new(config.clone(), "p-".into())
+            .expect("a header may have these letters");
         window.connected();
         Self {
             window,
@@ -81,7 +86,7 @@ impl Rig {
     }
 
     fn push(&mut self) -> u64 {
-        self.window.push("orders", None, b"payload")
+        self.window.push(subject("orders"), None, b"payload")
     }
 
     /// Does what the window says, until it is idle.
@@ -89,8 +94,11 @@ impl Rig {
         for _ in 0..100_000 {
             match self.window.poll(self.now) {
                 WindowOutput::Send(number) => {
-                    let outgoing = self.window.outgoing(number).unwrap();
-                    assert_eq!((outgoing.subject, outgoing.payload), ("orders", &b"payload"[..]));
+                    let outgoing = self.window.outgoing(number).expect("it is there");
+                    assert_eq!(
+                        (outgoing.subject, outgoing.payload),
+                        (subject("orders"), &b"payload"[..])
+                    );
                     self.wire.push((outgoing.token, outgoing.headers.clone(), self.position));
                     self.window.sent(number, Position(self.position), self.now);
                     self.position += 1;
@@ -209,7 +217,7 @@ fn many_are_on_their_way_and_each_is_reported() {
 fn bytes_are_bounded_and_one_message_always_has_room() {
     let mut rig = Rig::new(WindowConfig { max_bytes: 100, ..config(PublishOrder::Sent) });
     assert!(rig.window.has_room(1000));
-    rig.window.push("a", None, &[b'x'; 1000]);
+    rig.window.push(subject("a"), None, &[b'x'; 1000]);
     assert!(!rig.window.has_room(0));
 }
 

@@ -58,8 +58,8 @@ impl Entry {
         !matches!(self.state, State::Stored { .. } | State::Failed)
     }
 
-    pub(super) fn subject(&self) -> &str {
-        core::str::from_utf8(&self.body[..self.subject]).unwrap_or_default()
+    pub(super) fn subject(&self) -> &[u8] {
+        &self.body[..self.subject]
     }
 
     pub(super) fn payload(&self) -> &[u8] {
@@ -69,7 +69,8 @@ impl Entry {
     pub(super) fn give_back(&self) -> Unpublished {
         let mut headers = self.headers.clone();
         headers.remove(crate::publish::EXPECTED_LAST_MESSAGE_ID);
-        Unpublished { subject: self.subject().into(), headers, payload: self.payload().into() }
+        let subject = String::from_utf8_lossy(self.subject()).into_owned();
+        Unpublished { subject, headers, payload: self.payload().into() }
     }
 
     /// Makes it as new, but for its memory; false when that is not worth keeping.

@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use midge_proto::{HeaderError, HeaderMap, Instant, Position, PublishError};
+use midge_proto::{HeaderError, HeaderMap, Instant, Position, PublishError, SubjectRef};
 
 use crate::publish::{EXPECTED_LAST_MESSAGE_ID, MESSAGE_ID};
 use crate::{ErrorCode, PubAck, ReplyError};
@@ -89,7 +89,7 @@ pub struct Outgoing<'a> {
     /// The last token of the reply subject, in decimal digits.
     pub token: u64,
     /// Its subject.
-    pub subject: &'a str,
+    pub subject: SubjectRef<'a>,
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// Its payload.
@@ -250,7 +250,12 @@ impl PublishWindow {
 
     /// Takes a message, which [`has_room`](Self::has_room), and returns its number. It gets a
     /// message id unless its headers have one.
-    pub fn push(&mut self, subject: &str, headers: Option<HeaderMap>, payload: &[u8]) -> u64 {
+    pub fn push(
+        &mut self,
+        subject: SubjectRef<'_>,
+        headers: Option<HeaderMap>,
+        payload: &[u8],
+    ) -> u64 {
         let number = self.base + self.entries.len() as u64;
         let mut entry = self.spare.pop().unwrap_or_default();
         let id_given = headers.as_ref().is_some_and(|headers| headers.get(MESSAGE_ID).is_some());
@@ -270,7 +275,7 @@ impl PublishWindow {
         }
         entry.body.extend_from_slice(subject.as_bytes());
         entry.body.extend_from_slice(payload);
-        entry.subject = subject.len();
+        entry.subject = subject.as_bytes().len();
         entry.size = entry.body.len() + entry.headers.as_bytes().len();
         self.bytes += entry.size;
         self.entries.push_back(entry);
@@ -324,7 +329,7 @@ impl PublishWindow {
         let entry = &self.entries[index];
         Some(Outgoing {
             token: number << ATTEMPT_BITS | u64::from(entry.attempt),
-            subject: entry.subject(),
+            subject: SubjectRef::from_bytes(entry.subject()).ok()?,
             headers: &entry.headers,
             payload: entry.payload(),
         })

@@ -19,6 +19,7 @@
 /// | `rests` | processor time and threads while nothing happens |
 /// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
 /// | `slow_readers` | floods, and readers that fall behind |
+/// | `jetstream_publish` | publishing to streams of a real nats-server |
 /// | `behaviour`, `surface`, `drain`, `kept`, `moves` | the client against a real nats-server |
 ///
 /// A case takes seconds at most. One that hangs fails, even if it blocks the thread that runs it.
@@ -159,6 +160,26 @@ macro_rules! conformance {
             moves {
                 a_publisher_that_moves_loses_no_message_and_knows_it
                 a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing
+            }
+            jetstream_publish {
+                a_publish_is_acknowledged_by_its_stream
+                expectations_are_checked_by_the_stream
+                a_publish_that_no_stream_takes_is_sent_again_twice
+                a_publish_is_not_sent_again_after_a_timeout
+                a_publish_that_contradicts_itself_is_not_sent
+                a_message_expires_and_one_that_never_does_stays
+                a_schedule_publishes_when_it_is_due_and_can_be_cancelled
+                an_increment_tells_what_the_counter_came_to
+                a_publisher_stores_everything_once_and_in_order
+                a_publisher_tells_of_each_message_if_it_shall
+                a_message_that_fails_is_reported_with_its_content
+                behind_a_503_messages_are_stored_in_between_and_that_is_told
+                behind_a_503_a_chain_waits_and_keeps_the_order
+                behind_a_503_one_by_one_keeps_the_order
+                a_chain_goes_on_while_others_publish_to_the_stream
+                a_publisher_outlives_a_killed_server_and_stores_everything_once
+                a_full_window_waits_and_a_server_that_stands_still_is_told
+                a_publisher_ends_with_its_connection_and_hides_nothing
             }
         }
         $crate::conformance_cases! { $adapter alone

@@ -1,9 +1,23 @@
 //! JetStream: streams, consumers and publishing that the server acknowledges.
 
+mod headers;
+mod publish;
+mod publisher;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use midge_jetstream::{ApiPrefix, ApiPrefixError};
+
+pub use midge_jetstream::{
+    Integer, IntegerError, PubAck, PublishFailure, PublishHeaders, PublishHeadersError,
+    PublishOrder, Report, Rollup, Schedule, ScheduleError, Unpublished,
+};
+pub use publish::{JetPublishError, Publish, Publishing};
+pub use publisher::{
+    MakingPublisher, PublishWindowed, Publisher, PublisherBuilder, PublisherError,
+    PublishingWindowed,
+};
 
 use crate::Client;
 
