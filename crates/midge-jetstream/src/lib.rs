@@ -12,26 +12,68 @@
 //! | what a message to a stream asks for, and the answer | [`PublishHeaders`], [`Schedule`], [`PubAck`] |
 //! | many messages on their way to a stream | [`PublishWindow`] |
 //! | counters of any size | [`Integer`] |
+//! | what streams and consumers can be, and are | [`StreamConfig`], [`StreamInfo`], [`ConsumerConfig`], [`ConsumerInfo`] |
+//! | what contradicts itself | [`StreamConfig::check`], [`ConsumerConfig::check`] |
+//! | what a server is too old for, or did not do | [`ApiLevel`], [`Differences`] |
+//! | stored messages | [`StoredMessage`], [`DirectBatch`] |
+//! | lists | [`Pages`] |
 //!
 //! The crate is `no_std` with `alloc`.
 #![no_std]
 
 extern crate alloc;
 
+mod account;
+mod check;
 mod codes;
+mod consumer;
+mod differences;
+mod direct;
 mod error;
 mod integer;
+mod levels;
+mod names;
+mod paging;
 mod prefix;
 mod publish;
 mod schedule;
+mod stored;
+mod stream;
+mod time;
 mod window;
+mod wire;
 
+pub use account::{AccountInfo, AccountLimits, AccountTier, ApiStatistics};
+pub use check::ConfigError;
 pub use codes::ErrorCode;
+pub use consumer::{
+    AckPolicy, Action, ConsumerConfig, ConsumerInfo, CreateConsumerRequest, DeliverPolicy,
+    PauseRequest, PauseState, PriorityGroup, PriorityPolicy, ReplayPolicy, ResetReply,
+    ResetRequest, SequencePair, UnpinRequest,
+};
+pub use differences::{Difference, Differences};
+pub use direct::{
+    DirectBatch, DirectBatchOf, DirectBatchRequest, DirectBatchStep, DirectGetError,
+    DirectGetRequest,
+};
 pub use error::{ApiError, Envelope, ReplyError, read_reply};
 pub use integer::{Integer, IntegerError};
+pub use levels::{ApiLevel, LevelError, Need};
+pub use names::{ConsumerName, MAX_NAME, NameError, StreamName};
+pub use paging::{ListRequest, Listed, Pages};
 pub use prefix::{ApiPrefix, ApiPrefixError};
 pub use publish::{PubAck, PublishHeaders, PublishHeadersError, Rollup, Unpublished};
 pub use schedule::{Schedule, ScheduleError};
+pub use stored::{
+    DeleteMessageRequest, Done, GetReply, GetRequest, PurgeRequest, Purged, StoredMessage,
+};
+pub use stream::{
+    ClusterInfo, Compression, ConsumerLimits, DesiredCluster, Discard, External, LostData,
+    PersistMode, Placement, Replica, Republish, Retention, SourceConsumer, SourceInfo, Storage,
+    StreamAlternate, StreamConfig, StreamInfo, StreamInfoRequest, StreamSource, StreamState,
+    SubjectTransform, SubjectsPage,
+};
+pub use time::{Time, TimeError};
 pub use window::{
     Answer, Outgoing, PublishFailure, PublishOrder, PublishWindow, Report, WindowConfig,
     WindowOutput,

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use midge_proto::{HeaderError, HeaderMap, SubjectError, SubjectRef};
 
+use crate::Time;
 use crate::publish::whole_seconds;
 
 pub(crate) const SCHEDULE: &str = "Nats-Schedule";
@@ -37,7 +38,7 @@ pub struct Schedule {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum When {
-    At(Duration),
+    At(Time),
     Every(Duration),
     Cron(String),
 }
@@ -52,12 +53,6 @@ enum Ttl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// The moment has no date of four digits.
-    #[error("{time:?} after the beginning of 1970 is past the year 9999")]
-    TooLate {
-        /// The moment.
-        time: Duration,
-    },
     /// The interval is too short.
     #[error("a schedule cannot repeat every {every:?}: at least a second has to lie between")]
     TooOften {
@@ -128,11 +123,10 @@ impl Schedule {
         Self { when, target, source: None, ttl: None, rollup: false, time_zone: None }
     }
 
-    /// Once, at a moment: the time since the beginning of 1970 (UTC), as
-    /// `SystemTime::duration_since(UNIX_EPOCH)` gives it. One that has passed is due at once.
+    /// Once, at a moment. One that has passed is due at once.
     #[must_use]
-    pub fn at(time: Duration, target: &str) -> Self {
-        Self::new(When::At(time), target)
+    pub fn at(time: impl Into<Time>, target: &str) -> Self {
+        Self::new(When::At(time.into()), target)
     }
 
     /// Again and again, with so much time between: a second or more.
@@ -238,7 +232,7 @@ fn one_subject<'a>(header: &'static str, subject: &'a str) -> Result<&'a [u8], S
 impl When {
     fn written(&self) -> Result<String, ScheduleError> {
         match self {
-            Self::At(time) => at(*time),
+            Self::At(time) => Ok(format!("@at {time}")),
             Self::Every(every) if *every < Duration::from_secs(1) => {
                 Err(ScheduleError::TooOften { every: *every })
             }
@@ -255,32 +249,6 @@ impl When {
             }
         }
     }
-}
-
-/// RFC 3339 in UTC.
-fn at(time: Duration) -> Result<String, ScheduleError> {
-    const DAY: u64 = 24 * 3600;
-    /// The days of 400 years, after which the calendar repeats.
-    const ERA: u64 = 146_097;
-    let (days, second) = (time.as_secs() / DAY, time.as_secs() % DAY);
-    // Years that begin in March, from the year 0 on: leap days are the last ones then.
-    let days = days + 719_468;
-    let (era, day) = (days / ERA, days % ERA);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    if year > 9999 {
-        return Err(ScheduleError::TooLate { time });
-    }
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let nanos = match time.subsec_nanos() {
-        0 => String::new(),
-        nanos => format!(".{nanos:09}"),
-    };
-    Ok(format!("@at {year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{nanos}Z"))
 }
 
 struct Field {
@@ -366,8 +334,6 @@ impl Field {
 mod tests {
     use alloc::string::ToString;
 
-    use proptest::prelude::*;
-
     use super::*;
 
     fn written(schedule: &Schedule) -> Result<String, ScheduleError> {
@@ -380,16 +346,10 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_a_date_to_the_nanosecond() {
-        let at = |nanos: u64| written(&Schedule::at(Duration::from_nanos(nanos), "t")).unwrap();
-        assert_eq!(at(0), " @at 1970-01-01T00:00:00Z|-Target t");
-        assert_eq!(at(951_827_696_000_000_001), " @at 2000-02-29T12:34:56.000000001Z|-Target t");
-        assert_eq!(at(4_107_542_399_500_000_000), " @at 2100-02-28T23:59:59.500000000Z|-Target t");
-        assert_eq!(at(4_107_542_400_000_000_000), " @at 2100-03-01T00:00:00Z|-Target t");
-        let last = Duration::from_secs(253_402_300_799);
-        assert!(written(&Schedule::at(last, "t")).unwrap().contains("9999-12-31T23:59:59Z"));
-        let late = Schedule::at(last + Duration::from_secs(1), "t");
-        assert!(matches!(written(&late), Err(ScheduleError::TooLate { .. })));
+    fn a_moment_is_exact() {
+        let time = Time::from_unix_nanos(951_827_696_000_000_001);
+        let at = written(&Schedule::at(time, "t")).unwrap();
+        assert_eq!(at, " @at 2000-02-29T12:34:56.000000001Z|-Target t");
     }
 
     #[test]
@@ -461,22 +421,5 @@ mod tests {
         let ttl = hourly().ttl(Duration::from_millis(1500));
         assert!(matches!(written(&ttl), Err(ScheduleError::Ttl { .. })));
         assert!(written(&ttl).unwrap_err().to_string().contains("1.5s"));
-    }
-
-    proptest! {
-        #[test]
-        fn days_follow_each_other(day in 0_u64..2_932_896) {
-            let date = |day: u64| {
-                let text = at(Duration::from_secs(day * 86_400)).unwrap();
-                let number = |range: core::ops::Range<usize>| text[range].parse::<u32>().unwrap();
-                (number(4..8), number(9..11), number(12..14))
-            };
-            let ((year, month, today), tomorrow) = (date(day), date(day + 1));
-            prop_assert!(
-                tomorrow == (year, month, today + 1)
-                    || tomorrow == (year, month + 1, 1) && today >= 28
-                    || tomorrow == (year + 1, 1, 1) && (month, today) == (12, 31)
-            );
-        }
     }
 }

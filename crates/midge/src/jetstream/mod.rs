@@ -7,7 +7,7 @@ mod publisher;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use midge_jetstream::{ApiPrefix, ApiPrefixError};
+pub use midge_jetstream::{ApiError, ApiPrefix, ApiPrefixError, ErrorCode, Time, TimeError};
 
 pub use midge_jetstream::{
     Integer, IntegerError, PubAck, PublishFailure, PublishHeaders, PublishHeadersError,

@@ -1,6 +1,6 @@
 //! Publishing to streams of a real nats-server, one message at a time or many.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use midge::RequestError;
 use midge::jetstream::{
@@ -145,7 +145,7 @@ pub async fn a_schedule_publishes_when_it_is_due_and_can_be_cancelled<A: Adapter
     let more = json!({ "allow_msg_schedules": true, "allow_msg_ttl": true });
     create(js.client(), "JOBS", "jobs.>", more).await?;
     let mut due = js.client().subscribe("jobs.due").await?;
-    let past = Schedule::at(Duration::from_secs(1), "jobs.due");
+    let past = Schedule::at(SystemTime::UNIX_EPOCH, "jobs.due");
     soon(js.publish("jobs.one", "once").schedule(&past)).await?;
     let message = soon(due.next()).await.ok_or("it is due")?;
     assert_eq!(message.payload(), b"once");
@@ -308,8 +308,8 @@ pub async fn a_chain_goes_on_while_others_publish_to_the_stream<A: Adapter>() ->
     Ok(())
 }
 
-pub async fn a_publisher_outlives_a_killed_server_and_stores_everything_once<A: Adapter>()
--> Outcome {
+pub async fn a_publisher_outlives_a_killed_server_and_stores_everything_once<A: Adapter>() -> Outcome
+{
     const MESSAGES: u64 = 3000;
     for order in [PublishOrder::Sent, PublishOrder::Chained] {
         let (mut server, js) = jetstream::<A>().await?;
