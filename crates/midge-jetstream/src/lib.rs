@@ -11,6 +11,7 @@
 //! | why the server refused | [`ApiError`], [`ErrorCode`] |
 //! | what a message to a stream asks for, and the answer | [`PublishHeaders`], [`Schedule`], [`PubAck`] |
 //! | many messages on their way to a stream | [`PublishWindow`] |
+//! | messages that are stored together, or fast | [`Batch`], [`FastIngest`] |
 //! | counters of any size | [`Integer`] |
 //! | what streams and consumers can be, and are | [`StreamConfig`], [`StreamInfo`], [`ConsumerConfig`], [`ConsumerInfo`] |
 //! | what contradicts itself | [`StreamConfig::check`], [`ConsumerConfig::check`] |
@@ -24,12 +25,14 @@
 extern crate alloc;
 
 mod account;
+mod batch;
 mod check;
 mod codes;
 mod consumer;
 mod differences;
 mod direct;
 mod error;
+mod fast;
 mod integer;
 mod levels;
 mod names;
@@ -44,6 +47,7 @@ mod window;
 mod wire;
 
 pub use account::{AccountInfo, AccountLimits, AccountTier, ApiStatistics};
+pub use batch::{Ask, Batch, BatchError, Commit, CommitError};
 pub use check::ConfigError;
 pub use codes::ErrorCode;
 pub use consumer::{
@@ -57,6 +61,7 @@ pub use direct::{
     DirectGetRequest,
 };
 pub use error::{ApiError, Envelope, ReplyError, read_reply};
+pub use fast::{FastAnswerError, FastEvent, FastIngest, Gaps};
 pub use integer::{Integer, IntegerError};
 pub use levels::{ApiLevel, LevelError, Need};
 pub use names::{ConsumerName, MAX_NAME, NameError, StreamName};

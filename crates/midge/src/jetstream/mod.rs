@@ -1,5 +1,7 @@
 //! JetStream: streams, consumers and publishing that the server acknowledges.
 
+mod batch;
+mod counter;
 mod headers;
 mod publish;
 mod publisher;
@@ -9,9 +11,12 @@ use std::time::Duration;
 
 pub use midge_jetstream::{ApiError, ApiPrefix, ApiPrefixError, ErrorCode, Time, TimeError};
 
+pub use batch::{Add, Adding, AtomicBatch, AtomicBatchError, CommitBatch, Committing};
+pub use counter::{AddError, Count, CountError, Counters};
 pub use midge_jetstream::{
-    Integer, IntegerError, PubAck, PublishFailure, PublishHeaders, PublishHeadersError,
-    PublishOrder, Report, Rollup, Schedule, ScheduleError, Unpublished,
+    BatchError, CommitError, Integer, IntegerError, PubAck, PublishFailure, PublishHeaders,
+    PublishHeadersError, PublishOrder, Report, Rollup, Schedule, ScheduleError, StreamName,
+    Unpublished,
 };
 pub use publish::{JetPublishError, Publish, Publishing};
 pub use publisher::{
