@@ -19,7 +19,7 @@
 /// | `rests` | processor time and threads while nothing happens |
 /// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
 /// | `slow_readers` | floods, and readers that fall behind |
-/// | `jetstream_publish` | publishing to streams of a real nats-server |
+/// | `jetstream_publish`, `jetstream_batches` | publishing to streams of a real nats-server |
 /// | `behaviour`, `surface`, `drain`, `kept`, `moves` | the client against a real nats-server |
 ///
 /// A case takes seconds at most. One that hangs fails, even if it blocks the thread that runs it.
@@ -160,6 +160,13 @@ macro_rules! conformance {
             moves {
                 a_publisher_that_moves_loses_no_message_and_knows_it
                 a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing
+            }
+            jetstream_batches {
+                a_batch_is_stored_whole_by_its_commit
+                a_batch_that_is_refused_stores_nothing
+                a_lost_connection_ends_a_batch
+                counters_are_added_to_and_read
+                many_counters_are_read_at_once
             }
             jetstream_publish {
                 a_publish_is_acknowledged_by_its_stream

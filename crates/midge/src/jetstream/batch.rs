@@ -362,13 +362,13 @@ pub struct CommitBatch<'a, S, P> {
 impl<'a, S: AsSubject, P: AsRef<[u8]>> CommitBatch<'a, S, P> {
     header_options!();
 
-    fn begin(self) -> Result<Requesting<'static, S, P>, AtomicBatchError> {
+    fn begin(self) -> Begun<S, P> {
         let Self { batch, headers, subject, payload, how } = self;
         batch.check_connection()?;
         check_subject(&subject)?;
         let mut headers = headers.into_map()?.unwrap_or_default();
         batch.batch.commit(&mut headers, how)?;
-        batch.request(headers, subject, payload)
+        Ok((batch.request(headers, subject, payload)?, batch.batch.clone()))
     }
 }
 
@@ -377,9 +377,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for CommitBatch<'a, S, P> {
     type IntoFuture = Committing<S, P>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let batch = self.batch.batch.clone();
-        let begun = self.begin();
-        Committing { begun: Some(begun.map(|requesting| (requesting, batch))) }
+        Committing { begun: Some(self.begin()) }
     }
 }
 
@@ -387,8 +385,10 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for CommitBatch<'a, S, P> {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Committing<S, P> {
-    begun: Option<Result<(Requesting<'static, S, P>, Batch), AtomicBatchError>>,
+    begun: Option<Begun<S, P>>,
 }
+
+type Begun<S, P> = Result<(Requesting<'static, S, P>, Batch), AtomicBatchError>;
 
 /// Nothing here is pinned by being polled.
 impl<S, P> Unpin for Committing<S, P> {}

@@ -4,6 +4,7 @@ pub mod behaviour;
 pub mod dials;
 pub mod drain;
 pub mod ends;
+pub mod jetstream_batches;
 pub mod jetstream_publish;
 pub mod kept;
 pub mod moves;
