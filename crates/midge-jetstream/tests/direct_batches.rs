@@ -1,5 +1,7 @@
 //! Several messages by direct get: pages, gaps and ends.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use midge_jetstream::{
     DirectBatch, DirectBatchOf, DirectBatchRequest, DirectBatchStep, DirectGetError, StoredMessage,
 };

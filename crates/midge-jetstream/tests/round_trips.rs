@@ -1,5 +1,7 @@
 //! Objects of the API as nats-server 2.15.1 writes them: read, written, and read again.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::time::Duration;
 
 use midge_jetstream::{

@@ -19,7 +19,7 @@
 /// | `rests` | processor time and threads while nothing happens |
 /// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
 /// | `slow_readers` | floods, and readers that fall behind |
-/// | `jetstream_publish`, `jetstream_batches` | publishing to streams of a real nats-server |
+/// | `jetstream_…` | JetStream of a real nats-server |
 /// | `behaviour`, `surface`, `drain`, `kept`, `moves` | the client against a real nats-server |
 ///
 /// A case takes seconds at most. One that hangs fails, even if it blocks the thread that runs it.
@@ -150,6 +150,47 @@ macro_rules! conformance {
                 a_server_that_stands_still_dies_and_comes_back_gets_what_was_never_sent
                 a_close_without_a_server_is_immediate
                 a_close_during_a_drain_without_a_server_is_immediate_too
+            }
+            jetstream_consumers {
+                a_consumer_is_created_updated_and_deleted
+                every_field_of_a_consumer_reaches_the_server
+                a_filter_stands_in_the_subject_of_the_request
+                consumers_are_listed_beyond_a_page
+                a_consumer_is_paused_and_goes_on
+                a_pin_is_taken_away
+                a_consumer_is_set_back
+                a_consumer_that_contradicts_itself_is_refused_before_it_is_asked_for
+            }
+            jetstream_direct {
+                a_message_is_got_directly
+                headers_of_a_message_do_not_pass_for_those_of_the_server
+                a_stream_without_direct_gets_is_noticed
+                many_messages_are_got_in_pages_and_in_order
+                large_messages_are_got_in_pages
+                the_last_message_of_each_subject_is_of_one_moment
+                messages_go_on_where_the_connection_was_lost
+            }
+            jetstream_levels {
+                a_server_of_2_10_does_what_it_can_and_the_rest_is_named
+                a_server_of_2_11_does_what_it_can_and_the_rest_is_named
+                the_level_is_asked_for_once_a_connection
+                who_may_not_ask_for_the_level_leaves_it_to_the_server
+                a_stream_that_the_server_is_too_old_for_is_listed
+            }
+            jetstream_streams {
+                a_stream_is_created_updated_and_deleted
+                every_field_of_a_stream_reaches_the_server
+                what_a_server_changes_is_named
+                a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for
+                lists_are_complete_beyond_a_page
+                an_info_tells_subjects_and_deleted_messages
+                a_purge_takes_what_it_is_told
+                messages_are_got_and_deleted
+                a_sealed_stream_stays_as_it_is
+                an_account_tells_what_it_uses
+                a_domain_is_reached_by_its_prefix
+                a_domain_behind_a_leaf_is_reached_by_its_prefix
+                a_call_ends_in_time_and_is_not_carried_out_later
             }
             kept {
                 a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection

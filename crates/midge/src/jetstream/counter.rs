@@ -1,23 +1,34 @@
 //! Counters that a stream keeps, one for each subject.
 
-use std::time::Duration;
-
-use midge_jetstream::{ApiError, ApiPrefix, Integer, StreamName};
-use midge_proto::{AsSubject, Message, RequestError, SubjectError};
-use serde::{Deserialize, Serialize};
+use midge_jetstream::{DirectGetError, Integer, NameError, StoredMessage};
+use midge_proto::{AsSubject, SubjectError};
+use serde::Deserialize;
 
 use super::JetStream;
+use super::direct::DirectError;
 use super::publish::JetPublishError;
-use crate::{Client, Replies, RepliesError};
-
-/// Counters for which one request asks at most; the server takes 1,024 subjects at a time.
-const AT_ONCE: usize = 1000;
+use super::stream::Stream;
 
 impl JetStream {
-    /// The counters of a stream (ADR-49), which must allow them and direct gets
+    /// The counters of a stream (ADR-49), which must count and allow direct gets
     /// (`allow_msg_counter`, `allow_direct`). The server is not asked.
-    pub fn counters(&self, stream: StreamName) -> Counters {
-        Counters { js: self.clone(), stream }
+    ///
+    /// ```no_run
+    /// # async fn example(js: &midge::jetstream::JetStream) -> Result<(), Box<dyn std::error::Error>> {
+    /// let counters = js.counters("HITS")?;
+    /// counters.add("hits.home", 1).await?;
+    /// for count in counters.get_many(["hits.>"]).await? {
+    ///     println!("{}: {}", count.subject, count.value);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`] when no stream can have the name.
+    pub fn counters(&self, stream: impl AsRef<str>) -> Result<Counters, NameError> {
+        Ok(Counters { stream: self.stream(stream)? })
     }
 }
 
@@ -25,8 +36,7 @@ impl JetStream {
 /// [`JetStream::counters`].
 #[derive(Clone, Debug)]
 pub struct Counters {
-    js: JetStream,
-    stream: StreamName,
+    stream: Stream,
 }
 
 /// A counter at one moment.
@@ -39,9 +49,9 @@ pub struct Count {
     pub value: Integer,
     /// The number of its last message in the stream.
     pub seq: u64,
-    /// What was added last, if the stream counted it itself.
+    /// What was added last.
     pub last_increment: Option<Integer>,
-    /// What other streams have added, in JSON, if it is gathered from them.
+    /// What other streams have added, as JSON, if it is gathered from them.
     pub sources: Option<String>,
 }
 
@@ -53,9 +63,9 @@ pub enum AddError {
     /// nevertheless.
     #[error(transparent)]
     Publish(#[from] JetPublishError),
-    /// The answer has no value: the subject is in a stream that does not count. The message is
+    /// The ack has no value: the subject is of a stream that does not count. An empty message is
     /// stored there.
-    #[error("{stream} does not count: create it with allow_msg_counter")]
+    #[error("stream {stream} does not count: create it with allow_msg_counter")]
     NoCounter {
         /// The stream that has the message.
         stream: String,
@@ -69,39 +79,20 @@ pub enum CountError {
     /// The subject is not valid.
     #[error("invalid subject: {0}")]
     Subject(SubjectError),
-    /// Nobody answered: there is no such stream, or it does not allow direct gets.
-    #[error(
-        "nobody answers: there is no such stream, or it is without allow_direct, or has no leader for now"
-    )]
-    NoStream,
-    /// The server refused.
+    /// A counter is one subject.
+    #[error("a counter is one subject, without wildcards: use get_many")]
+    Wildcard,
+    /// It could not be got.
     #[error(transparent)]
-    Refused(ApiError),
-    /// No answer came.
-    #[error(transparent)]
-    Request(RequestError),
-    /// The replies ended before all had come.
-    #[error("not all counters were told: {0}")]
-    Replies(RepliesError),
-    /// The server refused, by a status.
-    #[error("the server answers {code} {text}")]
-    Status {
-        /// The code.
-        code: u16,
-        /// Its words.
-        text: String,
-    },
+    Get(#[from] DirectError),
     /// A message of the stream is none of a counter.
-    #[error("the message {seq} of {subject} is none of a counter")]
+    #[error("message {seq} of {subject} is none of a counter")]
     NoCounter {
         /// Its subject.
         subject: String,
         /// Its number.
         seq: u64,
     },
-    /// The answer came from a server that does not know requests for many subjects.
-    #[error("the server cannot tell many counters at once: it needs nats-server 2.11")]
-    TooOld,
 }
 
 #[derive(Deserialize)]
@@ -123,128 +114,59 @@ impl Counters {
         subject: impl AsSubject,
         by: impl Into<Integer>,
     ) -> Result<Integer, AddError> {
-        let ack = self.js.publish(subject, "").increment(by).await?;
-        let stream = &ack.stream;
+        let ack = self.stream.context().publish(subject, "").increment(by).await?;
+        let stream = ack.stream;
         ack.value.ok_or_else(|| AddError::NoCounter { stream: stream.to_string() })
     }
 
     /// A counter; `None` where nothing was ever added.
     ///
-    /// A stream may be read at any of its replicas: it may take a moment until what was added is
-    /// seen.
+    /// Any replica of the stream may answer: what was just added may not be seen yet.
     ///
     /// # Errors
     ///
     /// [`CountError`].
     pub async fn get(&self, subject: impl AsSubject) -> Result<Option<Count>, CountError> {
-        let subject = subject.as_subject().map_err(CountError::Subject)?.to_string();
-        let api = self.subject(Some(&subject));
-        let request = self.client().request(api, "").timeout(self.js.timeout());
-        match request.await {
-            Ok(message) => match status(&message) {
-                Some((404, _)) => Ok(None),
-                Some((code, text)) => Err(CountError::Status { code, text }),
-                None => count(&message).map(Some),
-            },
-            Err(RequestError::NoResponders) => Err(CountError::NoStream),
-            Err(error) => Err(CountError::Request(error)),
+        let subject = subject.as_subject().map_err(CountError::Subject)?;
+        if subject.has_wildcards() {
+            return Err(CountError::Wildcard);
+        }
+        match self.stream.direct_last(&subject.to_string()).await {
+            Ok(message) => count(message).map(Some),
+            Err(DirectError::Get(DirectGetError::NotFound)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// All counters whose subjects match one of `filters`, which may have wildcards, as they were at
-    /// one moment. Needs nats-server 2.11.
+    /// one moment: 1,024 counters at most. Needs nats-server 2.11.
     ///
     /// # Errors
     ///
     /// [`CountError`].
-    pub async fn get_many<S: AsRef<str>>(
+    pub async fn get_many<S: Into<String>>(
         &self,
         filters: impl IntoIterator<Item = S>,
     ) -> Result<Vec<Count>, CountError> {
-        let filters: Vec<String> =
-            filters.into_iter().map(|filter| filter.as_ref().to_owned()).collect();
+        let filters: Vec<String> = filters.into_iter().map(Into::into).collect();
         let mut counts = Vec::new();
-        let mut up_to = None;
-        for multi_last in filters.chunks(AT_ONCE) {
-            self.get_some(multi_last, &mut up_to, &mut counts).await?;
+        if filters.is_empty() {
+            return Ok(counts);
+        }
+        let mut messages = self.stream.direct_last_of(filters).messages();
+        while let Some(message) = messages.next().await {
+            counts.push(count(message?)?);
         }
         Ok(counts)
     }
-
-    async fn get_some(
-        &self,
-        multi_last: &[String],
-        up_to: &mut Option<u64>,
-        counts: &mut Vec<Count>,
-    ) -> Result<(), CountError> {
-        #[derive(Serialize)]
-        struct Get<'a> {
-            multi_last: &'a [String],
-            #[serde(skip_serializing_if = "Option::is_none")]
-            up_to_seq: Option<u64>,
-        }
-        let request = serde_json::to_vec(&Get { multi_last, up_to_seq: *up_to });
-        // Texts and a number are JSON.
-        let payload = request.unwrap_or_default();
-        let timeout: Duration = self.js.timeout();
-        let replies = self.client().request_many(self.subject(None), payload).max_wait(timeout);
-        let mut replies: Replies = replies.await.map_err(CountError::Request)?;
-        while let Some(reply) = replies.next().await {
-            let message = match reply {
-                Ok(message) => message,
-                Err(RepliesError::NoResponders) => return Err(CountError::NoStream),
-                Err(error) => return Err(CountError::Replies(error)),
-            };
-            match status(&message) {
-                Some((204, _)) => {
-                    *up_to = number(&message, "Nats-UpTo-Sequence").or(*up_to);
-                    return Ok(());
-                }
-                Some((404, _)) => return Ok(()),
-                Some((code, text)) => return Err(CountError::Status { code, text }),
-                None if number(&message, "Nats-Num-Pending").is_none() => {
-                    return Err(CountError::TooOld);
-                }
-                None => counts.push(count(&message)?),
-            }
-        }
-        Err(CountError::Request(RequestError::TimedOut))
-    }
-
-    fn subject(&self, last_of: Option<&str>) -> String {
-        let api: &ApiPrefix = self.js.api_prefix();
-        match last_of {
-            Some(subject) => api.subject(&format!("DIRECT.GET.{}.{subject}", self.stream)),
-            None => api.subject(&format!("DIRECT.GET.{}", self.stream)),
-        }
-    }
-
-    fn client(&self) -> &Client {
-        self.js.client()
-    }
 }
 
-fn status(message: &Message) -> Option<(u16, String)> {
-    message.status().map(|status| (status.code, status.description.to_owned()))
-}
-
-fn number(message: &Message, header: &str) -> Option<u64> {
-    message.headers()?.get(header)?.parse().ok()
-}
-
-fn count(message: &Message) -> Result<Count, CountError> {
-    let header = |name: &str| message.headers().and_then(|headers| headers.get(name));
-    let subject = header("Nats-Subject").unwrap_or_default().to_owned();
-    let seq = number(message, "Nats-Sequence").unwrap_or_default();
-    let payload: Payload = match serde_json::from_slice(message.payload()) {
-        Ok(payload) => payload,
-        Err(_) => return Err(CountError::NoCounter { subject, seq }),
+fn count(message: StoredMessage) -> Result<Count, CountError> {
+    let StoredMessage { subject, sequence: seq, headers, payload, .. } = message;
+    let Ok(Payload { val: value }) = serde_json::from_slice(&payload) else {
+        return Err(CountError::NoCounter { subject, seq });
     };
-    Ok(Count {
-        subject,
-        value: payload.val,
-        seq,
-        last_increment: header("Nats-Incr").and_then(|by| by.parse().ok()),
-        sources: header("Nats-Counter-Sources").map(str::to_owned),
-    })
+    let last_increment = headers.get("Nats-Incr").and_then(|by| by.parse().ok());
+    let sources = headers.get("Nats-Counter-Sources").map(str::to_owned);
+    Ok(Count { subject, value, seq, last_increment, sources })
 }

@@ -1,22 +1,44 @@
 //! JetStream: streams, consumers and publishing that the server acknowledges.
+//!
+//! Backups, moves of streams between servers and what else is for who runs the servers are not
+//! here: the `nats` tool has them.
 
 mod batch;
+mod consumers;
 mod counter;
+mod direct;
 mod headers;
+mod list;
 mod publish;
 mod publisher;
+mod request;
+mod stream;
+mod streams;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub use midge_jetstream::{ApiError, ApiPrefix, ApiPrefixError, ErrorCode, Time, TimeError};
+pub use midge_jetstream::{
+    AccountInfo, AccountLimits, AccountTier, AckPolicy, ApiError, ApiLevel, ApiPrefix,
+    ApiPrefixError, ApiStatistics, ClusterInfo, Compression, ConfigError, ConsumerConfig,
+    ConsumerInfo, ConsumerLimits, ConsumerName, DeliverPolicy, DesiredCluster, Difference,
+    Differences, DirectGetError, Discard, ErrorCode, External, LevelError, Listed, LostData,
+    NameError, Need, PauseState, PersistMode, Placement, PriorityGroup, PriorityPolicy,
+    ReplayPolicy, Replica, Republish, ResetReply, Retention, SequencePair, SourceConsumer,
+    SourceInfo, Storage, StoredMessage, StreamAlternate, StreamConfig, StreamInfo, StreamName,
+    StreamSource, StreamState, SubjectTransform, Time, TimeError,
+};
+
+pub use direct::{DirectBatch, DirectError, DirectLast, DirectMessages, NextDirect};
+pub use list::{Entry, List, NextEntry};
+pub use request::{CallError, ConfigureError, ConsumerError, FeatureError, StreamError};
+pub use stream::{GetMessageError, Info, Purge, PurgeError, Stream};
 
 pub use batch::{Add, Adding, AtomicBatch, AtomicBatchError, CommitBatch, Committing};
 pub use counter::{AddError, Count, CountError, Counters};
 pub use midge_jetstream::{
     BatchError, CommitError, Integer, IntegerError, PubAck, PublishFailure, PublishHeaders,
-    PublishHeadersError, PublishOrder, Report, Rollup, Schedule, ScheduleError, StreamName,
-    Unpublished,
+    PublishHeadersError, PublishOrder, Report, Rollup, Schedule, ScheduleError, Unpublished,
 };
 pub use publish::{JetPublishError, Publish, Publishing};
 pub use publisher::{
@@ -37,32 +59,37 @@ pub struct JetStream {
     context: Arc<Context>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Context {
     client: Client,
     api: ApiPrefix,
     timeout: Duration,
+    /// The API level, and the connection on which it was told.
+    level: Mutex<Option<(u64, ApiLevel)>>,
 }
 
 impl JetStream {
     /// JetStream of the account that `client` is connected with, below `$JS.API`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        let context = Context { client, api: ApiPrefix::default(), timeout: TIMEOUT };
-        Self { context: Arc::new(context) }
+        Self::with(client, ApiPrefix::default(), TIMEOUT)
+    }
+
+    fn with(client: Client, api: ApiPrefix, timeout: Duration) -> Self {
+        Self { context: Arc::new(Context { client, api, timeout, level: Mutex::default() }) }
     }
 
     /// The same, below another prefix: of a domain, or of an import.
     #[must_use]
     pub fn with_prefix(&self, api: ApiPrefix) -> Self {
-        Self { context: Arc::new(Context { api, ..(*self.context).clone() }) }
+        Self::with(self.client().clone(), api, self.timeout())
     }
 
-    /// The same, with another time for an answer, which includes the wait for a place in the
-    /// queue. Default: 5 s.
+    /// The same, with another time for a call, from its begin to the last answer; waiting for a
+    /// connection and for room counts. Default: 5 s.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { context: Arc::new(Context { timeout, ..(*self.context).clone() }) }
+        Self::with(self.client().clone(), self.api_prefix().clone(), timeout)
     }
 
     /// The client.
@@ -77,7 +104,7 @@ impl JetStream {
         &self.context.api
     }
 
-    /// How long an answer may take.
+    /// How long a call may take.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.context.timeout
