@@ -155,7 +155,11 @@ impl Counters {
         }
         let mut messages = self.stream.direct_last_of(filters).messages();
         while let Some(message) = messages.next().await {
-            counts.push(count(message?)?);
+            match message {
+                Ok(message) => counts.push(count(message)?),
+                Err(DirectError::Get(DirectGetError::NotFound)) => break,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(counts)
     }
