@@ -242,10 +242,11 @@ impl FastIngest {
         Ok(self.reply(self.sent, if stored { Operation::Commit } else { Operation::End }))
     }
 
-    /// When to ask whether the stream still knows the batch: [`ping`](Self::ping).
+    /// When to ask whether the stream still knows the batch: [`ping`](Self::ping). Once it is
+    /// committed, the stream does not.
     #[must_use]
     pub fn ping_at(&self) -> Option<Instant> {
-        let waits = self.state != State::Over && self.sent > 0;
+        let waits = self.state == State::Open && self.sent > 0;
         waits.then_some(self.heard + self.ping_after)
     }
 

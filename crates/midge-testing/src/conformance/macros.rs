@@ -208,6 +208,9 @@ macro_rules! conformance {
                 a_lost_connection_ends_a_batch
                 counters_are_added_to_and_read
                 many_counters_are_read_at_once
+                fast_ingest_stores_everything_in_order
+                fast_ingest_ends_at_a_message_that_is_refused
+                a_lost_connection_ends_fast_ingest
             }
             jetstream_publish {
                 a_publish_is_acknowledged_by_its_stream

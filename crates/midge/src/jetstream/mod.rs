@@ -7,6 +7,7 @@ mod batch;
 mod consumers;
 mod counter;
 mod direct;
+mod fast;
 mod headers;
 mod list;
 mod publish;
@@ -36,8 +37,12 @@ pub use stream::{GetMessageError, Info, Purge, PurgeError, Stream};
 
 pub use batch::{Add, Adding, AtomicBatch, AtomicBatchError, CommitBatch, Committing};
 pub use counter::{AddError, Count, CountError, Counters};
+pub use fast::{
+    AddFast, AddingFast, BeginningFastBatch, FastBatch, FastBatchBuilder, FastBatchError,
+    FastNotice,
+};
 pub use midge_jetstream::{
-    BatchError, CommitError, Integer, IntegerError, PubAck, PublishFailure, PublishHeaders,
+    BatchError, CommitError, Gaps, Integer, IntegerError, PubAck, PublishFailure, PublishHeaders,
     PublishHeadersError, PublishOrder, Report, Rollup, Schedule, ScheduleError, Unpublished,
 };
 pub use publish::{JetPublishError, Publish, Publishing};

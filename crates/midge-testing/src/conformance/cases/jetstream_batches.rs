@@ -1,7 +1,10 @@
 //! Batches that are stored whole or not at all, and counters, on a real nats-server.
 
+use std::time::Duration;
+
 use midge::jetstream::{
-    AtomicBatchError, BatchError, CountError, DirectError, ErrorCode, Integer, JetStream,
+    AtomicBatchError, BatchError, CountError, DirectError, ErrorCode, FastBatchError, FastNotice,
+    Gaps, Integer, JetStream,
 };
 use serde_json::json;
 
@@ -147,5 +150,89 @@ pub async fn many_counters_are_read_at_once<A: Adapter>() -> Outcome {
     assert!(missing.as_ref().is_err_and(not_there), "{missing:?}");
     let missing = soon(nobody.get_many(["counts.1"])).await;
     assert!(missing.as_ref().is_err_and(not_there), "{missing:?}");
+    Ok(())
+}
+
+// ---- fast ingest -------------------------------------------------------------------------
+
+pub async fn fast_ingest_stores_everything_in_order<A: Adapter>() -> Outcome {
+    const MESSAGES: u64 = 5000;
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({ "allow_batched": true })).await?;
+    let mut batch = soon(js.fast_batch().flow(100, 3)).await?;
+    for number in 1..=MESSAGES {
+        assert_eq!(soon(batch.add("s", number.to_string())).await?, number);
+        assert!(batch.messages() - batch.acknowledged() <= 300);
+    }
+    let ack = soon(batch.end()).await?;
+    assert_eq!((ack.seq, ack.count), (MESSAGES, Some(MESSAGES)));
+    let numbers = (1..=MESSAGES).map(|number| number.to_string());
+    assert!(payloads(js.client(), "S").await?.into_iter().eq(numbers));
+
+    let mut batch = soon(js.fast_batch()).await?;
+    soon(batch.add("s", "x").header("A", "b")).await?;
+    let ack = soon(batch.commit("s", "y")).await?;
+    assert_eq!((ack.seq, ack.count), (MESSAGES + 2, Some(2)));
+    let over = soon(batch.add("s", "z")).await;
+    assert!(matches!(over, Err(FastBatchError::Batch(BatchError::Over))), "{over:?}");
+    Ok(())
+}
+
+pub async fn fast_ingest_ends_at_a_message_that_is_refused<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({ "allow_batched": true })).await?;
+    create(js.client(), "T", "t", json!({})).await?;
+    let mut batch = soon(js.fast_batch()).await?;
+    soon(batch.add("s", "1")).await?;
+    soon(batch.add("s", "2").expect_last_sequence(7)).await?;
+    let ended = soon(batch.commit("s", "3")).await;
+    let Err(FastBatchError::Ended { stored: 1, cause: Some(cause) }) = ended else {
+        panic!("{ended:?}")
+    };
+    assert!(matches!(cause, FastNotice::Refused { sequence: 2, .. }), "{cause:?}");
+
+    let mut batch = soon(js.fast_batch().gaps(Gaps::Allow)).await?;
+    soon(batch.add("s", "1")).await?;
+    soon(batch.add("s", "2").expect_last_sequence(7)).await?;
+    let ack = soon(batch.commit("s", "3")).await?;
+    assert_eq!(ack.count, Some(3));
+    let notice = batch.try_next_notice();
+    assert!(matches!(notice, Some(FastNotice::Refused { sequence: 2, .. })), "{notice:?}");
+    assert_eq!(payloads(js.client(), "S").await?, ["1", "1", "3"]);
+
+    let mut batch = soon(js.fast_batch()).await?;
+    let disabled = soon(async {
+        batch.add("t", "1").await?;
+        batch.add("t", "2").await
+    });
+    let Err(FastBatchError::Refused(error)) = disabled.await else { panic!("it is disabled") };
+    assert_eq!(error.err_code, ErrorCode::BATCH_PUBLISH_DISABLED);
+
+    let mut batch = soon(js.fast_batch()).await?;
+    soon(batch.add("nobody", "1")).await?;
+    let nobody = soon(batch.add("nobody", "2")).await;
+    assert!(matches!(nobody, Err(FastBatchError::NoStream)), "{nobody:?}");
+    Ok(())
+}
+
+pub async fn a_lost_connection_ends_fast_ingest<A: Adapter>() -> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({ "allow_batched": true })).await?;
+    let mut batch = soon(js.fast_batch().timeout(Duration::from_millis(300))).await?;
+    soon(batch.add("s", "1")).await?;
+    soon(batch.add("s", "2")).await?;
+    let mut events = js.client().events();
+    js.client().reconnect();
+    wait_for(&mut events, is_connected).await;
+    let lost = soon(batch.end()).await;
+    assert!(matches!(lost, Err(FastBatchError::Lost { .. })), "{lost:?}");
+
+    let mut batch = soon(js.fast_batch().timeout(Duration::from_millis(300))).await?;
+    soon(batch.add("s", "1")).await?;
+    soon(batch.add("s", "2")).await?;
+    server.pause()?;
+    let silent = soon(batch.end()).await;
+    assert!(matches!(silent, Err(FastBatchError::TimedOut { .. })), "{silent:?}");
+    server.resume()?;
     Ok(())
 }
