@@ -76,8 +76,13 @@ async fn publish_while_leaders_die(order: PublishOrder) -> Outcome<(Vec<u64>, Ve
             cluster[killed].restart()?;
         }
         let message = publisher.publish("orders", number.to_string());
-        let given = message.message_id(format!("order-{number}")).await?;
-        assert_eq!(given, number);
+        match message.message_id(format!("order-{number}")).await {
+            Ok(given) => assert_eq!(given, number),
+            Err(error) => {
+                let report = publisher.try_next_report();
+                return Err(format!("{number}: {error}; the first report: {report:?}").into());
+            }
+        }
     }
     let flushed = publisher.flush().await;
     let mut reports = Vec::new();

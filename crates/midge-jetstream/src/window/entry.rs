@@ -47,10 +47,6 @@ pub(super) struct Entry {
     pub(super) position: Option<Position>,
     /// It was to be taken back.
     pub(super) withdrawn: bool,
-    /// Another message than the one before it was the last of the stream.
-    pub(super) rejected: bool,
-    /// It does not expect the one before it.
-    pub(super) unchained: bool,
 }
 
 impl Entry {
@@ -67,10 +63,8 @@ impl Entry {
     }
 
     pub(super) fn give_back(&self) -> Unpublished {
-        let mut headers = self.headers.clone();
-        headers.remove(crate::publish::EXPECTED_LAST_MESSAGE_ID);
         let subject = String::from_utf8_lossy(self.subject()).into_owned();
-        Unpublished { subject, headers, payload: self.payload().into() }
+        Unpublished { subject, headers: self.headers.clone(), payload: self.payload().into() }
     }
 
     /// Makes it as new, but for its memory; false when that is not worth keeping.

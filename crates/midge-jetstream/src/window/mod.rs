@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use midge_proto::{HeaderError, HeaderMap, Instant, Position, PublishError, SubjectRef};
 
-use crate::publish::{EXPECTED_LAST_MESSAGE_ID, MESSAGE_ID};
+use crate::publish::{EXPECTED_LAST_SEQUENCE, MESSAGE_ID};
 use crate::{ErrorCode, PubAck, ReplyError};
 use entry::{Entry, State};
 pub use report::{PublishFailure, Report};
@@ -24,9 +24,13 @@ pub enum PublishOrder {
     /// sent meanwhile, and that is reported: [`Report::Moved`].
     #[default]
     Sent,
-    /// As they were given, with many on their way: each expects the id of the one before to be the
-    /// last of the stream, so that none is stored behind a gap, and what is behind a gap is sent
-    /// again. Each message that somebody else publishes to the stream costs a round trip.
+    /// As they were given, with many on their way, if nobody else publishes to the stream: each
+    /// expects the number of the one before to be the last of the stream, so that none is stored
+    /// behind a gap, and what is behind a gap is sent again. A message of somebody else takes the
+    /// place of one, which the next one may pass: [`Report::Moved`] tells.
+    ///
+    /// Ids would tell others apart, but `Nats-Expected-Last-Msg-Id` is not used: a replicated stream
+    /// of nats-server 2.15.1 stops for good on all servers when one message is refused by it.
     Chained,
     /// As they were given, one after the other.
     OneByOne,
@@ -134,12 +138,14 @@ pub struct PublishWindow {
     recovering: bool,
     /// Chained: not before.
     resume_at: Instant,
-    /// The id of the last message that was stored and is not in `entries` any more.
-    last_id: String,
+    /// Chained: the last number of the stream, as the next message will find it.
+    expected: Option<u64>,
+    /// Chained: the message that was sent without knowing it, and tells it.
+    sync: Option<u64>,
     /// Entries that are out of use, for their memory.
     spare: Vec<Entry>,
     /// Messages that were sent again and are stored, while ones that were sent before that are open.
-    suspects: Vec<Suspect>,
+    suspects: VecDeque<Suspect>,
     reports: VecDeque<Report>,
     failures: usize,
     progress: u64,
@@ -185,9 +191,10 @@ impl PublishWindow {
             late: VecDeque::new(),
             recovering: false,
             resume_at: Instant::ZERO,
-            last_id: String::new(),
+            expected: None,
+            sync: None,
             spare: Vec::new(),
-            suspects: Vec::new(),
+            suspects: VecDeque::new(),
             reports: VecDeque::new(),
             failures: 0,
             progress: 0,
@@ -296,6 +303,7 @@ impl PublishWindow {
         }
         let most = match self.config.order {
             PublishOrder::OneByOne => 1,
+            PublishOrder::Chained if self.expected.is_none() => 1,
             _ => usize::MAX,
         };
         if self.connected && !self.recovering && self.in_flight < most {
@@ -337,24 +345,17 @@ impl PublishWindow {
 
     /// Makes a message expect the one before it.
     fn chain(&mut self, index: usize) {
-        let mut id = core::mem::take(&mut self.entries[index].scratch);
-        if !self.entries[index].unchained {
-            let before = self.entries.range(..index).rev();
-            let stored = before.into_iter().find(|entry| entry.state != State::Failed);
-            id.push_str(match stored {
-                Some(entry) => entry.headers.get(MESSAGE_ID).unwrap_or_default(),
-                None => &self.last_id,
-            });
-        }
         let entry = &mut self.entries[index];
-        if id.is_empty() {
-            entry.headers.remove(EXPECTED_LAST_MESSAGE_ID);
-        } else {
-            // It cannot fail: it was a header before.
-            let _ = entry.headers.insert(EXPECTED_LAST_MESSAGE_ID, &id);
+        match self.expected {
+            None => {
+                entry.headers.remove(EXPECTED_LAST_SEQUENCE);
+            }
+            Some(seq) => {
+                let mut digits = itoa::Buffer::new();
+                // Digits can stand in every header.
+                let _ = entry.headers.insert(EXPECTED_LAST_SEQUENCE, digits.format(seq));
+            }
         }
-        id.clear();
-        entry.scratch = id;
     }
 
     /// The message was queued.
@@ -367,6 +368,12 @@ impl PublishWindow {
         entry.position = Some(position);
         entry.withdrawn = false;
         let doubt = entry.doubt;
+        if self.config.order == PublishOrder::Chained {
+            match &mut self.expected {
+                None => self.sync = Some(number),
+                Some(seq) => *seq += 1,
+            }
+        }
         self.in_flight += 1;
         self.check_by(now + self.config.ack_wait);
         if let Some(doubt) = doubt {
@@ -439,14 +446,12 @@ impl PublishWindow {
             Err(ReplyError::Api(error)) => match error.err_code {
                 ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT
                 | ErrorCode::STREAM_TOO_MANY_REQUESTS => self.unanswered(number, now),
-                ErrorCode::STREAM_WRONG_LAST_MSG_ID
-                    if self.config.order == PublishOrder::Chained =>
+                code if code.is_wrong_last_sequence()
+                    && self.config.order == PublishOrder::Chained
+                    && self.sync != Some(number) =>
                 {
                     self.land(number);
                     self.recover(now);
-                    if let Some(entry) = self.entry_mut(number) {
-                        entry.rejected = true;
-                    }
                 }
                 _ => self.fail(number, PublishFailure::Refused(error)),
             },
@@ -501,7 +506,11 @@ impl PublishWindow {
         if self.config.report_stored {
             self.reports.push_back(Report::Stored { number, ack });
         }
-        if self.config.order == PublishOrder::Sent {
+        if self.sync == Some(number) {
+            self.sync = None;
+            self.expected = Some(seq);
+        }
+        if self.config.order != PublishOrder::OneByOne {
             self.find_moved(number, seq, retried);
         }
         self.trim();
@@ -511,8 +520,11 @@ impl PublishWindow {
     fn find_moved(&mut self, number: u64, seq: u64, retried: bool) {
         let stream = self.stream_mark;
         let reports = &mut self.reports;
+        // They stand in the order of their numbers in the stream, mostly.
+        let any = self.suspects.back().is_some_and(|last| seq < last.seq || last.stream != stream);
         self.suspects.retain(|suspect| {
-            let moved = suspect.number < number
+            let moved = any
+                && suspect.number < number
                 && number < suspect.horizon
                 && suspect.stream == stream
                 && seq < suspect.seq;
@@ -532,7 +544,7 @@ impl PublishWindow {
             self.reports.push_back(Report::Moved { number, seq });
         } else if later.any(|entry| entry.is_open() && entry.position.is_some()) {
             let horizon = self.base + self.entries.len() as u64;
-            self.suspects.push(Suspect { number, seq, stream, horizon });
+            self.suspects.push_back(Suspect { number, seq, stream, horizon });
         }
     }
 
@@ -570,6 +582,7 @@ impl PublishWindow {
 
     fn recover(&mut self, resume_at: Instant) {
         self.recovering = true;
+        (self.expected, self.sync) = (None, None);
         self.resume_at = self.resume_at.max(resume_at);
     }
 
@@ -577,28 +590,22 @@ impl PublishWindow {
     fn resume(&mut self, now: Instant) {
         self.recovering = false;
         self.resume_at = now;
-        let mut first = true;
-        for entry in &mut self.entries {
-            if !entry.is_open() {
-                continue;
-            }
-            // All before it are stored or given up, and still another one is the last of the
-            // stream: somebody else publishes there.
-            entry.unchained = first && entry.rejected;
-            entry.rejected = false;
-            first = false;
-        }
         self.next = self.base;
     }
 
     fn fail(&mut self, number: u64, failure: PublishFailure) {
+        let chained = self.config.order == PublishOrder::Chained;
         if let Some(entry) = self.close(number, State::Failed) {
-            let message = entry.give_back();
+            let mut message = entry.give_back();
+            if chained {
+                message.headers.remove(EXPECTED_LAST_SEQUENCE);
+            }
             self.failures += 1;
             self.reports.push_back(Report::Failed { number, failure, message });
         }
-        if self.config.order == PublishOrder::Chained && self.in_flight > 0 {
-            // Those behind it expect it.
+        // Those behind it expect it.
+        (self.expected, self.sync) = (None, None);
+        if chained && self.in_flight > 0 {
             self.recover(Instant::ZERO);
         }
         self.trim();
@@ -626,20 +633,13 @@ impl PublishWindow {
             let mut entry = self.entries.pop_front().unwrap_or_default();
             self.base += 1;
             self.bytes -= entry.size;
-            if self.config.order == PublishOrder::Chained
-                && let State::Stored { .. } = entry.state
-            {
-                self.last_id.clear();
-                self.last_id.push_str(entry.headers.get(MESSAGE_ID).unwrap_or_default());
-            }
             if entry.clear() && self.spare.len() < self.config.max_messages {
                 self.spare.push(entry);
             }
         }
         self.next = self.next.max(self.base);
-        if !self.suspects.is_empty() {
-            let base = self.base;
-            self.suspects.retain(|suspect| suspect.horizon > base);
+        while self.suspects.front().is_some_and(|suspect| suspect.horizon <= self.base) {
+            self.suspects.pop_front();
         }
     }
 
@@ -654,6 +654,7 @@ impl PublishWindow {
     /// were, and never will be, sent.
     pub fn disconnected(&mut self, never_sent: impl Fn(Position) -> bool) {
         self.connected = false;
+        (self.expected, self.sync) = (None, None);
         let mut doubts = Vec::new();
         for entry in &mut self.entries {
             let State::Sent { at } = entry.state else { continue };

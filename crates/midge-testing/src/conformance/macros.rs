@@ -227,7 +227,7 @@ macro_rules! conformance {
                 behind_a_503_messages_are_stored_in_between_and_that_is_told
                 behind_a_503_a_chain_waits_and_keeps_the_order
                 behind_a_503_one_by_one_keeps_the_order
-                a_chain_goes_on_while_others_publish_to_the_stream
+                a_chain_tells_what_others_have_moved
                 a_publisher_outlives_a_killed_server_and_stores_everything_once
                 a_full_window_waits_and_a_server_that_stands_still_is_told
                 a_publisher_ends_with_its_connection_and_hides_nothing
