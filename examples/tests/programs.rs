@@ -15,7 +15,13 @@ const LONGEST: Duration = Duration::from_secs(20);
 
 /// What a program prints when it talks to a server.
 fn run(program: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let server = NatsServer::start()?;
+    run_with(program, &NatsServer::start()?)
+}
+
+fn run_with(
+    program: &str,
+    server: &NatsServer,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let mut child = Command::new(program).arg(server.url()).stdout(Stdio::piped()).spawn()?;
     let mut out = child.stdout.take().ok_or("it is piped")?;
     let (said, says) = mpsc::channel();
@@ -55,6 +61,25 @@ fn a_library_that_knows_no_runtime_does_the_same_on_everything() -> Outcome {
         env!("CARGO_BIN_EXE_near_cache_std"),
     ] {
         assert_eq!(run(program)?, told, "{program}");
+    }
+    Ok(())
+}
+
+#[test]
+fn jobs_counters_and_batches_are_the_same_on_everything() -> Outcome {
+    let said = "a scheduled job    water the plants\n\
+                a counter          hits.home: 1\n\
+                a counter          hits.about: 18446744073709551616\n                   \
+                all: 18446744073709551617\n\
+                a batch            3 messages\n                   \
+                refused: true, messages: 3\n";
+    for program in [
+        env!("CARGO_BIN_EXE_publishing_tokio"),
+        env!("CARGO_BIN_EXE_publishing_smol"),
+        env!("CARGO_BIN_EXE_publishing_std"),
+    ] {
+        let server = NatsServer::builder().jetstream(true).start()?;
+        assert_eq!(run_with(program, &server)?, said, "{program}");
     }
     Ok(())
 }
