@@ -117,6 +117,7 @@ impl fmt::Display for Differences {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
     use core::time::Duration;
 
     use super::*;
@@ -192,6 +193,18 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_shorter_or_longer_is_another() {
+        let subjects = |subjects: &[&str]| StreamConfig {
+            subjects: subjects.iter().map(|&subject| subject.into()).collect(),
+            ..StreamConfig::new("s")
+        };
+        for (asked, found) in [(&["a", "b"][..], &["a"][..]), (&["a"], &["a", "b"])] {
+            let differences = Differences::between(&subjects(asked), &subjects(found));
+            assert_eq!(fields(&differences), ["subjects"]);
+        }
+    }
+
+    #[test]
     fn a_moment_is_the_same_with_any_offset() {
         let at = |text: &str| ConsumerConfig {
             deliver_policy: DeliverPolicy::ByStartTime(text.parse().unwrap()),
@@ -202,6 +215,4 @@ mod tests {
         let later = at("2026-01-01T00:00:00.000000001Z");
         assert_eq!(fields(&Differences::between(&asked, &later)), ["opt_start_time"]);
     }
-
-    use alloc::string::ToString;
 }

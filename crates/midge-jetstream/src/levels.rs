@@ -166,6 +166,9 @@ mod tests {
             error.to_string(),
             "allow_atomic needs API level 2 (nats-server 2.12), and the server has 1 (nats-server 2.11): leave it out, or use a newer server"
         );
+        let both =
+            StreamConfig { allow_msg_counter: true, allow_atomic: true, ..StreamConfig::new("s") };
+        assert_eq!(both.need().map(|need| need.what), Some("allow_msg_counter"), "the first one");
         ApiLevel(7).check(config.need().unwrap()).unwrap();
         let consumer = ConsumerConfig { sourcing: true, ..ConsumerConfig::ephemeral() };
         assert_eq!(consumer.need(), Some(Need::new("sourcing", ApiLevel::V2_14)));

@@ -18,6 +18,7 @@
 //! | what a server is too old for, or did not do | [`ApiLevel`], [`Differences`] |
 //! | stored messages | [`StoredMessage`], [`DirectBatch`] |
 //! | lists | [`Pages`] |
+//! | what servers tell on their own | [`Advisory`], [`Republished`] |
 //!
 //! The crate is `no_std` with `alloc`.
 #![no_std]
@@ -25,6 +26,7 @@
 extern crate alloc;
 
 mod account;
+mod advisory;
 mod batch;
 mod check;
 mod codes;
@@ -39,6 +41,7 @@ mod names;
 mod paging;
 mod prefix;
 mod publish;
+mod republish;
 mod schedule;
 mod stored;
 mod stream;
@@ -47,6 +50,11 @@ mod window;
 mod wire;
 
 pub use account::{AccountInfo, AccountLimits, AccountTier, ApiStatistics};
+pub use advisory::{
+    AbandonReason, Advisory, AdvisoryAction, AdvisoryEvent, ApiAudit, ApiLimit, Backup,
+    BatchAbandoned, ConsumerAction, ConsumerLeader, ConsumerPause, GroupPin, MessageEvent,
+    ServerEvent, StreamAction, StreamLeader, event_subjects,
+};
 pub use batch::{Ask, Batch, BatchError, Commit, CommitError};
 pub use check::ConfigError;
 pub use codes::ErrorCode;
@@ -68,6 +76,7 @@ pub use names::{ConsumerName, MAX_NAME, NameError, StreamName};
 pub use paging::{ListRequest, Listed, Pages};
 pub use prefix::{ApiPrefix, ApiPrefixError};
 pub use publish::{PubAck, PublishHeaders, PublishHeadersError, Rollup, Unpublished};
+pub use republish::Republished;
 pub use schedule::{Schedule, ScheduleError};
 pub use stored::{
     DeleteMessageRequest, Done, GetReply, GetRequest, PurgeRequest, Purged, StoredMessage,

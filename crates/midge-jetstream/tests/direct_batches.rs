@@ -156,6 +156,16 @@ fn what_is_lost_again_and_again_is_given_up() {
 }
 
 #[test]
+fn losses_with_messages_in_between_are_borne() {
+    let mut batch = from_start(None);
+    for sequence in 1..=5 {
+        let _ = batch.request();
+        assert_eq!(crate::sequence(batch.receive(stored(sequence, 0, 9))), sequence);
+        assert_eq!(batch.lost(), DirectBatchStep::Ask, "after {sequence}");
+    }
+}
+
+#[test]
 fn the_last_of_each_subject_are_of_one_moment() {
     let which = DirectBatchOf::Last {
         subjects: vec!["a.*".into(), "b".into()],

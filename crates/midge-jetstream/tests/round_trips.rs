@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use midge_jetstream::{
-    AccountInfo, AckPolicy, Action, ConsumerConfig, ConsumerInfo, CreateConsumerRequest,
-    DeleteMessageRequest, DeliverPolicy, ErrorCode, GetReply, GetRequest, PauseRequest, PauseState,
-    PriorityPolicy, PurgeRequest, ReplyError, ResetReply, ResetRequest, Retention, Storage,
-    StreamConfig, StreamInfo, StreamInfoRequest, StreamSource, SubjectsPage, Time, read_reply,
+    AccountInfo, AckPolicy, Action, Advisory, ConsumerConfig, ConsumerInfo, CreateConsumerRequest,
+    DeleteMessageRequest, DeliverPolicy, ErrorCode, GetReply, GetRequest, Pages, PauseRequest,
+    PauseState, PriorityPolicy, PurgeRequest, ReplyError, ResetReply, ResetRequest, Retention,
+    Storage, StreamConfig, StreamInfo, StreamInfoRequest, StreamSource, SubjectsPage, Time,
+    read_reply,
 };
+use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -136,6 +138,18 @@ fn words_and_fields_of_a_newer_server_are_kept_or_passed_over() {
 }
 
 #[test]
+fn filters_are_read_from_either_field() {
+    for (text, filters) in [
+        (r#"{"filter_subject":"a"}"#, &["a"][..]),
+        (r#"{"filter_subjects":["a","b"]}"#, &["a", "b"]),
+        (r#"{"filter_subject":"","filter_subjects":null}"#, &[]),
+    ] {
+        let config: ConsumerConfig = round_trip(text);
+        assert_eq!(config.filter_subjects, filters);
+    }
+}
+
+#[test]
 fn a_request_has_only_the_fields_that_were_set() {
     assert_eq!(
         json(&StreamConfig::new("s")),
@@ -181,3 +195,39 @@ fn a_pause_that_is_over_has_no_time() {
     let state: PauseState = round_trip(r#"{"paused":false,"pause_until":"0001-01-01T00:00:00Z"}"#);
     assert_eq!((state.paused, state.pause_until), (false, None));
 }
+
+proptest! {
+    /// An answer with anything else at any place is read, or refused.
+    #[test]
+    fn no_answer_panics(
+        place in 0..SAMPLES.concat().len(),
+        bytes in proptest::collection::vec(any::<u8>(), 0..4),
+        cut in 0..4_usize,
+    ) {
+        let mut text = SAMPLES.concat().into_bytes();
+        let end = text.len().min(place + cut);
+        text.splice(place..end, bytes);
+        for text in text.split(|&byte| byte == b'\n') {
+            let _ = read_reply::<StreamInfo>(text);
+            let _ = read_reply::<ResetReply>(text);
+            let _ = read_reply::<AccountInfo>(text);
+            let _ = read_reply::<GetReply>(text).map(GetReply::into_message);
+            let _ = Advisory::read(text);
+            let mut pages = Pages::<ConsumerInfo>::new(None);
+            let _ = pages.receive(text);
+        }
+    }
+}
+
+const SAMPLES: [&str; 5] = [
+    r#"{"config":{"name":"o","max_bytes":-1,"max_age":1,"sources":[{"name":"x","opt_start_time":"2026-01-01T00:00:00Z"}],"metadata":{"a":"b"}},"created":"2026-11-21T21:36:25.733722895Z","state":{"messages":3,"bytes":168,"first_seq":1,"first_ts":"0001-01-01T00:00:00Z","last_seq":4,"subjects":{"o.0":2},"deleted":[2]}}
+"#,
+    r#"{"stream_name":"o","name":"g","config":{"deliver_policy":"by_start_sequence","opt_start_seq":5,"backoff":[1],"filter_subjects":["a"],"sample_freq":"5%","pause_until":"2027-01-01T00:00:00+02:00"},"pause_remaining":5,"reset_seq":3}
+"#,
+    r#"{"memory":1,"limits":{"max_memory":-1},"api":{"level":5},"tiers":{"R3":{"memory":0}}}
+"#,
+    r#"{"message":{"subject":"o.0","seq":1,"hdrs":"TkFUUy8xLjANCks6IHYNCg0K","data":"AP8=","time":"2026-11-21T21:36:25.735489387Z"}}
+"#,
+    r#"{"type":"io.nats.jetstream.advisory.v1.max_deliver","id":"x","timestamp":"2026-11-21T21:36:25.5Z","stream_seq":1,"total":2,"consumers":[{"name":"c"}],"missing":["d"],"offline":{"d":"x"}}
+"#,
+];

@@ -170,12 +170,29 @@ macro_rules! conformance {
                 the_last_message_of_each_subject_is_of_one_moment
                 messages_go_on_where_the_connection_was_lost
             }
+            jetstream_events {
+                advisories_tell_of_streams_and_consumers
+                what_is_no_advisory_is_told_as_such
+                a_republished_message_says_where_it_is_stored
+            }
+            jetstream_foreign {
+                subjects_are_told_beyond_a_page
+                an_answer_that_is_none_is_told_with_its_subject
+                a_field_that_is_dropped_is_named
+                what_is_out_of_use_is_listed
+                messages_that_are_lost_on_their_way_are_asked_for_again
+                messages_that_are_always_lost_are_given_up
+                a_page_without_an_end_ends_in_time
+                a_page_that_lost_its_connection_is_asked_for_again
+                a_stream_that_somebody_else_creates_meanwhile_is_updated
+            }
             jetstream_levels {
                 a_server_of_2_10_does_what_it_can_and_the_rest_is_named
                 a_server_of_2_11_does_what_it_can_and_the_rest_is_named
                 the_level_is_asked_for_once_a_connection
                 who_may_not_ask_for_the_level_leaves_it_to_the_server
                 a_stream_that_the_server_is_too_old_for_is_listed
+                every_version_takes_what_all_know
             }
             jetstream_streams {
                 a_stream_is_created_updated_and_deleted

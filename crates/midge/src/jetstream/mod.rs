@@ -3,6 +3,7 @@
 //! Backups, moves of streams between servers and what else is for who runs the servers are not
 //! here: the `nats` tool has them.
 
+mod advisories;
 mod batch;
 mod consumers;
 mod counter;
@@ -20,6 +21,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use midge_jetstream::{
+    AbandonReason, Advisory, AdvisoryAction, AdvisoryEvent, ApiAudit, ApiLimit, Backup,
+    BatchAbandoned, ConsumerAction, ConsumerLeader, ConsumerPause, GroupPin, MessageEvent,
+    Republished, ServerEvent, StreamAction, StreamLeader, event_subjects,
+};
+pub use midge_jetstream::{
     AccountInfo, AccountLimits, AccountTier, AckPolicy, ApiError, ApiLevel, ApiPrefix,
     ApiPrefixError, ApiStatistics, ClusterInfo, Compression, ConfigError, ConsumerConfig,
     ConsumerInfo, ConsumerLimits, ConsumerName, DeliverPolicy, DesiredCluster, Difference,
@@ -30,6 +36,7 @@ pub use midge_jetstream::{
     StreamSource, StreamState, SubjectTransform, Time, TimeError,
 };
 
+pub use advisories::{Advisories, AdvisoryError, NextAdvisory};
 pub use direct::{DirectBatch, DirectError, DirectLast, DirectMessages, NextDirect};
 pub use list::{Entry, List, NextEntry};
 pub use request::{CallError, ConfigureError, ConsumerError, FeatureError, StreamError};

@@ -62,7 +62,7 @@ impl JetStream {
     }
 
     /// Changes the configuration of a stream into `config`, whole: what that leaves out becomes
-    /// the default.
+    /// the default, and so do fields of a newer server that Midge does not know.
     ///
     /// # Errors
     ///

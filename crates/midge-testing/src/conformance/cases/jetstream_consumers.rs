@@ -82,6 +82,8 @@ pub async fn every_field_of_a_consumer_reaches_the_server<A: Adapter>() -> Outco
     let info = soon(stream.create_consumer(pull)).await?;
     assert!(info.paused && info.pause_remaining.is_some());
     assert_eq!(info.priority_groups[0].group, "jobs");
+    // As it came it goes back.
+    soon(stream.update_consumer(info.config)).await?;
     let push = ConsumerConfig {
         deliver_policy: DeliverPolicy::ByStartSequence(u64::MAX / 2),
         ack_policy: AckPolicy::None,
@@ -95,6 +97,7 @@ pub async fn every_field_of_a_consumer_reaches_the_server<A: Adapter>() -> Outco
     };
     let info = soon(stream.create_consumer(push)).await?;
     assert!(!info.push_bound && info.config.is_push());
+    soon(stream.update_consumer(info.config)).await?;
     let copy = ConsumerConfig {
         ack_policy: AckPolicy::FlowControl,
         flow_control: true,
@@ -103,7 +106,8 @@ pub async fn every_field_of_a_consumer_reaches_the_server<A: Adapter>() -> Outco
         deliver_subject: Some("copy".into()),
         ..ConsumerConfig::durable("copy")
     };
-    soon(stream.create_consumer(copy)).await?;
+    let info = soon(stream.create_consumer(copy)).await?;
+    soon(stream.update_consumer(info.config)).await?;
     for policy in [DeliverPolicy::Last, DeliverPolicy::New, DeliverPolicy::LastPerSubject] {
         let config = ConsumerConfig {
             deliver_policy: policy,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use midge::jetstream::{
-    ApiLevel, ConsumerConfig, ConsumerError, DirectError, FeatureError, JetStream, LevelError,
-    Listed, PersistMode, PriorityPolicy, StreamConfig, StreamError, Time,
+    ApiLevel, Compression, ConsumerConfig, ConsumerError, ConsumerLimits, DirectError, Discard,
+    FeatureError, JetStream, LevelError, Listed, PersistMode, PriorityPolicy, Republish, Retention,
+    StreamConfig, StreamError, SubjectTransform, Time,
 };
 
 use super::jetstream_streams::{in_memory, jetstream, store};
@@ -183,5 +184,65 @@ pub async fn a_stream_that_the_server_is_too_old_for_is_listed<A: Adapter>() -> 
     let [(name, reason)] = offline.as_slice() else { panic!("one is offline: {offline:?}") };
     assert_eq!(name, "fast");
     assert!(reason.contains("allow_batched"), "{reason}");
+    Ok(())
+}
+
+pub async fn every_version_takes_what_all_know<A: Adapter>() -> Outcome {
+    for version in Version::ALL {
+        let (_server, js) = of_version::<A>(version).await?;
+        let seconds = Duration::from_secs;
+        // What comes back is compared with what was asked for, field by field.
+        let config = StreamConfig {
+            description: Some("a test".into()),
+            subjects: vec!["a.*".into(), "b.>".into()],
+            retention: Retention::WorkQueue,
+            max_consumers: Some(7),
+            max_msgs: Some(1_000),
+            max_bytes: Some(1 << 20),
+            max_age: Some(seconds(60)),
+            max_msgs_per_subject: Some(3),
+            max_msg_size: Some(4_096),
+            discard: Discard::New,
+            discard_new_per_subject: true,
+            duplicate_window: Some(seconds(1)),
+            compression: Compression::S2,
+            first_seq: 1_000,
+            subject_transform: Some(SubjectTransform { src: "b.>".into(), dest: "c.>".into() }),
+            republish: Some(Republish { dest: "copy.>".into(), ..Republish::default() }),
+            allow_direct: true,
+            deny_delete: true,
+            allow_rollup_hdrs: true,
+            consumer_limits: ConsumerLimits {
+                inactive_threshold: Some(seconds(60)),
+                max_ack_pending: Some(50),
+            },
+            metadata: [("team".into(), "a".into())].into(),
+            ..StreamConfig::new("s")
+        };
+        let stream = soon(js.create_stream(config.clone())).await?;
+        soon(js.update_stream(StreamConfig { max_msgs: Some(2_000), ..config })).await?;
+        let consumer = ConsumerConfig {
+            description: Some("a test".into()),
+            backoff: vec![seconds(1), seconds(2)],
+            max_deliver: Some(3),
+            filter_subjects: vec!["a.b".into(), "c.>".into()],
+            sample_freq: Some(50),
+            max_waiting: Some(3),
+            max_ack_pending: Some(5),
+            max_batch: Some(10),
+            max_expires: Some(seconds(60)),
+            max_bytes: Some(1 << 20),
+            inactive_threshold: Some(seconds(30)),
+            num_replicas: Some(1),
+            mem_storage: true,
+            metadata: [("team".into(), "a".into())].into(),
+            ..ConsumerConfig::durable("c")
+        };
+        soon(stream.create_consumer(consumer.clone())).await?;
+        soon(stream.create_or_update_consumer(consumer)).await?;
+        let info = soon(stream.info()).await?;
+        assert_eq!((info.state.consumer_count, info.config.max_msgs), (1, Some(2_000)));
+        assert_eq!(soon(stream.consumers().next()).await.map(|c| c.is_ok()), Some(true));
+    }
     Ok(())
 }

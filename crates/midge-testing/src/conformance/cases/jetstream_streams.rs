@@ -129,6 +129,8 @@ pub async fn every_field_of_a_stream_reaches_the_server<A: Adapter>() -> Outcome
     assert_eq!(info.state.last_seq, u64::MAX / 2 - 1);
     assert_eq!(info.config.user_metadata().collect::<Vec<_>>(), [("team", "a")]);
     assert!(info.config.metadata.len() > 1, "the server notes something of its own");
+    // As it came it goes back.
+    soon(js.update_stream(info.config.clone())).await?;
 
     let counter = StreamConfig {
         allow_msg_counter: true,
@@ -136,9 +138,11 @@ pub async fn every_field_of_a_stream_reaches_the_server<A: Adapter>() -> Outcome
         no_ack: true,
         ..in_memory("counter")
     };
-    soon(js.create_stream(counter)).await?;
+    let counter = soon(js.create_stream(counter)).await?;
+    soon(js.update_stream(soon(counter.info()).await?.config)).await?;
     let schedules = StreamConfig { allow_msg_schedules: true, ..in_memory("schedules") };
-    soon(js.create_stream(schedules)).await?;
+    let schedules = soon(js.create_stream(schedules)).await?;
+    soon(js.update_stream(soon(schedules.info()).await?.config)).await?;
     let mirror = StreamConfig {
         mirror: Some(StreamSource {
             opt_start_time: Some("2026-01-01T00:00:00.000000001+02:00".parse()?),
@@ -150,6 +154,7 @@ pub async fn every_field_of_a_stream_reaches_the_server<A: Adapter>() -> Outcome
     let mirror = soon(js.create_stream(mirror)).await?;
     let progress = soon(mirror.info()).await?.mirror.expect("it is a mirror");
     assert_eq!(progress.name, "origin");
+    soon(js.update_stream(soon(mirror.info()).await?.config)).await?;
     let rest = StreamConfig {
         placement: Placement { tags: vec!["ssd".into()], ..Placement::default() },
         ..in_memory("elsewhere")
@@ -216,7 +221,7 @@ pub async fn lists_are_complete_beyond_a_page<A: Adapter>() -> Outcome {
     assert_eq!(listed.collect::<Vec<_>>(), names);
 
     assert_eq!(all(js.stream_names_of("s007.x")).await?, ["s007"]);
-    let listed = all(js.streams_of("s008.>")).await?.into_iter().map(|listed| found(listed));
+    let listed = all(js.streams_of("s008.>")).await?.into_iter().map(found);
     assert_eq!(listed.map(|info| info.config.name).collect::<Vec<_>>(), ["s008"]);
     assert!(all(js.stream_names_of("nowhere")).await?.is_empty());
     let found = soon(js.stream_by_subject("s009.a.b")).await?.expect("it is there");

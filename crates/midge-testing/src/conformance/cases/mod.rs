@@ -7,6 +7,8 @@ pub mod ends;
 pub mod jetstream_batches;
 pub mod jetstream_consumers;
 pub mod jetstream_direct;
+pub mod jetstream_events;
+pub mod jetstream_foreign;
 pub mod jetstream_levels;
 pub mod jetstream_publish;
 pub mod jetstream_streams;
