@@ -97,13 +97,13 @@ pub async fn batch(js: &JetStream) -> Result<(), Failure> {
         ..StreamConfig::new("USERS")
     };
     let stream = js.create_or_update_stream(config).await?;
-    let mut address = js.batch();
+    let mut address = js.batch().await?;
     address.add("users.7.street", "Elm Street 1").await?;
     address.add("users.7.city", "Springwood").await?;
     let ack = address.commit("users.7.zip", "45501").await?;
     writeln!(stdout(), "a batch            {} messages", ack.count.unwrap_or_default())?;
 
-    let mut late = js.batch();
+    let mut late = js.batch().await?;
     late.add("users.7.street", "Oak Lane 2").expect_last_subject_sequence(0).await?;
     let refused = late.commit("users.7.city", "Shelbyville").await;
     let stored = stream.info().await?.state.messages;

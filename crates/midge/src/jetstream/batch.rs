@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use midge_jetstream::{
-    ApiError, Ask, Batch, BatchError, Commit, CommitError, PubAck, PublishHeaders,
+    ApiError, ApiLevel, Ask, Batch, BatchError, Commit, CommitError, Need, PubAck, PublishHeaders,
     PublishHeadersError, ReplyError,
 };
 use midge_proto::{AsSubject, HeaderMap, PublishError, RequestError, Subject};
@@ -14,8 +14,12 @@ use midge_proto::{AsSubject, HeaderMap, PublishError, RequestError, Subject};
 use super::JetStream;
 use super::headers::header_options;
 use super::publish::{JetPublishError, read_ack};
+use super::request::FeatureError;
 use crate::shared::{Inner, Room, RoomWait, lock};
 use crate::{Client, Requesting};
+
+const BATCH: Need = Need::new("to store messages together", ApiLevel::V2_12);
+const COMMIT_END: Need = Need::new("to commit a batch without a message", ApiLevel::V2_14);
 
 impl JetStream {
     /// A batch: messages that their stream stores all together, once they are committed, or not at
@@ -23,7 +27,7 @@ impl JetStream {
     ///
     /// ```no_run
     /// # async fn example(js: &midge::jetstream::JetStream) -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut batch = js.batch();
+    /// let mut batch = js.batch().await?;
     /// batch.add("users.7.street", "Elm Street 1").await?;
     /// batch.add("users.7.city", "Springwood").await?;
     /// let ack = batch.commit("users.7.zip", "45501").await?;
@@ -31,12 +35,18 @@ impl JetStream {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn batch(&self) -> AtomicBatch {
+    ///
+    /// # Errors
+    ///
+    /// [`FeatureError`] if the server is too old, or does not say.
+    pub async fn batch(&self) -> Result<AtomicBatch, FeatureError> {
+        self.call().require(Some(BATCH)).await?;
         let client = self.client().clone();
         let inbox = client.new_inbox();
         let id = inbox.rsplit('.').next().unwrap_or_default().to_owned();
         let batch = Batch::new(id).expect("the token of an inbox has 22 letters and digits");
-        AtomicBatch { client, batch, connects: None, last: None, timeout: self.timeout() }
+        let (js, timeout) = (self.clone(), self.timeout());
+        Ok(AtomicBatch { js, client, batch, connects: None, last: None, timeout })
     }
 }
 
@@ -65,6 +75,9 @@ pub enum AtomicBatchError {
         "the connection was lost, and the batch with it: nothing of it is stored, begin another one"
     )]
     Lost,
+    /// The server is too old for the commit, or did not say whether it is. The batch goes on.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
     /// No answer came. After a commit, the batch may be stored.
     #[error(transparent)]
     Request(RequestError),
@@ -97,6 +110,7 @@ impl From<JetPublishError> for AtomicBatchError {
 /// batch.
 #[derive(Debug)]
 pub struct AtomicBatch {
+    js: JetStream,
     client: Client,
     batch: Batch,
     /// The connection that it began on.
@@ -160,6 +174,7 @@ impl AtomicBatch {
     /// [`AtomicBatchError`].
     pub async fn commit_end(&mut self) -> Result<PubAck, AtomicBatchError> {
         let subject = self.last.clone().ok_or(BatchError::Empty)?;
+        self.js.call().require(Some(COMMIT_END)).await?;
         let (headers, how) = (PublishHeaders::new(), Commit::End);
         CommitBatch { batch: self, headers, subject, payload: "", how }.await
     }

@@ -1,13 +1,16 @@
 //! Counters that a stream keeps, one for each subject.
 
-use midge_jetstream::{DirectGetError, Integer, NameError, StoredMessage};
+use midge_jetstream::{ApiLevel, DirectGetError, Integer, NameError, Need, StoredMessage};
 use midge_proto::{AsSubject, SubjectError};
 use serde::Deserialize;
 
 use super::JetStream;
 use super::direct::DirectError;
 use super::publish::JetPublishError;
+use super::request::FeatureError;
 use super::stream::Stream;
+
+const COUNT: Need = Need::new("to count", ApiLevel::V2_12);
 
 impl JetStream {
     /// The counters of a stream (ADR-49), which must count and allow direct gets
@@ -63,6 +66,9 @@ pub enum AddError {
     /// nevertheless.
     #[error(transparent)]
     Publish(#[from] JetPublishError),
+    /// The server is too old for counters, or did not say. Nothing was sent.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
     /// The ack has no value: the subject is of a stream that does not count. An empty message is
     /// stored there.
     #[error("stream {stream} does not count: create it with allow_msg_counter")]
@@ -114,6 +120,7 @@ impl Counters {
         subject: impl AsSubject,
         by: impl Into<Integer>,
     ) -> Result<Integer, AddError> {
+        self.stream.context().call().require(Some(COUNT)).await?;
         let ack = self.stream.context().publish(subject, "").increment(by).await?;
         let stream = ack.stream;
         ack.value.ok_or_else(|| AddError::NoCounter { stream: stream.to_string() })

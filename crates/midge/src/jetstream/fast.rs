@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use midge_jetstream::{
-    ApiError, BatchError, CommitError, FastAnswerError, FastEvent, FastIngest, Gaps, PubAck,
-    PublishHeaders, PublishHeadersError,
+    ApiError, ApiLevel, BatchError, CommitError, FastAnswerError, FastEvent, FastIngest, Gaps,
+    Need, PubAck, PublishHeaders, PublishHeadersError,
 };
 use midge_proto::{
     AsSubject, HeaderMap, Instant, PublishError, Subject, SubjectRef, SubscribeError,
@@ -17,6 +17,7 @@ use midge_proto::{
 
 use super::JetStream;
 use super::headers::header_options;
+use super::request::FeatureError;
 use crate::alarm::{Alarm, Changes};
 use crate::ask::is_no_responders;
 use crate::queue::Limits;
@@ -24,6 +25,7 @@ use crate::shared::{Inner, Room, RoomWait, lock};
 use crate::subscribe::Plan;
 use crate::{Client, Subscription};
 
+const FAST: Need = Need::new("for fast ingest", ApiLevel::V2_14);
 /// Messages between two acks at most.
 const EVERY: u16 = 500;
 /// Acks that may be awaited.
@@ -51,7 +53,7 @@ impl JetStream {
     /// ```
     pub fn fast_batch(&self) -> FastBatchBuilder {
         FastBatchBuilder {
-            client: self.client().clone(),
+            js: self.clone(),
             gaps: Gaps::default(),
             every: EVERY,
             outstanding: OUTSTANDING,
@@ -64,7 +66,7 @@ impl JetStream {
 #[derive(Clone, Debug)]
 #[must_use = "nothing is begun until `.await`"]
 pub struct FastBatchBuilder {
-    client: Client,
+    js: JetStream,
     gaps: Gaps,
     every: u16,
     outstanding: u8,
@@ -99,27 +101,53 @@ impl IntoFuture for FastBatchBuilder {
     type IntoFuture = BeginningFastBatch;
 
     fn into_future(self) -> Self::IntoFuture {
-        BeginningFastBatch { builder: self, made: None, wait: RoomWait::new(Room::Control) }
+        let beginning = async move {
+            self.js.call().require(Some(FAST)).await?;
+            let wait = RoomWait::new(Room::Control);
+            let client = self.js.client().clone();
+            Subscribing { client, builder: self, made: None, wait }.await
+        };
+        BeginningFastBatch(Box::pin(beginning))
     }
 }
 
 /// The future of a [`FastBatchBuilder`].
-#[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct BeginningFastBatch {
-    builder: FastBatchBuilder,
-    made: Option<(Plan, String)>,
-    wait: RoomWait,
-}
+pub struct BeginningFastBatch(
+    Pin<Box<dyn Future<Output = Result<FastBatch, FastBatchError>> + Send>>,
+);
 
 impl Future for BeginningFastBatch {
     type Output = Result<FastBatch, FastBatchError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { builder, made, wait } = &mut *self;
-        let shared = &builder.client.handle().shared;
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for BeginningFastBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BeginningFastBatch").finish_non_exhaustive()
+    }
+}
+
+/// Makes the inbox of a batch.
+#[derive(Debug)]
+struct Subscribing {
+    client: Client,
+    builder: FastBatchBuilder,
+    made: Option<(Plan, String)>,
+    wait: RoomWait,
+}
+
+impl Future for Subscribing {
+    type Output = Result<FastBatch, FastBatchError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { client, builder, made, wait } = &mut *self;
+        let shared = &client.handle().shared;
         let (plan, inbox) = made.get_or_insert_with(|| {
-            let inbox = builder.client.new_inbox();
+            let inbox = client.new_inbox();
             let subject = Subject::try_from(format!("{inbox}.>"))
                 .expect("an inbox is a checked prefix and a token");
             (Plan::inbox(subject, Limits::NONE, None), inbox)
@@ -131,14 +159,14 @@ impl Future for BeginningFastBatch {
             |inner| plan.make(shared, inner),
         ))
         .map_err(FastBatchError::Inbox)?;
-        let acks = Subscription::new(plan.made(builder.client.handle().clone(), sid));
-        let id = builder.client.new_inbox();
+        let acks = Subscription::new(plan.made(client.handle().clone(), sid));
+        let id = client.new_inbox();
         let id = id.rsplit('.').next().unwrap_or_default().to_owned();
         let alarm = Alarm::new(shared.clone());
         let FastBatchBuilder { gaps, every, outstanding, .. } = *builder;
         let machine = FastIngest::new(inbox, id, gaps, every, outstanding, alarm.now())?;
         Poll::Ready(Ok(FastBatch {
-            client: builder.client.clone(),
+            client: client.clone(),
             timeout: builder.timeout,
             machine,
             acks,
@@ -154,9 +182,9 @@ impl Future for BeginningFastBatch {
     }
 }
 
-impl Drop for BeginningFastBatch {
+impl Drop for Subscribing {
     fn drop(&mut self) {
-        self.wait.abandon(self.builder.client.shared());
+        self.wait.abandon(self.client.shared());
     }
 }
 
@@ -181,9 +209,12 @@ pub enum FastNotice {
 }
 
 /// Why a batch does not go on.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FastBatchError {
+    /// The server is too old, or did not say whether it is. Nothing was sent.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
     /// What was asked for contradicts itself. The message was not sent.
     #[error(transparent)]
     Headers(#[from] PublishHeadersError),

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use midge::jetstream::{
-    AtomicBatchError, BatchError, CountError, DirectError, ErrorCode, FastBatchError, FastNotice,
-    Gaps, Integer, JetStream,
+    AddError, AtomicBatchError, BatchError, CountError, DirectError, ErrorCode, FastBatchError,
+    FastNotice, FeatureError, Gaps, Integer, JetStream,
 };
 use serde_json::json;
 
-use crate::NatsServer;
 use crate::conformance::steps::{
     connect, impatient, is_connected, is_disconnected, soon, wait_for,
 };
 use crate::conformance::streams_by_hand::{count, create, payloads};
 use crate::conformance::{Adapter, Outcome};
+use crate::{NatsServer, Version};
 
 async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> {
     let server = NatsServer::builder().jetstream(true).start()?;
@@ -24,7 +24,7 @@ async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> {
 pub async fn a_batch_is_stored_whole_by_its_commit<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     create(js.client(), "S", "s.>", json!({ "allow_atomic": true })).await?;
-    let mut batch = js.batch().ack_every(10);
+    let mut batch = soon(js.batch()).await?.ack_every(10);
     for number in 1..=250 {
         let message = batch.add(format!("s.{number}"), number.to_string());
         soon(message.expect_last_subject_sequence(0)).await?;
@@ -35,7 +35,7 @@ pub async fn a_batch_is_stored_whole_by_its_commit<A: Adapter>() -> Outcome {
     let numbers = (1..=251).map(|number| number.to_string());
     assert!(payloads(js.client(), "S").await?.into_iter().eq(numbers));
 
-    let mut batch = js.batch();
+    let mut batch = soon(js.batch()).await?;
     soon(batch.add("s.x", "x")).await?;
     soon(batch.add("s.y", "y")).await?;
     let ack = soon(batch.commit_end()).await?;
@@ -43,7 +43,7 @@ pub async fn a_batch_is_stored_whole_by_its_commit<A: Adapter>() -> Outcome {
     let again = soon(batch.add("s.z", "z")).await;
     assert!(matches!(again, Err(AtomicBatchError::Batch(BatchError::Over))), "{again:?}");
 
-    let ack = soon(js.batch().commit("s.w", "alone")).await?;
+    let ack = soon(soon(js.batch()).await?.commit("s.w", "alone")).await?;
     assert_eq!((ack.seq, ack.count), (254, Some(1)));
     Ok(())
 }
@@ -54,20 +54,20 @@ pub async fn a_batch_that_is_refused_stores_nothing<A: Adapter>() -> Outcome {
     create(js.client(), "T", "t", json!({})).await?;
     soon(js.publish("s", "before")).await?;
 
-    let mut batch = js.batch();
+    let mut batch = soon(js.batch()).await?;
     soon(batch.add("s", "1").expect_last_sequence(7)).await?;
     let refused = soon(batch.commit("s", "2")).await;
     let Err(AtomicBatchError::Refused(error)) = refused else { panic!("{refused:?}") };
     assert!(error.err_code.is_wrong_last_sequence());
 
-    let disabled = soon(js.batch().add("t", "1")).await;
+    let disabled = soon(soon(js.batch()).await?.add("t", "1")).await;
     let Err(AtomicBatchError::Refused(error)) = disabled else { panic!("{disabled:?}") };
     assert_eq!(error.err_code, ErrorCode::ATOMIC_PUBLISH_DISABLED);
 
-    let nobody = soon(js.batch().add("nobody", "1")).await;
+    let nobody = soon(soon(js.batch()).await?.add("nobody", "1")).await;
     assert!(matches!(nobody, Err(AtomicBatchError::NoStream)), "{nobody:?}");
 
-    let mut batch = js.batch();
+    let mut batch = soon(js.batch()).await?;
     let id = batch.add("s", "").expect_last_message_id("1");
     assert!(matches!(soon(id).await, Err(AtomicBatchError::Batch(BatchError::Header { .. }))));
     let empty = soon(batch.commit_end()).await;
@@ -88,7 +88,7 @@ pub async fn a_lost_connection_ends_a_batch<A: Adapter>() -> Outcome {
     let file = json!({ "allow_atomic": true, "storage": "file" });
     create(js.client(), "S", "s", file).await?;
     let mut events = js.client().events();
-    let mut batch = js.batch();
+    let mut batch = soon(js.batch()).await?;
     soon(batch.add("s", "1")).await?;
     soon(batch.add("s", "2")).await?;
     server.kill()?;
@@ -100,7 +100,7 @@ pub async fn a_lost_connection_ends_a_batch<A: Adapter>() -> Outcome {
     let over = soon(batch.commit("s", "4")).await;
     assert!(over.is_err(), "{over:?}");
 
-    let mut batch = js.batch();
+    let mut batch = soon(js.batch()).await?;
     soon(batch.add("s", "1")).await?;
     js.client().reconnect();
     wait_for(&mut events, is_connected).await;
@@ -234,5 +234,19 @@ pub async fn a_lost_connection_ends_fast_ingest<A: Adapter>() -> Outcome {
     let silent = soon(batch.end()).await;
     assert!(matches!(silent, Err(FastBatchError::TimedOut { .. })), "{silent:?}");
     server.resume()?;
+    Ok(())
+}
+
+pub async fn an_old_server_is_told_before_anything_is_sent<A: Adapter>() -> Outcome {
+    let server = NatsServer::builder().version(Version::V2_11).jetstream(true).start()?;
+    let js = JetStream::new(connect::<A>(server.url()).await?);
+    create(js.client(), "S", "s", json!({})).await?;
+    let batch = soon(js.batch()).await;
+    assert!(matches!(batch, Err(FeatureError::Level(_))), "{batch:?}");
+    let fast = soon(js.fast_batch()).await;
+    assert!(matches!(fast, Err(FastBatchError::Feature(FeatureError::Level(_)))), "{fast:?}");
+    let added = soon(js.counters("S")?.add("s", 1)).await;
+    assert!(matches!(added, Err(AddError::Feature(FeatureError::Level(_)))), "{added:?}");
+    assert_eq!(count(js.client(), "S").await?, 0);
     Ok(())
 }
