@@ -87,3 +87,22 @@ fn work_queues_and_logs_are_the_same_on_everything() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn jobs_counters_and_batches_are_the_same_on_everything() -> Outcome {
+    let said = "a scheduled job    water the plants\n\
+                a counter          hits.home: 1\n\
+                a counter          hits.about: 18446744073709551616\n                   \
+                all: 18446744073709551617\n\
+                a batch            3 messages\n                   \
+                refused: true, messages: 3\n";
+    for program in [
+        env!("CARGO_BIN_EXE_publishing_tokio"),
+        env!("CARGO_BIN_EXE_publishing_smol"),
+        env!("CARGO_BIN_EXE_publishing_std"),
+    ] {
+        let server = NatsServer::builder().jetstream(true).start()?;
+        assert_eq!(run_with(program, &server)?, said, "{program}");
+    }
+    Ok(())
+}

@@ -9,6 +9,10 @@
 //! |---|---|
 //! | where requests of the API go | [`ApiPrefix`] |
 //! | why the server refused | [`ApiError`], [`ErrorCode`] |
+//! | what a message to a stream asks for, and the answer | [`PublishHeaders`], [`Schedule`], [`PubAck`] |
+//! | many messages on their way to a stream | [`PublishWindow`] |
+//! | messages that are stored together, or fast | [`Batch`], [`FastIngest`] |
+//! | counters of any size | [`Integer`] |
 //! | what streams and consumers can be, and are | [`StreamConfig`], [`StreamInfo`], [`ConsumerConfig`], [`ConsumerInfo`] |
 //! | what contradicts itself | [`StreamConfig::check`], [`ConsumerConfig::check`] |
 //! | what a server is too old for, or did not do | [`ApiLevel`], [`Differences`] |
@@ -30,6 +34,7 @@ mod account;
 mod ack;
 mod advisory;
 mod backoff;
+mod batch;
 mod check;
 mod codes;
 mod consumer;
@@ -37,20 +42,25 @@ mod delivery;
 mod differences;
 mod direct;
 mod error;
+mod fast;
+mod integer;
 mod levels;
 mod names;
 mod notice;
 mod ordered;
 mod paging;
 mod prefix;
+mod publish;
 mod pull;
 mod pull_config;
 mod push;
 mod republish;
+mod schedule;
 mod status;
 mod stored;
 mod stream;
 mod time;
+mod window;
 mod wire;
 
 pub use account::{AccountInfo, AccountLimits, AccountTier, ApiStatistics};
@@ -60,6 +70,7 @@ pub use advisory::{
     BatchAbandoned, ConsumerAction, ConsumerLeader, ConsumerPause, GroupPin, MessageEvent,
     ServerEvent, StreamAction, StreamLeader, event_subjects,
 };
+pub use batch::{Ask, Batch, BatchError, Commit, CommitError};
 pub use check::ConfigError;
 pub use codes::ErrorCode;
 pub use consumer::{
@@ -74,16 +85,20 @@ pub use direct::{
     DirectGetRequest,
 };
 pub use error::{ApiError, Envelope, ReplyError, read_reply};
+pub use fast::{FastAnswerError, FastEvent, FastIngest, Gaps};
+pub use integer::{Integer, IntegerError};
 pub use levels::{ApiLevel, LevelError, Need};
 pub use names::{ConsumerName, MAX_NAME, NameError, StreamName};
 pub use notice::{Limit, Notice, PullEnd, ResetCause};
 pub use ordered::{Created, OrderedEnd, OrderedMachine, OrderedOutput, StreamNow, Verdict};
 pub use paging::{ListRequest, Listed, Pages};
 pub use prefix::{ApiPrefix, ApiPrefixError};
+pub use publish::{PubAck, PublishHeaders, PublishHeadersError, Rollup, Unpublished};
 pub use pull::{PullMachine, PullOutput};
 pub use pull_config::{PullConfig, PullConfigError, PullGroup, PullRequest};
 pub use push::{PushMachine, PushOutput};
 pub use republish::Republished;
+pub use schedule::{Schedule, ScheduleError};
 pub use status::{StatusKind, StatusMessage};
 pub use stored::{
     DeleteMessageRequest, Done, GetReply, GetRequest, PurgeRequest, Purged, StoredMessage,
@@ -95,3 +110,7 @@ pub use stream::{
     SubjectTransform, SubjectsPage,
 };
 pub use time::{Time, TimeError};
+pub use window::{
+    Answer, Outgoing, PublishFailure, PublishOrder, PublishWindow, Report, WindowConfig,
+    WindowOutput,
+};

@@ -250,6 +250,37 @@ macro_rules! conformance {
                 a_publisher_that_moves_loses_no_message_and_knows_it
                 a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing
             }
+            jetstream_batches {
+                a_batch_is_stored_whole_by_its_commit
+                a_batch_that_is_refused_stores_nothing
+                a_lost_connection_ends_a_batch
+                counters_are_added_to_and_read
+                many_counters_are_read_at_once
+                fast_ingest_stores_everything_in_order
+                fast_ingest_ends_at_a_message_that_is_refused
+                a_lost_connection_ends_fast_ingest
+                an_old_server_is_told_before_anything_is_sent
+            }
+            jetstream_publish {
+                a_publish_is_acknowledged_by_its_stream
+                expectations_are_checked_by_the_stream
+                a_publish_that_no_stream_takes_is_sent_again_twice
+                a_publish_is_not_sent_again_after_a_timeout
+                a_publish_that_contradicts_itself_is_not_sent
+                a_message_expires_and_one_that_never_does_stays
+                a_schedule_publishes_when_it_is_due_and_can_be_cancelled
+                an_increment_tells_what_the_counter_came_to
+                a_publisher_stores_everything_once_and_in_order
+                a_publisher_tells_of_each_message_if_it_shall
+                a_message_that_fails_is_reported_with_its_content
+                behind_a_503_messages_are_stored_in_between_and_that_is_told
+                behind_a_503_a_chain_waits_and_keeps_the_order
+                behind_a_503_one_by_one_keeps_the_order
+                a_chain_tells_what_others_have_moved
+                a_publisher_outlives_a_killed_server_and_stores_everything_once
+                a_full_window_waits_and_a_server_that_stands_still_is_told
+                a_publisher_ends_with_its_connection_and_hides_nothing
+            }
         }
         $crate::conformance_cases! { $adapter alone
             rests {

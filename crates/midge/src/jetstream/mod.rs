@@ -4,13 +4,19 @@
 //! here: the `nats` tool has them.
 
 mod advisories;
+mod batch;
 mod consume;
 mod consumers;
+mod counter;
 mod direct;
+mod fast;
 mod fetch;
+mod headers;
 mod list;
 mod message;
 mod ordered;
+mod publish;
+mod publisher;
 mod pull;
 mod push;
 mod reader;
@@ -57,6 +63,22 @@ pub use self::ordered::{Ordered, OrderedBuilder, OrderedError};
 pub use self::pull::{Consumer, NextMessage, NextingMessage, PullError};
 pub use self::push::{Push, PushBuilder, PushEnd, PushError};
 pub use self::stop::{Closed, Stopper};
+
+pub use batch::{Add, Adding, AtomicBatch, AtomicBatchError, CommitBatch, Committing};
+pub use counter::{AddError, Count, CountError, Counters};
+pub use fast::{
+    AddFast, AddingFast, BeginningFastBatch, FastBatch, FastBatchBuilder, FastBatchError,
+    FastNotice,
+};
+pub use midge_jetstream::{
+    BatchError, CommitError, Gaps, Integer, IntegerError, PubAck, PublishFailure, PublishHeaders,
+    PublishHeadersError, PublishOrder, Report, Rollup, Schedule, ScheduleError, Unpublished,
+};
+pub use publish::{JetPublishError, Publish, Publishing};
+pub use publisher::{
+    MakingPublisher, PublishWindowed, Publisher, PublisherBuilder, PublisherError,
+    PublishingWindowed,
+};
 
 use crate::Client;
 
