@@ -15,7 +15,13 @@ const LONGEST: Duration = Duration::from_secs(20);
 
 /// What a program prints when it talks to a server.
 fn run(program: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let server = NatsServer::start()?;
+    run_with(program, &NatsServer::start()?)
+}
+
+fn run_with(
+    program: &str,
+    server: &NatsServer,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     let mut child = Command::new(program).arg(server.url()).stdout(Stdio::piped()).spawn()?;
     let mut out = child.stdout.take().ok_or("it is piped")?;
     let (said, says) = mpsc::channel();
@@ -55,6 +61,48 @@ fn a_library_that_knows_no_runtime_does_the_same_on_everything() -> Outcome {
         env!("CARGO_BIN_EXE_near_cache_std"),
     ] {
         assert_eq!(run(program)?, told, "{program}");
+    }
+    Ok(())
+}
+
+#[test]
+fn work_queues_and_logs_are_the_same_on_everything() -> Outcome {
+    let said = "a work queue       resize cat.jpg, attempt 1\n\
+                a work queue       resize dog.jpg fails\n\
+                a work queue       resize cow.jpg, attempt 1\n\
+                a work queue       resize dog.jpg, attempt 2\n                   \
+                jobs left: 0\n\
+                an event log       1: 100\n\
+                an event log       2: 70\n\
+                an event log       3: 320\n\
+                an event log       4: 300\n                   \
+                from the third on: 250, ...\n";
+    for program in [
+        env!("CARGO_BIN_EXE_consuming_tokio"),
+        env!("CARGO_BIN_EXE_consuming_smol"),
+        env!("CARGO_BIN_EXE_consuming_std"),
+    ] {
+        let server = NatsServer::builder().jetstream(true).start()?;
+        assert_eq!(run_with(program, &server)?, said, "{program}");
+    }
+    Ok(())
+}
+
+#[test]
+fn jobs_counters_and_batches_are_the_same_on_everything() -> Outcome {
+    let said = "a scheduled job    water the plants\n\
+                a counter          hits.home: 1\n\
+                a counter          hits.about: 18446744073709551616\n                   \
+                all: 18446744073709551617\n\
+                a batch            3 messages\n                   \
+                refused: true, messages: 3\n";
+    for program in [
+        env!("CARGO_BIN_EXE_publishing_tokio"),
+        env!("CARGO_BIN_EXE_publishing_smol"),
+        env!("CARGO_BIN_EXE_publishing_std"),
+    ] {
+        let server = NatsServer::builder().jetstream(true).start()?;
+        assert_eq!(run_with(program, &server)?, said, "{program}");
     }
     Ok(())
 }

@@ -16,6 +16,9 @@ pub const BLAST: &str = "blast";
 /// Requests to this subject get no reply.
 pub const SILENT: &str = "silent";
 
+/// Requests to subjects that begin so are pulls: as many messages come as their `batch` says.
+const PULL: &[u8] = b"$JS.API.CONSUMER.MSG.NEXT.";
+
 const INFO: &str = r#"{"server_id":"S","max_payload":1048576,"headers":true}"#;
 /// Bytes of one write while it sends.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -45,7 +48,7 @@ impl Server {
             let (stream, _) = listener.accept()?;
             stream.set_nodelay(true)?;
             let stream = accept.open(stream)?;
-            Session { stream, answers: Vec::new(), subscriptions: Vec::new() }.serve()
+            Session { stream, answers: Vec::new(), subscriptions: Vec::new(), delivered: 0 }.serve()
         });
         Ok(Self { url, thread })
     }
@@ -69,6 +72,8 @@ struct Session {
     stream: Box<dyn Transport>,
     answers: Vec<u8>,
     subscriptions: Vec<(Subject, Vec<u8>)>,
+    /// Messages of the consumer so far.
+    delivered: u64,
 }
 
 impl Session {
@@ -110,6 +115,11 @@ impl Session {
                 self.blast(text.parse().map_err(io::Error::other)?)?;
             }
             ClientOp::Publish { subject, .. } if subject == SILENT.as_bytes() => {}
+            ClientOp::Publish { subject, reply: Some(reply), payload, .. }
+                if subject.starts_with(PULL) =>
+            {
+                self.deliver(reply, payload)?;
+            }
             ClientOp::Publish { reply: Some(reply), payload, .. } => {
                 for (pattern, sid) in &self.subscriptions {
                     if pattern.matches(reply) {
@@ -118,6 +128,26 @@ impl Session {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Sends what a consumer would, to the inbox that asked.
+    fn deliver(&mut self, inbox: &[u8], request: &[u8]) -> io::Result<()> {
+        let request = std::str::from_utf8(request).map_err(io::Error::other)?;
+        let batch = request.split("\"batch\":").nth(1).unwrap_or_default();
+        let batch = batch.split([',', '}']).next().unwrap_or_default();
+        let batch: u64 = batch.parse().map_err(io::Error::other)?;
+        for _ in 0..batch {
+            self.delivered += 1;
+            let number = self.delivered;
+            let ack = format!("$JS.ACK.S.c.1.{number}.{number}.1795297176763474374.9");
+            for (pattern, sid) in &self.subscriptions {
+                if pattern.matches(inbox) {
+                    let (ack, answers) = (ack.as_bytes(), &mut self.answers);
+                    encode::message(answers, b"s.n", sid, Some(ack), None, &[b'x'; 128]);
+                }
+            }
         }
         Ok(())
     }

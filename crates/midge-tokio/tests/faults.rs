@@ -7,6 +7,8 @@
 //! | D3 | a flush succeeds over messages that a lost connection took | here |
 //! | D4 | each request without a reply leaves memory behind | here, and `benches/allocations/tests/request.rs` |
 //! | D5 | a drained member of a queue group loses messages in the flow | `drain::a_member_…` of the suite in `midge-testing` |
+//! | D6 | a heartbeat hides the message behind it from a fetch | `jetstream_consume::a_message_behind_heartbeats_…` of the suite |
+//! | D7 | a reader of what is new replays all there was, once its consumer is made again | `jetstream_ordered::an_ordered_consumer_that_is_deleted_…` of the suite |
 //! | D9 | a malformed header costs its receivers their connection | here |
 //! | D10 | a header value with a line break panics, or ends the line | `behaviour::headers_arrive_as_they_were_sent` of the suite; `midge-proto/tests/header.rs` |
 //! | D11 | without a server publishes and requests hang past their deadlines | here |
@@ -18,7 +20,7 @@
 //! | D18 | a denied subscription is silent for ever | `surface::a_subscription_is_confirmed_or_denied` and `behaviour::what_is_not_permitted_…` of the suite |
 //! | D19 | a small payload that is kept holds a whole read buffer | here; whole messages: `midge-proto/tests/connection/inbound.rs`: `kept_messages_pin_…` |
 //!
-//! D6, D7, D8, D15, D20 and D21 are about JetStream, key-value, TLS, and credentials in URLs; D20,
+//! D8, D15, D20 and D21 are about JetStream, key-value, TLS, and credentials in URLs; D20,
 //! the end of the initial values of a watch, has no counterpart in the core.
 
 mod steps;

@@ -56,6 +56,8 @@ impl Shared {
                 Owner::Hold(sid) => inner.hold_expired(sid),
                 Owner::Deadline(sid) => inner.deadline_passed(sid, wakes),
                 Owner::Stall(sid) => inner.stalled(sid, wakes),
+                #[cfg(feature = "jetstream")]
+                Owner::Alarm(key) => inner.alarms.wake_one(key, wakes),
             }
         }
     }
@@ -106,6 +108,10 @@ impl Shared {
             for room in [Room::Messages, Room::Control, Room::Backlog] {
                 inner.wake_room(room, wakes);
             }
+        }
+        #[cfg(feature = "jetstream")]
+        if let Event::Closed(_) = event {
+            inner.alarms.wake_all(wakes);
         }
         match &event {
             Event::Disconnected(lost) => {

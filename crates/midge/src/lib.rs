@@ -11,6 +11,7 @@
 //! | publish, request, subscribe | [`Client`] |
 //! | receive | [`Subscription`], or a function: [`Subscribe::handler`] |
 //! | ask many | [`Client::request_many`] |
+//! | store messages in streams, and read them by consumers | `jetstream`, with the feature of that name |
 //! | send and receive typed values | `json`, with the feature `serde` |
 //! | wait without an executor | [`blocking`] |
 //! | see what happens to the connection | [`Client::status`], [`Client::events`] |
@@ -23,12 +24,15 @@
 //!
 //! | feature | what it adds | default |
 //! |---|---|---|
+//! | `jetstream` | [`jetstream`]: streams, consumers, acknowledged publishing | on |
 //! | `tls` | TLS by rustls, for `tls` servers and those that offer it | on |
 //! | `ring`, `aws-lc-rs` | cryptography for it, unless the process has a default provider | `ring` |
 //! | `websocket` | `ws` servers, and with `tls` also `wss`, with compression | on |
 //! | `serde` | typed payloads: `json` | off |
 //! | `tracing` | a `tracing` event for each change of the connection | off |
 
+#[cfg(feature = "jetstream")]
+mod alarm;
 mod ask;
 pub mod auth;
 pub mod blocking;
@@ -43,6 +47,8 @@ mod events;
 mod flush;
 mod handler;
 mod into_servers;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 #[cfg(feature = "serde")]
 pub mod json;
 mod layers;

@@ -123,6 +123,13 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
         self
     }
 
+    /// As [`headers`](Self::headers), with a map of its own.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn own_headers(mut self, headers: HeaderMap) -> Self {
+        self.headers = HeadersToSend::Owned(headers);
+        self
+    }
+
     /// Asks the servers to report to the subject `destination` how they route the message, which
     /// is delivered as well (ADR-41). Only given headers are changed, not the caller's map. From
     /// nats-server 2.14 on, publishing to `destination` must be permitted.
@@ -238,6 +245,13 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Requesting<'_, S, P> {
 }
 
 impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
+    /// Begins anew, once it was ready: the same request, with another timeout.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn again(&mut self, timeout: Duration) {
+        self.request.timeout = Some(timeout);
+        self.state = State::New;
+    }
+
     #[inline]
     fn poll_state(&mut self, context: &Context<'_>) -> Poll<Result<Message, RequestError>> {
         let mut now = None;

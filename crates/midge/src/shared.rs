@@ -69,6 +69,9 @@ pub(crate) struct Inner {
     pub(crate) flushes: BTreeMap<FlushId, PendingFlush>,
     /// Futures that wait, by what there is no room for.
     rooms: [Waiters; 3],
+    /// Futures that wait for a moment.
+    #[cfg(feature = "jetstream")]
+    pub(crate) alarms: Waiters,
     /// Subscriptions that have ended and are not read out.
     pub(crate) unread: BTreeMap<Sid, Arc<Queue>>,
     /// Messages that were in a queue and that nobody will read.
@@ -335,6 +338,8 @@ impl Inner {
             timers: Timers::default(),
             flushes: BTreeMap::new(),
             rooms: Default::default(),
+            #[cfg(feature = "jetstream")]
+            alarms: Waiters::default(),
             unread: BTreeMap::new(),
             discarded: 0,
             inboxes: BTreeSet::new(),

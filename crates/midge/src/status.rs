@@ -95,6 +95,12 @@ impl Board {
         }
     }
 
+    /// How often the state has changed.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn transition(&self) -> u64 {
+        self.transition
+    }
+
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

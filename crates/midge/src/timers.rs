@@ -18,6 +18,9 @@ pub(crate) enum Owner {
     Deadline(Sid),
     /// A request waits for one more reply.
     Stall(Sid),
+    /// A future waits for a moment.
+    #[cfg(feature = "jetstream")]
+    Alarm(WaiterKey),
 }
 
 /// The place of a deadline. It is only valid together with its owner.

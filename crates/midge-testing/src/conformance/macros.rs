@@ -19,6 +19,7 @@
 /// | `rests` | processor time and threads while nothing happens |
 /// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
 /// | `slow_readers` | floods, and readers that fall behind |
+/// | `jetstream_…` | JetStream of a real nats-server |
 /// | `behaviour`, `surface`, `drain`, `kept`, `moves` | the client against a real nats-server |
 ///
 /// A case takes seconds at most. One that hangs fails, even if it blocks the thread that runs it.
@@ -150,6 +151,95 @@ macro_rules! conformance {
                 a_close_without_a_server_is_immediate
                 a_close_during_a_drain_without_a_server_is_immediate_too
             }
+            jetstream_consume {
+                next_gives_messages_one_by_one_and_acks_settle_them
+                a_nak_brings_a_message_back_and_a_term_does_not
+                a_next_that_is_dropped_loses_no_message
+                a_fetch_gives_what_it_asked_for_and_ends
+                a_fetch_by_bytes_gives_what_fits
+                a_message_behind_heartbeats_comes_at_once_to_a_fetch
+                a_fetch_from_nobody_says_so_soon
+                consume_gives_everything_in_order
+                consume_holds_no_more_than_it_may
+                consume_is_drained_and_stopped_from_elsewhere
+                consume_outlives_a_killed_server_with_one_request_out
+                after_a_reconnect_the_requests_before_are_forgotten
+                consume_ends_when_its_consumer_is_deleted
+                consume_waits_for_a_consumer_that_does_not_exist_yet
+                consume_keeps_to_the_limits_of_its_consumer
+                consume_goes_on_behind_an_abyss_of_heartbeats
+                one_member_of_a_group_is_pinned_and_unpinned
+                overflow_and_priority_decide_who_gets_a_message
+                a_consumer_in_a_domain_is_read
+            }
+            jetstream_ordered {
+                an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing
+                an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothing
+                an_ordered_consumer_outlives_killed_servers
+                a_stream_that_was_replaced_is_read_from_its_beginning
+                a_slow_reader_of_a_pushed_stream_is_not_flooded
+                a_push_consumer_is_read_by_a_queue_group_and_outlives_its_server
+                a_push_consumer_that_is_deleted_ends_and_a_drained_one_loses_nothing
+            }
+            jetstream_consumers {
+                a_consumer_is_created_updated_and_deleted
+                every_field_of_a_consumer_reaches_the_server
+                a_filter_stands_in_the_subject_of_the_request
+                consumers_are_listed_beyond_a_page
+                a_consumer_is_paused_and_goes_on
+                a_pin_is_taken_away
+                a_consumer_is_set_back
+                a_consumer_that_contradicts_itself_is_refused_before_it_is_asked_for
+            }
+            jetstream_direct {
+                a_message_is_got_directly
+                headers_of_a_message_do_not_pass_for_those_of_the_server
+                a_stream_without_direct_gets_is_noticed
+                many_messages_are_got_in_pages_and_in_order
+                large_messages_are_got_in_pages
+                the_last_message_of_each_subject_is_of_one_moment
+                messages_go_on_where_the_connection_was_lost
+            }
+            jetstream_events {
+                advisories_tell_of_streams_and_consumers
+                what_is_no_advisory_is_told_as_such
+                a_republished_message_says_where_it_is_stored
+            }
+            jetstream_foreign {
+                subjects_are_told_beyond_a_page
+                an_answer_that_is_none_is_told_with_its_subject
+                a_field_that_is_dropped_is_named
+                what_is_out_of_use_is_listed
+                messages_that_are_lost_on_their_way_are_asked_for_again
+                messages_that_are_always_lost_are_given_up
+                a_page_without_an_end_ends_in_time
+                a_page_that_lost_its_connection_is_asked_for_again
+                a_server_that_is_away_for_a_moment_is_asked_again
+                a_stream_that_somebody_else_creates_meanwhile_is_updated
+            }
+            jetstream_levels {
+                a_server_of_2_10_does_what_it_can_and_the_rest_is_named
+                a_server_of_2_11_does_what_it_can_and_the_rest_is_named
+                the_level_is_asked_for_once_a_connection
+                who_may_not_ask_for_the_level_leaves_it_to_the_server
+                a_stream_that_the_server_is_too_old_for_is_listed
+                every_version_takes_what_all_know
+            }
+            jetstream_streams {
+                a_stream_is_created_updated_and_deleted
+                every_field_of_a_stream_reaches_the_server
+                what_a_server_changes_is_named
+                a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for
+                lists_are_complete_beyond_a_page
+                an_info_tells_subjects_and_deleted_messages
+                a_purge_takes_what_it_is_told
+                messages_are_got_and_deleted
+                a_sealed_stream_stays_as_it_is
+                an_account_tells_what_it_uses
+                a_domain_is_reached_by_its_prefix
+                a_domain_behind_a_leaf_is_reached_by_its_prefix
+                a_call_ends_in_time_and_is_not_carried_out_later
+            }
             kept {
                 a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection
                 a_request_that_was_not_sent_reaches_no_server_that_comes_back
@@ -159,6 +249,37 @@ macro_rules! conformance {
             moves {
                 a_publisher_that_moves_loses_no_message_and_knows_it
                 a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing
+            }
+            jetstream_batches {
+                a_batch_is_stored_whole_by_its_commit
+                a_batch_that_is_refused_stores_nothing
+                a_lost_connection_ends_a_batch
+                counters_are_added_to_and_read
+                many_counters_are_read_at_once
+                fast_ingest_stores_everything_in_order
+                fast_ingest_ends_at_a_message_that_is_refused
+                a_lost_connection_ends_fast_ingest
+                an_old_server_is_told_before_anything_is_sent
+            }
+            jetstream_publish {
+                a_publish_is_acknowledged_by_its_stream
+                expectations_are_checked_by_the_stream
+                a_publish_that_no_stream_takes_is_sent_again_twice
+                a_publish_is_not_sent_again_after_a_timeout
+                a_publish_that_contradicts_itself_is_not_sent
+                a_message_expires_and_one_that_never_does_stays
+                a_schedule_publishes_when_it_is_due_and_can_be_cancelled
+                an_increment_tells_what_the_counter_came_to
+                a_publisher_stores_everything_once_and_in_order
+                a_publisher_tells_of_each_message_if_it_shall
+                a_message_that_fails_is_reported_with_its_content
+                behind_a_503_messages_are_stored_in_between_and_that_is_told
+                behind_a_503_a_chain_waits_and_keeps_the_order
+                behind_a_503_one_by_one_keeps_the_order
+                a_chain_tells_what_others_have_moved
+                a_publisher_outlives_a_killed_server_and_stores_everything_once
+                a_full_window_waits_and_a_server_that_stands_still_is_told
+                a_publisher_ends_with_its_connection_and_hides_nothing
             }
         }
         $crate::conformance_cases! { $adapter alone

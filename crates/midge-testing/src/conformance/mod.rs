@@ -7,6 +7,7 @@ pub mod cases;
 mod macros;
 mod run;
 mod steps;
+mod streams_by_hand;
 mod tasks;
 mod timer;
 

@@ -1,0 +1,506 @@
+//! Reading a stream in order and without gaps, by consumers that are made anew (ADR-17).
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use midge_proto::Instant;
+
+use crate::Time;
+use crate::backoff::Backoff;
+use crate::codes::ErrorCode;
+use crate::error::ApiError;
+use crate::notice::{Notice, PullEnd, ResetCause};
+use crate::pull::{PullMachine, PullOutput};
+use crate::pull_config::{PullConfig, PullRequest};
+use crate::status::{StatusKind, StatusMessage};
+
+/// What is to be done for an ordered consumer, one thing at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "each output but `Wait` is given once"]
+pub enum OrderedOutput {
+    /// Make a consumer, with an inbox of its own, and say what came of it by
+    /// [`OrderedMachine::created`] or [`OrderedMachine::not_created`]. What still comes for the one
+    /// before is to be dropped, and what comes for this one is to be kept until it is said to be
+    /// there: a server pushes before it answers.
+    Create {
+        /// The number of the consumer, which its name ends with.
+        serial: u64,
+        /// The message of the stream to begin with; `None`: where the caller wants to begin.
+        from: Option<u64>,
+    },
+    /// Delete a consumer, if it exists, and say what came of it by [`OrderedMachine::deleted`]. The
+    /// server does it too, after its `inactive_threshold`.
+    Delete {
+        /// Its number.
+        serial: u64,
+    },
+    /// Ask for messages, by [`OrderedMachine::write_request`]. If that cannot be sent, say so by
+    /// [`OrderedMachine::not_sent`].
+    Pull(PullRequest),
+    /// Something was noticed.
+    Notice(Notice),
+    /// Nothing more comes.
+    End(OrderedEnd),
+    /// Nothing to do until then, or until something comes.
+    Wait(Option<Instant>),
+}
+
+/// Why an ordered consumer gives nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OrderedEnd {
+    /// It was stopped.
+    #[error("consuming was stopped")]
+    Stopped,
+    /// The connection was closed.
+    #[error("the connection was closed")]
+    Closed,
+    /// The stream does not exist any more.
+    #[error("the stream does not exist any more: {0}")]
+    StreamGone(ApiError),
+}
+
+/// What the server says of a consumer that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// The message of the stream before the first one that it delivers: `delivered.stream_seq`.
+    pub before: u64,
+    /// What the stream is, if that was asked: it tells when the stream was replaced.
+    pub stream: Option<StreamNow>,
+}
+
+/// A stream as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamNow {
+    /// Its last message.
+    pub last: u64,
+    /// When it was made.
+    pub created: Option<Time>,
+}
+
+/// What is to become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a message is handed out only with `Deliver`"]
+pub enum Verdict {
+    /// It is the next one.
+    Deliver,
+    /// It was handed out before, or comes from a consumer that was given up.
+    Drop,
+}
+
+/// An ordered consumer: a stream in order, each message once, whatever happens to connections,
+/// servers and consumers.
+///
+/// Each consumer counts its deliveries, so that a gap shows at the next message or heartbeat. Then,
+/// and when its heartbeats stop, when the server says that it has gone, and after a new
+/// connection, another consumer is made behind the last message that was handed out: at once the
+/// first time, and after 100 ms to 5 s when that brings no message either. The old one is deleted.
+/// It ends by itself only when the stream is said not to exist several times in a row.
+#[derive(Clone, Debug)]
+pub struct OrderedMachine {
+    phase: Phase,
+    end: Option<OrderedEnd>,
+    connected: bool,
+    /// The connection was lost while there was a consumer.
+    lost: bool,
+    serial: u64,
+    /// The last message of the stream that was handed out, or the one before the first.
+    cursor: Option<u64>,
+    /// It cannot be said from the first consumer alone where the next one would have to begin.
+    by_subject: bool,
+    /// The last number of the consumer.
+    consumer_sequence: u64,
+    created: Option<Time>,
+    created_at: Instant,
+    /// Messages are pulled, else pushed.
+    pull: Option<PullMachine>,
+    heartbeat: Duration,
+    silent_at: Instant,
+    excused: bool,
+    heard: bool,
+    retry_at: Instant,
+    backoff: Backoff,
+    /// How often in a row the stream did not exist.
+    gone: u32,
+    notices: VecDeque<Notice>,
+    /// Consumers to be deleted, and when.
+    deletes: VecDeque<(u64, Instant)>,
+    told_behind: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// There is no consumer.
+    None,
+    Creating,
+    Running,
+}
+
+const NOTICES: usize = 32;
+/// Consumers that are still to be deleted; the server deletes more by itself.
+const DELETES: usize = 8;
+/// The wait before another attempt to delete one.
+const DELETE_AGAIN: Duration = Duration::from_secs(5);
+/// Answers in a row after which a stream does not exist.
+const GONE: u32 = 5;
+
+impl OrderedMachine {
+    /// By pulling, as the configuration says. `by_subject`: the deliver policy is
+    /// `last_per_subject`. `seed` decides the random part of waits.
+    #[must_use]
+    pub fn pull(config: PullConfig, by_subject: bool, seed: u64) -> Self {
+        let pull = PullMachine::consume(config, seed.rotate_left(32));
+        Self { pull: Some(pull), ..Self::push(Duration::MAX, by_subject, seed) }
+    }
+
+    /// By being pushed to, with heartbeats this far apart.
+    #[must_use]
+    pub fn push(heartbeat: Duration, by_subject: bool, seed: u64) -> Self {
+        Self {
+            phase: Phase::None,
+            end: None,
+            connected: false,
+            lost: false,
+            serial: 1,
+            cursor: None,
+            by_subject,
+            consumer_sequence: 0,
+            created: None,
+            created_at: Instant::ZERO,
+            pull: None,
+            heartbeat,
+            silent_at: Instant::ZERO,
+            excused: false,
+            heard: false,
+            retry_at: Instant::ZERO,
+            backoff: Backoff::new(seed),
+            gone: 0,
+            notices: VecDeque::new(),
+            deletes: VecDeque::new(),
+            told_behind: false,
+        }
+    }
+
+    // ---- what happens --------------------------------------------------------------------
+
+    /// There is a connection, another than before.
+    pub fn connected(&mut self, now: Instant) {
+        let again = core::mem::replace(&mut self.connected, true);
+        if (self.lost || again) && self.phase == Phase::Running {
+            self.reset(ResetCause::Reconnected, now);
+        }
+        self.lost = false;
+        if self.phase == Phase::None {
+            self.retry_at = now;
+        }
+    }
+
+    /// There is none.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+        self.lost = true;
+    }
+
+    /// The consumer was made.
+    pub fn created(&mut self, created: Created, now: Instant) {
+        if self.phase != Phase::Creating {
+            return;
+        }
+        self.gone = 0;
+        if let Some(stream) = created.stream {
+            let replaced = self.created.is_some() && stream.created != self.created;
+            self.created = stream.created.or(self.created);
+            if replaced {
+                self.notice(Notice::StreamReplaced);
+                self.cursor = Some(0);
+                self.begin_anew(now, true);
+                return;
+            }
+            let handed_out = self.cursor.unwrap_or(0);
+            if stream.last < handed_out && !self.told_behind {
+                self.told_behind = true;
+                self.notice(Notice::StreamBehind { handed_out, last: stream.last });
+            }
+        }
+        if self.cursor.is_none() && !self.by_subject {
+            self.cursor = Some(created.before);
+        }
+        self.phase = Phase::Running;
+        self.consumer_sequence = 0;
+        self.created_at = now;
+        self.heard = true;
+        self.excused = false;
+        if let Some(pull) = &mut self.pull {
+            pull.connected();
+        }
+        if self.lost {
+            self.lost = !self.connected;
+            self.reset(ResetCause::Reconnected, now);
+        }
+    }
+
+    /// The consumer was not made, for this reason; `None` when it is not known whether it was.
+    pub fn not_created(&mut self, error: Option<ApiError>, now: Instant) {
+        if self.phase != Phase::Creating {
+            return;
+        }
+        let gone = error.as_ref().is_some_and(|it| it.err_code == ErrorCode::STREAM_NOT_FOUND);
+        self.gone = if gone { self.gone + 1 } else { 0 };
+        if let Some(error) = error.as_ref().filter(|_| self.gone >= GONE) {
+            self.end.get_or_insert(OrderedEnd::StreamGone(error.clone()));
+        }
+        let unknown = error.is_none();
+        self.notice(Notice::CreateFailed(error));
+        self.begin_anew(now, unknown);
+    }
+
+    /// A consumer was deleted, or was not there; `false`: it may still be there.
+    pub fn deleted(&mut self, serial: u64, gone: bool, now: Instant) {
+        if !gone {
+            self.delete(serial, now + DELETE_AGAIN);
+        }
+    }
+
+    /// A message came, with its numbers in the consumer and the stream.
+    #[inline]
+    pub fn message(&mut self, consumer: u64, stream: u64, size: usize, now: Instant) -> Verdict {
+        if self.phase != Phase::Running || self.end.is_some() {
+            return Verdict::Drop;
+        }
+        if consumer != self.consumer_sequence.saturating_add(1) {
+            self.reset(ResetCause::Gap, now);
+            return Verdict::Drop;
+        }
+        self.consumer_sequence = consumer;
+        self.heard = true;
+        if let Some(pull) = &mut self.pull {
+            pull.message(size, None);
+        }
+        if self.cursor.is_some_and(|cursor| stream <= cursor) {
+            return Verdict::Drop;
+        }
+        self.cursor = Some(stream);
+        self.told_behind = false;
+        self.backoff.reset();
+        Verdict::Deliver
+    }
+
+    /// The server said something. A flow control is to be answered by the caller.
+    pub fn status(&mut self, status: &StatusMessage<'_>, now: Instant) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.heard = true;
+        match status.kind {
+            StatusKind::IdleHeartbeat
+                if status
+                    .last_consumer_sequence()
+                    .is_some_and(|last| last > self.consumer_sequence) =>
+            {
+                self.reset(ResetCause::GapAtHeartbeat, now);
+            }
+            StatusKind::ConsumerDeleted | StatusKind::PushBased => {
+                self.reset(ResetCause::ConsumerDeleted, now);
+            }
+            StatusKind::LeadershipChange
+            | StatusKind::ServerShutdown
+            | StatusKind::NoResponders => {
+                self.reset(ResetCause::ConsumerLost, now);
+            }
+            _ => {
+                if let Some(pull) = &mut self.pull {
+                    pull.status(status, now);
+                }
+            }
+        }
+    }
+
+    /// The inbox of the consumer ended without the caller's doing.
+    pub fn inbox_lost(&mut self, now: Instant) {
+        if self.phase == Phase::Running {
+            self.reset(ResetCause::ConsumerLost, now);
+        }
+    }
+
+    /// A request for messages could not be sent.
+    pub fn not_sent(&mut self, now: Instant) {
+        if let Some(pull) = &mut self.pull {
+            pull.not_sent(now);
+        }
+    }
+
+    /// Nothing more is wanted: the consumer is to be deleted.
+    pub fn stop(&mut self, end: OrderedEnd) {
+        if self.end.is_none() {
+            self.end = Some(end);
+            if self.phase != Phase::None {
+                self.forget_consumer();
+            }
+            self.phase = Phase::None;
+        }
+    }
+
+    // ---- what to do ----------------------------------------------------------------------
+
+    /// What to do now. To be called until it says `Wait`, and again at that moment and after
+    /// anything that happens. A `Wait` is later than `now`.
+    pub fn poll(&mut self, now: Instant) -> OrderedOutput {
+        if let Some(notice) = self.notices.pop_front() {
+            return OrderedOutput::Notice(notice);
+        }
+        if self.connected
+            && let Some(at) = self.deletes.iter().position(|(_, due)| now >= *due)
+            && let Some((serial, _)) = self.deletes.remove(at)
+        {
+            return OrderedOutput::Delete { serial };
+        }
+        if let Some(end) = &self.end {
+            return OrderedOutput::End(end.clone());
+        }
+        if !self.connected {
+            return OrderedOutput::Wait(None);
+        }
+        let output = self.poll_phase(now);
+        let due = self.deletes.iter().map(|(_, due)| *due).min();
+        match (output, due) {
+            (OrderedOutput::Wait(until), Some(due)) => {
+                OrderedOutput::Wait(Some(until.map_or(due, |until| until.min(due))))
+            }
+            (output, _) => output,
+        }
+    }
+
+    fn poll_phase(&mut self, now: Instant) -> OrderedOutput {
+        match self.phase {
+            Phase::None if now < self.retry_at => OrderedOutput::Wait(Some(self.retry_at)),
+            Phase::None => {
+                self.phase = Phase::Creating;
+                let from = self.cursor.map(|cursor| cursor.saturating_add(1));
+                OrderedOutput::Create { serial: self.serial, from }
+            }
+            // The caller's request has a deadline.
+            Phase::Creating => OrderedOutput::Wait(None),
+            Phase::Running if self.pull.is_some() => self.poll_pull(now),
+            Phase::Running => self.poll_push(now),
+        }
+    }
+
+    /// Whether [`poll`](Self::poll) has more to say than to wait, after messages alone.
+    #[inline]
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.end.is_some()
+            || self.phase != Phase::Running
+            || !self.notices.is_empty()
+            || self.pull.as_ref().is_some_and(PullMachine::has_work)
+    }
+
+    /// Appends a request for messages as JSON.
+    pub fn write_request(&self, request: &PullRequest, out: &mut alloc::vec::Vec<u8>) {
+        if let Some(pull) = &self.pull {
+            pull.write_request(request, out);
+        }
+    }
+
+    /// The last message of the stream that was handed out, or the one before the first.
+    #[must_use]
+    pub fn cursor(&self) -> Option<u64> {
+        self.cursor
+    }
+
+    /// The number of the present consumer, or of the next one.
+    #[must_use]
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// How it ended, once it has.
+    #[must_use]
+    pub fn end(&self) -> Option<&OrderedEnd> {
+        self.end.as_ref()
+    }
+
+    // ---- inside --------------------------------------------------------------------------
+
+    fn poll_pull(&mut self, now: Instant) -> OrderedOutput {
+        let Some(pull) = &mut self.pull else { return OrderedOutput::Wait(None) };
+        match pull.poll(now) {
+            // Each inbox has a consumer of its own here.
+            PullOutput::Pull(request) => {
+                OrderedOutput::Pull(PullRequest { fresh: false, ..request })
+            }
+            PullOutput::Notice(Notice::HeartbeatsMissed) => {
+                self.reset(ResetCause::HeartbeatsMissed, now);
+                self.poll(now)
+            }
+            PullOutput::Notice(notice) => OrderedOutput::Notice(notice),
+            PullOutput::Wait(until) => OrderedOutput::Wait(until),
+            PullOutput::End(PullEnd::Done) => {
+                self.stop(OrderedEnd::Stopped);
+                self.poll(now)
+            }
+            PullOutput::End(_) | PullOutput::Check => {
+                self.reset(ResetCause::ConsumerLost, now);
+                self.poll(now)
+            }
+        }
+    }
+
+    fn poll_push(&mut self, now: Instant) -> OrderedOutput {
+        if core::mem::take(&mut self.heard) {
+            self.silent_at = now + self.heartbeat.saturating_mul(2);
+            self.excused = false;
+        }
+        if now >= self.silent_at {
+            if !self.excused && now.saturating_since(self.silent_at) > self.heartbeat {
+                // Whoever looks as late as that may have kept the driver from reading too.
+                self.excused = true;
+                self.silent_at = now + self.heartbeat;
+            } else {
+                self.reset(ResetCause::HeartbeatsMissed, now);
+                return self.poll(now);
+            }
+        }
+        OrderedOutput::Wait(Some(self.silent_at))
+    }
+
+    /// The consumer is given up, and another one is to be made.
+    #[cold]
+    fn reset(&mut self, cause: ResetCause, now: Instant) {
+        self.notice(Notice::Reset(cause));
+        if now.saturating_since(self.created_at) >= Backoff::LONGEST {
+            self.backoff.reset();
+        }
+        self.begin_anew(now, cause != ResetCause::ConsumerDeleted);
+    }
+
+    /// `exists`: there is a consumer to be deleted, perhaps.
+    fn begin_anew(&mut self, now: Instant, exists: bool) {
+        if exists {
+            self.forget_consumer();
+        }
+        self.serial += 1;
+        self.phase = Phase::None;
+        if let Some(pull) = &mut self.pull {
+            pull.disconnected();
+        }
+        self.retry_at = now + self.backoff.wait();
+    }
+
+    fn forget_consumer(&mut self) {
+        self.delete(self.serial, Instant::ZERO);
+    }
+
+    fn delete(&mut self, serial: u64, due: Instant) {
+        if self.deletes.len() == DELETES {
+            self.deletes.pop_front();
+        }
+        self.deletes.push_back((serial, due));
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        if self.notices.len() < NOTICES {
+            self.notices.push_back(notice);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Every kept input of the fuzz target of consumers, and many random ones, as an ordinary test.
+//! `fuzz/README.md` says how to find more.
+
+#[path = "../../../fuzz/src/consumers.rs"]
+mod consumers;
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz");
+
+#[test]
+fn consumers() {
+    let mut inputs: Vec<PathBuf> = Vec::new();
+    for kind in ["corpus", "regressions"] {
+        let entries = fs::read_dir(Path::new(FUZZ).join(kind).join("consumers"));
+        let Ok(entries) = entries else { continue };
+        inputs.extend(entries.map(|entry| entry.expect("a readable entry").path()));
+    }
+    assert!(!inputs.is_empty(), "there is no corpus");
+    inputs.sort();
+    let fails = |path: &&PathBuf| {
+        let input = fs::read(path).expect("a readable file");
+        catch_unwind(|| consumers::consumers(&input)).is_err()
+    };
+    let failed: Vec<_> = inputs.iter().filter(fails).collect();
+    assert!(failed.is_empty(), "{} of {} fail: {failed:#?}", failed.len(), inputs.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes(input in prop::collection::vec(any::<u8>(), 0..300)) {
+        consumers::consumers(&input);
+    }
+}

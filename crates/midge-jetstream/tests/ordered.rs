@@ -1,0 +1,409 @@
+//! An ordered consumer against a model of a server that loses what it can.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::time::Duration;
+
+use midge_jetstream::{
+    ApiError, Created, ErrorCode, Notice, OrderedEnd, OrderedMachine, OrderedOutput, PullConfig,
+    ResetCause, StatusMessage, StreamNow, Time, Verdict,
+};
+use midge_proto::{HeaderMap, Instant};
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A consumer at the server.
+#[derive(Clone, Copy, Debug)]
+struct Consumer {
+    serial: u64,
+    next: u64,
+    delivered: u64,
+    asked: u64,
+}
+
+/// What the server answers to the next creations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Made,
+    MadeButUnheard,
+    Unheard,
+    Refused,
+    Gone,
+}
+
+struct World {
+    machine: OrderedMachine,
+    now: Instant,
+    last: u64,
+    created: i64,
+    consumers: Vec<Consumer>,
+    /// The one whose inbox is read.
+    read: u64,
+    got: Vec<u64>,
+    notices: Vec<Notice>,
+    creates: usize,
+    end: Option<OrderedEnd>,
+    answers: Vec<Answer>,
+    lost_deletes: u32,
+    pulls: bool,
+}
+
+impl World {
+    fn new(pulls: bool) -> Self {
+        let config = PullConfig { messages: 4, ..PullConfig::consume() };
+        let machine = match pulls {
+            true => OrderedMachine::pull(config, false, 5),
+            false => OrderedMachine::push(2 * SECOND, false, 5),
+        };
+        Self {
+            machine,
+            now: Instant::ZERO,
+            last: 0,
+            created: 1,
+            consumers: Vec::new(),
+            read: 0,
+            got: Vec::new(),
+            notices: Vec::new(),
+            creates: 0,
+            end: None,
+            answers: Vec::new(),
+            lost_deletes: 0,
+            pulls,
+        }
+    }
+
+    fn run(&mut self) -> Option<Instant> {
+        for _ in 0..200 {
+            match self.machine.poll(self.now) {
+                OrderedOutput::Create { serial, from } => self.create(serial, from.unwrap_or(1)),
+                OrderedOutput::Delete { serial } => {
+                    let gone = self.lost_deletes == 0;
+                    if gone {
+                        self.consumers.retain(|consumer| consumer.serial != serial);
+                    }
+                    self.lost_deletes = self.lost_deletes.saturating_sub(1);
+                    self.machine.deleted(serial, gone, self.now);
+                }
+                OrderedOutput::Pull(request) => {
+                    let serial = self.machine.serial();
+                    let mut all = self.consumers.iter_mut();
+                    if let Some(consumer) = all.find(|it| it.serial == serial) {
+                        consumer.asked += request.messages;
+                    }
+                }
+                OrderedOutput::Notice(notice) => self.notices.push(notice),
+                OrderedOutput::End(end) => {
+                    self.end = Some(end);
+                    return None;
+                }
+                OrderedOutput::Wait(until) => {
+                    assert!(until.is_none_or(|until| until > self.now), "a wait for the past");
+                    return until;
+                }
+            }
+        }
+        panic!("there is always more to do")
+    }
+
+    fn create(&mut self, serial: u64, from: u64) {
+        self.creates += 1;
+        self.read = serial;
+        assert!(self.consumers.len() <= 12, "consumers are left behind: {:?}", self.consumers);
+        let answer = self.answers.pop().unwrap_or(Answer::Made);
+        if matches!(answer, Answer::Made | Answer::MadeButUnheard) {
+            let asked = if self.pulls { 0 } else { u64::MAX };
+            self.consumers.push(Consumer { serial, next: from, delivered: 0, asked });
+        }
+        let error = |err_code| ApiError { code: 404, err_code, description: String::new() };
+        match answer {
+            Answer::Made => {
+                let created = Time::from_unix_nanos(self.created.into());
+                let stream = StreamNow { last: self.last, created: Some(created) };
+                let created = Created { before: from - 1, stream: Some(stream) };
+                self.machine.created(created, self.now);
+            }
+            Answer::MadeButUnheard | Answer::Unheard => self.machine.not_created(None, self.now),
+            Answer::Refused => {
+                self.machine.not_created(Some(error(ErrorCode::NOT_ENABLED)), self.now);
+            }
+            Answer::Gone => {
+                self.machine.not_created(Some(error(ErrorCode::STREAM_NOT_FOUND)), self.now);
+            }
+        }
+    }
+
+    fn consumer(&mut self) -> Option<&mut Consumer> {
+        let serial = self.read;
+        self.consumers.iter_mut().find(|consumer| consumer.serial == serial)
+    }
+
+    /// The server sends the next message, which may be lost on its way.
+    fn send(&mut self, lost: bool) {
+        let (now, last) = (self.now, self.last);
+        let Some(consumer) = self.consumer() else { return };
+        if consumer.next > last || consumer.asked == 0 {
+            return;
+        }
+        let stream = consumer.next;
+        consumer.asked -= 1;
+        consumer.next += 1;
+        consumer.delivered += 1;
+        let number = consumer.delivered;
+        if !lost {
+            if self.machine.message(number, stream, 10, now) == Verdict::Deliver {
+                self.got.push(stream);
+            }
+            self.run();
+        }
+    }
+
+    fn status(&mut self, code: u16, text: &str, last: Option<u64>) {
+        if text == "Consumer Deleted" {
+            let serial = self.read;
+            self.consumers.retain(|consumer| consumer.serial != serial);
+        }
+        let mut headers = HeaderMap::new();
+        headers.set_status(code, text).unwrap();
+        if let Some(last) = last {
+            headers.append("Nats-Last-Consumer", last.to_string()).unwrap();
+        }
+        let status = StatusMessage::from_headers(headers.view()).unwrap();
+        self.machine.status(&status, self.now);
+        self.run();
+    }
+
+    fn heartbeat(&mut self) {
+        if let Some(delivered) = self.consumer().map(|consumer| consumer.delivered) {
+            self.status(100, "Idle Heartbeat", Some(delivered));
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.run();
+    }
+
+    /// Nothing goes wrong any more, for so many seconds.
+    fn calm(&mut self, seconds: u32) {
+        self.answers.clear();
+        self.lost_deletes = 0;
+        self.machine.connected(self.now);
+        self.run();
+        for _ in 0..seconds {
+            for _ in 0..200 {
+                self.send(false);
+            }
+            self.heartbeat();
+            self.pass(SECOND);
+        }
+    }
+}
+
+fn running(pulls: bool) -> World {
+    let mut world = World::new(pulls);
+    world.last = 10;
+    world.machine.connected(world.now);
+    world.run();
+    world.send(false);
+    world.send(false);
+    assert_eq!(world.got, [1, 2]);
+    world
+}
+
+#[test]
+fn a_gap_is_noticed_at_the_next_message_or_heartbeat_and_filled() {
+    for pulls in [false, true] {
+        for heartbeat in [false, true] {
+            let mut world = running(pulls);
+            world.send(true);
+            if heartbeat {
+                world.heartbeat();
+            } else {
+                world.send(false);
+            }
+            let cause = if heartbeat { ResetCause::GapAtHeartbeat } else { ResetCause::Gap };
+            assert_eq!(world.notices, [Notice::Reset(cause)]);
+            assert_eq!(world.consumers.len(), 1, "the old one is deleted");
+            world.calm(1);
+            assert_eq!(world.got, Vec::from_iter(1..=10));
+        }
+    }
+}
+
+#[test]
+fn whatever_says_that_the_consumer_is_lost_makes_another_at_once() {
+    for (code, text, cause) in [
+        (409, "Consumer Deleted", ResetCause::ConsumerDeleted),
+        (409, "Leadership Change", ResetCause::ConsumerLost),
+        (409, "Server Shutdown", ResetCause::ConsumerLost),
+        (503, "", ResetCause::ConsumerLost),
+    ] {
+        let mut world = running(true);
+        world.status(code, text, None);
+        assert_eq!((world.creates, world.notices.as_slice()), (2, &[Notice::Reset(cause)][..]));
+        world.calm(1);
+        assert_eq!(world.got, Vec::from_iter(1..=10));
+    }
+}
+
+#[test]
+fn missed_heartbeats_and_a_new_connection_make_another() {
+    for pulls in [false, true] {
+        let mut world = running(pulls);
+        world.pass(3 * SECOND);
+        world.pass(SECOND);
+        assert_eq!(world.notices, [Notice::Reset(ResetCause::HeartbeatsMissed)]);
+        let mut world = running(pulls);
+        world.machine.disconnected();
+        world.pass(100 * SECOND);
+        assert_eq!((world.creates, world.notices.len()), (1, 0));
+        world.machine.connected(world.now);
+        world.run();
+        assert_eq!((world.creates, world.consumers.len()), (2, 1));
+        assert_eq!(world.notices, [Notice::Reset(ResetCause::Reconnected)]);
+    }
+}
+
+#[test]
+fn during_an_outage_attempts_become_seldom() {
+    let mut world = running(false);
+    world.consumers.clear();
+    world.answers = vec![Answer::Unheard; 100];
+    world.status(503, "", None);
+    while world.now < Instant::ZERO + 60 * SECOND {
+        let until = world.run().unwrap();
+        world.now = until;
+    }
+    assert!((12..40).contains(&world.creates), "{}", world.creates);
+    assert_eq!(world.end, None);
+    world.calm(6);
+    assert_eq!(world.got, Vec::from_iter(1..=10));
+    assert_eq!(world.consumers.len(), 1);
+}
+
+#[test]
+fn a_consumer_that_could_not_be_deleted_is_deleted_later() {
+    let mut world = running(false);
+    world.lost_deletes = 2;
+    world.send(true);
+    world.heartbeat();
+    assert_eq!(world.consumers.len(), 2);
+    for _ in 0..11 {
+        world.heartbeat();
+        world.pass(SECOND);
+    }
+    assert_eq!((world.consumers.len(), world.creates), (1, 2));
+}
+
+#[test]
+fn it_ends_when_the_stream_is_gone_and_only_then() {
+    let mut world = running(false);
+    world.answers = vec![Answer::Gone, Answer::Gone, Answer::Refused, Answer::Gone, Answer::Gone];
+    world.status(409, "Consumer Deleted", None);
+    world.calm(0);
+    while world.creates < 6 {
+        world.now = world.run().unwrap();
+    }
+    assert_eq!(world.end, None);
+    world.answers = vec![Answer::Gone; 5];
+    world.status(409, "Consumer Deleted", None);
+    while world.end.is_none() {
+        match world.run() {
+            Some(until) => world.now = until,
+            None => break,
+        }
+    }
+    assert!(matches!(world.end, Some(OrderedEnd::StreamGone(_))));
+}
+
+#[test]
+fn a_stream_that_was_made_anew_is_read_from_its_beginning_and_that_is_said() {
+    let mut world = running(false);
+    world.calm(1);
+    (world.last, world.created) = (3, 2);
+    world.consumers.clear();
+    world.status(409, "Consumer Deleted", None);
+    world.calm(6);
+    assert!(world.notices.contains(&Notice::StreamReplaced));
+    assert_eq!(world.got, Vec::from_iter((1..=10).chain(1..=3)));
+}
+
+#[test]
+fn a_stream_that_has_lost_its_end_is_told_and_nothing_comes_twice() {
+    let mut world = running(false);
+    world.calm(1);
+    world.last = 8;
+    world.status(409, "Leadership Change", None);
+    world.calm(1);
+    assert!(world.notices.contains(&Notice::StreamBehind { handed_out: 10, last: 8 }));
+    world.last = 12;
+    world.calm(3);
+    assert_eq!(world.got, Vec::from_iter(1..=12));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Publish,
+    Send(bool),
+    Heartbeat,
+    Kill,
+    Status(u16, &'static str),
+    Connected,
+    Disconnected,
+    Answer(Answer),
+    LoseDeletes(u32),
+    Pass(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Publish),
+        8 => prop::bool::weighted(0.2).prop_map(Step::Send),
+        3 => Just(Step::Heartbeat),
+        1 => Just(Step::Kill),
+        1 => prop::sample::select(vec![
+            Step::Status(409, "Consumer Deleted"), Step::Status(409, "Leadership Change"),
+            Step::Status(503, ""), Step::Status(408, "Request Timeout"),
+            Step::Status(100, "FlowControl Request"), Step::Status(400, "Bad Request"),
+            Step::Status(409, "Exceeded MaxWaiting"), Step::Status(500, ""),
+        ]),
+        2 => Just(Step::Connected),
+        1 => Just(Step::Disconnected),
+        2 => prop::sample::select(vec![
+            Answer::Made, Answer::MadeButUnheard, Answer::Unheard, Answer::Refused,
+        ]).prop_map(Step::Answer),
+        1 => (0..3u32).prop_map(Step::LoseDeletes),
+        4 => (0..5000u32).prop_map(Step::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_stream_is_read_in_order_and_without_gaps(
+        pulls: bool, steps in prop::collection::vec(step(), 0..150),
+    ) {
+        let mut world = World::new(pulls);
+        for step in steps {
+            match step {
+                Step::Publish => world.last += 1,
+                Step::Send(lost) => world.send(lost),
+                Step::Heartbeat => world.heartbeat(),
+                Step::Kill => world.consumers.clear(),
+                Step::Status(code, text) => world.status(code, text, None),
+                Step::Connected => world.machine.connected(world.now),
+                Step::Disconnected => world.machine.disconnected(),
+                Step::Answer(answer) => world.answers.push(answer),
+                Step::LoseDeletes(count) => world.lost_deletes = count,
+                Step::Pass(millis) => world.now = world.now + Duration::from_millis(millis.into()),
+            }
+            world.run();
+        }
+        world.calm(20);
+        prop_assert_eq!(&world.got, &Vec::from_iter(1..=world.last));
+        prop_assert_eq!(world.end, None);
+        prop_assert!(world.consumers.len() <= 1, "left behind: {:?}", world.consumers);
+    }
+}

@@ -1,0 +1,575 @@
+//! The window of a publisher against a stream that is two vectors.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use midge_jetstream::{
+    Answer, PublishFailure, PublishOrder, PublishWindow, Report, WindowConfig, WindowOutput,
+};
+use midge_proto::{HeaderMap, Instant, Position, PublishError, SubjectRef};
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const ID: &str = "Nats-Msg-Id";
+const LAST: &str = "Nats-Expected-Last-Sequence";
+
+/// What a stream does with messages that have ids.
+#[derive(Default)]
+struct Stream {
+    ids: Vec<String>,
+    known: BTreeMap<String, (u64, Instant)>,
+}
+
+impl Stream {
+    fn store(&mut self, headers: &HeaderMap, now: Instant, window: Duration) -> String {
+        let id = headers.get(ID).unwrap_or_default().to_owned();
+        if let Some((seq, at)) = self.known.get(&id)
+            && *at + window > now
+        {
+            return format!("{{\"stream\":\"S\",\"seq\":{seq},\"duplicate\": true}}");
+        }
+        let last = self.ids.len().to_string();
+        if headers.get(LAST).is_some_and(|expected| expected != last) {
+            return format!(
+                "{{\"error\":{{\"code\":400,\"err_code\":10071,\"description\":\"wrong last sequence: {last}\"}},\"stream\":\"S\",\"seq\":0}}"
+            );
+        }
+        self.ids.push(id.clone());
+        let seq = self.ids.len() as u64;
+        if !id.is_empty() {
+            self.known.insert(id, (seq, now));
+        }
+        format!("{{\"stream\":\"S\",\"seq\":{seq}}}")
+    }
+}
+
+/// A window, what it has sent, and what the stream has answered.
+struct Rig {
+    window: PublishWindow,
+    config: WindowConfig,
+    stream: Stream,
+    now: Instant,
+    position: u64,
+    wire: Vec<(u64, HeaderMap, u64)>,
+    reports: Vec<Report>,
+}
+
+fn subject(subject: &str) -> SubjectRef<'_> {
+    SubjectRef::new(subject).expect("a subject")
+}
+
+fn config(order: PublishOrder) -> WindowConfig {
+    WindowConfig {
+        max_messages: 16,
+        order,
+        report_stored: true,
+        ack_wait: SECOND,
+        duplicate_window: 8 * SECOND,
+        ..WindowConfig::default()
+    }
+}
+
+impl Rig {
+    fn new(config: WindowConfig) -> Self {
+        let mut window = PublishWindow::new(config.clone(), "p-".into())
+            .expect("a header may have these letters");
+        window.connected();
+        Self {
+            window,
+            config,
+            stream: Stream::default(),
+            now: Instant::from_nanos(1),
+            position: 0,
+            wire: Vec::new(),
+            reports: Vec::new(),
+        }
+    }
+
+    fn push(&mut self) -> u64 {
+        self.window.push(subject("orders"), None, b"payload")
+    }
+
+    /// Does what the window says, until it is idle.
+    fn turn(&mut self) -> Option<Instant> {
+        for _ in 0..100_000 {
+            match self.window.poll(self.now) {
+                WindowOutput::Send(number) => {
+                    let outgoing = self.window.outgoing(number).expect("it is there");
+                    assert_eq!(
+                        (outgoing.subject, outgoing.payload),
+                        (subject("orders"), &b"payload"[..])
+                    );
+                    self.wire.push((outgoing.token, outgoing.headers.clone(), self.position));
+                    self.window.sent(number, Position(self.position), self.now);
+                    self.position += 1;
+                }
+                WindowOutput::Withdraw(number, position) => {
+                    let waiting = self.wire.len();
+                    self.wire.retain(|(_, _, at)| *at != position.0);
+                    self.window.withdrawn(number, self.wire.len() < waiting, self.now);
+                }
+                WindowOutput::Idle(until) => {
+                    assert!(until.is_none_or(|until| until > self.now), "{until:?} {:?}", self.now);
+                    while let Some(report) = self.window.take_report() {
+                        self.reports.push(report);
+                    }
+                    return until;
+                }
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.turn();
+    }
+
+    /// The oldest message on the wire reaches the stream; its answer.
+    fn arrive(&mut self) -> Option<(u64, String)> {
+        if self.wire.is_empty() {
+            return None;
+        }
+        let (token, headers, _) = self.wire.remove(0);
+        Some((token, self.stream.store(&headers, self.now, self.config.duplicate_window)))
+    }
+
+    fn answer(&mut self, (token, payload): (u64, String)) {
+        self.window.answered(token, Answer::Payload(payload.as_bytes()), self.now);
+        self.turn();
+    }
+
+    /// All that is on the wire is stored and answered, until nothing is.
+    fn serve(&mut self) {
+        self.turn();
+        while let Some(answer) = self.arrive() {
+            self.answer(answer);
+        }
+    }
+
+    fn refuse(&mut self) {
+        if !self.wire.is_empty() {
+            let (token, ..) = self.wire.remove(0);
+            self.window.answered(token, Answer::NoResponders, self.now);
+            self.turn();
+        }
+    }
+
+    fn lose_connection(&mut self, never_sent: usize) {
+        let sent = self.position - never_sent.min(self.wire.len()) as u64;
+        self.wire.clear();
+        self.window.disconnected(|position| position.0 >= sent);
+        self.turn();
+    }
+
+    /// Nothing fails any more: everything comes to its end.
+    fn heal(&mut self) {
+        self.window.connected();
+        for _ in 0..1000 {
+            self.serve();
+            if self.window.pending() == 0 {
+                return;
+            }
+            let until = self.turn().expect("what is open has a deadline");
+            self.now = until;
+        }
+        panic!("{} messages never end", self.window.pending());
+    }
+
+    fn stored(&self) -> Vec<(u64, u64)> {
+        let stored = self.reports.iter().filter_map(|report| match report {
+            Report::Stored { number, ack } => Some((*number, ack.seq)),
+            _ => None,
+        });
+        stored.collect()
+    }
+
+    fn moved(&self) -> Vec<u64> {
+        let moved = self.reports.iter().filter_map(|report| match report {
+            Report::Moved { number, .. } => Some(*number),
+            _ => None,
+        });
+        moved.collect()
+    }
+
+    fn order(&self) -> Vec<u64> {
+        let number = |id: &String| id.strip_prefix("p-")?.parse().ok();
+        self.stream.ids.iter().filter_map(number).collect()
+    }
+}
+
+#[test]
+fn many_are_on_their_way_and_each_is_reported() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    for number in 1..=16 {
+        assert!(rig.window.has_room(100));
+        assert_eq!(rig.push(), number);
+    }
+    assert!(!rig.window.has_room(1));
+    rig.turn();
+    assert_eq!((rig.wire.len(), rig.window.pending()), (16, 16));
+    rig.serve();
+    assert_eq!(rig.stored(), (1..=16).map(|number| (number, number)).collect::<Vec<_>>());
+    assert_eq!((rig.window.pending(), rig.window.bytes()), (0, 0));
+}
+
+#[test]
+fn bytes_are_bounded_and_one_message_always_has_room() {
+    let mut rig = Rig::new(WindowConfig { max_bytes: 100, ..config(PublishOrder::Sent) });
+    assert!(rig.window.has_room(1000));
+    rig.window.push(subject("a"), None, &[b'x'; 1000]);
+    assert!(!rig.window.has_room(0));
+}
+
+#[test]
+fn a_message_that_no_stream_took_comes_behind_those_sent_meanwhile_and_is_reported() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    for _ in 0..4 {
+        rig.push();
+    }
+    rig.turn();
+    let answer = rig.arrive().unwrap();
+    rig.answer(answer);
+    rig.refuse();
+    rig.serve();
+    assert_eq!(rig.order(), [1, 3, 4]);
+    rig.wait(Duration::from_millis(249));
+    assert_eq!(rig.wire.len(), 0);
+    rig.wait(Duration::from_millis(1));
+    rig.serve();
+    assert_eq!(rig.order(), [1, 3, 4, 2]);
+    assert_eq!(rig.moved(), [2]);
+    assert_eq!(rig.window.pending(), 0);
+}
+
+#[test]
+fn behind_a_gap_a_chain_is_sent_again_in_order() {
+    let mut rig = Rig::new(config(PublishOrder::Chained));
+    for _ in 0..5 {
+        rig.push();
+    }
+    rig.turn();
+    assert_eq!((rig.wire.len(), rig.wire[0].1.get(LAST)), (1, None));
+    let answer = rig.arrive().unwrap();
+    rig.answer(answer);
+    assert_eq!((rig.wire.len(), rig.wire[3].1.get(LAST)), (4, Some("4")));
+    rig.refuse();
+    rig.serve();
+    assert_eq!(rig.order(), [1]);
+    rig.wait(Duration::from_millis(250));
+    assert_eq!((rig.wire.len(), rig.wire[0].1.get(LAST)), (1, None));
+    rig.serve();
+    assert_eq!(rig.order(), [1, 2, 3, 4, 5]);
+    assert!(rig.moved().is_empty());
+}
+
+#[test]
+fn a_chain_tells_what_somebody_else_has_moved() {
+    let mut rig = Rig::new(config(PublishOrder::Chained));
+    for _ in 0..4 {
+        rig.push();
+    }
+    rig.turn();
+    let answer = rig.arrive().unwrap();
+    rig.stream.store(&HeaderMap::new(), rig.now, SECOND);
+    rig.answer(answer);
+    rig.heal();
+    assert_eq!(rig.order(), [1, 3, 4, 2]);
+    assert_eq!((rig.stored().len(), rig.moved()), (4, vec![2]));
+}
+
+#[test]
+fn behind_a_message_that_is_refused_a_chain_goes_on() {
+    let mut rig = Rig::new(config(PublishOrder::Chained));
+    for _ in 0..3 {
+        rig.push();
+    }
+    rig.turn();
+    let (token, ..) = rig.wire.remove(0);
+    let error = r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"stream":"S","seq":0}"#;
+    rig.answer((token, error.into()));
+    rig.heal();
+    assert_eq!(rig.order(), [2, 3]);
+    let Report::Failed { number: 1, failure: PublishFailure::Refused(_), message } =
+        &rig.reports[0]
+    else {
+        panic!("{:?}", rig.reports)
+    };
+    assert_eq!(message.message_id(), Some("p-1"));
+    assert_eq!((&*message.subject, &*message.payload), ("orders", &b"payload"[..]));
+}
+
+#[test]
+fn one_by_one_waits_for_each() {
+    let mut rig = Rig::new(config(PublishOrder::OneByOne));
+    for _ in 0..3 {
+        rig.push();
+    }
+    rig.turn();
+    assert_eq!(rig.wire.len(), 1);
+    rig.refuse();
+    assert_eq!(rig.wire.len(), 0);
+    rig.wait(SECOND / 4);
+    rig.serve();
+    assert_eq!(rig.order(), [1, 2, 3]);
+}
+
+#[test]
+fn what_no_stream_takes_fails_after_the_last_attempt() {
+    for order in [PublishOrder::Sent, PublishOrder::Chained, PublishOrder::OneByOne] {
+        let mut rig = Rig::new(config(order));
+        rig.push();
+        rig.push();
+        rig.turn();
+        for _ in 0..6 {
+            rig.refuse();
+            rig.refuse();
+            rig.wait(SECOND / 4);
+        }
+        assert_eq!(rig.reports.len(), 2, "{order:?}");
+        for report in &rig.reports {
+            let Report::Failed { failure, .. } = report else { panic!("{report:?}") };
+            assert!(matches!(failure, PublishFailure::NoStream { attempts: 3 }), "{failure}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_lost_is_asked_for_by_the_same_id() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    rig.push();
+    rig.turn();
+    rig.arrive();
+    rig.wait(SECOND);
+    assert_eq!(rig.wire.len(), 1);
+    rig.serve();
+    assert_eq!(rig.order(), [1]);
+    let Report::Stored { ack, .. } = &rig.reports[0] else { panic!("it is stored") };
+    assert!(ack.duplicate);
+}
+
+#[test]
+fn a_late_answer_to_an_earlier_attempt_counts() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    rig.push();
+    rig.turn();
+    let late = rig.arrive().unwrap();
+    rig.wait(SECOND);
+    rig.answer(late);
+    assert_eq!((rig.window.pending(), rig.stored().len()), (0, 1));
+    rig.serve();
+    assert_eq!(rig.stored().len(), 1);
+}
+
+#[test]
+fn an_unknown_message_is_sent_again_only_while_its_id_is_known() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    rig.push();
+    rig.turn();
+    rig.lose_connection(0);
+    rig.wait(5 * SECOND);
+    assert_eq!(rig.reports.len(), 0);
+    rig.wait(SECOND);
+    let [Report::Failed { failure: PublishFailure::Unknown, .. }] = &rig.reports[..] else {
+        panic!("{:?}", rig.reports)
+    };
+    rig.window.connected();
+    rig.turn();
+    assert_eq!(rig.wire.len(), 0);
+}
+
+#[test]
+fn a_message_that_was_never_sent_waits_for_any_time() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    rig.push();
+    rig.turn();
+    rig.lose_connection(1);
+    rig.wait(3600 * SECOND);
+    assert_eq!(rig.reports.len(), 0);
+    rig.heal();
+    assert_eq!(rig.order(), [1]);
+}
+
+#[test]
+fn what_is_not_written_while_its_id_is_known_is_taken_back() {
+    let mut rig = Rig::new(WindowConfig { ack_wait: 60 * SECOND, ..config(PublishOrder::Sent) });
+    rig.push();
+    rig.turn();
+    rig.lose_connection(0);
+    rig.now = rig.now + 5 * SECOND;
+    rig.window.connected();
+    rig.turn();
+    assert_eq!(rig.wire.len(), 1);
+    rig.now = rig.now + SECOND;
+    assert_eq!(rig.window.poll(rig.now), WindowOutput::Withdraw(1, Position(1)));
+    rig.window.withdrawn(1, true, rig.now);
+    rig.turn();
+    assert!(matches!(rig.reports[..], [Report::Failed { failure: PublishFailure::Unknown, .. }]));
+}
+
+#[test]
+fn the_end_of_the_connection_ends_every_message() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    rig.push();
+    rig.turn();
+    rig.push();
+    rig.window.closed(|_| false);
+    rig.turn();
+    let failures: Vec<_> = rig.reports.iter().map(|report| format!("{report:?}")).collect();
+    assert!(failures[0].contains("Unknown") && failures[1].contains("NotSent"), "{failures:?}");
+    assert_eq!(rig.window.pending(), 0);
+}
+
+#[test]
+fn what_the_client_refuses_is_reported_and_stops_nothing() {
+    let mut rig = Rig::new(config(PublishOrder::Chained));
+    rig.push();
+    rig.push();
+    assert_eq!(rig.window.poll(rig.now), WindowOutput::Send(1));
+    rig.window.not_sent(1, PublishError::HeadersUnsupported);
+    rig.serve();
+    assert_eq!(rig.order(), [2]);
+    assert_eq!(rig.window.unread_failures(), 0);
+    assert_eq!(rig.reports.len(), 2);
+}
+
+#[test]
+fn nonsense_in_answers_changes_nothing_it_should_not() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    rig.push();
+    rig.turn();
+    for token in [0, 1, 5 << 16, u64::MAX, (1 << 16) + 1] {
+        rig.window.answered(token, Answer::Payload(b"{\"stream\":\"S\",\"seq\":0}"), rig.now);
+        rig.window.answered(token, Answer::NoResponders, rig.now);
+    }
+    rig.turn();
+    assert_eq!(rig.window.pending(), 1);
+    let token = rig.wire[0].0;
+    rig.window.answered(token, Answer::Payload(b"nonsense"), rig.now);
+    rig.turn();
+    assert!(matches!(
+        rig.reports[..],
+        [Report::Failed { failure: PublishFailure::Malformed(_), .. }]
+    ));
+}
+
+// ---- at random ---------------------------------------------------------------------------
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push(u8),
+    Arrive(u8),
+    Answer,
+    LoseAnswer,
+    LoseMessage,
+    Refuse,
+    Disconnect(u8),
+    Connect,
+    Wait(u16),
+    Other,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1..8_u8).prop_map(Step::Push),
+        6 => (1..8_u8).prop_map(Step::Arrive),
+        6 => Just(Step::Answer),
+        1 => Just(Step::LoseAnswer),
+        1 => Just(Step::LoseMessage),
+        2 => Just(Step::Refuse),
+        1 => any::<u8>().prop_map(Step::Disconnect),
+        3 => Just(Step::Connect),
+        3 => (0..2500_u16).prop_map(Step::Wait),
+        1 => Just(Step::Other),
+    ]
+}
+
+fn orders() -> impl Strategy<Value = PublishOrder> {
+    prop_oneof![Just(PublishOrder::Sent), Just(PublishOrder::Chained), Just(PublishOrder::OneByOne)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn whatever_happens_every_message_has_one_outcome_and_the_order_is_kept(
+        order in orders(),
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let mut rig = Rig::new(config(order));
+        let mut answers = Vec::new();
+        let (mut pushed, mut others) = (0, false);
+        for step in steps {
+            match step {
+                Step::Push(count) => {
+                    for _ in 0..count {
+                        if rig.window.has_room(20) {
+                            pushed = rig.push();
+                        }
+                    }
+                    rig.turn();
+                }
+                Step::Arrive(count) => {
+                    for _ in 0..count {
+                        answers.extend(rig.arrive());
+                    }
+                }
+                Step::Answer => answers.drain(..).for_each(|answer| rig.answer(answer)),
+                Step::LoseAnswer => drop(answers.pop()),
+                Step::LoseMessage => drop(rig.wire.pop()),
+                Step::Refuse => rig.refuse(),
+                Step::Disconnect(unsent) => {
+                    answers.clear();
+                    rig.lose_connection(unsent.into());
+                }
+                Step::Connect => {
+                    rig.window.connected();
+                    rig.turn();
+                }
+                Step::Wait(millis) => rig.wait(Duration::from_millis(millis.into())),
+                Step::Other => {
+                    others = true;
+                    rig.stream.store(&HeaderMap::new(), rig.now, SECOND);
+                }
+            }
+            prop_assert!(rig.window.pending() <= 16);
+        }
+        answers.into_iter().for_each(|answer| rig.answer(answer));
+        rig.heal();
+
+        let mut outcomes: Vec<u64> = rig.reports.iter().filter_map(|report| match report {
+            Report::Stored { number, .. } | Report::Failed { number, .. } => Some(*number),
+            _ => None,
+        }).collect();
+        outcomes.sort_unstable();
+        prop_assert_eq!(outcomes, (1..=pushed).collect::<Vec<_>>());
+
+        let stream = rig.order();
+        let mut once = stream.clone();
+        once.sort_unstable();
+        once.dedup();
+        prop_assert_eq!(once.len(), stream.len(), "stored twice: {:?}", stream);
+
+        let stored = rig.stored();
+        for (number, seq) in &stored {
+            prop_assert_eq!(&rig.stream.ids[*seq as usize - 1], &format!("p-{number}"));
+        }
+        for report in &rig.reports {
+            if let Report::Failed { number, failure, .. } = report {
+                let unknown = matches!(failure, PublishFailure::Unknown);
+                prop_assert!(unknown || !stream.contains(number), "{:?}", report);
+            }
+        }
+        if order != PublishOrder::OneByOne {
+            let moved = rig.moved();
+            for (one, seq) in &stored {
+                let behind = stored.iter().any(|(other, before)| one < other && before < seq);
+                prop_assert_eq!(behind, moved.contains(one), "{} {:?}", one, stream);
+            }
+        }
+        if order == PublishOrder::OneByOne || order == PublishOrder::Chained && !others {
+            prop_assert!(stream.is_sorted(), "{:?}", stream);
+        }
+        prop_assert_eq!((rig.window.bytes(), rig.window.unread()), (0, 0));
+    }
+}

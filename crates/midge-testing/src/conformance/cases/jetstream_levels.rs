@@ -1,0 +1,248 @@
+//! Servers that know less, and how that is noticed.
+
+use std::time::Duration;
+
+use midge::jetstream::{
+    ApiLevel, Compression, ConsumerConfig, ConsumerError, ConsumerLimits, DirectError, Discard,
+    FeatureError, JetStream, LevelError, Listed, PersistMode, PriorityPolicy, Republish, Retention,
+    StreamConfig, StreamError, SubjectTransform, Time,
+};
+
+use super::jetstream_streams::{in_memory, jetstream, store};
+use crate::conformance::steps::{connect, impatient, next, soon};
+use crate::conformance::{Adapter, Outcome};
+use crate::{NatsServer, Version};
+
+async fn of_version<A: Adapter>(version: Version) -> Outcome<(NatsServer, JetStream)> {
+    let server = NatsServer::builder().version(version).jetstream(true).start()?;
+    let client = connect::<A>(impatient(&server.url())).await?;
+    Ok((server, JetStream::new(client)))
+}
+
+fn lacks(error: Option<StreamError>, what: &str, needed: ApiLevel) {
+    let Some(StreamError::Level(error)) = error else { panic!("too old, not {error:?}") };
+    assert_eq!((error.what, error.needed), (what, needed), "{error}");
+}
+
+fn lacks_call<T>(result: Result<T, FeatureError>) -> LevelError {
+    match result {
+        Err(FeatureError::Level(error)) => error,
+        _ => panic!("the server knows it not"),
+    }
+}
+
+pub async fn a_server_of_2_10_does_what_it_can_and_the_rest_is_named<A: Adapter>() -> Outcome {
+    let (_server, js) = of_version::<A>(Version::V2_10).await?;
+    assert_eq!(soon(js.api_level()).await?, ApiLevel::V2_10);
+    let config = StreamConfig {
+        allow_direct: true,
+        metadata: [("team".into(), "a".into())].into(),
+        max_age: Some(Duration::from_secs(60)),
+        ..in_memory("s")
+    };
+    let stream = soon(js.create_stream(config)).await?;
+    store(js.client(), "s.a", "x").await?;
+    let two = vec!["s.a".into(), "s.b.>".into()];
+    let consumer = ConsumerConfig { filter_subjects: two, ..ConsumerConfig::durable("c") };
+    let info = soon(stream.create_consumer(consumer)).await?;
+    assert_eq!(info.num_pending, 1);
+    assert_eq!(soon(stream.message(1)).await?.payload, "x");
+    assert_eq!(soon(stream.direct_get(1)).await?.payload, "x");
+    assert_eq!(soon(stream.direct_last("s.a")).await?.sequence, 1);
+    assert_eq!(soon(stream.purge().keep(1)).await?, 0);
+    assert_eq!(
+        soon(js.streams().next()).await.expect("one")?.found().map(|i| i.config.name),
+        Some("s".into())
+    );
+
+    let ttl = StreamConfig { allow_msg_ttl: true, ..in_memory("t") };
+    lacks(soon(js.create_stream(ttl.clone())).await.err(), "allow_msg_ttl", ApiLevel::V2_11);
+    lacks(soon(js.update_stream(ttl)).await.err(), "allow_msg_ttl", ApiLevel::V2_11);
+    let counter = StreamConfig { allow_msg_counter: true, ..in_memory("t") };
+    lacks(soon(js.create_stream(counter)).await.err(), "allow_msg_counter", ApiLevel::V2_12);
+    let paused =
+        ConsumerConfig { pause_until: Some(Time::UNIX_EPOCH), ..ConsumerConfig::durable("d") };
+    let Err(ConsumerError::Level(error)) = soon(stream.create_consumer(paused)).await else {
+        panic!("2.10 pauses nothing")
+    };
+    assert_eq!(error.what, "pause_until");
+    lacks_call(soon(stream.pause_consumer("c", Time::UNIX_EPOCH)).await);
+    lacks_call(soon(stream.resume_consumer("c")).await);
+    lacks_call(soon(stream.unpin_consumer("c", "g")).await);
+    let error = lacks_call(soon(stream.reset_consumer("c", None)).await);
+    assert_eq!((error.needed, error.level), (ApiLevel::V2_14, ApiLevel::V2_10));
+    let several = soon(stream.direct_batch().messages().next()).await;
+    assert!(matches!(several, Some(Err(DirectError::Level(_)))), "{several:?}");
+    Ok(())
+}
+
+pub async fn a_server_of_2_11_does_what_it_can_and_the_rest_is_named<A: Adapter>() -> Outcome {
+    let (_server, js) = of_version::<A>(Version::V2_11).await?;
+    assert_eq!(soon(js.api_level()).await?, ApiLevel::V2_11);
+    let config = StreamConfig {
+        subject_delete_marker_ttl: Some(Duration::from_secs(1)),
+        allow_direct: true,
+        ..in_memory("s")
+    };
+    let stream = soon(js.create_stream(config)).await?;
+    for _ in 0..3 {
+        store(js.client(), "s.a", "x").await?;
+    }
+    let group = |policy| ConsumerConfig {
+        priority_policy: policy,
+        priority_groups: vec!["g".into()],
+        ..ConsumerConfig::durable("c")
+    };
+    soon(stream.create_consumer(group(PriorityPolicy::PinnedClient))).await?;
+    soon(stream.unpin_consumer("c", "g")).await?;
+    let until: Time = "2100-01-01T00:00:00Z".parse()?;
+    assert!(soon(stream.pause_consumer("c", until)).await?.paused);
+    let mut messages = stream.direct_batch().messages();
+    for sequence in 1..=3 {
+        let message = soon(messages.next()).await.expect("there are three")?;
+        assert_eq!(message.sequence, sequence);
+    }
+    assert!(soon(messages.next()).await.is_none());
+
+    let atomic = StreamConfig { allow_atomic: true, ..in_memory("t") };
+    lacks(soon(js.create_stream(atomic)).await.err(), "allow_atomic", ApiLevel::V2_12);
+    let later = StreamConfig { persist_mode: PersistMode::Async, ..StreamConfig::new("t") };
+    lacks(soon(js.create_stream(later)).await.err(), "persist_mode", ApiLevel::V2_12);
+    let fast = StreamConfig { allow_batched: true, ..in_memory("t") };
+    lacks(soon(js.create_stream(fast)).await.err(), "allow_batched", ApiLevel::V2_14);
+    let prioritized = group(PriorityPolicy::Prioritized);
+    let Err(ConsumerError::Level(error)) = soon(stream.create_consumer(prioritized)).await else {
+        panic!("2.11 has no priorities")
+    };
+    assert_eq!(error.what, "priority_policy");
+    lacks_call(soon(stream.reset_consumer("c", None)).await);
+    Ok(())
+}
+
+pub async fn the_level_is_asked_for_once_a_connection<A: Adapter>() -> Outcome {
+    let (mut server, js) = jetstream::<A>().await?;
+    let observer = connect::<A>(impatient(&server.url())).await?;
+    let mut asked = observer.subscribe("$JS.API.>").confirmed().await?;
+    let ttl = || StreamConfig { allow_msg_ttl: true, ..in_memory("s") };
+    soon(js.create_stream(ttl())).await?;
+    soon(js.create_stream(ttl())).await?;
+    soon(js.create_stream(in_memory("t"))).await?;
+    let (first, second) = (next(&mut asked).await, next(&mut asked).await);
+    assert_eq!((first.subject(), second.subject()), ("$JS.API.INFO", "$JS.API.STREAM.CREATE.s"));
+    let level = second.headers().and_then(|headers| headers.get("Nats-Required-Api-Level"));
+    assert_eq!(level, Some("1"), "the server is asked to look too");
+    assert_eq!(next(&mut asked).await.subject(), "$JS.API.STREAM.CREATE.s");
+    let without = next(&mut asked).await;
+    assert_eq!(without.subject(), "$JS.API.STREAM.CREATE.t");
+    assert!(without.headers().is_none());
+
+    let mut events = js.client().events();
+    server.kill()?;
+    server.restart()?;
+    crate::conformance::steps::wait_for(&mut events, crate::conformance::steps::is_connected).await;
+    let observer = connect::<A>(impatient(&server.url())).await?;
+    let mut asked = observer.subscribe("$JS.API.>").confirmed().await?;
+    soon(js.create_stream(ttl())).await?;
+    assert_eq!(next(&mut asked).await.subject(), "$JS.API.INFO", "it may be another server now");
+    Ok(())
+}
+
+pub async fn who_may_not_ask_for_the_level_leaves_it_to_the_server<A: Adapter>() -> Outcome {
+    let config = "authorization { users: [{ user: u, password: p, permissions: { publish: { deny: \"$JS.API.INFO\" } } }] }";
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let options = impatient(&server.url()).user_and_password("u", "p");
+    let js = JetStream::new(connect::<A>(options).await?);
+    soon(js.create_stream(StreamConfig { allow_atomic: true, ..in_memory("s") })).await?;
+    soon(js.api_level()).await.expect_err("it is denied");
+    Ok(())
+}
+
+pub async fn a_stream_that_the_server_is_too_old_for_is_listed<A: Adapter>() -> Outcome {
+    let (mut newer, js) = jetstream::<A>().await?;
+    let fast = StreamConfig { allow_batched: true, ..StreamConfig::new("fast") };
+    soon(js.create_stream(fast)).await?;
+    soon(js.create_stream(StreamConfig::new("plain"))).await?;
+    soon(js.client().close()).await;
+    newer.stop()?;
+    let older = NatsServer::builder()
+        .version(Version::V2_12)
+        .jetstream(true)
+        .arg("-sd")
+        .arg(newer.files().join("store"))
+        .start()?;
+    let js = JetStream::new(connect::<A>(impatient(&older.url())).await?);
+    let (mut offline, mut found) = (Vec::new(), Vec::new());
+    let mut streams = js.streams();
+    while let Some(listed) = soon(streams.next()).await {
+        match listed? {
+            Listed::Found(info) => found.push(info.config.name),
+            Listed::Offline { name, reason } => offline.push((name, reason)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(found, ["plain"]);
+    let [(name, reason)] = offline.as_slice() else { panic!("one is offline: {offline:?}") };
+    assert_eq!(name, "fast");
+    assert!(reason.contains("allow_batched"), "{reason}");
+    Ok(())
+}
+
+pub async fn every_version_takes_what_all_know<A: Adapter>() -> Outcome {
+    for version in Version::ALL {
+        let (_server, js) = of_version::<A>(version).await?;
+        let seconds = Duration::from_secs;
+        // What comes back is compared with what was asked for, field by field.
+        let config = StreamConfig {
+            description: Some("a test".into()),
+            subjects: vec!["a.*".into(), "b.>".into()],
+            retention: Retention::WorkQueue,
+            max_consumers: Some(7),
+            max_msgs: Some(1_000),
+            max_bytes: Some(1 << 20),
+            max_age: Some(seconds(60)),
+            max_msgs_per_subject: Some(3),
+            max_msg_size: Some(4_096),
+            discard: Discard::New,
+            discard_new_per_subject: true,
+            duplicate_window: Some(seconds(1)),
+            compression: Compression::S2,
+            first_seq: 1_000,
+            subject_transform: Some(SubjectTransform { src: "b.>".into(), dest: "c.>".into() }),
+            republish: Some(Republish { dest: "copy.>".into(), ..Republish::default() }),
+            allow_direct: true,
+            deny_delete: true,
+            allow_rollup_hdrs: true,
+            consumer_limits: ConsumerLimits {
+                inactive_threshold: Some(seconds(60)),
+                max_ack_pending: Some(50),
+            },
+            metadata: [("team".into(), "a".into())].into(),
+            ..StreamConfig::new("s")
+        };
+        let stream = soon(js.create_stream(config.clone())).await?;
+        soon(js.update_stream(StreamConfig { max_msgs: Some(2_000), ..config })).await?;
+        let consumer = ConsumerConfig {
+            description: Some("a test".into()),
+            backoff: vec![seconds(1), seconds(2)],
+            max_deliver: Some(3),
+            filter_subjects: vec!["a.b".into(), "c.>".into()],
+            sample_freq: Some(50),
+            max_waiting: Some(3),
+            max_ack_pending: Some(5),
+            max_batch: Some(10),
+            max_expires: Some(seconds(60)),
+            max_bytes: Some(1 << 20),
+            inactive_threshold: Some(seconds(30)),
+            num_replicas: Some(1),
+            mem_storage: true,
+            metadata: [("team".into(), "a".into())].into(),
+            ..ConsumerConfig::durable("c")
+        };
+        soon(stream.create_consumer(consumer.clone())).await?;
+        soon(stream.create_or_update_consumer(consumer)).await?;
+        let info = soon(stream.info()).await?;
+        assert_eq!((info.state.consumer_count, info.config.max_msgs), (1, Some(2_000)));
+        assert_eq!(soon(stream.consumers().next()).await.map(|c| c.is_ok()), Some(true));
+    }
+    Ok(())
+}

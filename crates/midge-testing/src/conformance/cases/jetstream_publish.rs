@@ -1,0 +1,392 @@
+//! Publishing to streams of a real nats-server, one message at a time or many.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use midge::RequestError;
+use midge::jetstream::{
+    ErrorCode, Integer, JetPublishError, JetStream, PublishFailure, PublishHeadersError,
+    PublishOrder, PublisherError, Report, Rollup, Schedule,
+};
+use serde_json::json;
+
+use crate::NatsServer;
+use crate::conformance::steps::{assert_took, connect, impatient, soon};
+use crate::conformance::streams_by_hand::{count, create, payloads, update};
+use crate::conformance::tasks::spawn;
+use crate::conformance::timer::sleep;
+use crate::conformance::{Adapter, Outcome};
+
+async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> {
+    let server = NatsServer::builder().jetstream(true).start()?;
+    let client = connect::<A>(impatient(&server.url())).await?;
+    Ok((server, JetStream::new(client)))
+}
+
+fn refusal(result: Result<midge::jetstream::PubAck, JetPublishError>) -> Outcome<ErrorCode> {
+    match result {
+        Err(JetPublishError::Refused(error)) => Ok(error.err_code),
+        other => Err(format!("a refusal was wanted: {other:?}").into()),
+    }
+}
+
+// ---- one message -------------------------------------------------------------------------
+
+pub async fn a_publish_is_acknowledged_by_its_stream<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "ORDERS", "orders.>", json!({})).await?;
+    let ack = soon(js.publish("orders.1", "coffee").message_id("1").header("A", "b")).await?;
+    assert_eq!((&*ack.stream, ack.seq, ack.duplicate), ("ORDERS", 1, false));
+    let ack = soon(js.publish("orders.1", "coffee").message_id("1")).await?;
+    assert_eq!((ack.seq, ack.duplicate), (1, true));
+    assert_eq!(payloads(js.client(), "ORDERS").await?, ["coffee"]);
+    let domain = ack.domain;
+    assert_eq!(domain, None);
+    Ok(())
+}
+
+pub async fn expectations_are_checked_by_the_stream<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s.>", json!({ "allow_rollup_hdrs": true })).await?;
+    soon(js.publish("s.a", "1").message_id("one").expect_last_sequence(0).expect_stream("S"))
+        .await?;
+    let wrong = refusal(soon(js.publish("s.a", "").expect_last_sequence(7)).await)?;
+    assert!(wrong.is_wrong_last_sequence());
+    let wrong = refusal(soon(js.publish("s.a", "").expect_last_message_id("two")).await)?;
+    assert_eq!(wrong, ErrorCode::STREAM_WRONG_LAST_MSG_ID);
+    let wrong = refusal(soon(js.publish("s.a", "").expect_stream("T")).await)?;
+    assert_eq!(wrong, ErrorCode::STREAM_NOT_MATCH);
+    let wrong = refusal(soon(js.publish("s.a", "").expect_last_subject_sequence(0)).await)?;
+    assert!(wrong.is_wrong_last_sequence());
+    soon(js.publish("s.a", "2").expect_last_message_id("one")).await?;
+    soon(js.publish("s.b", "3").expect_last_subject_sequence(0)).await?;
+    let wrong = refusal(soon(js.publish("s.c", "").expect_last_sequence_of("s.*", 2)).await)?;
+    assert!(wrong.is_wrong_last_sequence());
+    soon(js.publish("s.c", "4").expect_last_sequence_of("s.*", 3)).await?;
+    assert_eq!(payloads(js.client(), "S").await?, ["1", "2", "3", "4"]);
+    soon(js.publish("s.c", "5").rollup(Rollup::Stream)).await?;
+    assert_eq!(payloads(js.client(), "S").await?, ["5"]);
+    Ok(())
+}
+
+pub async fn a_publish_that_no_stream_takes_is_sent_again_twice<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let began = Instant::now();
+    let error = soon(js.publish("orders", "")).await.expect_err("nobody listens");
+    assert!(matches!(error, JetPublishError::NoStream { attempts: 3 }), "{error:?}");
+    assert!(!error.may_be_stored());
+    assert_took(began, Duration::from_millis(500));
+
+    let short = Duration::from_millis(10);
+    let error = soon(js.publish("orders", "").retries(0, short)).await.expect_err("nobody listens");
+    assert!(matches!(error, JetPublishError::NoStream { attempts: 1 }), "{error:?}");
+
+    let publisher = js.clone();
+    let publishing = spawn::<A, _>(async move {
+        publisher.publish("orders", "x").message_id("1").retries(1000, short).await
+    });
+    sleep(5 * short).await;
+    create(js.client(), "ORDERS", "orders", json!({})).await?;
+    let ack = soon(publishing).await?;
+    assert_eq!((ack.seq, ack.duplicate), (1, false));
+    Ok(())
+}
+
+pub async fn a_publish_is_not_sent_again_after_a_timeout<A: Adapter>() -> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    server.pause()?;
+    let began = Instant::now();
+    let timeout = Duration::from_millis(300);
+    let error = soon(js.publish("s", "").timeout(timeout)).await.expect_err("nobody answers");
+    assert!(matches!(error, JetPublishError::Request(RequestError::TimedOut)), "{error:?}");
+    assert!(error.may_be_stored());
+    assert_took(began, timeout);
+    server.resume()?;
+    soon(js.client().flush()).await?;
+    soon(js.publish("s", "")).await?;
+    assert_eq!(count(js.client(), "S").await?, 2);
+    Ok(())
+}
+
+pub async fn a_publish_that_contradicts_itself_is_not_sent<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let half = Duration::from_millis(1500);
+    let error = soon(js.publish("s", "").ttl(half)).await.expect_err("half a second");
+    let JetPublishError::Headers(PublishHeadersError::Ttl { ttl }) = error else {
+        return Err(error.into());
+    };
+    assert_eq!(ttl, half);
+    let counted = js.publish("s", "").increment(1).expect_last_sequence(0);
+    let error = soon(counted).await.expect_err("a counter has no sequence");
+    assert!(matches!(error, JetPublishError::Headers(_)), "{error:?}");
+    assert_eq!(count(js.client(), "S").await?, 0);
+    Ok(())
+}
+
+pub async fn a_message_expires_and_one_that_never_does_stays<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({ "allow_msg_ttl": true })).await?;
+    soon(js.publish("s", "short").ttl(Duration::from_secs(1))).await?;
+    soon(js.publish("s", "long").never_expires()).await?;
+    soon(async {
+        while count(js.client(), "S").await? > 1 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        Outcome::Ok(())
+    })
+    .await?;
+    assert_eq!(payloads(js.client(), "S").await?, ["long"]);
+    Ok(())
+}
+
+pub async fn a_schedule_publishes_when_it_is_due_and_can_be_cancelled<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let more = json!({ "allow_msg_schedules": true, "allow_msg_ttl": true });
+    create(js.client(), "JOBS", "jobs.>", more).await?;
+    // What a stream publishes itself is in the stream only.
+    let due = async |count: u64| {
+        let subject = "$JS.API.DIRECT.GET.JOBS.jobs.due";
+        let mut seen = std::collections::BTreeSet::new();
+        loop {
+            let message = js.client().request(subject, "").await?;
+            let header = |name: &str| Some(message.headers()?.get(name)?.to_owned());
+            seen.extend(header("Nats-Sequence"));
+            if message.status().is_none() && seen.len() as u64 >= count {
+                return Outcome::Ok((message.payload().to_vec(), header("Nats-Scheduler")));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let past = Schedule::at(SystemTime::UNIX_EPOCH, "jobs.due");
+    soon(js.publish("jobs.one", "once").schedule(&past)).await?;
+    assert_eq!(soon(due(1)).await?, (b"once".to_vec(), Some("jobs.one".to_owned())));
+
+    let every = Schedule::every(Duration::from_secs(1), "jobs.due").ttl(Duration::from_secs(60));
+    soon(js.publish("jobs.two", "again").schedule(&every)).await?;
+    assert_eq!(soon(due(3)).await?.0, b"again");
+    soon(js.publish("jobs.log", "two is over").cancel_schedule("jobs.two")).await?;
+    let last = soon(js.client().request("$JS.API.DIRECT.GET.JOBS.jobs.two", "")).await?;
+    assert_eq!(last.status().map(|status| status.code), Some(404));
+
+    let cron = Schedule::cron("0 0 5 * * mon-fri", "jobs.due").time_zone("Europe/Berlin").rollup();
+    soon(js.publish("jobs.three", "").schedule(&cron)).await?;
+    Ok(())
+}
+
+pub async fn an_increment_tells_what_the_counter_came_to<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "COUNTS", "counts.>", json!({ "allow_msg_counter": true })).await?;
+    let much: Integer = "123456789012345678901234567890".parse()?;
+    let ack = soon(js.publish("counts.a", "").increment(much.clone())).await?;
+    assert_eq!(ack.value, Some(much.clone()));
+    let ack = soon(js.publish("counts.a", "").increment(-1 - 2 * i64::from(i32::MAX))).await?;
+    assert_eq!(ack.value, Some(much.clone() - Integer::from(4_294_967_295_u32)));
+    let ack = soon(js.publish("counts.b", "").increment(-much.clone())).await?;
+    assert_eq!(ack.value, Some(-much));
+    Ok(())
+}
+
+// ---- many --------------------------------------------------------------------------------
+
+pub async fn a_publisher_stores_everything_once_and_in_order<A: Adapter>() -> Outcome {
+    const MESSAGES: u64 = 5000;
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let mut publisher = soon(js.publisher().window(100, 1 << 20)).await?;
+    for number in 1..=MESSAGES {
+        let given = soon(publisher.publish("s", number.to_string())).await?;
+        assert_eq!(given, number);
+        assert!(publisher.pending() <= 100);
+    }
+    soon(publisher.flush()).await?;
+    assert_eq!(publisher.pending(), 0);
+    assert!(soon(publisher.next_report()).await.is_none());
+    let numbers = (1..=MESSAGES).map(|number| number.to_string());
+    assert!(payloads(js.client(), "S").await?.into_iter().eq(numbers));
+    Ok(())
+}
+
+pub async fn a_publisher_tells_of_each_message_if_it_shall<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let mut publisher = soon(js.publisher().report_stored()).await?;
+    soon(publisher.publish("s", "1").message_id("one")).await?;
+    soon(publisher.publish("s", "1").message_id("one")).await?;
+    let mut acks = Vec::new();
+    while let Some(report) = soon(publisher.next_report()).await {
+        let Report::Stored { number, ack } = report else { return Err("both are there".into()) };
+        acks.push((number, ack.seq, ack.duplicate));
+    }
+    assert_eq!(acks, [(1, 1, false), (2, 1, true)]);
+    Ok(())
+}
+
+pub async fn a_message_that_fails_is_reported_with_its_content<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({ "max_msg_size": 500 })).await?;
+    for order in [PublishOrder::Sent, PublishOrder::Chained, PublishOrder::OneByOne] {
+        let mut publisher = soon(js.publisher().order(order)).await?;
+        soon(publisher.publish("s", "before")).await?;
+        soon(publisher.publish("s", [b'x'; 1000]).header("A", "b")).await?;
+        soon(publisher.publish("s", "behind")).await?;
+        let failed = soon(publisher.flush()).await;
+        assert!(matches!(failed, Err(PublisherError::Failed { failed: 1 })), "{failed:?}");
+        let Some(Report::Failed { number: 2, failure, message }) =
+            soon(publisher.next_report()).await
+        else {
+            return Err("the second one has failed".into());
+        };
+        let PublishFailure::Refused(error) = failure else { return Err(failure.into()) };
+        assert_eq!(error.err_code, ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
+        assert_eq!((&*message.subject, &*message.payload), ("s", &[b'x'; 1000][..]));
+        assert_eq!(message.headers.get("A"), Some("b"));
+        soon(publisher.flush()).await?;
+    }
+    let stored = ["before", "behind"].repeat(3);
+    assert_eq!(payloads(js.client(), "S").await?, stored);
+    Ok(())
+}
+
+/// Ten messages, of which the fourth finds a stream only when all others were sent.
+async fn with_one_503<A: Adapter>(order: PublishOrder) -> Outcome<(Vec<String>, Vec<u64>)> {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let retries = (1000, Duration::from_millis(100));
+    let builder = js.publisher().order(order).retries(retries.0, retries.1);
+    let mut publisher = soon(builder).await?;
+    for number in 1..=10 {
+        let subject = if number == 4 { "later" } else { "s" };
+        soon(publisher.publish(subject, number.to_string())).await?;
+    }
+    let client = js.client().clone();
+    let opening = spawn::<A, _>(async move {
+        let others = if order == PublishOrder::Sent { 9 } else { 3 };
+        while count(&client, "S").await? < others {
+            sleep(Duration::from_millis(5)).await;
+        }
+        update(&client, "S", "s", json!({ "subjects": ["s", "later"] })).await
+    });
+    soon(publisher.flush()).await?;
+    soon(opening).await?;
+    let mut moved = Vec::new();
+    while let Some(report) = publisher.try_next_report() {
+        let Report::Moved { number, seq } = report else { return Err("it has moved".into()) };
+        assert_eq!(seq, 10);
+        moved.push(number);
+    }
+    Ok((payloads(js.client(), "S").await?, moved))
+}
+
+pub async fn behind_a_503_messages_are_stored_in_between_and_that_is_told<A: Adapter>() -> Outcome {
+    let (stored, moved) = with_one_503::<A>(PublishOrder::Sent).await?;
+    assert_eq!(stored, ["1", "2", "3", "5", "6", "7", "8", "9", "10", "4"]);
+    assert_eq!(moved, [4]);
+    Ok(())
+}
+
+pub async fn behind_a_503_a_chain_waits_and_keeps_the_order<A: Adapter>() -> Outcome {
+    let (stored, moved) = with_one_503::<A>(PublishOrder::Chained).await?;
+    assert_eq!(stored, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
+    assert!(moved.is_empty());
+    Ok(())
+}
+
+pub async fn behind_a_503_one_by_one_keeps_the_order<A: Adapter>() -> Outcome {
+    let (stored, moved) = with_one_503::<A>(PublishOrder::OneByOne).await?;
+    assert_eq!(stored, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
+    assert!(moved.is_empty());
+    Ok(())
+}
+
+pub async fn a_chain_tells_what_others_have_moved<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let mut publisher = soon(js.publisher().order(PublishOrder::Chained)).await?;
+    for number in 1..=300_u64 {
+        soon(publisher.publish("s", number.to_string())).await?;
+        if number % 50 == 25 {
+            soon(js.publish("s", "other")).await?;
+        }
+    }
+    soon(publisher.flush()).await?;
+    let mut moved = Vec::new();
+    while let Some(report) = publisher.try_next_report() {
+        let Report::Moved { number, .. } = report else { return Err("it has moved".into()) };
+        moved.push(number);
+    }
+    let stored = payloads(js.client(), "S").await?;
+    assert_eq!(stored.len(), 306);
+    let mine = stored.into_iter().filter_map(|payload| payload.parse().ok());
+    let unmoved: Vec<u64> = mine.filter(|number| !moved.contains(number)).collect();
+    assert!(unmoved.is_sorted() && moved.len() + unmoved.len() == 300, "{moved:?} {unmoved:?}");
+    Ok(())
+}
+
+pub async fn a_publisher_outlives_a_killed_server_and_stores_everything_once<A: Adapter>() -> Outcome
+{
+    const MESSAGES: u64 = 3000;
+    for order in [PublishOrder::Sent, PublishOrder::Chained] {
+        let (mut server, js) = jetstream::<A>().await?;
+        create(js.client(), "S", "s", json!({ "storage": "file" })).await?;
+        let mut publisher =
+            soon(js.publisher().order(order).retries(1000, Duration::from_millis(50))).await?;
+        for number in 0..MESSAGES {
+            if number == MESSAGES / 2 {
+                server.kill()?;
+                server.restart()?;
+            }
+            soon(publisher.publish("s", number.to_string())).await?;
+        }
+        soon(publisher.flush()).await?;
+        let numbers = (0..MESSAGES).map(|number| number.to_string());
+        assert!(payloads(js.client(), "S").await?.into_iter().eq(numbers), "{order:?}");
+        assert_eq!(publisher.unread_reports(), 0);
+    }
+    Ok(())
+}
+
+pub async fn a_full_window_waits_and_a_server_that_stands_still_is_told<A: Adapter>() -> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let stall = Duration::from_millis(300);
+    let mut publisher = soon(js.publisher().window(10, 1 << 20).stall(stall)).await?;
+    server.pause()?;
+    for _ in 0..10 {
+        publisher.publish("s", "").try_send()?;
+    }
+    let full = publisher.publish("s", "").try_send();
+    assert!(matches!(full, Err(PublisherError::Full { pending: 10 })), "{full:?}");
+    let began = Instant::now();
+    let stalled = soon(publisher.publish("s", "")).await;
+    assert!(matches!(stalled, Err(PublisherError::Stalled { pending: 10 })), "{stalled:?}");
+    assert_took(began, stall);
+    let stalled = soon(publisher.flush()).await;
+    assert!(matches!(stalled, Err(PublisherError::Stalled { pending: 10 })), "{stalled:?}");
+    server.resume()?;
+    soon(publisher.flush()).await?;
+    assert_eq!(count(js.client(), "S").await?, 10);
+    Ok(())
+}
+
+pub async fn a_publisher_ends_with_its_connection_and_hides_nothing<A: Adapter>() -> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let mut publisher = soon(js.publisher()).await?;
+    server.pause()?;
+    for _ in 0..3 {
+        soon(publisher.publish("s", "")).await?;
+    }
+    let closing = js.client().close();
+    server.resume()?;
+    soon(closing).await;
+    let mut outcomes = 0;
+    while let Some(report) = soon(publisher.next_report()).await {
+        assert!(matches!(report, Report::Failed { .. }), "{report:?}");
+        outcomes += 1;
+    }
+    assert!(outcomes <= 3 && publisher.pending() == 0);
+    let closed = soon(publisher.publish("s", "")).await;
+    assert!(matches!(closed, Err(PublisherError::Closed)), "{closed:?}");
+    Ok(())
+}

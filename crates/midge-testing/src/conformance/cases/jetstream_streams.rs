@@ -1,0 +1,418 @@
+//! Streams and the account, as a real nats-server has them.
+
+use std::time::{Duration, Instant};
+
+use midge::jetstream::{
+    ApiPrefix, CallError, Compression, ConfigError, ConsumerLimits, Discard, ErrorCode,
+    GetMessageError, JetStream, List, Listed, Placement, PurgeError, Republish, Retention, Storage,
+    StreamConfig, StreamError, StreamInfo, StreamSource, SubjectTransform,
+};
+use midge::{Client, NotSent, RequestError};
+
+use crate::NatsServer;
+use crate::conformance::steps::{connect, impatient, soon};
+use crate::conformance::{Adapter, Outcome};
+
+/// A server with JetStream, and a context of it.
+pub(crate) async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> {
+    let server = NatsServer::builder().jetstream(true).start()?;
+    let client = connect::<A>(impatient(&server.url())).await?;
+    Ok((server, JetStream::new(client)))
+}
+
+/// A stream in memory with subjects below its name.
+pub(crate) fn in_memory(name: &str) -> StreamConfig {
+    StreamConfig {
+        subjects: vec![format!("{name}.>")],
+        storage: Storage::Memory,
+        ..StreamConfig::new(name)
+    }
+}
+
+/// Publishes, and waits until the stream has it.
+pub(crate) async fn store(client: &Client, subject: &str, payload: impl AsRef<[u8]>) -> Outcome {
+    let ack = soon(client.request(subject, payload)).await?;
+    assert!(ack.payload().starts_with(b"{\"stream\":"), "{:?}", str::from_utf8(ack.payload()));
+    Ok(())
+}
+
+async fn all<T: midge::jetstream::Entry>(mut list: List<T>) -> Outcome<Vec<T::Item>> {
+    let mut entries = Vec::new();
+    while let Some(entry) = soon(list.next()).await {
+        entries.push(entry?);
+    }
+    Ok(entries)
+}
+
+fn found(listed: Listed<StreamInfo>) -> StreamInfo {
+    listed.found().expect("every stream is in use")
+}
+
+pub async fn a_stream_is_created_updated_and_deleted<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let config = StreamConfig { max_msgs: Some(5), ..in_memory("s") };
+    let stream = soon(js.create_stream(config.clone())).await?;
+    assert_eq!(stream.cached_info().map(|info| info.config.max_msgs), Some(Some(5)));
+    // One that is there with the same configuration is as good.
+    soon(js.create_stream(config.clone())).await?;
+    let other = StreamConfig { max_msgs: Some(6), ..config.clone() };
+    let error = soon(js.create_stream(other.clone())).await.expect_err("it is another one");
+    assert_eq!(error.code(), Some(ErrorCode::STREAM_NAME_EXIST));
+
+    let updated = soon(js.update_stream(other)).await?;
+    assert_eq!(soon(updated.info()).await?.config.max_msgs, Some(6));
+    let stale = stream.cached_info().expect("it was told").config.max_msgs;
+    assert_eq!(stale, Some(5), "what was told then is what was so then");
+    let error = soon(js.update_stream(in_memory("t"))).await.expect_err("it is not there");
+    assert_eq!(error.code(), Some(ErrorCode::STREAM_NOT_FOUND));
+
+    soon(js.create_or_update_stream(in_memory("t"))).await?;
+    let changed = StreamConfig { max_age: Some(Duration::from_secs(9)), ..in_memory("t") };
+    soon(js.create_or_update_stream(changed)).await?;
+    let stream = soon(js.get_stream("t")).await?;
+    let age = stream.cached_info().expect("it was asked for").config.max_age;
+    assert_eq!(age, Some(Duration::from_secs(9)));
+
+    soon(stream.delete()).await?;
+    for error in [soon(stream.delete()).await.err(), soon(js.get_stream("t")).await.err()] {
+        let error = error.expect("it is gone");
+        assert_eq!(error.code(), Some(ErrorCode::STREAM_NOT_FOUND), "{error}");
+    }
+    Ok(())
+}
+
+pub async fn every_field_of_a_stream_reaches_the_server<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    soon(js.create_stream(in_memory("origin"))).await?;
+    // What comes back is compared with what was asked for, field by field.
+    let config = StreamConfig {
+        description: Some("a test".into()),
+        subjects: vec!["a.*".into(), "b.>".into()],
+        retention: Retention::Interest,
+        max_consumers: Some(7),
+        max_msgs: Some(1_000_000),
+        max_bytes: Some(1 << 24),
+        max_age: Some(Duration::from_nanos(100_000_000_001)),
+        max_msgs_per_subject: Some(3),
+        max_msg_size: Some(4_096),
+        discard: Discard::New,
+        discard_new_per_subject: true,
+        duplicate_window: Some(Duration::from_millis(100)),
+        compression: Compression::S2,
+        first_seq: u64::MAX / 2,
+        sources: vec![StreamSource {
+            opt_start_seq: 5,
+            subject_transforms: vec![SubjectTransform {
+                src: "origin.*".into(),
+                dest: "a.{{wildcard(1)}}".into(),
+            }],
+            ..StreamSource::new("origin")
+        }],
+        subject_transform: Some(SubjectTransform { src: "b.>".into(), dest: "c.>".into() }),
+        republish: Some(Republish { src: "c.>".into(), dest: "copy.>".into(), headers_only: true }),
+        allow_direct: true,
+        deny_delete: true,
+        allow_rollup_hdrs: true,
+        consumer_limits: ConsumerLimits {
+            inactive_threshold: Some(Duration::from_secs(60)),
+            max_ack_pending: Some(50),
+        },
+        allow_msg_ttl: true,
+        subject_delete_marker_ttl: Some(Duration::from_secs(5)),
+        allow_atomic: true,
+        allow_batched: true,
+        metadata: [("team".into(), "a".into())].into(),
+        ..StreamConfig::new("everything")
+    };
+    let stream = soon(js.create_stream(config)).await?;
+    let info = stream.cached_info().expect("it was told");
+    assert_eq!(info.state.last_seq, u64::MAX / 2 - 1);
+    assert_eq!(info.config.user_metadata().collect::<Vec<_>>(), [("team", "a")]);
+    assert!(info.config.metadata.len() > 1, "the server notes something of its own");
+    // As it came it goes back.
+    soon(js.update_stream(info.config.clone())).await?;
+
+    let counter = StreamConfig {
+        allow_msg_counter: true,
+        deny_purge: true,
+        no_ack: true,
+        ..in_memory("counter")
+    };
+    let counter = soon(js.create_stream(counter)).await?;
+    soon(js.update_stream(soon(counter.info()).await?.config)).await?;
+    let schedules = StreamConfig { allow_msg_schedules: true, ..in_memory("schedules") };
+    let schedules = soon(js.create_stream(schedules)).await?;
+    soon(js.update_stream(soon(schedules.info()).await?.config)).await?;
+    let mirror = StreamConfig {
+        mirror: Some(StreamSource {
+            opt_start_time: Some("2026-01-01T00:00:00.000000001+02:00".parse()?),
+            filter_subject: Some("origin.x".into()),
+            ..StreamSource::new("origin")
+        }),
+        ..StreamConfig::new("mirror")
+    };
+    let mirror = soon(js.create_stream(mirror)).await?;
+    let progress = soon(mirror.info()).await?.mirror.expect("it is a mirror");
+    assert_eq!(progress.name, "origin");
+    soon(js.update_stream(soon(mirror.info()).await?.config)).await?;
+    let rest = StreamConfig {
+        placement: Placement { tags: vec!["ssd".into()], ..Placement::default() },
+        ..in_memory("elsewhere")
+    };
+    let error = soon(js.create_stream(rest)).await.err().and_then(|error| error.code());
+    assert_eq!(error, None, "a single server takes a placement as it is");
+    Ok(())
+}
+
+pub async fn what_a_server_changes_is_named<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    soon(js.create_stream(in_memory("origin"))).await?;
+    let mirror = StreamConfig {
+        mirror: Some(StreamSource::new("origin")),
+        mirror_direct: true,
+        ..StreamConfig::new("mirror")
+    };
+    let Err(StreamError::Differs { differences, info }) = soon(js.create_stream(mirror)).await
+    else {
+        panic!("an origin without direct gets has no mirror with them")
+    };
+    let fields: Vec<_> = differences.iter().map(|difference| &*difference.field).collect();
+    assert_eq!(fields, ["mirror_direct"]);
+    assert!(!info.config.mirror_direct);
+    soon(js.get_stream("mirror")).await?;
+    Ok(())
+}
+
+pub async fn a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for<A: Adapter>()
+-> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let before = soon(js.account_info()).await?.api;
+    let wrong = StreamConfig { deny_purge: true, allow_rollup_hdrs: true, ..in_memory("s") };
+    for error in [
+        soon(js.create_stream(wrong.clone())).await.err(),
+        soon(js.update_stream(wrong.clone())).await.err(),
+        soon(js.create_or_update_stream(wrong)).await.err(),
+    ] {
+        let Some(StreamError::Config(error)) = error else { panic!("refused, not {error:?}") };
+        assert_eq!(error.field(), "deny_purge");
+    }
+    for name in ["", "a.b", "a b", "a*", "$JS.API.STREAM.DELETE.s\r\n"] {
+        js.stream(name).expect_err(name);
+        assert!(matches!(soon(js.get_stream(name)).await, Err(CallError::Name(_))), "{name:?}");
+        assert!(matches!(soon(js.delete_stream(name)).await, Err(CallError::Name(_))), "{name:?}");
+    }
+    let purge = soon(js.stream("s")?.purge().before(3).keep(2)).await;
+    assert!(matches!(purge, Err(PurgeError::Config(ConfigError::Conflict { .. }))), "{purge:?}");
+    let after = soon(js.account_info()).await?.api;
+    assert_eq!((after.total, after.errors), (before.total + 1, before.errors));
+    Ok(())
+}
+
+pub async fn lists_are_complete_beyond_a_page<A: Adapter>() -> Outcome {
+    const STREAMS: usize = 300;
+    let (_server, js) = jetstream::<A>().await?;
+    assert!(all(js.streams()).await?.is_empty());
+    for number in 0..STREAMS {
+        soon(js.create_stream(in_memory(&format!("s{number:03}")))).await?;
+    }
+    let names: Vec<_> = (0..STREAMS).map(|number| format!("s{number:03}")).collect();
+    assert_eq!(all(js.stream_names()).await?, names);
+    let listed = all(js.streams()).await?.into_iter().map(|listed| found(listed).config.name);
+    assert_eq!(listed.collect::<Vec<_>>(), names);
+
+    assert_eq!(all(js.stream_names_of("s007.x")).await?, ["s007"]);
+    let listed = all(js.streams_of("s008.>")).await?.into_iter().map(found);
+    assert_eq!(listed.map(|info| info.config.name).collect::<Vec<_>>(), ["s008"]);
+    assert!(all(js.stream_names_of("nowhere")).await?.is_empty());
+    let found = soon(js.stream_by_subject("s009.a.b")).await?.expect("it is there");
+    assert_eq!(found.name().as_str(), "s009");
+    assert!(soon(js.stream_by_subject("nowhere")).await?.is_none());
+    Ok(())
+}
+
+pub async fn an_info_tells_subjects_and_deleted_messages<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let stream = soon(js.create_stream(in_memory("s"))).await?;
+    for subject in ["s.a", "s.b", "s.a", "s.c.d"] {
+        store(js.client(), subject, "x").await?;
+    }
+    soon(stream.delete_message(2)).await?;
+    let info = soon(stream.info()).await?;
+    assert_eq!((info.state.messages, info.state.num_subjects), (3, 2));
+    assert!(info.state.subjects.is_empty() && info.state.deleted.is_empty());
+    let info = soon(stream.info().subjects(">").deleted()).await?;
+    let subjects: Vec<_> = info.state.subjects.iter().map(|(s, n)| (&**s, *n)).collect();
+    assert_eq!(subjects, [("s.a", 2), ("s.c.d", 1)]);
+    assert_eq!(info.state.deleted, [2]);
+    let info = soon(stream.info().subjects("s.*")).await?;
+    assert_eq!(info.state.subjects.len(), 1);
+    assert!(info.timestamp >= info.state.last_time && info.created <= info.state.first_time);
+    Ok(())
+}
+
+pub async fn a_purge_takes_what_it_is_told<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let stream = soon(js.create_stream(in_memory("s"))).await?;
+    for number in 0..10 {
+        store(js.client(), if number % 2 == 0 { "s.even" } else { "s.odd" }, "x").await?;
+    }
+    assert_eq!(soon(stream.purge().before(3)).await?, 2);
+    assert_eq!(soon(stream.purge().filter("s.odd").keep(1)).await?, 3);
+    assert_eq!(soon(stream.purge().filter("s.even").before(6)).await?, 2);
+    let info = soon(stream.info().subjects(">")).await?;
+    let left: Vec<_> = info.state.subjects.into_iter().collect();
+    assert_eq!(left, [("s.even".into(), 2), ("s.odd".into(), 1)]);
+    assert_eq!(soon(stream.purge()).await?, 3);
+    assert_eq!(soon(stream.info()).await?.state.first_seq, 11);
+    Ok(())
+}
+
+pub async fn messages_are_got_and_deleted<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let stream = soon(js.create_stream(in_memory("s"))).await?;
+    let client = js.client();
+    let payload: Vec<u8> = (0..=255).collect();
+    let request = client.request("s.a", &payload).header("Color", "red").header("Color", "blue");
+    soon(request).await?;
+    for subject in ["s.b", "s.a", "s.b"] {
+        store(client, subject, subject).await?;
+    }
+    let first = soon(stream.message(1)).await?;
+    assert_eq!((first.subject.as_str(), first.sequence), ("s.a", 1));
+    assert_eq!(first.payload, payload);
+    let colors: Vec<_> = first.headers.get_all("Color").collect();
+    assert_eq!(colors, [&b"red"[..], b"blue"]);
+    assert_eq!(Some(first.time), soon(stream.info()).await?.state.first_time);
+    assert_eq!(soon(stream.last_message("s.b")).await?.sequence, 4);
+    assert_eq!(soon(stream.last_message("s.*")).await?.sequence, 4);
+    assert_eq!(soon(stream.next_message("s.b", 0)).await?.sequence, 2);
+    assert_eq!(soon(stream.next_message("s.>", 3)).await?.sequence, 3);
+
+    soon(stream.delete_message(2)).await?;
+    soon(stream.secure_delete_message(4)).await?;
+    for gone in [
+        soon(stream.message(2)).await,
+        soon(stream.message(4)).await,
+        soon(stream.message(99)).await,
+        soon(stream.last_message("s.b")).await,
+        soon(stream.next_message("s.a", 4)).await,
+    ] {
+        assert!(matches!(gone, Err(GetMessageError::NotFound)), "{gone:?}");
+    }
+    let error = soon(stream.delete_message(99)).await.expect_err("it is not there");
+    let codes = [ErrorCode::SEQUENCE_NOT_FOUND, ErrorCode::STREAM_MSG_DELETE_FAILED];
+    assert!(error.code().is_some_and(|code| codes.contains(&code)), "{error}");
+    let Err(GetMessageError::Call(error)) = soon(js.stream("nope")?.message(1)).await else {
+        panic!("there is no such stream")
+    };
+    assert_eq!(error.code(), Some(ErrorCode::STREAM_NOT_FOUND));
+    Ok(())
+}
+
+pub async fn a_sealed_stream_stays_as_it_is<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let config = StreamConfig { description: Some("kept".into()), ..in_memory("s") };
+    let stream = soon(js.create_stream(config)).await?;
+    store(js.client(), "s.a", "x").await?;
+    let info = soon(stream.seal()).await?;
+    assert!(info.config.sealed);
+    assert_eq!(info.config.description.as_deref(), Some("kept"));
+    let ack = soon(js.client().request("s.a", "y")).await?;
+    assert!(str::from_utf8(ack.payload())?.contains("10109"));
+    let error = soon(stream.delete_message(1)).await.expect_err("it is sealed");
+    assert_eq!(error.code(), Some(ErrorCode::STREAM_SEALED));
+    Ok(())
+}
+
+pub async fn an_account_tells_what_it_uses<A: Adapter>() -> Outcome {
+    let limits = "jetstream { max_file: 1G }
+        accounts {
+            a { jetstream: { max_file: 64M, max_streams: 2 }, users: [{user: a, password: a}] }
+            b { users: [{user: b, password: b}] }
+        }";
+    let server = NatsServer::builder().jetstream(true).config(limits).start()?;
+    let as_user = |name: &str| impatient(&server.url()).user_and_password(name, name);
+    let js = JetStream::new(connect::<A>(as_user("a")).await?);
+    soon(js.create_stream(StreamConfig { max_bytes: Some(1 << 20), ..StreamConfig::new("s") }))
+        .await?;
+    let info = soon(js.account_info()).await?;
+    assert_eq!((info.total.streams, info.total.reserved_storage), (1, 1 << 20));
+    assert_eq!(info.total.limits.max_storage, Some(64_000_000));
+    assert_eq!((info.total.limits.max_streams, info.total.limits.max_consumers), (Some(2), None));
+    assert!(info.api.level >= 5 && info.api.total >= 1);
+    let without = JetStream::new(connect::<A>(as_user("b")).await?);
+    let error = soon(without.account_info()).await.expect_err("it has no JetStream");
+    let off = error.code().is_some_and(ErrorCode::is_not_enabled);
+    assert!(off || matches!(error, CallError::NoResponders { .. }), "{error}");
+    Ok(())
+}
+
+pub async fn a_domain_is_reached_by_its_prefix<A: Adapter>() -> Outcome {
+    let hub = "jetstream { domain: hub }";
+    let server = NatsServer::builder().jetstream(true).config(hub).start()?;
+    let js = JetStream::new(connect::<A>(impatient(&server.url())).await?);
+    let hub = js.with_prefix(ApiPrefix::domain("hub")?);
+    soon(hub.create_stream(StreamConfig { allow_msg_ttl: true, ..in_memory("s") })).await?;
+    assert_eq!(soon(hub.account_info()).await?.domain.as_deref(), Some("hub"));
+    store(js.client(), "s.a", "x").await?;
+    let info = soon(soon(hub.get_stream("s")).await?.info()).await?;
+    assert_eq!((info.domain.as_deref(), info.state.messages), (Some("hub"), 1));
+    let nowhere = js.with_prefix(ApiPrefix::domain("nowhere")?);
+    let error = soon(nowhere.get_stream("s")).await.expect_err("there is no such domain");
+    let CallError::NoResponders { subject } = error else { panic!("nobody answers, not {error}") };
+    assert_eq!(subject, "$JS.nowhere.API.STREAM.INFO.s");
+    Ok(())
+}
+
+pub async fn a_domain_behind_a_leaf_is_reached_by_its_prefix<A: Adapter>() -> Outcome {
+    let port = crate::unused_port()?;
+    let hub = format!(
+        "server_name: hub\njetstream {{ domain: hub }}\nleafnodes {{ listen: \"127.0.0.1:{port}\" }}"
+    );
+    let hub = NatsServer::builder().jetstream(true).config(hub).start()?;
+    let leaf = format!(
+        "server_name: leaf\njetstream {{ domain: leaf }}\nleafnodes {{ remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}] }}"
+    );
+    let leaf = NatsServer::builder().jetstream(true).config(leaf).start()?;
+    let at_leaf = JetStream::new(connect::<A>(impatient(&leaf.url())).await?);
+    let at_hub = JetStream::new(connect::<A>(impatient(&hub.url())).await?);
+    // Through the leaf, into the hub.
+    let far = at_leaf.with_prefix(ApiPrefix::domain("hub")?);
+    soon(async {
+        while let Err(CallError::NoResponders { .. }) = far.api_level().await {
+            crate::conformance::timer::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    soon(far.create_stream(in_memory("far"))).await?;
+    soon(at_leaf.create_stream(in_memory("near"))).await?;
+    assert_eq!(all(far.stream_names()).await?, ["far"]);
+    assert_eq!(all(at_leaf.stream_names()).await?, ["near"]);
+    let info = soon(soon(at_hub.get_stream("far")).await?.info()).await?;
+    assert_eq!(info.domain.as_deref(), Some("hub"));
+    Ok(())
+}
+
+pub async fn a_call_ends_in_time_and_is_not_carried_out_later<A: Adapter>() -> Outcome {
+    let (mut server, js) = jetstream::<A>().await?;
+    let short = js.with_timeout(Duration::from_millis(200));
+    server.pause()?;
+    let began = Instant::now();
+    let error = soon(short.account_info()).await.expect_err("nobody answers");
+    let CallError::Request { error: RequestError::TimedOut, .. } = error else { panic!("{error}") };
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+    server.kill()?;
+    let error = soon(short.create_stream(in_memory("late"))).await.expect_err("nobody is there");
+    let StreamError::Call(CallError::Request { error, .. }) = error else { panic!("{error}") };
+    assert!(
+        matches!(
+            error,
+            RequestError::NotSent(NotSent::TimedOut | NotSent::Disconnected)
+                | RequestError::Unknown
+        ),
+        "{error}"
+    );
+    server.restart()?;
+    assert!(all(js.stream_names()).await?.is_empty(), "nothing of it was kept");
+    Ok(())
+}

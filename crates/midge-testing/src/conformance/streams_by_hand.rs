@@ -1,0 +1,59 @@
+//! Streams for tests that are about something else: made and looked at by raw requests.
+
+use midge::Client;
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::steps::soon;
+
+/// Asks JetStream's API. Its refusal fails the test.
+pub(crate) async fn api(client: &Client, call: &str, request: Value) -> Outcome<Value> {
+    let payload = if request.is_null() { String::new() } else { request.to_string() };
+    let reply = soon(client.request(format!("$JS.API.{call}"), payload)).await?;
+    let reply: Value = serde_json::from_slice(reply.payload())?;
+    match reply.get("error") {
+        Some(error) => Err(format!("{call}: {error}").into()),
+        None => Ok(reply),
+    }
+}
+
+/// Makes a stream: `more` is put over a memory stream that allows direct gets.
+pub(crate) async fn create(client: &Client, name: &str, subject: &str, more: Value) -> Outcome {
+    write(client, "CREATE", name, subject, more).await
+}
+
+pub(crate) async fn update(client: &Client, name: &str, subject: &str, more: Value) -> Outcome {
+    write(client, "UPDATE", name, subject, more).await
+}
+
+async fn write(client: &Client, call: &str, name: &str, subject: &str, more: Value) -> Outcome {
+    let mut config = json!({
+        "name": name, "subjects": [subject], "storage": "memory", "allow_direct": true,
+    });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        config[field] = value.clone();
+    }
+    api(client, &format!("STREAM.{call}.{name}"), config).await?;
+    Ok(())
+}
+
+/// How many messages a stream has.
+pub(crate) async fn count(client: &Client, name: &str) -> Outcome<u64> {
+    let info = api(client, &format!("STREAM.INFO.{name}"), Value::Null).await?;
+    info["state"]["messages"].as_u64().ok_or_else(|| "a stream has a state".into())
+}
+
+/// The payloads of a stream from its first message on, in order.
+pub(crate) async fn payloads(client: &Client, name: &str) -> Outcome<Vec<String>> {
+    let info = api(client, &format!("STREAM.INFO.{name}"), Value::Null).await?;
+    let last = info["state"]["last_seq"].as_u64().unwrap_or_default();
+    let mut payloads = Vec::new();
+    for seq in 1..=last {
+        let subject = format!("$JS.API.DIRECT.GET.{name}");
+        let message = soon(client.request(subject, json!({ "seq": seq }).to_string())).await?;
+        if message.status().is_none() {
+            payloads.push(String::from_utf8_lossy(message.payload()).into_owned());
+        }
+    }
+    Ok(payloads)
+}

@@ -1,0 +1,143 @@
+//! Publishing to a replicated stream while its leader is killed and comes back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use midge::ConnectOptions;
+use midge::jetstream::{JetStream, PublishOrder, Report, StreamConfig};
+use midge_testing::Cluster;
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const MESSAGES: u64 = 12_000;
+
+/// Repeats until it is so.
+async fn until<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> Outcome<T> {
+    let soon = async {
+        loop {
+            if let Some(result) = attempt().await {
+                return result;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    Ok(tokio::time::timeout(Duration::from_secs(60), soon).await?)
+}
+
+async fn with_stream(cluster: &Cluster) -> Outcome<JetStream> {
+    let options = ConnectOptions::new(cluster.urls().join(","))
+        .reconnect_wait(Duration::from_millis(10), Duration::from_millis(100));
+    let js = JetStream::new(midge_tokio::connect(options).await?);
+    let config = StreamConfig {
+        subjects: vec!["orders".into()],
+        num_replicas: 3,
+        allow_direct: true,
+        ..StreamConfig::new("ORDERS")
+    };
+    until(async || js.create_stream(config.clone()).await.ok()).await?;
+    Ok(js)
+}
+
+/// The server that leads the stream.
+async fn leader(js: &JetStream) -> Outcome<usize> {
+    let stream = js.stream("ORDERS")?;
+    until(async || {
+        let cluster = stream.info().await.ok()?.cluster?;
+        cluster.leader?.strip_prefix('n')?.parse().ok()
+    })
+    .await
+}
+
+/// Publishes, kills the leader twice and brings it back; what the stream has then, in its order.
+async fn publish_while_leaders_die(order: PublishOrder) -> Outcome<(Vec<u64>, Vec<Report>)> {
+    let mut cluster = Cluster::builder().jetstream(true).start(3)?;
+    let js = with_stream(&cluster).await?;
+    let publisher = js
+        .publisher()
+        .order(order)
+        .window(256, 1 << 20)
+        .ack_wait(Duration::from_secs(2))
+        .retries(200, Duration::from_millis(100))
+        .stall(Duration::from_secs(60));
+    let mut publisher = publisher.await?;
+    let mut killed = None;
+    for number in 1..=MESSAGES {
+        if number % (MESSAGES / 3) == 0 {
+            if let Some(killed) = killed.take() {
+                cluster[killed].restart()?;
+            }
+            let leader = leader(&js).await?;
+            cluster[leader].kill()?;
+            killed = Some(leader);
+        }
+        if number % (MESSAGES / 3) == MESSAGES / 6
+            && let Some(killed) = killed.take()
+        {
+            cluster[killed].restart()?;
+        }
+        let message = publisher.publish("orders", number.to_string());
+        match message.message_id(format!("order-{number}")).await {
+            Ok(given) => assert_eq!(given, number),
+            Err(error) => {
+                let report = publisher.try_next_report();
+                return Err(format!("{number}: {error}; the first report: {report:?}").into());
+            }
+        }
+    }
+    let flushed = publisher.flush().await;
+    let mut reports = Vec::new();
+    while let Some(report) = publisher.try_next_report() {
+        reports.push(report);
+    }
+    assert!(flushed.is_ok(), "{flushed:?} {reports:?}");
+    if let Some(killed) = killed {
+        cluster[killed].restart()?;
+    }
+    let stream = js.stream("ORDERS")?;
+    let last = until(async || Some(stream.info().await.ok()?.state.last_seq)).await?;
+    let stored = until(async || {
+        let mut stored = Vec::new();
+        let mut messages = stream.direct_batch().messages();
+        while let Some(message) = messages.next().await {
+            let message = message.ok()?;
+            stored.push((message.sequence, str::from_utf8(&message.payload).ok()?.parse().ok()?));
+        }
+        // A replica that is behind may answer.
+        (stored.last()?.0 == last).then_some(stored)
+    })
+    .await?;
+    Ok((stored.into_iter().map(|(_, number)| number).collect(), reports))
+}
+
+fn check_once(stored: &[u64]) {
+    let mut times = BTreeMap::new();
+    for number in stored {
+        *times.entry(*number).or_insert(0) += 1;
+    }
+    let missing: Vec<u64> = (1..=MESSAGES).filter(|number| !times.contains_key(number)).collect();
+    assert!(missing.is_empty(), "acknowledged and not stored: {missing:?}");
+    let twice: Vec<_> = times.into_iter().filter(|(_, times)| *times > 1).collect();
+    assert!(twice.is_empty(), "stored more than once: {twice:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_leaders_are_killed_all_that_is_acknowledged_is_stored_once() -> Outcome {
+    let (stored, reports) = publish_while_leaders_die(PublishOrder::Sent).await?;
+    check_once(&stored);
+    let moved = |report: &Report| match report {
+        Report::Moved { number, .. } => Some(*number),
+        _ => None,
+    };
+    let moved: Vec<u64> = reports.iter().filter_map(moved).collect();
+    let order: Vec<u64> = stored.into_iter().filter(|number| !moved.contains(number)).collect();
+    assert!(order.is_sorted(), "what was not reported to have moved is in order");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_leaders_are_killed_a_chain_is_stored_once_and_in_order() -> Outcome {
+    let (stored, reports) = publish_while_leaders_die(PublishOrder::Chained).await?;
+    check_once(&stored);
+    assert!(stored.is_sorted() && reports.is_empty(), "{reports:?}");
+    Ok(())
+}

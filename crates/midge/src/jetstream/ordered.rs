@@ -1,0 +1,651 @@
+//! A stream in order and without gaps.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_core::Stream;
+use midge_jetstream::{
+    AckPolicy, Action, ApiError, ConsumerConfig, ConsumerInfo, CreateConsumerRequest, Created,
+    DeliverPolicy, Delivery, ErrorCode, NameError, Notice, OrderedEnd, OrderedMachine,
+    OrderedOutput, PullConfig, PullConfigError, PullRequest, ReplayPolicy, ReplyError, StatusKind,
+    StatusMessage, StreamInfo, StreamName, StreamNow, Time, Verdict, read_reply,
+};
+use midge_proto::{Instant, Message, PublishError, RequestError, Subject, SubjectRef};
+
+use super::JetStream;
+use super::message::JetMessage;
+use super::pull::seed;
+use crate::alarm::{Alarm, Changes};
+use crate::{Client, EndReason, State, Subscription, WhenFull};
+
+type OnNotice = Box<dyn FnMut(Notice) + Send>;
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Why an ordered consumer could not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OrderedError {
+    /// The stream cannot have such a name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The options contradict each other.
+    #[error(transparent)]
+    Config(#[from] PullConfigError),
+    /// The server refused the consumer.
+    #[error("the server refused the consumer: {0}")]
+    Refused(ApiError),
+    /// The server did not answer.
+    #[error("the server did not answer when the consumer was to be made: {0}")]
+    Unanswered(RequestError),
+    /// The answer was not understood.
+    #[error("the answer when the consumer was to be made: {0}")]
+    Malformed(ReplyError),
+    /// It ended before it began.
+    #[error(transparent)]
+    Ended(OrderedEnd),
+}
+
+impl JetStream {
+    /// Reads a stream in order, each message once, without acks and without leaving a durable
+    /// consumer behind (ADR-17).
+    pub fn ordered(&self, stream: &str) -> OrderedBuilder {
+        OrderedBuilder {
+            js: self.clone(),
+            stream: StreamName::new(stream),
+            config: ConsumerConfig::ephemeral(),
+            pull: PullConfig::consume(),
+            push: None,
+            prefix: None,
+            on_notice: None,
+        }
+    }
+}
+
+/// An ordered consumer that is about to begin. Made by [`JetStream::ordered`]; `.await` makes its
+/// first consumer.
+#[must_use = "nothing is asked for until `.await`"]
+pub struct OrderedBuilder {
+    js: JetStream,
+    stream: Result<StreamName, NameError>,
+    config: ConsumerConfig,
+    pull: PullConfig,
+    push: Option<Duration>,
+    prefix: Option<String>,
+    on_notice: Option<OnNotice>,
+}
+
+impl OrderedBuilder {
+    /// Where to begin. Default: with the first message of the stream. With
+    /// [`DeliverPolicy::LastPerSubject`], a consumer that is lost midway is followed by one that
+    /// begins behind the last message and gives what is stored there, also what a later message of
+    /// its subject has replaced.
+    pub fn deliver(mut self, policy: DeliverPolicy) -> Self {
+        self.config.deliver_policy = policy;
+        self
+    }
+
+    /// Begins with this message of the stream, or the next one that there is.
+    pub fn from_sequence(self, sequence: u64) -> Self {
+        self.deliver(DeliverPolicy::ByStartSequence(sequence))
+    }
+
+    /// Begins with the first message that is not older.
+    pub fn from_time(self, time: Time) -> Self {
+        self.deliver(DeliverPolicy::ByStartTime(time))
+    }
+
+    /// Only messages whose subject matches this one, or another one given so.
+    pub fn filter(mut self, subject: impl Into<String>) -> Self {
+        self.config.filter_subjects.push(subject.into());
+        self
+    }
+
+    /// Messages without payload; their size is in the header `Nats-Msg-Size`.
+    pub fn headers_only(mut self) -> Self {
+        self.config.headers_only = true;
+        self
+    }
+
+    /// As fast as they came, or as fast as can be. Default: as fast as can be.
+    pub fn replay(mut self, policy: ReplayPolicy) -> Self {
+        self.config.replay_policy = policy;
+        self
+    }
+
+    /// After this time without a reader, the server removes a consumer that was left behind.
+    /// Default: 5 minutes.
+    pub fn inactive_threshold(mut self, time: Duration) -> Self {
+        self.config.inactive_threshold = Some(time);
+        self
+    }
+
+    /// What the names of its consumers begin with: a number follows. Default: a random one.
+    pub fn name_prefix(mut self, prefix: &str) -> Self {
+        self.prefix = Some(prefix.to_owned());
+        self
+    }
+
+    /// Messages that are asked for and not read, at most. Default: 500.
+    pub fn max_messages(mut self, messages: u64) -> Self {
+        self.pull.messages = messages;
+        self
+    }
+
+    /// Bytes that are asked for and not read, at most.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.pull = self.pull.by_bytes(bytes);
+        self
+    }
+
+    /// How often the server says that it is there; two that are missed mean that the consumer is
+    /// lost. Default: 2 s.
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.pull.heartbeat = Some(heartbeat);
+        self.push = self.push.map(|_| heartbeat);
+        self
+    }
+
+    /// The server pushes, with flow control that is answered when the reader gets there, instead of
+    /// being asked. [`max_messages`](Self::max_messages) has no meaning then.
+    pub fn push(mut self) -> Self {
+        self.push = Some(self.pull.heartbeat.unwrap_or(Duration::from_secs(2)));
+        self
+    }
+
+    /// Calls `function` with what was noticed, while the stream is polled.
+    pub fn on_notice(mut self, function: impl FnMut(Notice) + Send + 'static) -> Self {
+        self.on_notice = Some(Box::new(function));
+        self
+    }
+
+    fn build(self) -> Result<Ordered, OrderedError> {
+        let stream = self.stream?;
+        self.pull.check(true)?;
+        let client = self.js.client().clone();
+        let random = client.new_inbox();
+        let token = random.rsplit('.').next().unwrap_or_default();
+        let prefix = self.prefix.unwrap_or_else(|| token.to_owned());
+        let seed = seed(&client);
+        let by_subject = self.config.deliver_policy == DeliverPolicy::LastPerSubject;
+        let machine = match self.push {
+            Some(heartbeat) => OrderedMachine::push(heartbeat, by_subject, seed),
+            None => OrderedMachine::pull(self.pull, by_subject, seed),
+        };
+        let config = ConsumerConfig {
+            ack_policy: AckPolicy::None,
+            max_deliver: Some(1),
+            mem_storage: true,
+            num_replicas: Some(1),
+            inactive_threshold: self.config.inactive_threshold.or(Some(Duration::from_secs(300))),
+            flow_control: self.push.is_some(),
+            idle_heartbeat: self.push,
+            ..self.config
+        };
+        let shared = &client.handle().shared;
+        let (changes, state) = Changes::new(shared.clone());
+        let alarm = Alarm::new(shared.clone());
+        let now = alarm.now();
+        let mut ordered = Ordered {
+            js: self.js,
+            stream,
+            prefix,
+            config,
+            machine,
+            pushes: self.push.is_some(),
+            inbox: None,
+            next: None,
+            creating: None,
+            deleting: None,
+            deletes: VecDeque::new(),
+            failure: None,
+            begun: false,
+            changes,
+            alarm,
+            armed: None,
+            now,
+            buffer: Vec::new(),
+            on_notice: self.on_notice,
+        };
+        ordered.changed(&state);
+        Ok(ordered)
+    }
+}
+
+impl IntoFuture for OrderedBuilder {
+    type Output = Result<Ordered, OrderedError>;
+    type IntoFuture = Boxed<Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut ordered = self.build()?;
+            poll_fn(|context| ordered.poll_begun(context)).await?;
+            Ok(ordered)
+        })
+    }
+}
+
+impl fmt::Debug for OrderedBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderedBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The messages of a stream in order, each once, whatever happens to connections, servers and
+/// consumers.
+///
+/// Where its consumer is lost, it makes another one behind the last message that it gave, for as long
+/// as it takes; [`on_notice`](OrderedBuilder::on_notice) hears of it. It ends when it is stopped,
+/// when the connection closes, and when the stream does not exist any more, which is the last item,
+/// as an error.
+///
+/// It progresses while it is polled: who does not read for longer than two heartbeats and what the
+/// server has sent before finds its consumer lost, and goes on with another one. Dropping it
+/// deletes its consumer.
+pub struct Ordered {
+    js: JetStream,
+    stream: StreamName,
+    prefix: String,
+    config: ConsumerConfig,
+    machine: OrderedMachine,
+    pushes: bool,
+    inbox: Option<Subscription>,
+    /// Where the present consumer is asked for messages.
+    next: Option<Subject>,
+    creating: Option<Boxed<Result<Created, OrderedError>>>,
+    deleting: Option<Boxed<(u64, bool)>>,
+    deletes: VecDeque<u64>,
+    /// Why the first consumer was not made.
+    failure: Option<OrderedError>,
+    begun: bool,
+    changes: Changes,
+    alarm: Alarm,
+    armed: Option<(Instant, Waker)>,
+    /// When the queue was last found empty.
+    now: Instant,
+    buffer: Vec<u8>,
+    on_notice: Option<OnNotice>,
+}
+
+impl Ordered {
+    /// The next message; `None` after the last one. Dropping the future loses no message.
+    #[expect(clippy::should_implement_trait, reason = "the name that streams have for it")]
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<JetMessage, OrderedEnd>>> + Send {
+        poll_fn(|context| self.poll_message(context))
+    }
+
+    /// Ends it, and deletes its consumer.
+    pub fn stop(&mut self) {
+        self.finish(OrderedEnd::Stopped);
+    }
+
+    /// Why it has ended, once it has.
+    #[must_use]
+    pub fn end(&self) -> Option<&OrderedEnd> {
+        self.machine.end()
+    }
+
+    /// The sequence in the stream of the last message that was given, or of the one before the
+    /// first; `None` while that is not known.
+    #[must_use]
+    pub fn last_sequence(&self) -> Option<u64> {
+        self.machine.cursor()
+    }
+
+    fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), OrderedError>> {
+        loop {
+            if self.begun {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(failure) = self.failure.take() {
+                return Poll::Ready(Err(failure));
+            }
+            if let Some(end) = self.machine.end() {
+                return Poll::Ready(Err(OrderedError::Ended(end.clone())));
+            }
+            if !self.work(context) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_message(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<JetMessage, OrderedEnd>>> {
+        loop {
+            if let Some(end) = self.machine.end() {
+                let told = std::mem::replace(&mut self.begun, false);
+                let error = (told && !matches!(end, OrderedEnd::Stopped)).then(|| end.clone());
+                self.inbox = None;
+                self.finish(OrderedEnd::Stopped);
+                return Poll::Ready(error.map(Err));
+            }
+            if let Some(message) = self.poll_inbox(context) {
+                if self.machine.has_work() {
+                    self.decide();
+                }
+                return Poll::Ready(Some(Ok(message)));
+            }
+            if !self.work(context) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    // ---- what comes ----------------------------------------------------------------------
+
+    #[inline]
+    fn poll_inbox(&mut self, context: &Context<'_>) -> Option<JetMessage> {
+        if self.creating.is_some() {
+            // The server pushes before it answers.
+            return None;
+        }
+        loop {
+            let inbox = self.inbox.as_mut()?;
+            let message = match inbox.poll_message(context) {
+                Poll::Pending => return None,
+                Poll::Ready(Some(message)) => message,
+                Poll::Ready(None) => {
+                    let end = inbox.end();
+                    self.inbox = None;
+                    match end {
+                        Some(EndReason::Drained | EndReason::Unsubscribed) => self.stop(),
+                        Some(EndReason::Closed) => self.finish(OrderedEnd::Closed),
+                        _ => self.machine.inbox_lost(self.now),
+                    }
+                    return None;
+                }
+            };
+            let Some(delivery) = Delivery::of(&message) else {
+                self.said(&message);
+                continue;
+            };
+            let (consumer, stream) = (delivery.consumer_sequence, delivery.stream_sequence);
+            if self.machine.message(consumer, stream, message.size(), self.now) == Verdict::Deliver
+            {
+                return Some(JetMessage::new(message, self.js.client().clone()));
+            }
+            if self.machine.has_work() {
+                return None;
+            }
+        }
+    }
+
+    fn said(&mut self, message: &Message) {
+        let Some(status) = StatusMessage::of(message) else { return };
+        self.now = self.alarm.now();
+        match (status.kind, message.reply_bytes()) {
+            (StatusKind::FlowControl, Some(reply)) => {
+                answer_flow_control(self.js.client(), reply);
+            }
+            (StatusKind::IdleHeartbeat, _) => {
+                if let Some(reply) = status.stalled() {
+                    answer_flow_control(self.js.client(), reply.as_bytes());
+                }
+            }
+            _ => {}
+        }
+        self.machine.status(&status, self.now);
+    }
+
+    fn changed(&mut self, state: &State) {
+        match state {
+            State::Connected { .. } => self.machine.connected(self.now),
+            State::Connecting | State::Reconnecting { .. } => self.machine.disconnected(),
+            // The inbox ends by itself, once it is read out.
+            State::Draining | State::Closed { .. } if self.inbox.is_some() => {}
+            State::Draining | State::Closed { .. } => self.machine.stop(OrderedEnd::Closed),
+        }
+    }
+
+    // ---- what to do ----------------------------------------------------------------------
+
+    /// Does what can be done with nothing to read; false when it waits.
+    fn work(&mut self, context: &mut Context<'_>) -> bool {
+        self.now = self.alarm.now();
+        while let Poll::Ready(state) = self.changes.poll(context) {
+            self.changed(&state);
+        }
+        let mut acted = self.poll_calls(context);
+        let (decided, wait) = self.decide();
+        acted |= decided;
+        acted |= self.deleting.is_none() && !self.deletes.is_empty();
+        if acted {
+            return true;
+        }
+        wait.is_some_and(|at| self.poll_alarm(at, context).is_ready())
+    }
+
+    fn poll_calls(&mut self, context: &mut Context<'_>) -> bool {
+        let mut acted = false;
+        if let Some(creating) = &mut self.creating
+            && let Poll::Ready(result) = creating.as_mut().poll(context)
+        {
+            self.creating = None;
+            acted = true;
+            match result {
+                Ok(created) => {
+                    self.begun = true;
+                    self.machine.created(created, self.now);
+                }
+                Err(error) => {
+                    let refused = match &error {
+                        OrderedError::Refused(error) => Some(error.clone()),
+                        _ => None,
+                    };
+                    self.machine.not_created(refused, self.now);
+                    self.failure = (!self.begun).then_some(error);
+                }
+            }
+        }
+        if self.deleting.is_none()
+            && let Some(serial) = self.deletes.pop_front()
+        {
+            let request = self.js.client().request(self.subject("DELETE", serial), "");
+            let request = request.timeout(self.js.timeout()).into_future();
+            self.deleting = Some(Box::pin(async move { (serial, is_gone(request.await)) }));
+        }
+        if let Some(deleting) = &mut self.deleting
+            && let Poll::Ready((serial, gone)) = deleting.as_mut().poll(context)
+        {
+            self.deleting = None;
+            self.machine.deleted(serial, gone, self.now);
+            acted = true;
+        }
+        acted
+    }
+
+    /// What the machine wants, until it waits: whether there was something, and the wait.
+    fn decide(&mut self) -> (bool, Option<Instant>) {
+        self.now = self.alarm.now();
+        let mut acted = false;
+        loop {
+            match self.machine.poll(self.now) {
+                OrderedOutput::Wait(until) => return (acted, until),
+                OrderedOutput::End(_) => return (true, None),
+                OrderedOutput::Create { serial, from } => self.create(serial, from),
+                OrderedOutput::Delete { serial } => self.deletes.push_back(serial),
+                OrderedOutput::Pull(request) => {
+                    if !self.ask(&request) {
+                        self.machine.not_sent(self.now);
+                    }
+                }
+                OrderedOutput::Notice(notice) => {
+                    if let Some(function) = &mut self.on_notice {
+                        function(notice);
+                    }
+                }
+            }
+            acted = true;
+        }
+    }
+
+    fn name(&self, serial: u64) -> String {
+        format!("{}_{serial}", self.prefix)
+    }
+
+    fn subject(&self, call: &str, serial: u64) -> String {
+        let name = self.name(serial);
+        self.js.api_prefix().subject(&format!("CONSUMER.{call}.{}.{name}", self.stream))
+    }
+
+    fn create(&mut self, serial: u64, from: Option<u64>) {
+        // What comes for the one before is not wanted.
+        self.inbox = None;
+        let client = self.js.client();
+        let inbox = client
+            .subscribe(client.new_inbox())
+            .capacity(usize::MAX, usize::MAX)
+            .when_full(WhenFull::Pause)
+            .try_subscribe();
+        let next = Subject::new(&self.subject("MSG.NEXT", serial));
+        let (Ok(inbox), Ok(next)) = (inbox, next) else {
+            self.machine.not_created(None, self.now);
+            return;
+        };
+        let mut config = self.config.clone();
+        config.name = Some(self.name(serial));
+        if let Some(from) = from {
+            config.deliver_policy = DeliverPolicy::ByStartSequence(from);
+        }
+        if self.pushes {
+            config.deliver_subject = Some(inbox.subject().as_str().to_owned());
+        }
+        self.inbox = Some(inbox);
+        self.next = Some(next);
+        let create = self.subject("CREATE", serial);
+        let info = self.js.api_prefix().subject(&format!("STREAM.INFO.{}", self.stream));
+        let (js, stream) = (self.js.clone(), self.stream.to_string());
+        self.creating = Some(Box::pin(make(js, create, info, stream, config)));
+    }
+
+    /// Sends a request; false when that cannot be.
+    fn ask(&mut self, request: &PullRequest) -> bool {
+        let (Some(inbox), Some(next)) = (&self.inbox, &self.next) else { return false };
+        self.buffer.clear();
+        self.machine.write_request(request, &mut self.buffer);
+        let (subject, reply) = (next.borrowed(), inbox.subject().borrowed());
+        let payload = &self.buffer;
+        self.js.client().shared().command(|inner| {
+            let connection = &mut inner.connection;
+            connection.is_connected()
+                && connection.publish_request(subject, reply, None, payload).is_ok()
+        })
+    }
+
+    fn poll_alarm(&mut self, at: Instant, context: &Context<'_>) -> Poll<()> {
+        let set = match &self.armed {
+            Some((set, waker)) if *set > self.now && *set <= at => {
+                if waker.will_wake(context.waker()) {
+                    return Poll::Pending;
+                }
+                *set
+            }
+            _ => at,
+        };
+        let poll = self.alarm.poll(set, context);
+        self.armed = poll.is_pending().then(|| (set, context.waker().clone()));
+        poll
+    }
+
+    /// Ends it, and has its consumers deleted by requests that nobody waits for.
+    fn finish(&mut self, end: OrderedEnd) {
+        self.machine.stop(end);
+        self.inbox = None;
+        self.creating = None;
+        while let OrderedOutput::Delete { serial } | OrderedOutput::Create { serial, .. } =
+            self.machine.poll(self.now)
+        {
+            self.deletes.push_back(serial);
+        }
+        let client = self.js.client();
+        while let Some(serial) = self.deletes.pop_front() {
+            let (subject, inbox) = (self.subject("DELETE", serial), client.new_inbox());
+            // The server removes by itself what this does not reach.
+            let _: Result<_, PublishError> =
+                client.publish(subject, "").reply(inbox.as_str()).try_send();
+        }
+    }
+}
+
+impl Drop for Ordered {
+    fn drop(&mut self) {
+        self.finish(OrderedEnd::Stopped);
+    }
+}
+
+impl Stream for Ordered {
+    type Item = Result<JetMessage, OrderedEnd>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_message(context)
+    }
+}
+
+impl fmt::Debug for Ordered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ordered")
+            .field("stream", &self.stream)
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a consumer, and asks what its stream is now.
+async fn make(
+    js: JetStream,
+    create: String,
+    info: String,
+    stream: String,
+    config: ConsumerConfig,
+) -> Result<Created, OrderedError> {
+    let action = Action::CreateOrUpdate;
+    let request = CreateConsumerRequest { stream_name: stream, config, action, pedantic: false };
+    let request =
+        serde_json::to_vec(&request).map_err(|error| OrderedError::Malformed(error.into()))?;
+    let made: ConsumerInfo = call(&js, &create, request).await?;
+    let stream: StreamInfo = call(&js, &info, Vec::new()).await?;
+    let now = StreamNow { last: stream.state.last_seq, created: stream.created };
+    Ok(Created { before: made.delivered.stream, stream: Some(now) })
+}
+
+/// Whether a consumer is not there, by the answer to a request to delete it.
+fn is_gone(answer: Result<Message, RequestError>) -> bool {
+    match answer.map(|reply| read_reply::<serde::de::IgnoredAny>(reply.payload())) {
+        Ok(Ok(_)) => true,
+        Ok(Err(ReplyError::Api(error))) => {
+            matches!(error.err_code, ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND)
+        }
+        _ => false,
+    }
+}
+
+async fn call<T: serde::de::DeserializeOwned>(
+    js: &JetStream,
+    subject: &str,
+    request: Vec<u8>,
+) -> Result<T, OrderedError> {
+    let request = js.client().request(subject, request).timeout(js.timeout());
+    let reply = request.await.map_err(OrderedError::Unanswered)?;
+    read_reply(reply.payload()).map_err(|error| match error {
+        ReplyError::Api(error) => OrderedError::Refused(error),
+        error => OrderedError::Malformed(error),
+    })
+}
+
+/// Lets a push consumer go on. An answer that waits for another connection would be of no use, so it
+/// goes as a request does.
+pub(crate) fn answer_flow_control(client: &Client, reply: &[u8]) {
+    let Ok(subject) = SubjectRef::from_bytes(reply) else { return };
+    client.shared().command(|inner| {
+        let connection = &mut inner.connection;
+        if connection.is_connected() {
+            // Whoever gets it does not look at the reply.
+            drop(connection.publish_request(subject, subject, None, b""));
+        }
+    });
+}

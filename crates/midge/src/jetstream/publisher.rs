@@ -1,0 +1,631 @@
+//! Publishing many messages to streams, with many on their way.
+
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use midge_jetstream::{
+    Answer, Outgoing, PublishHeaders, PublishHeadersError, PublishOrder, PublishWindow, Report,
+    WindowConfig, WindowOutput,
+};
+use midge_proto::{
+    AsSubject, HeaderError, HeaderMap, Instant, Position, PublishError, Subject, SubjectRef,
+    SubscribeError,
+};
+
+use super::JetStream;
+use super::headers::header_options;
+use crate::alarm::{Alarm, Changes};
+use crate::ask::is_no_responders;
+use crate::queue::Limits;
+use crate::shared::{Inner, Room, RoomWait, Shared, lock};
+use crate::status::State;
+use crate::subscribe::Plan;
+use crate::{Client, Subscription};
+
+/// The time that may pass without any outcome. Long enough for a reconnect.
+const STALL: Duration = Duration::from_secs(30);
+/// Reports that may be unread, at least.
+const REPORTS: usize = 1024;
+/// Acks are looked for this often, also while there is room.
+const TURN: Duration = Duration::from_millis(5);
+
+impl JetStream {
+    /// A publisher with many messages on their way at a time.
+    ///
+    /// `.await` gives `Result<Publisher, PublisherError>`.
+    ///
+    /// ```no_run
+    /// # async fn example(js: &midge::jetstream::JetStream) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut publisher = js.publisher().await?;
+    /// for number in 0..1_000_000 {
+    ///     publisher.publish("numbers", number.to_string()).await?;
+    /// }
+    /// publisher.flush().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn publisher(&self) -> PublisherBuilder {
+        let client = self.client().clone();
+        let config = WindowConfig { ack_wait: self.timeout(), ..WindowConfig::default() };
+        PublisherBuilder { client, config, stall: STALL }
+    }
+}
+
+/// A publisher that is about to be made. Made by [`JetStream::publisher`].
+#[derive(Clone, Debug)]
+#[must_use = "there is no publisher until `.await`"]
+pub struct PublisherBuilder {
+    client: Client,
+    config: WindowConfig,
+    stall: Duration,
+}
+
+impl PublisherBuilder {
+    /// How much may be on its way: messages, and bytes of subjects, headers and payloads. One
+    /// message alone may have more. Default: 256, and 8 MiB.
+    pub fn window(mut self, messages: usize, bytes: usize) -> Self {
+        self.config.max_messages = messages;
+        self.config.max_bytes = bytes;
+        self
+    }
+
+    /// The order in which messages come into the stream. Default: [`PublishOrder::Sent`].
+    pub fn order(mut self, order: PublishOrder) -> Self {
+        self.config.order = order;
+        self
+    }
+
+    /// How often a message is sent again that no stream took, and the time before. Default: 2 and
+    /// 250 ms (ADR-22).
+    pub fn retries(mut self, retries: u32, wait: Duration) -> Self {
+        self.config.retries = retries;
+        self.config.retry_wait = wait;
+        self
+    }
+
+    /// The time for an ack, after which a message is sent again, by the same id. Default: that of
+    /// the [`JetStream`], 5 s.
+    pub fn ack_wait(mut self, time: Duration) -> Self {
+        self.config.ack_wait = time;
+        self
+    }
+
+    /// The `duplicate_window` of the stream, if it is not the 2 minutes that streams have by
+    /// default. A message that may have been stored is sent again within three quarters of it only.
+    pub fn duplicate_window(mut self, time: Duration) -> Self {
+        self.config.duplicate_window = time;
+        self
+    }
+
+    /// How long publishing and flushing wait while no outcome of any message becomes known. Default:
+    /// 30 s.
+    pub fn stall(mut self, time: Duration) -> Self {
+        self.stall = time;
+        self
+    }
+
+    /// Also reports each message that was stored, which then has to be read.
+    pub fn report_stored(mut self) -> Self {
+        self.config.report_stored = true;
+        self
+    }
+}
+
+impl IntoFuture for PublisherBuilder {
+    type Output = Result<Publisher, PublisherError>;
+    type IntoFuture = MakingPublisher;
+
+    fn into_future(self) -> Self::IntoFuture {
+        MakingPublisher { builder: self, made: None, wait: RoomWait::new(Room::Control) }
+    }
+}
+
+/// The future of a [`PublisherBuilder`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct MakingPublisher {
+    builder: PublisherBuilder,
+    made: Option<(Plan, String)>,
+    wait: RoomWait,
+}
+
+impl Future for MakingPublisher {
+    type Output = Result<Publisher, PublisherError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { builder, made, wait } = &mut *self;
+        let shared = &builder.client.handle().shared;
+        let (plan, inbox) = made.get_or_insert_with(|| {
+            let inbox = builder.client.new_inbox() + ".";
+            let subject = Subject::try_from(format!("{inbox}*"))
+                .expect("an inbox is a checked prefix and a token");
+            (Plan::inbox(subject, Limits::NONE, None), inbox)
+        });
+        let sid = ready!(shared.poll_with_room(
+            wait,
+            context,
+            |error| *error == SubscribeError::Full,
+            |inner| plan.make(shared, inner),
+        ))?;
+        let acks = Subscription::new(plan.made(builder.client.handle().clone(), sid));
+        let id = builder.client.new_inbox();
+        let id = format!("{}-", id.rsplit('.').next().unwrap_or_default());
+        let mut window = PublishWindow::new(builder.config.clone(), id)?;
+        let (changes, state) = Changes::new(shared.clone());
+        if let State::Connected { .. } = state {
+            window.connected();
+        }
+        Poll::Ready(Ok(Publisher {
+            alarm: Alarm::new(shared.clone()),
+            room: RoomWait::new(Room::Messages),
+            client: builder.client.clone(),
+            reports: builder.config.max_messages.max(REPORTS),
+            stall: builder.stall,
+            reply: inbox.clone(),
+            inbox: inbox.len(),
+            window,
+            acks,
+            changes,
+            closed: false,
+            until: None,
+            next_turn: Instant::ZERO,
+            seen: 0,
+            quiet_since: None,
+        }))
+    }
+}
+
+impl Drop for MakingPublisher {
+    fn drop(&mut self) {
+        self.wait.abandon(self.builder.client.shared());
+    }
+}
+
+/// Why a publisher does not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublisherError {
+    /// What was asked for contradicts itself. The message was not taken.
+    #[error(transparent)]
+    Headers(#[from] PublishHeadersError),
+    /// The message, such as its subject, is not valid. It was not taken.
+    #[error(transparent)]
+    Publish(PublishError),
+    /// There is no room in the window. The message was not taken.
+    #[error("{pending} messages wait for their acks: publish with `.await`, or flush")]
+    Full {
+        /// Messages whose outcome is not known.
+        pending: usize,
+    },
+    /// For as long as `stall` says, nothing became known of any message. A message that was to be
+    /// published was not taken.
+    #[error(
+        "no ack came for too long, {pending} messages wait for theirs: see whether there is a connection, and whether the stream has a leader"
+    )]
+    Stalled {
+        /// Messages whose outcome is not known.
+        pending: usize,
+    },
+    /// Too many reports wait to be read. The message was not taken.
+    #[error(
+        "{unread} reports of messages that failed or moved are not read: take them with `next_report`"
+    )]
+    Unread {
+        /// Reports that wait.
+        unread: usize,
+    },
+    /// Messages have failed. Their reports say which, and why.
+    #[error(
+        "{failed} messages are not stored, or not known to be: take the reports with `next_report`"
+    )]
+    Failed {
+        /// Messages whose failure was reported and not read.
+        failed: usize,
+    },
+    /// The inbox for acks could not be subscribed to.
+    #[error("no acks could be received: {0}")]
+    Inbox(SubscribeError),
+    /// The prefix of inboxes cannot stand in a header.
+    #[error("no message ids can be made of the client's prefix of inboxes: {0}")]
+    MessageId(HeaderError),
+    /// The connection is closed. What is not stored is reported.
+    #[error("the connection is closed")]
+    Closed,
+}
+
+impl From<SubscribeError> for PublisherError {
+    fn from(error: SubscribeError) -> Self {
+        Self::Inbox(error)
+    }
+}
+
+impl From<HeaderError> for PublisherError {
+    fn from(error: HeaderError) -> Self {
+        Self::MessageId(error)
+    }
+}
+
+/// A publisher of many messages to streams.
+///
+/// Up to a window of messages is on its way; publishing waits while it is full. Each message gets a
+/// message id unless it has one, and is sent again where that cannot store it twice: when no stream
+/// took it, when no ack came in time, or when the connection was lost. One that was given up is
+/// reported with its reason and its content, by [`next_report`](Self::next_report); too many reports
+/// that nobody reads stop the publisher. Nothing fails in silence.
+///
+/// It works while [`publish`](Publish), [`flush`](Self::flush) or [`next_report`](Self::next_report)
+/// is awaited, and only then: acks that come meanwhile wait, and what has to be sent again is sent
+/// at the next of these calls. Finish with a flush.
+///
+/// Dropping it gives up what is on its way, which may be stored or not. A drain of the client waits
+/// until the publisher is dropped, for at most `drain_timeout`.
+pub struct Publisher {
+    client: Client,
+    window: PublishWindow,
+    acks: Subscription,
+    changes: Changes,
+    alarm: Alarm,
+    room: RoomWait,
+    /// Reports that may be unread.
+    reports: usize,
+    stall: Duration,
+    /// The reply subject that is being built: the inbox, and a token.
+    reply: String,
+    /// Bytes of the inbox, with the dot behind it.
+    inbox: usize,
+    closed: bool,
+    /// When the window wants to be asked again.
+    until: Option<Instant>,
+    /// Acks are looked for by then, though there is room.
+    next_turn: Instant,
+    /// Outcomes when they were last counted, and since when there are no more.
+    seen: u64,
+    quiet_since: Option<Instant>,
+}
+
+impl Publisher {
+    /// Publishes a message, once there is room for it in the window.
+    ///
+    /// `.await` gives `Result<u64, PublisherError>`: the number of the message, from 1 on, by which
+    /// reports name it. The message is not stored yet then. Dropped before it is ready, the message
+    /// was not taken.
+    pub fn publish<S: AsSubject, P: AsRef<[u8]>>(
+        &mut self,
+        subject: S,
+        payload: P,
+    ) -> PublishWindowed<'_, S, P> {
+        PublishWindowed { publisher: self, headers: PublishHeaders::new(), subject, payload }
+    }
+
+    /// Waits until the outcome of every message is known.
+    ///
+    /// `.await` gives `Result<(), PublisherError>`: [`PublisherError::Failed`] while there are
+    /// reports of failed messages that were not read, [`PublisherError::Stalled`] when nothing
+    /// goes on.
+    pub async fn flush(&mut self) -> Result<(), PublisherError> {
+        self.quiet_since = None;
+        poll_fn(|context| {
+            self.turn(context);
+            if self.window.pending() == 0 {
+                return Poll::Ready(match self.window.unread_failures() {
+                    0 => Ok(()),
+                    failed => Err(PublisherError::Failed { failed }),
+                });
+            }
+            self.poll_wait(context)
+        })
+        .await
+    }
+
+    /// The next report, in the order in which things became known; `None` once all messages are
+    /// stored and nothing is left to report. Waits as long as that takes.
+    pub async fn next_report(&mut self) -> Option<Report> {
+        poll_fn(|context| {
+            self.turn(context);
+            if let Some(report) = self.window.take_report() {
+                return Poll::Ready(Some(report));
+            }
+            if self.window.pending() == 0 {
+                return Poll::Ready(None);
+            }
+            self.poll_alarm(None, context);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next report that is there.
+    pub fn try_next_report(&mut self) -> Option<Report> {
+        self.window.take_report()
+    }
+
+    /// Messages whose outcome is not known yet.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.window.pending()
+    }
+
+    /// Reports that are not read.
+    #[must_use]
+    pub fn unread_reports(&self) -> usize {
+        self.window.unread()
+    }
+
+    // ---- taking messages -----------------------------------------------------------------
+
+    /// Whether a message of so many bytes can be taken now.
+    fn has_room(&self, size: usize) -> Result<bool, PublisherError> {
+        if self.closed {
+            return Err(PublisherError::Closed);
+        }
+        if self.window.unread() >= self.reports {
+            return Err(PublisherError::Unread { unread: self.window.unread() });
+        }
+        Ok(self.window.has_room(size))
+    }
+
+    fn poll_take(
+        &mut self,
+        subject: SubjectRef<'_>,
+        headers: &mut Option<HeaderMap>,
+        payload: &[u8],
+        context: &Context<'_>,
+    ) -> Poll<Result<u64, PublisherError>> {
+        let block = headers.as_ref().map_or(0, |headers| headers.as_bytes().len());
+        let size = subject.as_bytes().len() + block + payload.len();
+        let now = self.alarm.now();
+        if now >= self.next_turn || !self.has_room(size)? {
+            self.turn(context);
+            self.next_turn = now + TURN;
+        }
+        if !self.has_room(size)? {
+            return self.poll_wait(context);
+        }
+        self.quiet_since = None;
+        let number = self.window.push(subject, headers.take(), payload);
+        self.send(now, None);
+        Poll::Ready(Ok(number))
+    }
+
+    // ---- going on ------------------------------------------------------------------------
+
+    /// Takes what has come, and sends what is due.
+    fn turn(&mut self, context: &Context<'_>) {
+        while let Poll::Ready(state) = self.changes.poll(context) {
+            self.changed(&state);
+        }
+        let now = self.alarm.now();
+        while let Poll::Ready(Some(message)) = self.acks.poll_message(context) {
+            let token = message.subject_bytes().get(self.inbox..).and_then(read_token);
+            let Some(token) = token else { continue };
+            let answer = match is_no_responders(&message) {
+                true => Answer::NoResponders,
+                false => Answer::Payload(message.payload()),
+            };
+            self.window.answered(token, answer, now);
+        }
+        self.send(now, Some(context));
+    }
+
+    fn changed(&mut self, state: &State) {
+        let shared = self.client.shared();
+        let inner = lock(&shared.inner);
+        if *state == State::Draining && inner.connection.is_connected() {
+            return;
+        }
+        let dropped = &inner.connection.fates().dropped.positions;
+        if let State::Closed { .. } = state {
+            self.closed = true;
+            self.window.closed(|position| dropped.contains(position));
+            return;
+        }
+        // The state may have changed twice: what was on its way is lost in any case.
+        self.window.disconnected(|position| dropped.contains(position));
+        if inner.connection.is_connected() {
+            self.window.connected();
+        }
+    }
+
+    /// Does what the window says, until it is idle. With a context, it waits for room.
+    fn send(&mut self, now: Instant, context: Option<&Context<'_>>) {
+        let shared = &self.client.handle().shared;
+        loop {
+            match self.window.poll(now) {
+                WindowOutput::Send(number) => {
+                    let Some(outgoing) = self.window.outgoing(number) else { return };
+                    self.reply.truncate(self.inbox);
+                    self.reply.push_str(itoa(&mut [0; 20], outgoing.token));
+                    let sent = publish(shared, &outgoing, &self.reply, &mut self.room, context);
+                    match sent {
+                        Ok(position) => self.window.sent(number, position, now),
+                        Err(None | Some(PublishError::Full | PublishError::Closed)) => return,
+                        Err(Some(error)) => self.window.not_sent(number, error),
+                    }
+                }
+                WindowOutput::Withdraw(number, position) => {
+                    let certain = shared.command(|inner| inner.connection.withdraw(position));
+                    self.window.withdrawn(number, certain, now);
+                }
+                WindowOutput::Idle(until) => {
+                    self.until = until;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for anything that happens, but not for longer than it may take.
+    fn poll_wait<T>(&mut self, context: &Context<'_>) -> Poll<Result<T, PublisherError>> {
+        let now = self.alarm.now();
+        if self.seen != self.window.progress() {
+            self.seen = self.window.progress();
+            self.quiet_since = None;
+        }
+        let stalled = *self.quiet_since.get_or_insert(now) + self.stall;
+        if stalled <= now {
+            self.quiet_since = None;
+            return Poll::Ready(Err(PublisherError::Stalled { pending: self.window.pending() }));
+        }
+        self.poll_alarm(Some(stalled), context);
+        Poll::Pending
+    }
+
+    fn poll_alarm(&mut self, stalled: Option<Instant>, context: &Context<'_>) {
+        let until = match (self.until, stalled) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        match until {
+            None => self.alarm.stop(),
+            Some(until) => {
+                if self.alarm.poll(until, context).is_ready() {
+                    context.waker().wake_by_ref();
+                }
+            }
+        }
+    }
+}
+
+/// Queues a message. Fails with `None` while there is no connection, or no room that can be waited
+/// for.
+fn publish(
+    shared: &Shared,
+    outgoing: &Outgoing<'_>,
+    reply: &str,
+    room: &mut RoomWait,
+    context: Option<&Context<'_>>,
+) -> Result<Position, Option<PublishError>> {
+    let subject = outgoing.subject;
+    let reply = SubjectRef::new(reply).map_err(PublishError::Reply)?;
+    let run = |inner: &mut Inner| {
+        if !inner.connection.is_connected() {
+            return Err(None);
+        }
+        let (headers, payload) = (Some(outgoing.headers), outgoing.payload);
+        inner.connection.publish_request(subject, reply, headers, payload).map_err(Some)
+    };
+    let Some(context) = context else { return shared.command(run) };
+    let full = |error: &Option<PublishError>| *error == Some(PublishError::Full);
+    match shared.poll_with_room(room, context, full, run) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(None),
+    }
+}
+
+/// Writes a number into `buffer`.
+fn itoa(buffer: &mut [u8; 20], mut number: u64) -> &str {
+    let mut at = buffer.len();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return str::from_utf8(&buffer[at..]).unwrap_or_default();
+        }
+    }
+}
+
+fn read_token(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 20 {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |token, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        token.checked_mul(10)?.checked_add(digit.into())
+    })
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.room.abandon(self.client.shared());
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("pending", &self.pending())
+            .field("unread_reports", &self.unread_reports())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that is about to be published through a window. Made by [`Publisher::publish`].
+#[derive(Debug)]
+#[must_use = "nothing is published until `.await` or `try_send`"]
+pub struct PublishWindowed<'a, S, P> {
+    publisher: &'a mut Publisher,
+    headers: PublishHeaders,
+    subject: S,
+    payload: P,
+}
+
+impl<'a, S: AsSubject, P: AsRef<[u8]>> PublishWindowed<'a, S, P> {
+    header_options!();
+
+    /// Publishes it now, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`PublisherError`]; the message was not taken then. [`PublisherError::Full`] when the window
+    /// is.
+    pub fn try_send(self) -> Result<u64, PublisherError> {
+        let mut publishing = self.into_future();
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(&mut publishing).poll(&mut context) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                Err(PublisherError::Full { pending: publishing.publisher.window.pending() })
+            }
+        }
+    }
+}
+
+impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for PublishWindowed<'a, S, P> {
+    type Output = Result<u64, PublisherError>;
+    type IntoFuture = PublishingWindowed<'a, S, P>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { publisher, headers, subject, payload } = self;
+        let (headers, error) = match headers.into_map() {
+            Ok(headers) => (headers, None),
+            Err(error) => (None, Some(error)),
+        };
+        PublishingWindowed { publisher, headers, error, subject, payload }
+    }
+}
+
+/// The future of a [`PublishWindowed`]. Dropped before it is ready, the message was not taken.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishingWindowed<'a, S, P> {
+    publisher: &'a mut Publisher,
+    headers: Option<HeaderMap>,
+    error: Option<PublishHeadersError>,
+    subject: S,
+    payload: P,
+}
+
+/// Nothing here is pinned by being polled.
+impl<S, P> Unpin for PublishingWindowed<'_, S, P> {}
+
+impl<S: AsSubject, P: AsRef<[u8]>> Future for PublishingWindowed<'_, S, P> {
+    type Output = Result<u64, PublisherError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(error) = this.error.take() {
+            return Poll::Ready(Err(error.into()));
+        }
+        let subject = this.subject.as_subject().map_err(PublishError::Subject);
+        let subject = subject.map_err(PublisherError::Publish)?;
+        if subject.has_wildcards() {
+            return Poll::Ready(Err(PublisherError::Publish(PublishError::Wildcard)));
+        }
+        let payload = this.payload.as_ref();
+        this.publisher.poll_take(subject, &mut this.headers, payload, context)
+    }
+}

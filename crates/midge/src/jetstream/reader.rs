@@ -1,0 +1,362 @@
+//! Pulling: an inbox, what a [`PullMachine`] decides, and its waits.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use midge_jetstream::{
+    ErrorCode, Notice, PullEnd, PullMachine, PullOutput, PullRequest, ReplyError, StatusMessage,
+    read_reply,
+};
+use midge_proto::{Instant, Message, Position, Subject};
+use serde::de::IgnoredAny;
+
+use super::message::JetMessage;
+use crate::alarm::{Alarm, Changes};
+use crate::{Client, EndReason, State, Subscription, WhenFull};
+
+/// The subjects of one pull consumer.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) client: Client,
+    /// Where messages are asked for.
+    pub(crate) next: Subject,
+    /// Where the consumer is asked about.
+    pub(crate) info: String,
+    pub(crate) timeout: std::time::Duration,
+}
+
+/// What comes of reading.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Message(JetMessage),
+    Notice(Notice),
+    End(PullEnd),
+}
+
+/// One reader of a pull consumer. It progresses when it is polled.
+pub(crate) struct Reader {
+    target: Arc<Target>,
+    machine: PullMachine,
+    inbox: Option<Subscription>,
+    /// Inboxes that were given up, whose last messages come.
+    given_up: Vec<Subscription>,
+    changes: Changes,
+    alarm: Alarm,
+    armed: Option<(Instant, Waker)>,
+    notices: VecDeque<Notice>,
+    /// The JSON of a request.
+    buffer: Vec<u8>,
+    /// The last request.
+    asked: Option<Position>,
+    check: Option<Pin<Box<dyn Future<Output = Option<bool>> + Send>>>,
+    /// Nothing more is asked for; what has been sent is read.
+    draining: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(target: Arc<Target>, machine: PullMachine) -> Self {
+        let shared = &target.client.handle().shared;
+        let (changes, state) = Changes::new(shared.clone());
+        let alarm = Alarm::new(shared.clone());
+        let mut reader = Self {
+            target,
+            machine,
+            inbox: None,
+            given_up: Vec::new(),
+            changes,
+            alarm,
+            armed: None,
+            notices: VecDeque::new(),
+            buffer: Vec::new(),
+            asked: None,
+            check: None,
+            draining: false,
+        };
+        reader.changed(&state);
+        reader
+    }
+
+    /// Reads anew, on the same inbox. It must be clean.
+    pub(crate) fn restart(&mut self, machine: PullMachine) {
+        self.machine = machine;
+        self.machine.connected();
+    }
+
+    /// Whether nothing is outstanding, so that it may be used again.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.machine.pending() == 0
+            && self.given_up.is_empty()
+            && self.notices.is_empty()
+            && self.check.is_none()
+            && self.inbox.as_ref().is_some_and(|inbox| inbox.end().is_none())
+            && self.is_connected()
+    }
+
+    pub(crate) fn machine(&self) -> &PullMachine {
+        &self.machine
+    }
+
+    pub(crate) fn machine_mut(&mut self) -> &mut PullMachine {
+        &mut self.machine
+    }
+
+    /// Asks for nothing more, and lets come what was sent.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        self.withdraw();
+        if let Some(inbox) = &mut self.inbox {
+            inbox.drain();
+        }
+    }
+
+    /// What was noticed, but for errors.
+    #[inline]
+    pub(crate) fn take_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front_if(|notice| !matches!(notice, Notice::BadRequest(_)))
+    }
+
+    /// What comes next.
+    pub(crate) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Item> {
+        loop {
+            if let Some(notice) = self.notices.pop_front() {
+                return Poll::Ready(Item::Notice(notice));
+            }
+            if !self.draining
+                && let Some(end) = self.machine.end()
+            {
+                return Poll::Ready(Item::End(end.clone()));
+            }
+            if let Some(item) = self.poll_inboxes(context) {
+                return Poll::Ready(item);
+            }
+            if self.draining {
+                // The end of the last inbox comes by itself.
+                return match self.inbox.is_none() && self.given_up.is_empty() {
+                    true => Poll::Ready(Item::End(PullEnd::Stopped)),
+                    false => Poll::Pending,
+                };
+            }
+            while let Poll::Ready(state) = self.changes.poll(context) {
+                self.changed(&state);
+            }
+            self.poll_check(context);
+            match self.decide() {
+                Decision::Again => {}
+                Decision::End(end) => return Poll::Ready(Item::End(end)),
+                Decision::Wait(None) => return Poll::Pending,
+                Decision::Wait(Some(at)) => {
+                    if self.poll_alarm(at, context).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- what comes ----------------------------------------------------------------------
+
+    #[inline]
+    fn poll_inboxes(&mut self, context: &Context<'_>) -> Option<Item> {
+        while let Some(old) = self.given_up.first_mut() {
+            match old.poll_message(context) {
+                Poll::Ready(Some(message)) if StatusMessage::of(&message).is_some() => {}
+                Poll::Ready(Some(message)) => {
+                    self.machine.late_message(message.size());
+                    return Some(self.deliver(message));
+                }
+                Poll::Ready(None) => drop(self.given_up.remove(0)),
+                Poll::Pending => break,
+            }
+        }
+        loop {
+            let inbox = self.inbox.as_mut()?;
+            match inbox.poll_message(context) {
+                Poll::Pending => return None,
+                Poll::Ready(None) => {
+                    let end = inbox.end();
+                    self.inbox = None;
+                    return match end {
+                        _ if self.draining => None,
+                        Some(EndReason::Denied(error)) => {
+                            Some(Item::End(PullEnd::Refused(0, error.to_string())))
+                        }
+                        Some(EndReason::Drained | EndReason::Unsubscribed) => {
+                            Some(Item::End(PullEnd::Stopped))
+                        }
+                        _ => Some(Item::End(PullEnd::Closed)),
+                    };
+                }
+                Poll::Ready(Some(message)) => {
+                    if message.headers().is_some() {
+                        if let Some(status) = StatusMessage::of(&message) {
+                            self.machine.status(&status, self.alarm.now());
+                            continue;
+                        }
+                        let pin = match self.machine.has_group() {
+                            true => message.headers().and_then(|it| it.get("Nats-Pin-Id")),
+                            false => None,
+                        };
+                        self.machine.message(message.size(), pin);
+                    } else {
+                        self.machine.message(message.size(), None);
+                    }
+                    return Some(self.deliver(message));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, message: Message) -> Item {
+        if self.machine.has_work() && !self.draining {
+            // More is asked for before this one is worked on.
+            self.decide();
+        }
+        Item::Message(JetMessage::new(message, self.target.client.clone()))
+    }
+
+    fn changed(&mut self, state: &State) {
+        match state {
+            State::Connected { .. } => self.machine.connected(),
+            State::Connecting | State::Reconnecting { .. } => self.machine.disconnected(),
+            // The inbox ends by itself, once it is read out.
+            State::Draining if self.inbox.is_some() => self.drain(),
+            State::Closed { .. } if self.inbox.is_some() => self.draining = true,
+            State::Draining | State::Closed { .. } => self.machine.stop(),
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        let shared = self.target.client.shared();
+        matches!(crate::shared::lock(&shared.board).state(), State::Connected { .. })
+    }
+
+    // ---- what to do ----------------------------------------------------------------------
+
+    fn decide(&mut self) -> Decision {
+        let now = self.alarm.now();
+        let mut acted = false;
+        loop {
+            match self.machine.poll(now) {
+                PullOutput::Pull(request) => {
+                    if !self.ask(&request) {
+                        self.machine.not_sent(now);
+                    }
+                    acted = true;
+                }
+                PullOutput::Check => {
+                    self.check = Some(Box::pin(exists(self.target.clone())));
+                    acted = true;
+                }
+                PullOutput::Notice(notice) => {
+                    self.notices.push_back(notice);
+                    acted = true;
+                }
+                PullOutput::End(_) | PullOutput::Wait(_) if acted => return Decision::Again,
+                PullOutput::End(end) => return Decision::End(end),
+                PullOutput::Wait(until) => return Decision::Wait(until),
+            }
+        }
+    }
+
+    /// Sends a request; false when that cannot be.
+    fn ask(&mut self, request: &PullRequest) -> bool {
+        if request.fresh
+            && let Some(mut inbox) = self.inbox.take()
+        {
+            self.withdraw();
+            inbox.drain();
+            self.given_up.push(inbox);
+        }
+        if self.inbox.is_none() {
+            let client = &self.target.client;
+            let inbox = client
+                .subscribe(client.new_inbox())
+                .capacity(usize::MAX, usize::MAX)
+                .when_full(WhenFull::Pause)
+                .try_subscribe();
+            let Ok(inbox) = inbox else { return false };
+            self.inbox = Some(inbox);
+        }
+        let Some(inbox) = &self.inbox else { return false };
+        self.buffer.clear();
+        self.machine.write_request(request, &mut self.buffer);
+        let (subject, reply) = (self.target.next.borrowed(), inbox.subject().borrowed());
+        let payload = &self.buffer;
+        self.asked = self.target.client.shared().command(|inner| {
+            // Without a connection it would be sent on the next one, beside another.
+            let connection = &mut inner.connection;
+            let connected = connection.is_connected();
+            connected.then(|| connection.publish_request(subject, reply, None, payload).ok())?
+        });
+        self.asked.is_some()
+    }
+
+    /// What was asked last is not sent any more.
+    fn withdraw(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            self.target.client.shared().command(|inner| inner.connection.withdraw(asked));
+        }
+    }
+
+    fn poll_check(&mut self, context: &mut Context<'_>) {
+        if let Some(check) = &mut self.check
+            && let Poll::Ready(exists) = check.as_mut().poll(context)
+        {
+            self.check = None;
+            self.machine.checked(exists, self.alarm.now());
+        }
+    }
+
+    /// Waits until then at most; an alarm that is set for earlier will do.
+    fn poll_alarm(&mut self, at: Instant, context: &Context<'_>) -> Poll<()> {
+        let now = self.alarm.now();
+        let set = match &self.armed {
+            Some((set, waker)) if *set > now && *set <= at => {
+                if waker.will_wake(context.waker()) {
+                    return Poll::Pending;
+                }
+                *set
+            }
+            _ => at,
+        };
+        let poll = self.alarm.poll(set, context);
+        self.armed = poll.is_pending().then(|| (set, context.waker().clone()));
+        poll
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}
+
+enum Decision {
+    /// Something was done, so all is to be looked at once more.
+    Again,
+    End(PullEnd),
+    Wait(Option<Instant>),
+}
+
+/// Whether a consumer exists; `None` when that is not said.
+pub(crate) async fn exists(target: Arc<Target>) -> Option<bool> {
+    let reply = target.client.request(&target.info, "").timeout(target.timeout).await.ok()?;
+    match read_reply::<IgnoredAny>(reply.payload()) {
+        Ok(_) => Some(true),
+        Err(ReplyError::Api(error)) => match error.err_code {
+            ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND => Some(false),
+            _ => None,
+        },
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,17 @@
+//! Reading streams, on blocking sockets.
+
+use std::process::ExitCode;
+
+use midge_examples::{Failure, consuming::consuming, end, url};
+use midge_std::Wait;
+
+fn main() -> ExitCode {
+    end(run())
+}
+
+fn run() -> Result<(), Failure> {
+    let client = midge_std::connect(url())?;
+    Box::pin(consuming(&client)).wait()?;
+    client.close().wait();
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! Reading streams, on tokio.
+
+use std::process::ExitCode;
+
+use midge_examples::{Failure, consuming::consuming, end, url};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    end(run().await)
+}
+
+async fn run() -> Result<(), Failure> {
+    let client = midge_tokio::connect(url()).await?;
+    consuming(&client).await?;
+    client.close().await;
+    Ok(())
+}

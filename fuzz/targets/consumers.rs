@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../src/consumers.rs"]
+mod consumers;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| consumers::consumers(data));
