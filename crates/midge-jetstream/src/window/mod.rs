@@ -50,10 +50,14 @@ pub struct PublishWindow {
     expected: Option<u64>,
     /// Chained: the message that was sent without knowing it, and tells it.
     sync: Option<u64>,
+    /// The highest number of the stream that an ack has told.
+    highest: u64,
     /// Entries that are out of use, for their memory.
     spare: Vec<Entry>,
     /// Messages that were sent again and are stored, while ones that were sent before that are open.
     suspects: VecDeque<Suspect>,
+    /// No number of theirs in the stream is higher.
+    suspects_highest: u64,
     reports: VecDeque<Report>,
     failures: usize,
     progress: u64,
@@ -101,8 +105,10 @@ impl PublishWindow {
             resume_at: Instant::ZERO,
             expected: None,
             sync: None,
+            highest: 0,
             spare: Vec::new(),
             suspects: VecDeque::new(),
+            suspects_highest: 0,
             reports: VecDeque::new(),
             failures: 0,
             progress: 0,
@@ -223,6 +229,20 @@ impl PublishWindow {
                 let waits = matches!(entry.state, State::Waiting { .. });
                 if waits && self.config.order != PublishOrder::Sent {
                     break;
+                }
+                // The next one comes behind it. A number that is too low could let one pass others.
+                match (entry.state, self.expected) {
+                    (State::Stored { seq, .. }, Some(expected)) => {
+                        self.expected = Some(expected.max(seq));
+                    }
+                    // It may be stored.
+                    (State::Failed, Some(_)) => {
+                        self.expected = None;
+                        if self.in_flight > 0 {
+                            break;
+                        }
+                    }
+                    _ => {}
                 }
                 self.next += 1;
             }
@@ -387,6 +407,7 @@ impl PublishWindow {
         if ack.stream != self.stream {
             self.stream = ack.stream.clone();
             self.answers_begin.clear();
+            self.highest = 0;
             let mix = |mark: u32, byte: u8| (mark ^ u32::from(byte)).wrapping_mul(0x0100_0193);
             self.stream_mark = ack.stream.bytes().fold(0x811c_9dc5, mix);
         }
@@ -414,9 +435,11 @@ impl PublishWindow {
         if self.config.report_stored {
             self.reports.push_back(Report::Stored { number, ack });
         }
+        self.highest = self.highest.max(seq);
         if self.sync == Some(number) {
+            // Later ones may be known to be stored already.
             self.sync = None;
-            self.expected = Some(seq);
+            self.expected = Some(self.highest);
         }
         if self.config.order != PublishOrder::OneByOne {
             self.find_moved(number, seq, retried);
@@ -428,8 +451,7 @@ impl PublishWindow {
     fn find_moved(&mut self, number: u64, seq: u64, retried: bool) {
         let stream = self.stream_mark;
         let reports = &mut self.reports;
-        // They stand in the order of their numbers in the stream, mostly.
-        let any = self.suspects.back().is_some_and(|last| seq < last.seq || last.stream != stream);
+        let any = seq < self.suspects_highest;
         self.suspects.retain(|suspect| {
             let moved = any
                 && suspect.number < number
@@ -452,6 +474,7 @@ impl PublishWindow {
             self.reports.push_back(Report::Moved { number, seq });
         } else if later.any(|entry| entry.is_open() && entry.position.is_some()) {
             let horizon = self.base + self.entries.len() as u64;
+            self.suspects_highest = self.suspects_highest.max(seq);
             self.suspects.push_back(Suspect { number, seq, stream, horizon });
         }
     }
@@ -548,6 +571,9 @@ impl PublishWindow {
         self.next = self.next.max(self.base);
         while self.suspects.front().is_some_and(|suspect| suspect.horizon <= self.base) {
             self.suspects.pop_front();
+        }
+        if self.suspects.is_empty() {
+            self.suspects_highest = 0;
         }
     }
 
