@@ -71,6 +71,12 @@ const BARS: &[(Kind, usize, (&str, &str), f64)] = &[
     (Kind::PublishWs, 128, MT, 1.0 / 2.0),
     (Kind::ReceiveWs, 128, CT, 1.0 / 2.0),
     (Kind::ReceiveWs, 128, MT, 1.0 / 2.0),
+    (Kind::JsWindow, 256, CT, 1.0 / 3.0),
+    (Kind::JsWindow, 256, MT, 1.0 / 3.0),
+    (Kind::JsWindow, 4096, CT, 1.0 / 3.0),
+    (Kind::JsWindow, 4096, MT, 1.0 / 3.0),
+    (Kind::JsConsume, 128, CT, 1.0 / 3.0),
+    (Kind::JsConsume, 128, MT, 1.0 / 3.0),
     (Kind::FanOut, 128, CT, 1.0 / 2.0),
     (Kind::FanOut, 128, MT, 1.0),
 ];

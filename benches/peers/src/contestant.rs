@@ -139,6 +139,10 @@ impl Contestant {
                 Some("it has one thread and no tasks")
             }
             Kind::Publishers if !is_rust && self.name != "nats.go" => Some("not written"),
+            kind if kind.is_stream() => {
+                let speaks = is_rust && self.name != "midge-hand";
+                (!speaks).then_some("not written")
+            }
             Kind::Resubscribe
                 if self.name == "midge-hand" || !is_rust && self.name != "nats.go" =>
             {

@@ -71,13 +71,15 @@ impl Real {
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr();
         let (port, monitor, websocket) = (free()?.port(), free()?.port(), free()?.port());
         let file = directory.join(name).with_extension("conf");
+        let store = directory.join(name).with_extension("store");
         // A slow client is to be waited for, not thrown out.
         fs::write(
             &file,
             format!(
                 "listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\nmax_payload: 8MB\n\
                  max_pending: 4GB\nwrite_deadline: \"60s\"\n\
-                 websocket {{ port: {websocket}, no_tls: true }}\n{settings}"
+                 websocket {{ port: {websocket}, no_tls: true }}\n\
+                 jetstream {{ store_dir: {store:?} }}\n{settings}"
             ),
         )?;
         let child = Command::new(program)

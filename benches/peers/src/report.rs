@@ -66,7 +66,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
         });
         let _ = writeln!(page, "\nRatios of Midge to others, within a repetition:\n");
         ratios(&mut page, records, &workloads);
-        if kind == Kind::Request || kind == Kind::Requests {
+        if matches!(kind, Kind::Request | Kind::Requests | Kind::JsPublish) {
             latencies(&mut page, records, &workloads);
         }
         if kind.is_memory() {
@@ -156,9 +156,10 @@ fn promises(page: &mut String, records: &Records) {
         };
         let _ = writeln!(
             lines,
-            "| {}, {} B | {} to {} | {:.2} | {} | {verdict} |",
+            "| {}, {} {} | {} to {} | {:.2} | {} | {verdict} |",
             bar.workload.kind.title(),
             bar.workload.size,
+            bar.workload.kind.dimension(),
             bar.one,
             bar.other,
             bar.most,
@@ -242,9 +243,10 @@ fn behind(page: &mut String, records: &Records) {
             {
                 let _ = writeln!(
                     lines,
-                    "| {}, {} B | {one} to {other} | {} |",
+                    "| {}, {} {} | {one} to {other} | {} |",
                     workload.kind.title(),
                     workload.size,
+                    workload.kind.dimension(),
                     ratio_text(spread)
                 );
             }

@@ -28,6 +28,12 @@ pub(crate) enum Kind {
     ReceiveWs,
     /// To the sink, from so many tasks as the size says.
     Publishers,
+    /// To a stream of a real nats-server, one ack after the other.
+    JsPublish,
+    /// With as many acks outstanding as the size says.
+    JsWindow,
+    /// From such a stream, each message acked.
+    JsConsume,
     /// Receive over [`SUBSCRIPTIONS`] subscriptions in turn.
     FanOut,
     /// Messages at default limits.
@@ -58,7 +64,7 @@ pub(crate) struct Workload {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Publish,
         Self::PublishHeaders,
         Self::Receive,
@@ -73,6 +79,9 @@ impl Kind {
         Self::PublishWs,
         Self::ReceiveWs,
         Self::Publishers,
+        Self::JsPublish,
+        Self::JsWindow,
+        Self::JsConsume,
         Self::FanOut,
         Self::Burst,
         Self::Subscriptions,
@@ -98,6 +107,9 @@ impl Kind {
             Self::PublishWs => "publish-ws",
             Self::ReceiveWs => "receive-ws",
             Self::Publishers => "publishers",
+            Self::JsPublish => "js-publish",
+            Self::JsWindow => "js-window",
+            Self::JsConsume => "js-consume",
             Self::FanOut => "fan-out",
             Self::Burst => "burst",
             Self::Subscriptions => "subscriptions",
@@ -132,6 +144,9 @@ impl Kind {
             Self::PublishWs => "publish to nats-server over WebSocket",
             Self::ReceiveWs => "receive from nats-server over WebSocket",
             Self::Publishers => "publish 128 B from several tasks",
+            Self::JsPublish => "publish to a stream, one ack after the other",
+            Self::JsWindow => "publish 128 B to a stream, with so many acks outstanding",
+            Self::JsConsume => "receive from a stream, and ack each message",
             Self::FanOut => "receive over 1,000 subscriptions in turn",
             Self::Burst => "a burst at default limits",
             Self::Subscriptions => "subscriptions, 100,000 in one connection",
@@ -159,7 +174,11 @@ impl Kind {
     /// How a real nats-server is spoken to, if one is.
     pub(crate) fn real(self) -> Option<Layer> {
         match self {
-            Self::PublishReal | Self::ReceiveReal => Some(Layer::None),
+            Self::PublishReal
+            | Self::ReceiveReal
+            | Self::JsPublish
+            | Self::JsWindow
+            | Self::JsConsume => Some(Layer::None),
             Self::PublishTls | Self::ReceiveTls => Some(Layer::Tls),
             Self::PublishWs | Self::ReceiveWs => Some(Layer::WebSocket),
             _ => None,
@@ -171,9 +190,18 @@ impl Kind {
         matches!(self, Self::ReceiveReal | Self::ReceiveTls | Self::ReceiveWs)
     }
 
+    /// Whether it is about a stream.
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::JsPublish | Self::JsWindow | Self::JsConsume)
+    }
+
     /// What the size of a workload counts.
     pub(crate) fn dimension(self) -> &'static str {
-        if self == Self::Publishers { "tasks" } else { "B" }
+        match self {
+            Self::Publishers => "tasks",
+            Self::JsWindow => "acks",
+            _ => "B",
+        }
     }
 
     fn has_headers(self) -> bool {
@@ -194,6 +222,8 @@ impl Workload {
                     &[128, 1024, 8192]
                 }
                 Kind::Publishers => &[1, 4, 16, 64],
+                Kind::JsPublish | Kind::JsConsume => &[128],
+                Kind::JsWindow => &[256, 4096],
                 _ => &[16, 128, 1024],
             };
             all.extend(sizes.iter().map(|&size| Self { kind, size }));
@@ -207,6 +237,7 @@ impl Workload {
             Kind::Publish | Kind::Receive => self.size <= 128,
             Kind::PublishHeaders | Kind::ReceiveHeaders | Kind::ReadHeaders => self.size == 128,
             Kind::Publishers => self.size == 16,
+            Kind::JsPublish | Kind::JsWindow | Kind::JsConsume => true,
             kind if kind.real().is_some() => self.size == 128,
             _ => true,
         }
@@ -224,6 +255,8 @@ impl Workload {
             (Kind::Idle, _) => 1_000,
             (Kind::Connect, _) => 500,
             (Kind::Publishers, _) => 2_000_000,
+            (Kind::JsPublish, _) => 10_000,
+            (Kind::JsWindow | Kind::JsConsume, _) => 100_000,
             (kind, 0..=1024) if kind.real().is_some() => 500_000,
             (kind, _) if kind.real().is_some() => 50_000,
             (_, 0..=128) => 2_000_000,
@@ -286,7 +319,12 @@ impl Workload {
                     return Err(format!("{:?} of {count} subscriptions came back", seen.messages));
                 }
             }
-            Kind::Subscriptions | Kind::Idle | Kind::Connect => {
+            Kind::Subscriptions
+            | Kind::Idle
+            | Kind::Connect
+            | Kind::JsPublish
+            | Kind::JsWindow
+            | Kind::JsConsume => {
                 if said.received != count {
                     return Err(format!("{} of {count} came about", said.received));
                 }

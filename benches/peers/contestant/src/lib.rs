@@ -22,7 +22,12 @@ pub const IN_FLIGHT: u64 = 256;
 /// Subscriptions of [`Workload::FanOut`].
 pub const SUBSCRIPTIONS: u64 = 1000;
 
-/// Bytes of a payload in [`Workload::Publishers`], whose size is the number of tasks.
+/// The stream of the workloads of JetStream, and its subject.
+pub const STREAM: &str = "PEERS";
+/// The subject of [`STREAM`].
+pub const STREAM_SUBJECT: &str = "stream.orders.created";
+
+/// Bytes of a payload in workloads whose size is another number.
 pub const SHARED: usize = 128;
 
 /// What to do.
@@ -34,6 +39,12 @@ pub enum Workload {
     PublishHeaders,
     /// Publish from as many tasks as the size says, over one connection, and flush at the end.
     Publishers,
+    /// Publish to a stream that is in memory, and wait for each ack.
+    JsPublish,
+    /// Publish to such a stream with as many acks outstanding as the size says.
+    JsWindow,
+    /// Receive what such a stream holds by a pull consumer, and ack each message.
+    JsConsume,
     /// Count the messages of a subscription.
     Receive,
     /// The same, and add up the lengths of all values of all headers.
@@ -86,6 +97,9 @@ impl Task {
             "publish" => Workload::Publish,
             "publish-headers" => Workload::PublishHeaders,
             "publishers" => Workload::Publishers,
+            "js-publish" => Workload::JsPublish,
+            "js-window" => Workload::JsWindow,
+            "js-consume" => Workload::JsConsume,
             "receive" | "receive-headers" => Workload::Receive,
             "read-headers" => Workload::ReadHeaders,
             "request" => Workload::Request,
@@ -115,7 +129,8 @@ impl Task {
     /// What is published.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
-        vec![b'x'; if self.workload == Workload::Publishers { SHARED } else { self.size }]
+        let is_count = matches!(self.workload, Workload::Publishers | Workload::JsWindow);
+        vec![b'x'; if is_count { SHARED } else { self.size }]
     }
 
     /// What each of the tasks of [`Workload::Publishers`] publishes.

@@ -1,5 +1,7 @@
 //! async-nats with its defaults, but for the capacity of the subscription that is measured.
 
+mod streams;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -111,6 +113,9 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
             client.flush().await?;
             done(&Tally::of(kept.len() as u64))?;
             std::process::exit(0);
+        }
+        Workload::JsPublish | Workload::JsWindow | Workload::JsConsume => {
+            tally = streams::stream(task, client).await?;
         }
         Workload::Resubscribe => {
             let back = Arc::new(Notify::new());

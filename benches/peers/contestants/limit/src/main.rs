@@ -20,7 +20,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Workload::PublishHeaders => publish(&task, socket, true)?,
         Workload::Receive | Workload::Burst => receive(&task, socket)?,
         Workload::ReadHeaders => return Err("reading headers is no matter of a socket".into()),
-        Workload::Publishers | Workload::Resubscribe => return Err("not written".into()),
+        Workload::Publishers
+        | Workload::Resubscribe
+        | Workload::JsPublish
+        | Workload::JsWindow
+        | Workload::JsConsume => return Err("not written".into()),
         Workload::Request => request(&task, socket, 1)?,
         Workload::Requests => request(&task, socket, IN_FLIGHT)?,
         Workload::FanOut => fan_out(&task, socket)?,

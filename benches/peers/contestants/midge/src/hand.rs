@@ -42,7 +42,11 @@ pub fn run() -> Result<(), Failure> {
             }
             link.flush()?;
         }
-        Workload::Publishers | Workload::Resubscribe => return Err("not written".into()),
+        Workload::Publishers
+        | Workload::Resubscribe
+        | Workload::JsPublish
+        | Workload::JsWindow
+        | Workload::JsConsume => return Err("not written".into()),
         Workload::Subscriptions => {
             ready()?;
             for number in 0..task.count {

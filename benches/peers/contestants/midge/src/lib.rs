@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod hand;
+mod streams;
 
 use std::time::Instant;
 
@@ -116,6 +117,9 @@ async fn stream(
                 client.close().await;
             }
             Ok(Tally::of(task.count))
+        }
+        Workload::JsPublish | Workload::JsWindow | Workload::JsConsume => {
+            streams::stream(task, client).await
         }
         Workload::Request | Workload::Requests | Workload::FanOut | Workload::Publishers => {
             Err("this is done by tasks".into())

@@ -50,7 +50,11 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
             // It has no flush.
             client.close().await;
         }
-        Workload::Publishers | Workload::Resubscribe => return Err("not written".into()),
+        Workload::Publishers
+        | Workload::Resubscribe
+        | Workload::JsPublish
+        | Workload::JsWindow
+        | Workload::JsConsume => return Err("not written".into()),
         Workload::FanOut => {
             let mut each = Vec::new();
             for number in 0..SUBSCRIPTIONS {
