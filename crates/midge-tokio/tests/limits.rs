@@ -198,11 +198,11 @@ async fn a_lower_max_payload_ends_the_connection_once_and_what_waited_is_kept_or
 
     // Nothing is read while the rest is queued, far more than sockets hold.
     server.pause()?;
-    let large = client.publish("s", vec![0; OLD]).await?;
+    let large = client.try_publish("s", vec![0; OLD])?;
     for number in 0..WAITING {
-        client.publish("s", vec![0; if number % 2 == 0 { NEW } else { NEW + 1 }]).await?;
+        client.try_publish("s", vec![0; if number % 2 == 0 { NEW } else { NEW + 1 }])?;
     }
-    let last = client.publish("done", "0").await?;
+    let last = client.try_publish("done", "0")?;
     server.resume()?;
     let Event::Disconnected(lost) =
         wait_for(&mut events, |event| matches!(event, Event::Disconnected(_))).await
