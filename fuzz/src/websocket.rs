@@ -245,7 +245,8 @@ fn run(before: &[u8], up: bool, bytes: &[u8], mut cuts: Cuts) -> Seen {
         seen.events.push(match result {
             Ok(_) => "connected".to_owned(),
             Err(error) => {
-                let text = error.to_string();
+                // Each run has a key of its own.
+                let text = error.to_string().replace(&accept, "$A");
                 seen.corrupt |= text.contains("not compressed as it says");
                 format!("failed: {}", kind(&text))
             }
