@@ -11,8 +11,12 @@ use crate::stream::StreamConfig;
 /// What stands before a key in the subjects of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketSubjects {
+    bucket: BucketName,
+    origin_bucket: BucketName,
     stored: String,
     written: String,
+    /// What stands before a key in the bucket that is written to.
+    origin: String,
 }
 
 impl BucketSubjects {
@@ -33,17 +37,39 @@ impl BucketSubjects {
             prefix => format!("{}.{subject}", prefix.strip_suffix('.').unwrap_or(prefix)),
         };
         let Some(mirror) = &config.mirror else {
-            return Ok(Self { written: through(api.as_str(), &own), stored: own });
+            let written = through(api.as_str(), &own);
+            return Ok(Self {
+                origin_bucket: bucket.clone(),
+                bucket,
+                written,
+                origin: own.clone(),
+                stored: own,
+            });
         };
-        let origin = BucketName::of_stream(&mirror.name).ok_or_else(|| NotABucket {
+        let origin_bucket = BucketName::of_stream(&mirror.name).ok_or_else(|| NotABucket {
             stream: config.name.clone(),
             why: "it mirrors a stream whose name is not KV_ and the name of a bucket",
         })?;
-        let origin = format!("$KV.{origin}.");
+        let origin = format!("$KV.{origin_bucket}.");
         let prefix = mirror.external.as_ref().map_or(api.as_str(), |external| &external.api);
         let written = through(prefix, &origin);
         let renamed = mirror.subject_transforms.iter().any(|one| one.dest.starts_with(&own));
-        Ok(Self { stored: if renamed { own } else { origin }, written })
+        let stored = if renamed { own } else { origin.clone() };
+        Ok(Self { bucket, origin_bucket, stored, written, origin })
+    }
+
+    /// The bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &BucketName {
+        &self.bucket
+    }
+
+    /// The subjects of the bucket that is written to, for one who reads there: of a mirror, its
+    /// origin.
+    #[must_use]
+    pub fn origin(&self) -> Self {
+        let bucket = self.origin_bucket.clone();
+        Self { bucket, stored: self.origin.clone(), ..self.clone() }
     }
 
     /// The subject that a key, or a filter of keys, is stored under.
@@ -110,6 +136,9 @@ mod tests {
         let subject_transforms = alloc::vec![renames];
         let renamed = mirror(StreamSource { subject_transforms, ..StreamSource::new("o") });
         assert_eq!(of(&renamed, &default), pair("$KV.b.k.*", "$KV.o.k"));
+        let stream = renamed.to_stream().unwrap();
+        let origin = BucketSubjects::new(&stream, &default).unwrap().origin();
+        assert_eq!((&*origin.stored("k"), &*origin.written("k")), ("$KV.o.k", "$KV.o.k"));
     }
 
     #[test]
