@@ -108,12 +108,15 @@ pub struct WatchStep {
 
 /// Decides what a watch gives.
 ///
-/// The end of what was there is told exactly once, however often the consumer is lost: before the
-/// first revision that is newer than the stream was when the watch began, behind one after which
-/// none waited, or when none waits for a consumer.
+/// The end of what was there is told exactly once, however often the consumer is lost, and not before
+/// each key that was there has been given, or has gone: behind a revision after which none waited,
+/// when none waits for a consumer, or at the first revision that is newer than the stream was when
+/// the last consumer was made. Keys that were written again meanwhile are waited for.
 #[derive(Clone, Debug)]
 pub struct WatchMachine {
     ignore_deletes: bool,
+    /// Each key comes once.
+    by_key: bool,
     initial: Initial,
 }
 
@@ -121,8 +124,14 @@ pub struct WatchMachine {
 enum Initial {
     /// There was no consumer yet.
     Unknown,
-    /// Up to this revision.
-    UpTo(u64),
+    /// Up to this revision. So many keys of it are still to come, where each comes once.
+    UpTo {
+        revision: u64,
+        keys: u64,
+    },
+    /// Some keys were written again before they were given: so many revisions more, among which they
+    /// are.
+    Left(u64),
     Ended,
 }
 
@@ -131,7 +140,7 @@ impl WatchMachine {
     #[must_use]
     pub fn new(include: Include, ignore_deletes: bool) -> Self {
         let initial = if include == Include::Updates { Initial::Ended } else { Initial::Unknown };
-        Self { ignore_deletes, initial }
+        Self { ignore_deletes, by_key: include == Include::Latest, initial }
     }
 
     /// Whether the end of what was there has been told, or was so from the beginning.
@@ -143,32 +152,47 @@ impl WatchMachine {
     /// A consumer was made: so many revisions waited for it, and afterwards the last one of the
     /// stream was this. True when the end of what was there is to be told now.
     pub fn created(&mut self, pending: u64, last: u64) -> bool {
-        let up_to = match self.initial {
-            Initial::Ended => return false,
-            Initial::Unknown => last,
-            // The stream may be another one.
-            Initial::UpTo(up_to) => up_to.min(last),
+        if self.has_all() {
+            return false;
+        }
+        let keys = if self.by_key { pending } else { 0 };
+        self.initial = match pending {
+            0 => Initial::Ended,
+            _ => Initial::UpTo { revision: last, keys },
         };
-        self.initial = if pending == 0 { Initial::Ended } else { Initial::UpTo(up_to) };
-        pending == 0
+        self.has_all()
     }
 
     /// A revision came, behind which so many waited.
     #[inline]
     pub fn revision(&mut self, revision: u64, pending: u64, operation: Operation) -> WatchStep {
         let deliver = !self.ignore_deletes || operation == Operation::Put;
-        let Initial::UpTo(up_to) = self.initial else {
-            return WatchStep { deliver, initial_end: InitialEnd::Not };
+        let step = |initial_end| WatchStep { deliver, initial_end };
+        if self.has_all() {
+            return step(InitialEnd::Not);
+        }
+        self.initial = match self.initial {
+            Initial::UpTo { revision: up_to, keys } if revision <= up_to => {
+                Initial::UpTo { revision: up_to, keys: keys.saturating_sub(1) }
+            }
+            Initial::UpTo { keys: 0, .. } => {
+                self.initial = Initial::Ended;
+                return step(InitialEnd::Before);
+            }
+            Initial::UpTo { .. } => Initial::Left(pending),
+            Initial::Left(left) => Initial::Left(left.saturating_sub(1)),
+            initial => initial,
         };
-        let initial_end = if revision > up_to {
-            InitialEnd::Before
-        } else if revision == up_to || pending == 0 {
-            InitialEnd::Behind
-        } else {
-            return WatchStep { deliver, initial_end: InitialEnd::Not };
+        let ends = match self.initial {
+            Initial::UpTo { revision: up_to, keys } => revision == up_to && keys == 0,
+            Initial::Left(left) => left == 0,
+            _ => false,
         };
+        if !ends && pending > 0 {
+            return step(InitialEnd::Not);
+        }
         self.initial = Initial::Ended;
-        WatchStep { deliver, initial_end }
+        step(InitialEnd::Behind)
     }
 
     /// The server was asked: nothing waits, and all that was delivered came. True when the end of
@@ -218,13 +242,28 @@ mod tests {
     #[test]
     fn updates_that_never_cease_do_not_put_off_the_end() {
         let mut machine = WatchMachine::new(Include::Latest, false);
-        assert!(!machine.created(3, 9));
+        assert!(!machine.created(2, 9));
         assert_eq!(put(&mut machine, 3, 50), InitialEnd::Not);
         assert_eq!(put(&mut machine, 9, 50), InitialEnd::Behind);
         let mut machine = WatchMachine::new(Include::Latest, false);
-        assert!(!machine.created(3, 9));
+        assert!(!machine.created(1, 9));
         assert_eq!(put(&mut machine, 3, 50), InitialEnd::Not);
-        assert_eq!(put(&mut machine, 12, 50), InitialEnd::Before, "the others were superseded");
+        assert_eq!(put(&mut machine, 12, 50), InitialEnd::Before, "3 was the only key");
+        let mut machine = WatchMachine::new(Include::History, false);
+        assert!(!machine.created(3, 9));
+        assert_eq!(put(&mut machine, 12, 50), InitialEnd::Before, "the others have gone");
+    }
+
+    #[test]
+    fn keys_that_are_written_again_meanwhile_are_waited_for() {
+        let mut machine = WatchMachine::new(Include::Latest, false);
+        assert!(!machine.created(3, 9));
+        assert_eq!(put(&mut machine, 3, 2), InitialEnd::Not);
+        // The other two are among this one and the two that wait.
+        assert_eq!(put(&mut machine, 12, 2), InitialEnd::Not);
+        assert_eq!(put(&mut machine, 13, 7), InitialEnd::Not);
+        assert_eq!(put(&mut machine, 14, 7), InitialEnd::Behind);
+        assert_eq!(put(&mut machine, 15, 0), InitialEnd::Not);
     }
 
     #[test]
@@ -233,7 +272,8 @@ mod tests {
         assert!(!machine.created(3, 9));
         assert_eq!(put(&mut machine, 3, 2), InitialEnd::Not);
         assert!(!machine.created(2, 20));
-        assert_eq!(put(&mut machine, 9, 1), InitialEnd::Behind);
+        assert_eq!(put(&mut machine, 9, 1), InitialEnd::Not);
+        assert_eq!(put(&mut machine, 20, 5), InitialEnd::Behind);
         assert!(!machine.created(0, 30));
     }
 

@@ -261,6 +261,7 @@ macro_rules! conformance {
                 what_cannot_be_a_key_or_value_is_refused_before_it_is_sent
                 create_takes_the_place_of_a_marker_and_keeps_its_ttl
                 a_purge_leaves_one_marker
+                with_a_history_a_key_lives_as_long_as_a_marker
                 histories_and_keys_are_listed
                 many_keys_are_got_at_once
                 what_is_left_of_deleted_keys_is_purged

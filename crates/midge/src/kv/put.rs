@@ -265,7 +265,8 @@ pub struct Create<'a, P> {
 
 impl<'a, P: AsRef<[u8]> + Send + 'a> Create<'a, P> {
     /// It expires after this time: whole seconds, at least one. The bucket must have a
-    /// `limit_marker_ttl`. API level 1.
+    /// `limit_marker_ttl`; if it keeps a history, servers make a shorter time as long as that. API
+    /// level 1.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self

@@ -148,7 +148,8 @@ impl Purge<'_> {
     }
 
     /// The marker goes after this time: whole seconds, at least one. The bucket must have a
-    /// `limit_marker_ttl`. API level 1.
+    /// `limit_marker_ttl`; if it keeps a history, servers make a shorter time as long as that. API
+    /// level 1.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self

@@ -127,7 +127,9 @@ pub async fn create_takes_the_place_of_a_marker_and_keeps_its_ttl<A: Adapter>() 
 }
 
 pub async fn a_purge_leaves_one_marker<A: Adapter>() -> Outcome {
-    let (_server, kv) = bucket::<A>(BucketConfig { history: 10, ..marked("b") }).await?;
+    let limit_marker_ttl = Some(SECOND);
+    let config = BucketConfig { history: 10, limit_marker_ttl, ..memory("b") };
+    let (_server, kv) = bucket::<A>(config).await?;
     for number in 1..=5 {
         soon(kv.put("k", number.to_string())).await?;
     }
@@ -146,6 +148,15 @@ pub async fn a_purge_leaves_one_marker<A: Adapter>() -> Outcome {
     })
     .await?;
     assert_eq!(value(&kv, "other").await?.as_deref(), Some(&b"x"[..]));
+    Ok(())
+}
+
+/// Servers since 2.11 say so by themselves: a marker must not go before the value that it deletes.
+pub async fn with_a_history_a_key_lives_as_long_as_a_marker<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 2, ..marked("b") }).await?;
+    soon(kv.create("k", "x").ttl(SECOND)).await?;
+    let message = soon(kv.stream().last_message("$KV.b.k")).await?;
+    assert_eq!(message.headers.get("Nats-TTL"), Some("60"));
     Ok(())
 }
 
