@@ -1,5 +1,7 @@
 //! A stream in order and without gaps.
 
+mod creation;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -16,6 +18,7 @@ use midge_jetstream::{
 };
 use midge_proto::{Instant, Message, PublishError, RequestError, Subject, SubjectRef};
 
+use self::creation::Creation;
 use super::JetStream;
 use super::message::JetMessage;
 use super::pull::seed;
@@ -246,17 +249,6 @@ impl fmt::Debug for OrderedBuilder {
     }
 }
 
-/// What was found when a consumer was made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Creation {
-    /// Its number.
-    pub(crate) serial: u64,
-    /// Messages that waited for it.
-    pub(crate) pending: u64,
-    /// The last message of the stream, afterwards.
-    pub(crate) last: u64,
-}
-
 /// The messages of a stream in order, each once, whatever happens to connections, servers and
 /// consumers.
 ///
@@ -318,26 +310,6 @@ impl Ordered {
     #[must_use]
     pub fn last_sequence(&self) -> Option<u64> {
         self.machine.cursor()
-    }
-
-    /// What was found when the present consumer was made; `None` between two.
-    pub(crate) fn creation(&self) -> Option<Creation> {
-        self.creation.filter(|creation| creation.serial == self.machine.serial())
-    }
-
-    /// The number of the last delivery of the present consumer.
-    pub(crate) fn consumer_sequence(&self) -> u64 {
-        self.machine.consumer_sequence()
-    }
-
-    /// The subject of a question for what the present consumer is.
-    pub(crate) fn info_subject(&self) -> String {
-        self.subject("INFO", self.machine.serial())
-    }
-
-    /// From now on, a consumer that is lost is followed by one that begins behind the last message.
-    pub(crate) fn by_sequence_from_now_on(&mut self) {
-        self.by_subject_again = false;
     }
 
     fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), OrderedError>> {
