@@ -256,7 +256,7 @@ impl From<HeaderError> for PublisherError {
 /// reported with its reason and its content, by [`next_report`](Self::next_report); too many reports
 /// that nobody reads stop the publisher. Nothing fails in silence.
 ///
-/// It works while [`publish`](Publish), [`flush`](Self::flush) or [`next_report`](Self::next_report)
+/// It works while [`publish`](Self::publish), [`flush`](Self::flush) or [`next_report`](Self::next_report)
 /// is awaited, and only then: acks that come meanwhile wait, and what has to be sent again is sent
 /// at the next of these calls. Finish with a flush.
 ///
