@@ -8,6 +8,7 @@
 //! | programs that use it as it is, on tokio, smol and blocking sockets | `bin/near_cache_*.rs` | `cargo run -p midge-examples --bin near_cache_std [URL]` |
 //! | connections in an event loop of one's own | the package `custom-event-loop` | `cargo run -p custom-event-loop [URL [READINGS]]` |
 //! | a work queue and a log of events, on tokio, smol and blocking sockets | [`consuming`] | `cargo run -p midge-examples --bin consuming_tokio [URL]` |
+//! | a bucket of keys and values, on tokio, smol and blocking sockets | [`keeping`] | `cargo run -p midge-examples --bin keeping_tokio [URL]` |
 //! | a scheduled job, a counter and a batch, on tokio, smol and blocking sockets | [`publishing`] | `cargo run -p midge-examples --bin publishing_tokio [URL]` |
 //! | what happens to messages when a server dies | [`crash`] | `cargo xtask demo` |
 
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 pub mod consuming;
 pub mod crash;
+pub mod keeping;
 pub mod publishing;
 pub mod shop;
 pub mod tour;

@@ -89,6 +89,33 @@ fn work_queues_and_logs_are_the_same_on_everything() -> Outcome {
 }
 
 #[test]
+fn keys_and_values_are_the_same_on_everything() -> Outcome {
+    let said = "a value            hello.world exists with revision 1\n                   \
+                hello.world is not at revision 1 any more\n                   \
+                hello.world: world\n\
+                a watch            PUT hello.world world\n\
+                a watch            PUT visits 3\n                   \
+                that is what there was\n\
+                a watch            PUT sue.color blue\n\
+                a watch            DEL hello.world \n\
+                lists              keys: visits, sue.color\n                   \
+                1: PUT hi\n                   \
+                2: PUT world\n                   \
+                7: DEL \n                   \
+                blue, nothing, 3\n                   \
+                5 revisions are kept\n";
+    for program in [
+        env!("CARGO_BIN_EXE_keeping_tokio"),
+        env!("CARGO_BIN_EXE_keeping_smol"),
+        env!("CARGO_BIN_EXE_keeping_std"),
+    ] {
+        let server = NatsServer::builder().jetstream(true).start()?;
+        assert_eq!(run_with(program, &server)?, said, "{program}");
+    }
+    Ok(())
+}
+
+#[test]
 fn jobs_counters_and_batches_are_the_same_on_everything() -> Outcome {
     let said = "a scheduled job    water the plants\n\
                 a counter          hits.home: 1\n\

@@ -95,7 +95,7 @@ fn header<'a>(message: &'a Message, header: &'static str) -> Result<&'a str, Dir
     last_header(message, header).ok_or(DirectGetError::Malformed { header })
 }
 
-fn parsed<T: core::str::FromStr>(
+pub(crate) fn parsed<T: core::str::FromStr>(
     message: &Message,
     name: &'static str,
 ) -> Result<T, DirectGetError> {
@@ -124,7 +124,7 @@ fn own_headers(message: &Message) -> HeaderMap {
     own
 }
 
-fn refusal(message: &Message) -> Option<DirectGetError> {
+pub(crate) fn refusal(message: &Message) -> Option<DirectGetError> {
     let status = message.status()?;
     Some(match status.code {
         404 => DirectGetError::NotFound,

@@ -24,6 +24,7 @@
 //! | reading a pull consumer | [`PullMachine`] |
 //! | watching over a push consumer | [`PushMachine`] |
 //! | reading a stream in order and without gaps | [`OrderedMachine`] |
+//! | key-value buckets: names, subjects, entries, watches | [`kv`] |
 //!
 //! The crate is `no_std` with `alloc`.
 #![no_std]
@@ -44,6 +45,7 @@ mod direct;
 mod error;
 mod fast;
 mod integer;
+pub mod kv;
 mod levels;
 mod names;
 mod notice;

@@ -414,6 +414,12 @@ impl OrderedMachine {
         self.serial
     }
 
+    /// The number of the last delivery of the present consumer; zero before the first.
+    #[must_use]
+    pub fn consumer_sequence(&self) -> u64 {
+        self.consumer_sequence
+    }
+
     /// How it ended, once it has.
     #[must_use]
     pub fn end(&self) -> Option<&OrderedEnd> {

@@ -12,6 +12,7 @@
 //! | receive | [`Subscription`], or a function: [`Subscribe::handler`] |
 //! | ask many | [`Client::request_many`] |
 //! | store messages in streams, and read them by consumers | `jetstream`, with the feature of that name |
+//! | keep values under keys | `kv`, with the same feature |
 //! | send and receive typed values | `json`, with the feature `serde` |
 //! | wait without an executor | [`blocking`] |
 //! | see what happens to the connection | [`Client::status`], [`Client::events`] |
@@ -51,6 +52,8 @@ mod into_servers;
 pub mod jetstream;
 #[cfg(feature = "serde")]
 pub mod json;
+#[cfg(feature = "jetstream")]
+pub mod kv;
 mod layers;
 mod options;
 mod publish;

@@ -20,6 +20,7 @@
 /// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
 /// | `slow_readers` | floods, and readers that fall behind |
 /// | `jetstream_…` | JetStream of a real nats-server |
+/// | `kv_…` | the key-value store of a real nats-server |
 /// | `behaviour`, `surface`, `drain`, `kept`, `moves` | the client against a real nats-server |
 ///
 /// A case takes seconds at most. One that hangs fails, even if it blocks the thread that runs it.
@@ -245,6 +246,35 @@ macro_rules! conformance {
                 a_request_that_was_not_sent_reaches_no_server_that_comes_back
                 a_request_with_its_own_inbox_that_was_not_sent_reaches_no_server_that_comes_back
                 a_request_with_a_given_reply_that_was_not_sent_reaches_no_server_that_comes_back
+            }
+            kv_buckets {
+                a_bucket_is_created_opened_updated_and_deleted
+                every_option_of_a_bucket_reaches_the_server
+                what_is_no_bucket_is_told_and_not_listed
+                a_mirror_is_read_here_and_written_there
+                a_bucket_gathers_the_keys_of_others
+                a_bucket_in_a_domain_behind_a_leaf_is_used
+                an_old_server_is_told_what_it_lacks
+            }
+            kv_entries {
+                a_key_is_put_got_updated_and_deleted
+                what_cannot_be_a_key_or_value_is_refused_before_it_is_sent
+                create_takes_the_place_of_a_marker_and_keeps_its_ttl
+                a_purge_leaves_one_marker
+                with_a_history_a_key_lives_as_long_as_a_marker
+                histories_and_keys_are_listed
+                many_keys_are_got_at_once
+                what_is_left_of_deleted_keys_is_purged
+                changes_of_many_tasks_are_all_made
+                headers_of_a_value_do_not_pass_for_those_of_the_server
+            }
+            kv_watch {
+                a_watch_of_an_empty_bucket_has_an_end_of_what_was_there
+                a_watch_gives_what_is_there_and_then_what_comes
+                a_watch_of_updates_outlives_killed_servers
+                a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys
+                what_goes_while_it_waits_does_not_put_off_the_end
+                a_watch_is_stopped_from_elsewhere_and_leaves_nothing
             }
             moves {
                 a_publisher_that_moves_loses_no_message_and_knows_it

@@ -1,5 +1,7 @@
 //! A stream in order and without gaps.
 
+mod creation;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -16,6 +18,7 @@ use midge_jetstream::{
 };
 use midge_proto::{Instant, Message, PublishError, RequestError, Subject, SubjectRef};
 
+use self::creation::Creation;
 use super::JetStream;
 use super::message::JetMessage;
 use super::pull::seed;
@@ -60,6 +63,7 @@ impl JetStream {
             pull: PullConfig::consume(),
             push: None,
             prefix: None,
+            by_subject_again: false,
             on_notice: None,
         }
     }
@@ -75,10 +79,19 @@ pub struct OrderedBuilder {
     pull: PullConfig,
     push: Option<Duration>,
     prefix: Option<String>,
+    by_subject_again: bool,
     on_notice: Option<OnNotice>,
 }
 
 impl OrderedBuilder {
+    /// With [`DeliverPolicy::LastPerSubject`], a consumer that is lost is followed by one that begins
+    /// in the same way, of which what was given before is left out, until
+    /// [`Ordered::by_sequence_from_now_on`].
+    pub(crate) fn by_subject_again(mut self) -> Self {
+        self.by_subject_again = self.config.deliver_policy == DeliverPolicy::LastPerSubject;
+        self
+    }
+
     /// Where to begin. Default: with the first message of the stream. With
     /// [`DeliverPolicy::LastPerSubject`], a consumer that is lost midway is followed by one that
     /// begins behind the last message and gives what is stored there, also what a later message of
@@ -203,6 +216,8 @@ impl OrderedBuilder {
             deletes: VecDeque::new(),
             failure: None,
             begun: false,
+            creation: None,
+            by_subject_again: self.by_subject_again,
             changes,
             alarm,
             armed: None,
@@ -255,12 +270,14 @@ pub struct Ordered {
     inbox: Option<Subscription>,
     /// Where the present consumer is asked for messages.
     next: Option<Subject>,
-    creating: Option<Boxed<Result<Created, OrderedError>>>,
+    creating: Option<Boxed<Result<(Created, u64), OrderedError>>>,
     deleting: Option<Boxed<(u64, bool)>>,
     deletes: VecDeque<u64>,
     /// Why the first consumer was not made.
     failure: Option<OrderedError>,
     begun: bool,
+    creation: Option<Creation>,
+    by_subject_again: bool,
     changes: Changes,
     alarm: Alarm,
     armed: Option<(Instant, Waker)>,
@@ -312,7 +329,7 @@ impl Ordered {
         }
     }
 
-    fn poll_message(
+    pub(crate) fn poll_message(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<JetMessage, OrderedEnd>>> {
@@ -428,9 +445,14 @@ impl Ordered {
             self.creating = None;
             acted = true;
             match result {
-                Ok(created) => {
+                Ok((created, pending)) => {
                     self.begun = true;
+                    let serial = self.machine.serial();
                     self.machine.created(created, self.now);
+                    if self.machine.serial() == serial {
+                        let last = created.stream.map_or(u64::MAX, |stream| stream.last);
+                        self.creation = Some(Creation { serial, pending, last });
+                    }
                 }
                 Err(error) => {
                     let refused = match &error {
@@ -509,7 +531,7 @@ impl Ordered {
         };
         let mut config = self.config.clone();
         config.name = Some(self.name(serial));
-        if let Some(from) = from {
+        if let Some(from) = from.filter(|_| !self.by_subject_again) {
             config.deliver_policy = DeliverPolicy::ByStartSequence(from);
         }
         if self.pushes {
@@ -595,14 +617,14 @@ impl fmt::Debug for Ordered {
     }
 }
 
-/// Makes a consumer, and asks what its stream is now.
+/// Makes a consumer, and asks what its stream is now: also how many messages wait for it.
 async fn make(
     js: JetStream,
     create: String,
     info: String,
     stream: String,
     config: ConsumerConfig,
-) -> Result<Created, OrderedError> {
+) -> Result<(Created, u64), OrderedError> {
     let action = Action::CreateOrUpdate;
     let request = CreateConsumerRequest { stream_name: stream, config, action, pedantic: false };
     let request =
@@ -610,7 +632,7 @@ async fn make(
     let made: ConsumerInfo = call(&js, &create, request).await?;
     let stream: StreamInfo = call(&js, &info, Vec::new()).await?;
     let now = StreamNow { last: stream.state.last_seq, created: stream.created };
-    Ok(Created { before: made.delivered.stream, stream: Some(now) })
+    Ok((Created { before: made.delivered.stream, stream: Some(now) }, made.num_pending))
 }
 
 /// Whether a consumer is not there, by the answer to a request to delete it.

@@ -162,7 +162,7 @@ impl From<NameError> for FeatureError {
 
 /// One operation, which may be several requests, and when it must be over.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     context: &'a JetStream,
     deadline: Instant,
     level: Option<ApiLevel>,
@@ -170,7 +170,7 @@ pub(super) struct Call<'a> {
 
 impl JetStream {
     /// An operation that begins now.
-    pub(super) fn call(&self) -> Call<'_> {
+    pub(crate) fn call(&self) -> Call<'_> {
         let deadline = self.client().shared().after(self.timeout());
         Call { context: self, deadline, level: None }
     }
@@ -193,7 +193,7 @@ impl Call<'_> {
     }
 
     /// The subject of a call and the reply to it.
-    pub(super) async fn request(
+    pub(crate) async fn request(
         &self,
         call: &str,
         request: Option<&(impl Serialize + ?Sized)>,
@@ -215,7 +215,7 @@ impl Call<'_> {
     }
 
     /// Asks for a level: of what is known, and of the server in each request that follows.
-    pub(super) async fn require(&mut self, need: Option<Need>) -> Result<(), FeatureError> {
+    pub(crate) async fn require(&mut self, need: Option<Need>) -> Result<(), FeatureError> {
         let Some(need) = need else { return Ok(()) };
         match self.api_level().await {
             Ok(level) => level.check(need)?,

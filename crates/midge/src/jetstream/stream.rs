@@ -26,7 +26,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(context: JetStream, name: StreamName, info: Option<Arc<StreamInfo>>) -> Self {
+    pub(crate) fn new(context: JetStream, name: StreamName, info: Option<Arc<StreamInfo>>) -> Self {
         Self { context, name, info }
     }
 

@@ -1,0 +1,369 @@
+//! One revision of a key.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use bytes::Bytes;
+use core::fmt;
+use midge_proto::{Headers, Message};
+
+use super::names::BucketName;
+use super::subjects::BucketSubjects;
+use crate::delivery::Delivery;
+use crate::direct::{DirectGetError, parsed, refusal};
+use crate::stored::StoredMessage;
+use crate::time::Time;
+
+/// What a revision did to its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// It gave it a value.
+    Put,
+    /// It deleted it; the revisions before stay in the history.
+    Delete,
+    /// It deleted it, and the revisions before.
+    Purge,
+}
+
+impl Operation {
+    /// Reads the headers of a revision (ADR-8, ADR-48): `KV-Operation`, of which any word that is not
+    /// known deletes, else the reason of a marker that the server left.
+    #[must_use]
+    pub fn of(headers: Option<Headers<'_>>) -> Self {
+        let Some(headers) = headers else { return Self::Put };
+        match headers.get_all("KV-Operation").last() {
+            None | Some(b"") => {}
+            Some(b"PUT") => return Self::Put,
+            Some(b"PURGE") => return Self::Purge,
+            Some(_) => return Self::Delete,
+        }
+        match headers.get_all("Nats-Marker-Reason").last() {
+            None | Some(b"") => Self::Put,
+            Some(b"MaxAge" | b"Purge") => Self::Purge,
+            Some(_) => Self::Delete,
+        }
+    }
+
+    /// The word that `KV-Operation` has for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Put => "PUT",
+            Self::Delete => "DEL",
+            Self::Purge => "PURGE",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A message that is no revision of a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// Its subject is of no key of the bucket.
+    #[error("message {revision} of subject {subject:?} is of no key of bucket {bucket}")]
+    Subject {
+        /// The bucket.
+        bucket: BucketName,
+        /// The subject.
+        subject: String,
+        /// Its number.
+        revision: u64,
+    },
+    /// It was not delivered by a consumer.
+    #[error("the message was delivered by no consumer")]
+    NotDelivered,
+    /// The answer to a direct get is a status, or is not of the form expected.
+    #[error(transparent)]
+    Direct(#[from] DirectGetError),
+}
+
+/// One revision of a key. It holds the message that brought it: key and value are not copied.
+#[derive(Clone, PartialEq)]
+pub struct Entry {
+    bucket: BucketName,
+    brought: Brought,
+    /// Bytes of the subject before the key.
+    prefix: usize,
+    revision: u64,
+    created: Time,
+    delta: u64,
+    operation: Operation,
+}
+
+#[derive(Clone, PartialEq)]
+enum Brought {
+    /// By a consumer: the subject is the key's.
+    Delivered(Message),
+    /// By a direct get: the subject is in the last header of its name.
+    Direct(Message),
+    Stored(Box<StoredMessage>),
+}
+
+impl Entry {
+    /// A message that a consumer delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`] when it is no revision of a key of this bucket.
+    pub fn delivered(
+        bucket: &BucketName,
+        subjects: &BucketSubjects,
+        message: Message,
+    ) -> Result<Self, EntryError> {
+        let delivery = Delivery::of(&message).ok_or(EntryError::NotDelivered)?;
+        let (revision, delta) = (delivery.stream_sequence, delivery.pending);
+        let created = Time::from_unix_nanos(delivery.timestamp.into());
+        check(bucket, subjects, message.subject(), revision)?;
+        let operation = Operation::of(message.headers());
+        let (bucket, prefix) = (bucket.clone(), subjects.prefix_len());
+        let brought = Brought::Delivered(message);
+        Ok(Self { bucket, brought, prefix, revision, created, delta, operation })
+    }
+
+    /// The answer to a direct get. What the server says of the message is in the last header of each
+    /// name: one before may be the message's own.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`] when it is no revision of a key of this bucket.
+    pub fn direct(
+        bucket: &BucketName,
+        subjects: &BucketSubjects,
+        message: Message,
+    ) -> Result<Self, EntryError> {
+        if let Some(error) = refusal(&message) {
+            return Err(error.into());
+        }
+        let revision = parsed(&message, "Nats-Sequence")?;
+        let created = parsed(&message, "Nats-Time-Stamp")?;
+        let subject = last(&message, "Nats-Subject")
+            .ok_or(DirectGetError::Malformed { header: "Nats-Subject" })?;
+        check(bucket, subjects, subject, revision)?;
+        let operation = Operation::of(message.headers());
+        let (bucket, prefix) = (bucket.clone(), subjects.prefix_len());
+        let brought = Brought::Direct(message);
+        Ok(Self { bucket, brought, prefix, revision, created, delta: 0, operation })
+    }
+
+    /// A stored message.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`] when it is no revision of a key of this bucket.
+    pub fn stored(
+        bucket: &BucketName,
+        subjects: &BucketSubjects,
+        message: StoredMessage,
+    ) -> Result<Self, EntryError> {
+        let (revision, created) = (message.sequence, message.time);
+        check(bucket, subjects, &message.subject, revision)?;
+        let operation = Operation::of(Some(message.headers.view()));
+        let (bucket, prefix) = (bucket.clone(), subjects.prefix_len());
+        let brought = Brought::Stored(Box::new(message));
+        Ok(Self { bucket, brought, prefix, revision, created, delta: 0, operation })
+    }
+
+    /// The bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &BucketName {
+        &self.bucket
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        let subject = match &self.brought {
+            Brought::Delivered(message) => message.subject(),
+            Brought::Direct(message) => last(message, "Nats-Subject").unwrap_or_default(),
+            Brought::Stored(message) => &message.subject,
+        };
+        subject.get(self.prefix..).unwrap_or_default()
+    }
+
+    /// The value; empty when the revision deletes, and in a watch of metadata alone.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        match &self.brought {
+            Brought::Delivered(message) | Brought::Direct(message) => message.payload(),
+            Brought::Stored(message) => &message.payload,
+        }
+    }
+
+    /// The value, without a copy.
+    #[must_use]
+    pub fn into_value(self) -> Bytes {
+        match self.brought {
+            Brought::Delivered(message) | Brought::Direct(message) => message.into_payload(),
+            Brought::Stored(message) => message.payload,
+        }
+    }
+
+    /// The size of the value in bytes, also where it was left out.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let told = match &self.brought {
+            Brought::Delivered(message) => last(message, "Nats-Msg-Size"),
+            _ => None,
+        };
+        match told.and_then(|size| size.parse().ok()) {
+            Some(size) if self.value().is_empty() => size,
+            _ => self.value().len(),
+        }
+    }
+
+    /// Its number: greater than that of every revision before, of any key of the bucket.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// When it was stored.
+    #[must_use]
+    pub fn created(&self) -> Time {
+        self.created
+    }
+
+    /// How many revisions were to follow, of what was asked for, when this one was sent; 0 where one
+    /// was asked for.
+    #[must_use]
+    pub fn delta(&self) -> u64 {
+        self.delta
+    }
+
+    /// What it did to the key.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// Whether the key has a value by it.
+    #[must_use]
+    pub fn is_put(&self) -> bool {
+        self.operation == Operation::Put
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("bucket", &self.bucket)
+            .field("key", &self.key())
+            .field("revision", &self.revision)
+            .field("operation", &self.operation)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}
+
+fn last<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    core::str::from_utf8(message.headers()?.get_all(name).last()?).ok()
+}
+
+fn check(
+    bucket: &BucketName,
+    subjects: &BucketSubjects,
+    subject: &str,
+    revision: u64,
+) -> Result<(), EntryError> {
+    if subjects.key(subject).is_some() {
+        return Ok(());
+    }
+    Err(EntryError::Subject { bucket: bucket.clone(), subject: subject.into(), revision })
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use midge_proto::{HeaderMap, SubjectRef};
+
+    use super::*;
+    use crate::ApiPrefix;
+    use crate::kv::BucketConfig;
+
+    fn bucket() -> (BucketName, BucketSubjects) {
+        let stream = BucketConfig::new("b").to_stream().unwrap();
+        let subjects = BucketSubjects::new(&stream, &ApiPrefix::default()).unwrap();
+        (BucketName::new("b").unwrap(), subjects)
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name, value).unwrap();
+        }
+        headers
+    }
+
+    fn message(subject: &str, reply: Option<&str>, pairs: &[(&str, &str)]) -> Message {
+        let headers = headers(pairs);
+        let headers = (!headers.is_empty()).then_some(&headers);
+        let subject = SubjectRef::new(subject).unwrap();
+        let reply = reply.map(|reply| SubjectRef::new(reply).unwrap());
+        Message::from_parts(subject, reply, headers, b"value")
+    }
+
+    #[test]
+    fn headers_say_what_a_revision_did() {
+        for (pairs, operation) in [
+            (&[][..], Operation::Put),
+            (&[("Color", "red")], Operation::Put),
+            (&[("KV-Operation", "PUT")], Operation::Put),
+            (&[("KV-Operation", "DEL")], Operation::Delete),
+            (&[("KV-Operation", "PURGE"), ("Nats-Rollup", "sub")], Operation::Purge),
+            (&[("KV-Operation", "SOMETHING")], Operation::Delete),
+            (&[("Nats-Marker-Reason", "MaxAge")], Operation::Purge),
+            (&[("Nats-Marker-Reason", "Purge")], Operation::Purge),
+            (&[("Nats-Marker-Reason", "Remove")], Operation::Delete),
+            (&[("Nats-Marker-Reason", "Later")], Operation::Delete),
+        ] {
+            assert_eq!(Operation::of(Some(headers(pairs).view())), operation, "{pairs:?}");
+        }
+        assert_eq!(Operation::of(None), Operation::Put);
+    }
+
+    #[test]
+    fn a_delivered_message_is_an_entry() {
+        let (name, subjects) = bucket();
+        let reply = Some("$JS.ACK.KV_b.c.1.7.3.1795297176763474374.9");
+        let entry =
+            Entry::delivered(&name, &subjects, message("$KV.b.hello.world", reply, &[])).unwrap();
+        assert_eq!((entry.key(), entry.value(), entry.size()), ("hello.world", &b"value"[..], 5));
+        assert_eq!((entry.revision(), entry.delta(), entry.is_put()), (7, 9, true));
+        assert_eq!(entry.created().unix_nanos(), 1_795_297_176_763_474_374);
+        let other = Entry::delivered(&name, &subjects, message("$KV.c.k", reply, &[]));
+        assert!(matches!(other, Err(EntryError::Subject { revision: 7, .. })), "{other:?}");
+        let bare = Entry::delivered(&name, &subjects, message("$KV.b.k", None, &[]));
+        assert_eq!(bare, Err(EntryError::NotDelivered));
+    }
+
+    #[test]
+    fn a_direct_answer_is_read_by_the_last_headers() {
+        let (name, subjects) = bucket();
+        let answer = message(
+            "_INBOX.x",
+            None,
+            &[
+                ("Nats-Subject", "$KV.b.forged"),
+                ("Nats-Sequence", "99"),
+                ("Nats-Time-Stamp", "1999-01-01T00:00:00Z"),
+                ("Nats-Subject", "$KV.b.k"),
+                ("Nats-Sequence", "7"),
+                ("Nats-Time-Stamp", "2026-01-01T00:00:00Z"),
+            ],
+        );
+        let entry = Entry::direct(&name, &subjects, answer).unwrap();
+        assert_eq!((entry.key(), entry.revision()), ("k", 7));
+        assert_eq!(entry.created().to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(&*entry.into_value(), b"value");
+        let bare = Entry::direct(&name, &subjects, message("_INBOX.x", None, &[]));
+        assert!(matches!(bare, Err(EntryError::Direct(DirectGetError::Malformed { .. }))));
+    }
+}

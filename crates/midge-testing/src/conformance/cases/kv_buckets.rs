@@ -1,0 +1,261 @@
+//! Buckets of the key-value store, as a real nats-server has them.
+
+use std::time::Duration;
+
+use midge::jetstream::{
+    ApiLevel, ApiPrefix, CallError, Compression, ErrorCode, External, JetStream, Listed, Republish,
+    Storage, StreamConfig, StreamSource,
+};
+use midge::kv::{BucketConfig, BucketError, KeyValue, OpenError};
+
+use super::jetstream_streams::{in_memory, jetstream};
+use crate::conformance::steps::{connect, impatient, soon};
+use crate::conformance::timer::sleep;
+use crate::conformance::{Adapter, Outcome};
+use crate::{NatsServer, Version};
+
+/// A bucket in memory.
+pub(crate) fn memory(bucket: &str) -> BucketConfig {
+    BucketConfig { storage: Storage::Memory, ..BucketConfig::new(bucket) }
+}
+
+/// A server, and a bucket on it.
+pub(crate) async fn bucket<A: Adapter>(config: BucketConfig) -> Outcome<(NatsServer, KeyValue)> {
+    let (server, js) = jetstream::<A>().await?;
+    let kv = soon(js.create_key_value(config)).await?;
+    Ok((server, kv))
+}
+
+/// The value of a key, once it has one.
+async fn comes(kv: &KeyValue, key: &str) -> Outcome<Vec<u8>> {
+    soon(async {
+        loop {
+            if let Some(entry) = kv.get(key).await? {
+                return Ok(entry.value().to_vec());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+}
+
+async fn names(js: &JetStream) -> Outcome<Vec<String>> {
+    let mut names = js.key_value_names();
+    let mut all = Vec::new();
+    while let Some(name) = soon(names.next()).await {
+        all.push(name?.to_string());
+    }
+    Ok(all)
+}
+
+pub async fn a_bucket_is_created_opened_updated_and_deleted<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let missing = soon(js.open_key_value("b")).await;
+    assert!(matches!(missing, Err(OpenError::NotFound { .. })), "{missing:?}");
+    let kv = soon(js.create_key_value(memory("b"))).await?;
+    assert_eq!(kv.name().as_str(), "b");
+    assert_eq!(soon(kv.put("k", "v")).await?, 1);
+    // One that is there with the same configuration is as good.
+    soon(js.create_key_value(memory("b"))).await?;
+
+    let longer = BucketConfig { history: 5, ..memory("b") };
+    let error = soon(js.create_key_value(longer.clone())).await.expect_err("it is another one");
+    let BucketError::Exists { differences, info, .. } = &error else { panic!("{error}") };
+    let fields: Vec<&str> = differences.iter().map(|one| one.field.as_str()).collect();
+    assert_eq!(fields, ["max_msgs_per_subject"]);
+    assert_eq!(info.config.max_msgs_per_subject, Some(1));
+    assert!(error.to_string().contains("max_msgs_per_subject was to be 5 and is 1"), "{error}");
+    let (bound, differences) = soon(js.create_or_open_key_value(longer.clone())).await?;
+    assert_eq!(differences.iter().count(), 1);
+    assert_eq!(soon(bound.get("k")).await?.expect("it is the same").value(), b"v");
+    let (_, differences) = soon(js.create_or_open_key_value(memory("b"))).await?;
+    assert!(differences.is_empty());
+
+    soon(js.update_key_value(longer)).await?;
+    let status = soon(kv.status()).await?;
+    assert_eq!((status.config.history, status.values), (5, 1));
+    assert!(status.bytes > 0 && !status.is_compressed());
+    let error = soon(js.update_key_value(memory("c"))).await.expect_err("it is not there");
+    assert_eq!(error.code(), Some(ErrorCode::STREAM_NOT_FOUND));
+    soon(js.create_or_update_key_value(memory("c"))).await?;
+    soon(js.create_or_update_key_value(BucketConfig { history: 2, ..memory("c") })).await?;
+    let c = soon(js.open_key_value("c")).await?;
+    assert_eq!(soon(c.status()).await?.config.history, 2);
+
+    assert_eq!(names(&js).await?, ["b", "c"]);
+    soon(js.delete_key_value("b")).await?;
+    assert_eq!(names(&js).await?, ["c"]);
+    let gone = soon(js.delete_key_value("b")).await;
+    assert!(matches!(gone, Err(OpenError::NotFound { .. })), "{gone:?}");
+    let gone = soon(kv.status()).await;
+    assert!(matches!(gone, Err(OpenError::NotFound { .. })), "{gone:?}");
+    Ok(())
+}
+
+pub async fn every_option_of_a_bucket_reaches_the_server<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let config = BucketConfig {
+        description: Some("all of them".into()),
+        history: 64,
+        ttl: Some(Duration::from_secs(30)),
+        limit_marker_ttl: Some(Duration::from_secs(5)),
+        max_bytes: Some(1 << 20),
+        max_value_size: Some(1_000),
+        storage: Storage::File,
+        compression: Compression::S2,
+        republish: Some(Republish { src: ">".into(), dest: "copy.>".into(), headers_only: true }),
+        metadata: [("team".into(), "a".into())].into(),
+        allow_atomic: true,
+        ..BucketConfig::new("full")
+    };
+    let kv = soon(js.create_key_value(config.clone())).await?;
+    let status = soon(kv.status()).await?;
+    assert_eq!(status.config, config);
+    let stream = &status.stream.config;
+    assert_eq!(stream.duplicate_window, Some(Duration::from_secs(30)));
+    assert!(stream.deny_delete && stream.allow_rollup_hdrs && stream.allow_direct);
+    let mut copies = soon(js.client().subscribe("copy.>")).await?;
+    soon(kv.put("k", "v")).await?;
+    let copy = soon(copies.next()).await.expect("it goes on");
+    assert_eq!(copy.subject(), "copy.$KV.full.k");
+    Ok(())
+}
+
+pub async fn what_is_no_bucket_is_told_and_not_listed<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    soon(js.create_stream(in_memory("orders"))).await?;
+    soon(js.create_stream(StreamConfig { subjects: vec!["x".into()], ..in_memory("KV_x") }))
+        .await?;
+    soon(js.create_key_value(memory("b"))).await?;
+    let error = soon(js.open_key_value("x")).await.expect_err("it is none");
+    assert!(matches!(error, OpenError::NotABucket(_)), "{error}");
+    for wrong in ["", "a.b", "a b", "*", "x>"] {
+        let error = soon(js.open_key_value(wrong)).await.expect_err(wrong);
+        assert!(matches!(error, OpenError::Name(_)), "{error}");
+        let error = soon(js.create_key_value(memory(wrong))).await.expect_err(wrong);
+        assert!(matches!(error, BucketError::Config(_)), "{error}");
+    }
+    let mut listed = Vec::new();
+    let mut statuses = js.key_values();
+    while let Some(status) = soon(statuses.next()).await {
+        let Listed::Found(status) = status? else { panic!("every bucket is in use") };
+        listed.push(status.config.bucket);
+    }
+    assert_eq!(listed, ["b"]);
+    Ok(())
+}
+
+pub async fn a_mirror_is_read_here_and_written_there<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let origin = soon(js.create_key_value(memory("origin"))).await?;
+    soon(origin.put("a.b", "1")).await?;
+    let mirror = Some(StreamSource::new("origin"));
+    let mirror = soon(js.create_key_value(BucketConfig { mirror, ..memory("copy") })).await?;
+    assert_eq!(comes(&mirror, "a.b").await?, b"1");
+    let revision = soon(mirror.put("new", "2")).await?;
+    let there = soon(origin.get("new")).await?.expect("it is written there");
+    assert_eq!(there.revision(), revision);
+    assert_eq!(comes(&mirror, "new").await?, b"2");
+    let leader = soon(mirror.get("new").from_leader()).await?.expect("its origin has it");
+    assert_eq!((leader.bucket().as_str(), leader.value()), ("copy", &b"2"[..]));
+    let mut keys = soon(soon(mirror.keys()).await?.all()).await?;
+    keys.sort();
+    assert_eq!(keys, ["a.b", "new"]);
+    soon(mirror.delete("new")).await?;
+    soon(mirror.create("new", "3")).await?;
+    assert_eq!(soon(origin.get("new")).await?.expect("it is there").value(), b"3");
+    assert_eq!(names(&js).await?, ["copy", "origin"], "mirrors are listed too");
+    // It is opened as it was created.
+    let opened = soon(js.open_key_value("copy")).await?;
+    assert_eq!(comes(&opened, "a.b").await?, b"1");
+    Ok(())
+}
+
+pub async fn a_bucket_gathers_the_keys_of_others<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    for (name, key) in [("east", "e"), ("west", "w")] {
+        let kv = soon(js.create_key_value(memory(name))).await?;
+        soon(kv.put(key, name)).await?;
+    }
+    let sources = vec![StreamSource::new("east"), StreamSource::new("KV_west")];
+    let all = soon(js.create_key_value(BucketConfig { sources, ..memory("all") })).await?;
+    assert_eq!(comes(&all, "e").await?, b"east");
+    assert_eq!(comes(&all, "w").await?, b"west");
+    soon(all.put("own", "x")).await?;
+    let mut keys = soon(soon(all.keys()).await?.all()).await?;
+    keys.sort();
+    assert_eq!(keys, ["e", "own", "w"]);
+    Ok(())
+}
+
+pub async fn a_bucket_in_a_domain_behind_a_leaf_is_used<A: Adapter>() -> Outcome {
+    let port = crate::unused_port()?;
+    let hub = format!(
+        "server_name: hub\njetstream {{ domain: hub }}\nleafnodes {{ listen: \"127.0.0.1:{port}\" }}"
+    );
+    let hub = NatsServer::builder().jetstream(true).config(hub).start()?;
+    let leaf = format!(
+        "server_name: leaf\njetstream {{ domain: leaf }}\nleafnodes {{ remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}] }}"
+    );
+    let leaf = NatsServer::builder().jetstream(true).config(leaf).start()?;
+    let near = JetStream::new(connect::<A>(impatient(&leaf.url())).await?);
+    let far = near.with_prefix(ApiPrefix::domain("hub")?);
+    soon(async {
+        while let Err(CallError::NoResponders { .. }) = far.api_level().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let at_hub = JetStream::new(connect::<A>(impatient(&hub.url())).await?);
+    let there = soon(far.create_key_value(memory("b"))).await?;
+    let revision = soon(there.create("k", "1")).await?;
+    soon(there.update("k", "2", revision)).await?;
+    let seen = soon(soon(at_hub.open_key_value("b")).await?.get("k")).await?;
+    assert_eq!(seen.expect("it went into the hub").value(), b"2");
+    assert_eq!(soon(there.get("k")).await?.expect("it is there").value(), b"2");
+    assert_eq!(soon(soon(there.keys()).await?.all()).await?, ["k"]);
+
+    // A mirror at the leaf, of the bucket at the hub.
+    let external = Some(External { api: "$JS.hub.API".into(), ..External::default() });
+    let mirror = Some(StreamSource { external, ..StreamSource::new("b") });
+    let copy = soon(near.create_key_value(BucketConfig { mirror, ..memory("copy") })).await?;
+    assert_eq!(comes(&copy, "k").await?, b"2");
+    soon(copy.put("l", "3")).await?;
+    assert_eq!(soon(there.get("l")).await?.expect("it went there").value(), b"3");
+    let leader = soon(copy.get("l").from_leader()).await?.expect("the hub has it");
+    assert_eq!(leader.value(), b"3");
+    assert_eq!(comes(&copy, "l").await?, b"3");
+    let deleted = soon(there.delete("l")).await?;
+    soon(copy.create("l", "4")).await?;
+    let again = soon(there.get("l").from_leader()).await?.expect("it is created there");
+    assert!(again.revision() > deleted);
+    Ok(())
+}
+
+pub async fn an_old_server_is_told_what_it_lacks<A: Adapter>() -> Outcome {
+    let server = NatsServer::builder().version(Version::V2_10).jetstream(true).start()?;
+    let js = JetStream::new(connect::<A>(impatient(&server.url())).await?);
+    let marked = BucketConfig { limit_marker_ttl: Some(Duration::from_secs(1)), ..memory("b") };
+    let error = soon(js.create_key_value(marked)).await.expect_err("2.10 has no markers");
+    let BucketError::Level(error) = error else { panic!("{error}") };
+    assert_eq!(error.needed, ApiLevel::V2_11);
+    let kv = soon(js.create_key_value(memory("b"))).await?;
+    let hour = Duration::from_secs(3600);
+    assert!(soon(kv.create("k", "v").ttl(hour)).await.is_err(), "it would drop the TTL");
+    assert!(soon(kv.get("k")).await?.is_none(), "nothing was sent");
+    assert!(soon(kv.purge("k").ttl(hour)).await.is_err());
+    for number in 0..200 {
+        soon(kv.put(&format!("k.{number}"), number.to_string())).await?;
+    }
+    soon(kv.delete("k.7")).await?;
+    let asked = (0..201).map(|number| format!("k.{number}"));
+    let got = soon(kv.get_many(asked)).await?;
+    for (number, entry) in got.iter().enumerate() {
+        let value = entry.as_ref().map(|entry| entry.value().to_vec());
+        let wanted = (number != 7 && number < 200).then(|| number.to_string().into_bytes());
+        assert_eq!(value, wanted, "{number}");
+    }
+    let two = soon(soon(kv.keys_of(["k.1", "k.2"])).await?.all()).await?;
+    assert_eq!(two, ["k.1", "k.2"]);
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! Keys of the key-value store, as a real nats-server has them.
+
+use std::time::Duration;
+
+use midge::jetstream::ApiError;
+use midge::kv::{
+    BucketConfig, ChangeError, CreateError, DeleteError, Entry, GetError, GetManyError, KeyError,
+    KeyValue, Operation, PutError, UpdateError,
+};
+
+use super::kv_buckets::{bucket, memory};
+use crate::conformance::steps::{connect, impatient, soon};
+use crate::conformance::tasks::spawn;
+use crate::conformance::timer::sleep;
+use crate::conformance::{Adapter, Outcome};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn marked(name: &str) -> BucketConfig {
+    BucketConfig { limit_marker_ttl: Some(Duration::from_secs(60)), ..memory(name) }
+}
+
+async fn value(kv: &KeyValue, key: &str) -> Outcome<Option<Vec<u8>>> {
+    Ok(soon(kv.get(key)).await?.map(|entry| entry.value().to_vec()))
+}
+
+/// Waits until the key has no value.
+async fn until_gone(kv: &KeyValue, key: &str) -> Outcome {
+    soon(async {
+        while kv.get(key).await?.is_some() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
+pub async fn a_key_is_put_got_updated_and_deleted<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 10, ..memory("b") }).await?;
+    assert!(soon(kv.get("a")).await?.is_none());
+    let payload: Vec<u8> = (0..=255).collect();
+    assert_eq!(soon(kv.put("a", &payload)).await?, 1);
+    assert_eq!(soon(kv.put("a/b=c.d_E-9", "")).await?, 2);
+    let entry = soon(kv.get("a")).await?.expect("it was put");
+    assert_eq!((entry.key(), entry.value(), entry.revision()), ("a", &*payload, 1));
+    assert_eq!((entry.bucket().as_str(), entry.operation()), ("b", Operation::Put));
+    let odd = soon(kv.get("a/b=c.d_E-9")).await?.expect("it has a value, which is empty");
+    assert!(odd.value().is_empty());
+
+    assert_eq!(soon(kv.update("a", "second", 1)).await?, 3);
+    let error = soon(kv.update("a", "third", 1)).await.expect_err("it is revision 3");
+    let UpdateError::WrongRevision { key, expected, error: ApiError { code, .. } } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!((key.as_str(), *expected, *code), ("a", 1, 400));
+    assert!(!error.may_be_stored());
+    assert_eq!(value(&kv, "a").await?.as_deref(), Some(&b"second"[..]));
+
+    let first = soon(kv.get("a").at(1)).await?.expect("the history has it");
+    assert_eq!(first.value(), payload);
+    assert!(soon(kv.get("a").at(2)).await?.is_none(), "that is another key's");
+    assert!(soon(kv.get("a").at(99)).await?.is_none());
+    assert!(soon(kv.get("a").at(0)).await?.is_none());
+    let leader = soon(kv.get("a").from_leader()).await?.expect("it has it too");
+    assert_eq!((leader.key(), leader.value(), leader.revision()), ("a", &b"second"[..], 3));
+    assert!(soon(kv.get("a").at(2).from_leader()).await?.is_none());
+    assert!(soon(kv.get("none").from_leader()).await?.is_none());
+
+    let wrong = soon(kv.delete("a").expect_revision(1)).await;
+    assert!(matches!(wrong, Err(DeleteError::WrongRevision { expected: 1, .. })), "{wrong:?}");
+    assert_eq!(soon(kv.delete("a").expect_revision(3)).await?, 4);
+    assert!(soon(kv.get("a")).await?.is_none());
+    assert!(soon(kv.get("a").from_leader()).await?.is_none());
+    let marker = soon(kv.get("a").with_markers()).await?.expect("a marker is left");
+    assert_eq!((marker.operation(), marker.revision()), (Operation::Delete, 4));
+    assert!(soon(kv.get("a").at(3)).await?.is_some(), "the history stays");
+    Ok(())
+}
+
+pub async fn what_cannot_be_a_key_or_value_is_refused_before_it_is_sent<A: Adapter>() -> Outcome {
+    let (_server, kv) =
+        bucket::<A>(BucketConfig { max_value_size: Some(100), ..memory("b") }).await?;
+    let before = kv.stream().context().client().statistics().out_messages;
+    for wrong in ["", ".a", "a.", "a..b", "a b", "a*", "a.>", "ü", "a\r\nb"] {
+        assert!(matches!(soon(kv.put(wrong, "v")).await, Err(PutError::Key(_))), "{wrong:?}");
+        assert!(matches!(soon(kv.get(wrong)).await, Err(GetError::Key(_))), "{wrong:?}");
+        assert!(soon(kv.create(wrong, "v")).await.is_err(), "{wrong:?}");
+        assert!(soon(kv.update(wrong, "v", 1)).await.is_err(), "{wrong:?}");
+        assert!(matches!(soon(kv.delete(wrong)).await, Err(DeleteError::Key(_))), "{wrong:?}");
+        assert!(matches!(soon(kv.purge(wrong)).await, Err(DeleteError::Key(_))), "{wrong:?}");
+        let many = soon(kv.get_many(["a", wrong])).await;
+        assert!(matches!(many, Err(GetManyError::Key(_))), "{wrong:?}");
+        let change = soon(kv.change(wrong, |_| Some("v"))).await;
+        assert!(matches!(change, Err(ChangeError::Key(_))), "{wrong:?}");
+    }
+    let dots = soon(kv.put("a..b", "v")).await.expect_err("two dots");
+    assert!(matches!(&dots, PutError::Key(KeyError::EmptyToken { .. })), "{dots}");
+    let error = soon(kv.put("a", "x".repeat(101))).await.expect_err("it is too large");
+    let PutError::TooLarge { size: 101, limit: 100 } = error else { panic!("{error}") };
+    assert_eq!(kv.stream().context().client().statistics().out_messages, before);
+    soon(kv.put("a", "x".repeat(100))).await?;
+    Ok(())
+}
+
+/// D8: what creates a key that was deleted keeps its TTL.
+pub async fn create_takes_the_place_of_a_marker_and_keeps_its_ttl<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(marked("b")).await?;
+    assert_eq!(soon(kv.create("k", "1")).await?, 1);
+    let error = soon(kv.create("k", "2")).await.expect_err("it exists");
+    assert!(matches!(error, CreateError::Exists { revision: 1, .. }), "{error}");
+    assert_eq!(value(&kv, "k").await?.as_deref(), Some(&b"1"[..]));
+    soon(kv.delete("k")).await?;
+    assert_eq!(soon(kv.create("k", "3").ttl(SECOND)).await?, 3);
+    assert_eq!(value(&kv, "k").await?.as_deref(), Some(&b"3"[..]));
+    until_gone(&kv, "k").await?;
+    let marker = soon(kv.get("k").with_markers()).await?.expect("the server left a marker");
+    assert_eq!(marker.operation(), Operation::Purge);
+    soon(kv.create("k", "4")).await?;
+    soon(kv.purge("k")).await?;
+    let last = soon(kv.create("k", "5")).await?;
+    let entry = soon(kv.get("k")).await?.expect("it was created again");
+    assert_eq!((entry.revision(), entry.value()), (last, &b"5"[..]));
+    let half = Duration::from_millis(1500);
+    assert!(soon(kv.create("other", "x").ttl(half)).await.is_err(), "whole seconds only");
+    assert!(soon(kv.get("other")).await?.is_none());
+    Ok(())
+}
+
+pub async fn a_purge_leaves_one_marker<A: Adapter>() -> Outcome {
+    let limit_marker_ttl = Some(SECOND);
+    let config = BucketConfig { history: 10, limit_marker_ttl, ..memory("b") };
+    let (_server, kv) = bucket::<A>(config).await?;
+    for number in 1..=5 {
+        soon(kv.put("k", number.to_string())).await?;
+    }
+    soon(kv.put("other", "x")).await?;
+    let wrong = soon(kv.purge("k").expect_revision(4)).await;
+    assert!(matches!(wrong, Err(DeleteError::WrongRevision { .. })), "{wrong:?}");
+    let revision = soon(kv.purge("k").expect_revision(5).ttl(SECOND)).await?;
+    let history = soon(soon(kv.history("k")).await?.all()).await?;
+    let all: Vec<_> = history.iter().map(|one| (one.revision(), one.operation())).collect();
+    assert_eq!(all, [(revision, Operation::Purge)]);
+    soon(async {
+        while kv.get("k").with_markers().await?.is_some_and(|it| it.revision() == revision) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok::<_, GetError>(())
+    })
+    .await?;
+    assert_eq!(value(&kv, "other").await?.as_deref(), Some(&b"x"[..]));
+    Ok(())
+}
+
+/// Servers since 2.11 say so by themselves: a marker must not go before the value that it deletes.
+pub async fn with_a_history_a_key_lives_as_long_as_a_marker<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 2, ..marked("b") }).await?;
+    soon(kv.create("k", "x").ttl(SECOND)).await?;
+    let message = soon(kv.stream().last_message("$KV.b.k")).await?;
+    assert_eq!(message.headers.get("Nats-TTL"), Some("60"));
+    Ok(())
+}
+
+pub async fn histories_and_keys_are_listed<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 3, ..memory("b") }).await?;
+    assert!(soon(soon(kv.keys()).await?.all()).await?.is_empty());
+    assert!(soon(soon(kv.history("a.b")).await?.all()).await?.is_empty());
+    for number in 1..=5 {
+        soon(kv.put("a.b", number.to_string())).await?;
+    }
+    soon(kv.delete("a.b")).await?;
+    soon(kv.put("a.c", "x")).await?;
+    soon(kv.put("d", "y")).await?;
+    let history = soon(soon(kv.history("a.b")).await?.all()).await?;
+    let all: Vec<_> = history.iter().map(|one| (one.value(), one.operation())).collect();
+    let put = Operation::Put;
+    assert_eq!(all, [(&b"4"[..], put), (b"5", put), (b"", Operation::Delete)]);
+    assert_eq!(history.iter().map(Entry::delta).collect::<Vec<_>>(), [2, 1, 0]);
+    assert_eq!(soon(soon(kv.keys()).await?.all()).await?, ["a.c", "d"]);
+    assert_eq!(soon(soon(kv.keys_of(["a.*"])).await?.all()).await?, ["a.c"]);
+    assert_eq!(soon(soon(kv.keys_of(["a.>", "d", "a.c"])).await?.all()).await?, ["a.c", "d"]);
+    assert!(soon(kv.keys_of(["a..b"])).await.is_err());
+    assert!(soon(kv.keys_of(["*.c", "a.*"])).await.is_err(), "servers take no such filters");
+    assert!(soon(kv.keys_of(Vec::<String>::new())).await.is_err());
+    Ok(())
+}
+
+pub async fn many_keys_are_got_at_once<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(marked("b")).await?;
+    let large = vec![b'x'; 500_000];
+    let key = |number: usize| format!("k.{number}");
+    for number in 0..2_500 {
+        let value = if number % 100 == 0 { large.clone() } else { number.to_string().into() };
+        soon(kv.put(&key(number), value)).await?;
+    }
+    soon(kv.delete("k.5")).await?;
+    soon(kv.purge("k.6")).await?;
+    soon(kv.create("brief", "x").ttl(SECOND)).await?;
+    until_gone(&kv, "brief").await?;
+    let mut asked: Vec<String> = (0..2_600).map(key).collect();
+    asked.push("brief".into());
+    asked.push("k.1".into());
+    asked.reverse();
+    let got = soon(kv.get_many(&asked)).await?;
+    assert_eq!(got.len(), asked.len());
+    for (asked, entry) in asked.iter().zip(&got) {
+        let number = asked.strip_prefix("k.").and_then(|number| number.parse::<usize>().ok());
+        match (number, entry) {
+            (None | Some(5 | 6 | 2_500..), entry) => assert!(entry.is_none(), "{asked}"),
+            (Some(number), Some(entry)) => {
+                assert_eq!(entry.key(), asked);
+                let wanted = if number % 100 == 0 { large.len() } else { number.to_string().len() };
+                assert_eq!(entry.value().len(), wanted);
+            }
+            (Some(_), None) => panic!("{asked} is missing"),
+        }
+    }
+    assert!(soon(kv.get_many(["none"])).await? == [None]);
+    assert!(soon(kv.get_many(Vec::<String>::new())).await?.is_empty());
+    Ok(())
+}
+
+pub async fn what_is_left_of_deleted_keys_is_purged<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 5, ..memory("b") }).await?;
+    for key in ["a", "b", "c"] {
+        soon(kv.put(key, "1")).await?;
+        soon(kv.put(key, "2")).await?;
+    }
+    soon(kv.delete("a")).await?;
+    soon(kv.delete("b")).await?;
+    soon(kv.put("b", "3")).await?;
+    let hour = Duration::from_secs(3600);
+    assert_eq!(soon(kv.purge_deletes(hour)).await?, 2, "the marker is young");
+    let history = soon(soon(kv.history("a")).await?.all()).await?;
+    assert_eq!(history.iter().map(Entry::operation).collect::<Vec<_>>(), [Operation::Delete]);
+    assert_eq!(soon(kv.purge_deletes(Duration::ZERO)).await?, 1);
+    assert!(soon(kv.get("a").with_markers()).await?.is_none());
+    assert_eq!(soon(soon(kv.history("b")).await?.all()).await?.len(), 4, "b has a value");
+    assert_eq!(soon(kv.purge_deletes(Duration::ZERO)).await?, 0);
+    Ok(())
+}
+
+pub async fn changes_of_many_tasks_are_all_made<A: Adapter>() -> Outcome {
+    let (server, kv) = bucket::<A>(memory("b")).await?;
+    soon(kv.put("count", "0")).await?;
+    soon(kv.delete("count")).await?;
+    let number = |entry: Option<&Entry>| {
+        let text = entry.map(|entry| String::from_utf8_lossy(entry.value()).into_owned());
+        text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let client = connect::<A>(impatient(&server.url())).await?;
+        let kv = soon(midge::jetstream::JetStream::new(client).open_key_value("b")).await?;
+        tasks.push(spawn::<A, _>(async move {
+            for _ in 0..25 {
+                let add = |entry: Option<&Entry>| Some((number(entry) + 1).to_string());
+                kv.change("count", add).attempts(1_000).await.expect("it is made");
+            }
+        }));
+    }
+    for task in tasks {
+        soon(task).await;
+    }
+    assert_eq!(value(&kv, "count").await?.as_deref(), Some(&b"100"[..]));
+    assert_eq!(soon(kv.change("count", |_| None::<&str>)).await?, None);
+    let never = soon(kv.change("count", |_| Some("x")).attempts(0)).await;
+    assert!(matches!(never, Err(ChangeError::Contended { attempts: 0, .. })), "{never:?}");
+    Ok(())
+}
+
+pub async fn headers_of_a_value_do_not_pass_for_those_of_the_server<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 2, ..memory("b") }).await?;
+    soon(kv.put("forged", "other")).await?;
+    let js = kv.stream().context();
+    let forged = js
+        .publish("$KV.b.k", "mine")
+        .header("Nats-Subject", "$KV.b.forged")
+        .header("Nats-Sequence", "1")
+        .header("Nats-Stream", "KV_other")
+        .header("Nats-Time-Stamp", "1999-01-01T00:00:00Z");
+    let seq = soon(forged).await?.seq;
+    for entry in [
+        soon(kv.get("k")).await?,
+        soon(kv.get("k").at(seq)).await?,
+        soon(kv.get("k").from_leader()).await?,
+        soon(kv.get_many(["k"])).await?.remove(0),
+    ] {
+        let entry = entry.expect("it is there");
+        assert_eq!((entry.key(), entry.revision(), entry.value()), ("k", seq, &b"mine"[..]));
+        assert!(entry.created().unix_nanos() > 1_700_000_000_000_000_000);
+    }
+    Ok(())
+}

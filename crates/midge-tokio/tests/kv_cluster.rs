@@ -1,0 +1,124 @@
+//! Buckets with three replicas while servers die and come back.
+
+mod steps;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use midge::ConnectOptions;
+use midge::jetstream::JetStream;
+use midge::kv::{BucketConfig, KeyValue, UpdateError, WatchItem};
+use midge_testing::Cluster;
+use tokio::time::{sleep, timeout};
+
+use steps::{Outcome, connect};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const KEYS: u64 = 10;
+
+fn options(cluster: &Cluster) -> ConnectOptions {
+    ConnectOptions::new(cluster.urls())
+        .reconnect_wait(Duration::from_millis(20), Duration::from_millis(200))
+        .retry_first_connect(true)
+}
+
+async fn bucket(cluster: &Cluster) -> Outcome<KeyValue> {
+    let js = JetStream::new(connect(options(cluster)).await?);
+    let config = BucketConfig { history: 64, replicas: 3, ..BucketConfig::new("b") };
+    let began = Instant::now();
+    loop {
+        match js.create_or_open_key_value(config.clone()).await {
+            Ok((kv, _)) => return Ok(kv),
+            Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Puts to ten keys in turn, a little less often than 64 times each, until it is over.
+async fn put(kv: KeyValue, over: Arc<AtomicBool>, last: Arc<AtomicU64>) {
+    for number in 0..KEYS * 60 {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        let key = format!("k.{}", number % KEYS);
+        let put = kv.put(&key, number.to_string()).timeout(Duration::from_secs(1));
+        if let Ok(revision) = put.await {
+            last.store(revision, Ordering::Relaxed);
+        }
+        sleep(Duration::from_millis(40)).await;
+    }
+}
+
+/// Waits until each replica has everything.
+async fn until_whole(kv: &KeyValue) {
+    loop {
+        let status = kv.status().await.ok().and_then(|status| status.stream.cluster);
+        let replicas = status.map(|cluster| cluster.replicas).unwrap_or_default();
+        if replicas.len() == 2 && replicas.iter().all(|replica| replica.current) {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_sees_every_revision_once_across_a_rolling_restart() -> Outcome {
+    let mut cluster = Cluster::builder().jetstream(true).start(3)?;
+    let kv = bucket(&cluster).await?;
+    let first = kv.put("k.0", "before").await?;
+    let reader = bucket(&cluster).await?;
+    let mut watch = reader.watch_all().include_history().await?;
+    let seen = Arc::<AtomicU64>::default();
+    let keep = seen.clone();
+    let reading = tokio::spawn(async move {
+        let mut ends = 0;
+        while let Some(item) = watch.next().await {
+            match item.expect("it ends with the test only") {
+                WatchItem::Entry(entry) => {
+                    let before = keep.swap(entry.revision(), Ordering::Relaxed);
+                    assert_eq!(entry.revision(), before + 1, "a gap, or twice");
+                }
+                WatchItem::InitialEnd => ends += 1,
+            }
+            assert!(ends <= 1, "the end of what was there comes once");
+        }
+    });
+    let (over, last) = (Arc::<AtomicBool>::default(), Arc::new(AtomicU64::new(first)));
+    let writing = tokio::spawn(put(kv.clone(), over.clone(), last.clone()));
+    for server in 0..3 {
+        let before = last.load(Ordering::Relaxed);
+        cluster[server].kill()?;
+        sleep(Duration::from_millis(500)).await;
+        cluster[server].restart()?;
+        cluster.wait_until_joined()?;
+        timeout(PATIENCE, until_whole(&kv)).await?;
+        let goes_on = async {
+            while last.load(Ordering::Relaxed) < before + 20 {
+                assert!(!writing.is_finished() && !reading.is_finished());
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, goes_on).await?;
+    }
+    over.store(true, Ordering::Relaxed);
+    writing.await?;
+    let all = async {
+        while seen.load(Ordering::Relaxed) < last.load(Ordering::Relaxed) {
+            assert!(!reading.is_finished());
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, all).await?;
+    reading.abort();
+
+    // The leader knows what was written; whoever comes too late is told.
+    let entry = kv.get("k.0").from_leader().await?.ok_or("it was put")?;
+    let revision = kv.update("k.0", "after", entry.revision()).await?;
+    let late = kv.update("k.0", "late", entry.revision()).await;
+    assert!(matches!(late, Err(UpdateError::WrongRevision { .. })), "{late:?}");
+    let entry = kv.get("k.0").from_leader().await?.ok_or("it was put")?;
+    assert_eq!((entry.revision(), entry.value()), (revision, &b"after"[..]));
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Making, finding and listing buckets.
+
+use midge_jetstream::kv::{
+    BucketConfig, BucketConfigError, BucketName, BucketNameError, BucketStatus, NotABucket,
+};
+use midge_jetstream::{Differences, ErrorCode, LevelError, Listed, StreamInfo};
+
+use super::KeyValue;
+use crate::jetstream::{CallError, ConfigureError, JetStream, List, Stream, StreamError};
+
+/// Why there is no such bucket to use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No bucket can have the name. Nothing was sent.
+    #[error(transparent)]
+    Name(#[from] BucketNameError),
+    /// It is not there.
+    #[error("there is no bucket {bucket}: create it first")]
+    NotFound {
+        /// Its name.
+        bucket: BucketName,
+    },
+    /// There is a stream of the name, and it is none.
+    #[error(transparent)]
+    NotABucket(#[from] NotABucket),
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl OpenError {
+    pub(super) fn of(bucket: &BucketName, error: CallError) -> Self {
+        match error.code() {
+            Some(ErrorCode::STREAM_NOT_FOUND) => Self::NotFound { bucket: bucket.clone() },
+            _ => Self::Call(error),
+        }
+    }
+}
+
+/// Why a bucket was not created or updated as it was asked to be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BucketError {
+    /// No bucket can have the name, or the configuration contradicts itself. Nothing was sent.
+    #[error(transparent)]
+    Config(#[from] BucketConfigError),
+    /// The server, or domain, is too old for a part of it. Nothing was changed.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// It is there with another configuration, as it stays.
+    #[error(
+        "bucket {bucket} is there with another configuration: {differences}. Open it, or update it"
+    )]
+    Exists {
+        /// Its name.
+        bucket: BucketName,
+        /// What is not as it was asked for. Empty: only what was not asked for is another.
+        differences: Differences,
+        /// What is.
+        info: Box<StreamInfo>,
+    },
+    /// The server did it, and left out or changed a part: most often it is too old for that part.
+    #[error("the server did not take all of it: {differences}. It is there as the server took it")]
+    Differs {
+        /// What is not as it was asked for.
+        differences: Differences,
+        /// What is.
+        info: Box<StreamInfo>,
+    },
+    /// The stream of the name is no bucket.
+    #[error(transparent)]
+    NotABucket(#[from] NotABucket),
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl BucketError {
+    /// What JetStream refused it for, if it did.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Call(error) => error.code(),
+            _ => None,
+        }
+    }
+}
+
+impl From<StreamError> for BucketError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            ConfigureError::Config(error) => Self::Config(error.into()),
+            ConfigureError::Level(error) => Self::Level(error),
+            ConfigureError::Differs { differences, info } => Self::Differs { differences, info },
+            ConfigureError::Call(error) => Self::Call(error),
+        }
+    }
+}
+
+impl JetStream {
+    /// Creates a bucket. One that is there with the same configuration is given as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`BucketError`]; [`BucketError::Exists`] when it is there with another configuration.
+    pub async fn create_key_value(&self, config: BucketConfig) -> Result<KeyValue, BucketError> {
+        let asked = config.to_stream()?;
+        match self.create_stream(asked.clone()).await {
+            Ok(stream) => self.made(&stream).await,
+            Err(error) if error.code() == Some(ErrorCode::STREAM_NAME_EXIST) => {
+                let bucket = BucketName::new(&config.bucket).map_err(BucketConfigError::from)?;
+                let info = Stream::new(self.clone(), bucket.stream(), None).info().await?;
+                let differences = Differences::between(&asked, &info.config);
+                Err(BucketError::Exists { bucket, differences, info: Box::new(info) })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Creates a bucket, or gives the one that is there, whatever its configuration: with what is not
+    /// as it was asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`BucketError`].
+    pub async fn create_or_open_key_value(
+        &self,
+        config: BucketConfig,
+    ) -> Result<(KeyValue, Differences), BucketError> {
+        match self.create_key_value(config).await {
+            Ok(bucket) => Ok((bucket, Differences::default())),
+            Err(BucketError::Exists { differences, info, .. }) => {
+                Ok((KeyValue::of(self, &info.config)?, differences))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A bucket that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open_key_value(&self, name: &str) -> Result<KeyValue, OpenError> {
+        let name = BucketName::new(name)?;
+        let info = Stream::new(self.clone(), name.stream(), None).info().await;
+        let info = info.map_err(|error| OpenError::of(&name, error))?;
+        Ok(KeyValue::of(self, &info.config)?)
+    }
+
+    /// Changes the configuration of a bucket into `config`, whole: what that leaves out becomes the
+    /// default.
+    ///
+    /// # Errors
+    ///
+    /// [`BucketError`], with [`ErrorCode::STREAM_NOT_FOUND`] when it is not there.
+    pub async fn update_key_value(&self, config: BucketConfig) -> Result<KeyValue, BucketError> {
+        let stream = self.update_stream(config.to_stream()?).await?;
+        self.made(&stream).await
+    }
+
+    /// [Updates](Self::update_key_value) a bucket, or [creates](Self::create_key_value) it when it is
+    /// not there.
+    ///
+    /// # Errors
+    ///
+    /// [`BucketError`].
+    pub async fn create_or_update_key_value(
+        &self,
+        config: BucketConfig,
+    ) -> Result<KeyValue, BucketError> {
+        let stream = self.create_or_update_stream(config.to_stream()?).await?;
+        self.made(&stream).await
+    }
+
+    async fn made(&self, stream: &Stream) -> Result<KeyValue, BucketError> {
+        match stream.cached_info() {
+            Some(info) => Ok(KeyValue::of(self, &info.config)?),
+            None => Ok(KeyValue::of(self, &stream.info().await?.config)?),
+        }
+    }
+
+    /// Deletes a bucket with all it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn delete_key_value(&self, name: &str) -> Result<(), OpenError> {
+        let name = BucketName::new(name)?;
+        let deleted = self.delete_stream(name.stream()).await;
+        deleted.map_err(|error| OpenError::of(&name, error))
+    }
+
+    /// The names of every bucket, in their order; mirrors among them.
+    pub fn key_value_names(&self) -> KeyValueNames {
+        KeyValueNames { names: self.stream_names() }
+    }
+
+    /// Every bucket, in the order of the names, with what it is.
+    pub fn key_values(&self) -> KeyValues {
+        KeyValues { streams: self.streams() }
+    }
+}
+
+/// The names of every bucket. Made by [`JetStream::key_value_names`].
+///
+/// They come page by page, and are no picture of one moment. After an error it is over.
+#[derive(Debug)]
+#[must_use = "nothing is asked for until it is read"]
+pub struct KeyValueNames {
+    names: List<String>,
+}
+
+impl KeyValueNames {
+    /// The next one; `None` after the last one. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<BucketName, CallError>> {
+        loop {
+            match self.names.next().await? {
+                Ok(name) => {
+                    if let Some(name) = BucketName::of_stream(&name) {
+                        return Some(Ok(name));
+                    }
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Every bucket, with what it is. Made by [`JetStream::key_values`].
+///
+/// They come page by page, and are no picture of one moment. After an error it is over.
+#[derive(Debug)]
+#[must_use = "nothing is asked for until it is read"]
+pub struct KeyValues {
+    streams: List<StreamInfo>,
+}
+
+impl KeyValues {
+    /// The next one; `None` after the last one. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<Listed<BucketStatus>, CallError>> {
+        loop {
+            let listed = match self.streams.next().await? {
+                Ok(listed) => listed,
+                Err(error) => return Some(Err(error)),
+            };
+            let is_bucket = |stream: &str| BucketName::of_stream(stream).is_some();
+            return Some(Ok(match listed {
+                Listed::Found(info) => match BucketStatus::of_stream(info) {
+                    Ok(status) => Listed::Found(status),
+                    Err(_) => continue,
+                },
+                Listed::Offline { name, reason } if is_bucket(&name) => {
+                    Listed::Offline { name, reason }
+                }
+                Listed::Missing { name } if is_bucket(&name) => Listed::Missing { name },
+                Listed::Unreadable { entry, error }
+                    if entry["config"]["name"].as_str().is_some_and(is_bucket) =>
+                {
+                    Listed::Unreadable { entry, error }
+                }
+                _ => continue,
+            }));
+        }
+    }
+}

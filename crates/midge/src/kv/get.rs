@@ -1,0 +1,170 @@
+//! Getting one key.
+
+use std::future::IntoFuture;
+
+use midge_jetstream::kv::{Entry, EntryError, KeyError, check_key};
+use midge_jetstream::{DirectGetError, GetRequest};
+
+use super::{Boxed, KeyValue};
+use crate::jetstream::{CallError, DirectError, GetMessageError};
+
+/// Why a key was not got.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GetError {
+    /// It cannot be a key. Nothing was sent.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Nobody answers: the bucket is not there, or has no leader and no replica for now.
+    #[error("nobody answers for bucket {bucket}: is it there?")]
+    NoResponders {
+        /// The bucket.
+        bucket: String,
+    },
+    /// The server refused, or its answer is not understood.
+    #[error(transparent)]
+    Direct(#[from] DirectGetError),
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl KeyValue {
+    /// Gets the last revision of a key.
+    ///
+    /// `.await` gives `Result<Option<Entry>, GetError>`: `None` when the key was never written, is
+    /// deleted or has expired. Any server that has the bucket answers, so that a revision that was
+    /// just written may be missing: [`from_leader`](Get::from_leader) does not miss it.
+    pub fn get<'a>(&'a self, key: &'a str) -> Get<'a> {
+        Get { kv: self, key, revision: None, leader: false, markers: false }
+    }
+
+    /// The last revision of a key, or the given one, as its leader has it; markers too.
+    pub(super) async fn read_leader(
+        &self,
+        key: &str,
+        revision: Option<u64>,
+    ) -> Result<Option<Entry>, GetError> {
+        let bucket = &self.bucket;
+        let subject = bucket.origin_subjects.stored(key);
+        let message = match revision {
+            Some(revision) => bucket.origin.message(revision).await,
+            None => bucket.origin.last_message(&subject).await,
+        };
+        let message = match message {
+            Ok(message) => message,
+            Err(GetMessageError::NotFound) => return Ok(None),
+            Err(GetMessageError::Call(error)) => return Err(error.into()),
+        };
+        self.entry(key, Entry::stored(&bucket.name, &bucket.origin_subjects, message))
+    }
+
+    async fn read_direct(
+        &self,
+        key: &str,
+        revision: Option<u64>,
+    ) -> Result<Option<Entry>, GetError> {
+        let bucket = &self.bucket;
+        let call = self.js().call();
+        let get = format!("DIRECT.GET.{}", bucket.stream.name());
+        let answer = match revision {
+            Some(seq) => call.request(&get, Some(&GetRequest::Sequence { seq })).await,
+            None => {
+                // With the subject in that of the request, permissions can be given by it.
+                let get = format!("{get}.{}", bucket.subjects.stored(key));
+                call.request(&get, None::<&()>).await
+            }
+        };
+        match answer {
+            Ok((_, message)) => {
+                self.entry(key, Entry::direct(&bucket.name, &bucket.subjects, message))
+            }
+            Err(CallError::NoResponders { .. }) => {
+                Err(GetError::NoResponders { bucket: bucket.name.to_string() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn entry(
+        &self,
+        key: &str,
+        entry: Result<Entry, EntryError>,
+    ) -> Result<Option<Entry>, GetError> {
+        match entry {
+            // A revision can be that of another key.
+            Ok(entry) => Ok((entry.key() == key).then_some(entry)),
+            Err(EntryError::Direct(DirectGetError::NotFound) | EntryError::Subject { .. }) => {
+                Ok(None)
+            }
+            Err(EntryError::Direct(error)) => Err(error.into()),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// A key that is about to be got. Made by [`KeyValue::get`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "nothing is asked for until `.await`"]
+pub struct Get<'a> {
+    kv: &'a KeyValue,
+    key: &'a str,
+    revision: Option<u64>,
+    leader: bool,
+    markers: bool,
+}
+
+impl Get<'_> {
+    /// This revision instead of the last one; `None` where it is not kept any more, or is one of
+    /// another key.
+    pub fn at(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// From the leader of the bucket, which has all that was written; of a mirror, from that of its
+    /// origin. It needs the permission to request `$JS.API.STREAM.MSG.GET.KV_<bucket>`.
+    pub fn from_leader(mut self) -> Self {
+        self.leader = true;
+        self
+    }
+
+    /// Also a revision that deletes the key.
+    pub fn with_markers(mut self) -> Self {
+        self.markers = true;
+        self
+    }
+
+    async fn ask(self) -> Result<Option<Entry>, GetError> {
+        let Self { kv, key, revision, leader, markers } = self;
+        check_key(key)?;
+        if revision == Some(0) {
+            return Ok(None);
+        }
+        let entry = match leader || !kv.bucket.direct {
+            true => kv.read_leader(key, revision).await?,
+            false => kv.read_direct(key, revision).await?,
+        };
+        Ok(entry.filter(|entry| markers || entry.is_put()))
+    }
+}
+
+impl<'a> IntoFuture for Get<'a> {
+    type Output = Result<Option<Entry>, GetError>;
+    type IntoFuture = Boxed<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.ask())
+    }
+}
+
+impl From<DirectError> for GetError {
+    fn from(error: DirectError) -> Self {
+        match error {
+            DirectError::Get(error) => Self::Direct(error),
+            DirectError::Level(_) => Self::Direct(DirectGetError::Unsupported),
+            DirectError::NotAllowed { stream } => Self::NoResponders { bucket: stream },
+            DirectError::Call(error) => Self::Call(error),
+        }
+    }
+}

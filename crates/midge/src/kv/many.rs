@@ -1,0 +1,155 @@
+//! Getting many keys at once.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::future::{IntoFuture, poll_fn};
+use std::task::Poll;
+
+use midge_jetstream::DirectGetError;
+use midge_jetstream::kv::{Entry, KeyError, check_key};
+
+use super::KeyValue;
+use super::get::GetError;
+use crate::jetstream::DirectError;
+
+/// The most keys that a server gives in one answer.
+const PAGE: usize = 1_024;
+/// The most bytes of the subjects in one request.
+const PAGE_BYTES: usize = 256 * 1024;
+/// Keys that are got at the same time from a server that gives one at a time.
+const PIPELINE: usize = 64;
+
+/// Why keys were not got.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GetManyError {
+    /// One of them cannot be a key. Nothing was sent.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// They could not be got.
+    #[error(transparent)]
+    Get(#[from] GetError),
+}
+
+impl KeyValue {
+    /// Gets the last revisions of many keys, in the order in which they are given: `None` for each
+    /// that was never written, is deleted or has expired.
+    ///
+    /// At most 1,024 keys are asked for at a time, and are then as they were at one moment; any
+    /// server that has the bucket answers. A server before 2.11 is asked for one after another, 64 at
+    /// a time.
+    ///
+    /// # Errors
+    ///
+    /// [`GetManyError`].
+    pub async fn get_many<K: AsRef<str>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Entry>>, GetManyError> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        for key in &keys {
+            check_key(key.as_ref())?;
+        }
+        let mut wanted: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let found = self.get_found(&wanted).await?;
+        Ok(keys.iter().map(|key| found.get(key.as_ref()).cloned().flatten()).collect())
+    }
+
+    async fn get_found<'a>(
+        &self,
+        wanted: &[&'a str],
+    ) -> Result<BTreeMap<&'a str, Option<Entry>>, GetError> {
+        if !self.bucket.direct {
+            return self.get_each(wanted).await;
+        }
+        let mut found = BTreeMap::new();
+        let mut rest = wanted;
+        while !rest.is_empty() {
+            let count = self.page(rest);
+            let (page, further) = rest.split_at(count);
+            if !self.get_page(page, &mut found).await? {
+                return self.get_each(wanted).await;
+            }
+            rest = further;
+        }
+        Ok(found)
+    }
+
+    /// How many of the keys fit into one request.
+    fn page(&self, keys: &[&str]) -> usize {
+        let prefix = self.bucket.subjects.prefix_len() + 3;
+        let mut bytes = 0;
+        let fits = |key: &&&str| {
+            bytes += prefix + key.len();
+            bytes <= PAGE_BYTES
+        };
+        keys.iter().take(PAGE).take_while(fits).count().max(1)
+    }
+
+    /// False when the server gives one message at a time.
+    async fn get_page<'a>(
+        &self,
+        page: &[&'a str],
+        found: &mut BTreeMap<&'a str, Option<Entry>>,
+    ) -> Result<bool, GetError> {
+        let bucket = &self.bucket;
+        let subjects = page.iter().map(|key| bucket.subjects.stored(key));
+        let mut messages = bucket.stream.direct_last_of(subjects).messages();
+        while let Some(message) = messages.next().await {
+            let message = match message {
+                Ok(message) => message,
+                Err(DirectError::Get(DirectGetError::NotFound)) => break,
+                Err(DirectError::Level(_) | DirectError::Get(DirectGetError::Unsupported)) => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            // What was not asked for is left out.
+            let Ok(entry) = Entry::stored(&bucket.name, &bucket.subjects, message) else {
+                continue;
+            };
+            if let Ok(at) = page.binary_search(&entry.key()) {
+                found.insert(page[at], Some(entry).filter(Entry::is_put));
+            }
+        }
+        Ok(true)
+    }
+
+    /// One after another, some at a time.
+    async fn get_each<'a>(
+        &self,
+        wanted: &[&'a str],
+    ) -> Result<BTreeMap<&'a str, Option<Entry>>, GetError> {
+        let mut rest = wanted.iter();
+        let mut running = VecDeque::new();
+        let mut found = BTreeMap::new();
+        poll_fn(|context| {
+            loop {
+                while running.len() < PIPELINE
+                    && let Some(&key) = rest.next()
+                {
+                    running.push_back((key, self.get(key).into_future()));
+                }
+                let before = found.len();
+                for _ in 0..running.len() {
+                    let Some((key, mut get)) = running.pop_front() else { break };
+                    match get.as_mut().poll(context) {
+                        Poll::Ready(Ok(entry)) => drop(found.insert(key, entry)),
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => running.push_back((key, get)),
+                    }
+                }
+                if running.is_empty() && rest.len() == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                if found.len() == before {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,129 @@
+//! The key-value store: buckets of keys, of which streams keep the revisions (ADR-8).
+//!
+//! ```no_run
+//! use midge::jetstream::JetStream;
+//! use midge::kv::BucketConfig;
+//!
+//! # async fn example(client: midge::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let js = JetStream::new(client);
+//! let profiles =
+//!     js.create_key_value(BucketConfig { history: 5, ..BucketConfig::new("profiles") }).await?;
+//! let revision = profiles.put("sue.color", "blue").await?;
+//! profiles.update("sue.color", "green", revision).await?;
+//! if let Some(entry) = profiles.get("sue.color").await? {
+//!     println!("{} is {:?}", entry.key(), entry.value());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reads are answered by any server that has the bucket, and may miss what was just written. Who
+//! must see it asks [the leader](Get::from_leader), which is slower and needs the permission to
+//! request `$JS.API.STREAM.MSG.GET.KV_<bucket>`. Writes are decided by the leader alone.
+
+mod buckets;
+mod change;
+mod get;
+mod list;
+mod many;
+mod put;
+mod remove;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use midge_jetstream::kv::BucketSubjects;
+use midge_jetstream::{ApiPrefix, StreamConfig};
+
+pub use midge_jetstream::kv::{
+    BucketConfig, BucketConfigError, BucketName, BucketNameError, BucketStatus, Entry, EntryError,
+    KeyError, NotABucket, Operation, WatchFilterError,
+};
+
+pub use buckets::{BucketError, KeyValueNames, KeyValues, OpenError};
+pub use change::{Change, ChangeError};
+pub use get::{Get, GetError};
+pub use list::{Entries, Keys, PurgeDeletesError};
+pub use many::GetManyError;
+pub use put::{Create, CreateError, Put, PutError, Putting, Update, UpdateError};
+pub use remove::{Delete, DeleteError, Purge};
+pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
+
+use crate::jetstream::{JetStream, Stream};
+
+/// A bucket. Made by [`JetStream::create_key_value`] and [`JetStream::open_key_value`], among
+/// others.
+///
+/// A clone is cheap, and is the same bucket.
+#[derive(Clone)]
+pub struct KeyValue {
+    bucket: Arc<Bucket>,
+}
+
+struct Bucket {
+    name: BucketName,
+    stream: Stream,
+    subjects: BucketSubjects,
+    /// Where writes are decided: of a mirror, its origin.
+    origin: Stream,
+    origin_subjects: BucketSubjects,
+    direct: bool,
+    max_value_size: Option<u32>,
+}
+
+impl KeyValue {
+    /// The bucket that a stream is.
+    fn of(js: &JetStream, config: &StreamConfig) -> Result<Self, NotABucket> {
+        let subjects = BucketSubjects::new(config, js.api_prefix())?;
+        let name = subjects.bucket().clone();
+        let stream = Stream::new(js.clone(), name.stream(), None);
+        let origin_subjects = subjects.origin();
+        let far = config.mirror.as_ref().and_then(|mirror| mirror.external.as_ref());
+        let js = match far.map(|external| ApiPrefix::new(&external.api)) {
+            Some(Ok(api)) => js.with_prefix(api),
+            _ => js.clone(),
+        };
+        let origin = Stream::new(js, origin_subjects.bucket().stream(), None);
+        let (direct, max_value_size) = (config.allow_direct, config.max_msg_size);
+        let bucket =
+            Bucket { name, stream, subjects, origin, origin_subjects, direct, max_value_size };
+        Ok(Self { bucket: Arc::new(bucket) })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &BucketName {
+        &self.bucket.name
+    }
+
+    /// Its stream.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.bucket.stream
+    }
+
+    fn js(&self) -> &JetStream {
+        self.bucket.stream.context()
+    }
+
+    /// What it is at the moment.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; [`OpenError::NotFound`] when it has gone.
+    pub async fn status(&self) -> Result<BucketStatus, OpenError> {
+        let info = self.bucket.stream.info().await;
+        let info = info.map_err(|error| OpenError::of(self.name(), error))?;
+        Ok(BucketStatus::of_stream(info)?)
+    }
+}
+
+impl fmt::Debug for KeyValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyValue").field("bucket", self.name()).finish_non_exhaustive()
+    }
+}
+
+/// A future whose type is not worth a name.
+type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

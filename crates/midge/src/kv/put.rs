@@ -1,0 +1,349 @@
+//! Giving keys values.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use midge_jetstream::kv::{KeyError, check_key};
+use midge_jetstream::{ApiError, ApiLevel, Need};
+
+use super::get::GetError;
+use super::{Boxed, KeyValue};
+use crate::jetstream::{FeatureError, JetPublishError, Publish, Publishing};
+
+/// What a TTL of a single key needs.
+pub(super) const TTL: Need = Need::new("a TTL of a key", ApiLevel::V2_11);
+/// How often a key that is deleted is tried to be created.
+const ATTEMPTS: u32 = 10;
+
+/// Why a value is not known to be stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutError {
+    /// It cannot be a key. Nothing was sent.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The value is larger than the bucket takes. Nothing was sent.
+    #[error("the value has {size} bytes, and the bucket takes {limit} at most")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// The `max_value_size` of the bucket.
+        limit: u32,
+    },
+    /// It was not stored, or that is not known.
+    #[error(transparent)]
+    Publish(#[from] JetPublishError),
+}
+
+impl PutError {
+    /// Whether the value may have been stored nevertheless.
+    #[must_use]
+    pub fn may_be_stored(&self) -> bool {
+        matches!(self, Self::Publish(error) if error.may_be_stored())
+    }
+}
+
+/// Why a value is not known to have taken the place of a revision.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// The last revision of the key is another one. Nothing was stored.
+    #[error("the last revision of {key:?} is not {expected}: get it, and decide anew")]
+    WrongRevision {
+        /// The key.
+        key: String,
+        /// What was expected.
+        expected: u64,
+        /// The server's words.
+        error: ApiError,
+    },
+    /// It was not stored, or that is not known.
+    #[error(transparent)]
+    Put(#[from] PutError),
+}
+
+impl UpdateError {
+    /// Whether the value may have been stored nevertheless.
+    #[must_use]
+    pub fn may_be_stored(&self) -> bool {
+        matches!(self, Self::Put(error) if error.may_be_stored())
+    }
+}
+
+/// Why a key is not known to have been created.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// It has a value. Nothing was stored.
+    #[error("{key:?} exists with revision {revision}")]
+    Exists {
+        /// The key.
+        key: String,
+        /// Its last revision.
+        revision: u64,
+    },
+    /// Others created and deleted it each time it was to be. Nothing was stored.
+    #[error("{key:?} was created and deleted by others {ATTEMPTS} times in a row: try again later")]
+    Contended {
+        /// The key.
+        key: String,
+    },
+    /// What is there could not be read. Nothing was stored.
+    #[error("there is a revision that could not be read: {0}")]
+    Get(#[from] GetError),
+    /// The server is too old for a TTL, or did not say. Nothing was sent.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// It was not stored, or that is not known.
+    #[error(transparent)]
+    Put(#[from] PutError),
+}
+
+impl CreateError {
+    /// Whether the value may have been stored nevertheless.
+    #[must_use]
+    pub fn may_be_stored(&self) -> bool {
+        matches!(self, Self::Put(error) if error.may_be_stored())
+    }
+}
+
+impl KeyValue {
+    /// Gives a key a value, whatever it had. `.await` gives `Result<u64, PutError>`: the revision.
+    ///
+    /// It never expires by itself but by the TTL of the bucket: a TTL that the key was
+    /// [created](Self::create) with ends here.
+    pub fn put<'a, P: AsRef<[u8]>>(&self, key: &str, value: P) -> Put<'a, P> {
+        Put { publish: self.write(key, value) }
+    }
+
+    /// Gives a key a value if it has none: if it was never written, is deleted or has expired.
+    /// `.await` gives `Result<u64, CreateError>`: the revision.
+    pub fn create<'a, P: AsRef<[u8]> + Send + 'a>(
+        &'a self,
+        key: &'a str,
+        value: P,
+    ) -> Create<'a, P> {
+        Create { kv: self, key, value, ttl: None, timeout: None }
+    }
+
+    /// Gives a key a value if this is its last revision. `.await` gives `Result<u64, UpdateError>`:
+    /// the new revision.
+    ///
+    /// After a lost connection or a timeout it may have been stored: what the key has then
+    /// tells. A TTL that the key had ends here, as with [`put`](Self::put).
+    pub fn update<'a, P: AsRef<[u8]> + Send + 'a>(
+        &'a self,
+        key: &'a str,
+        value: P,
+        revision: u64,
+    ) -> Update<'a, P> {
+        Update { kv: self, key, value, revision, timeout: None }
+    }
+
+    /// A message to a key, which is not sent yet.
+    pub(super) fn write<'a, P: AsRef<[u8]>>(
+        &self,
+        key: &str,
+        value: P,
+    ) -> Result<Publish<'a, String, P>, PutError> {
+        check_key(key)?;
+        let size = value.as_ref().len();
+        if let Some(limit) = self.bucket.max_value_size
+            && size > limit as usize
+        {
+            return Err(PutError::TooLarge { size, limit });
+        }
+        Ok(self.js().publish(self.bucket.subjects.written(key), value))
+    }
+
+    /// Stores a value if the last revision of the key is this one.
+    pub(super) async fn write_expecting(
+        &self,
+        key: &str,
+        value: &[u8],
+        expected: u64,
+        ttl: Option<Duration>,
+        timeout: Option<Duration>,
+    ) -> Result<u64, UpdateError> {
+        let mut publish = self.write(key, value)?.expect_last_subject_sequence(expected);
+        if let Some(ttl) = ttl {
+            publish = publish.ttl(ttl);
+        }
+        if let Some(timeout) = timeout {
+            publish = publish.timeout(timeout);
+        }
+        match publish.await {
+            Ok(ack) => Ok(ack.seq),
+            Err(error) => Err(match wrong_revision(&error) {
+                Some(error) => UpdateError::WrongRevision { key: key.to_owned(), expected, error },
+                None => PutError::from(error).into(),
+            }),
+        }
+    }
+}
+
+/// The stream's refusal, if it is for a revision that was not expected.
+pub(super) fn wrong_revision(error: &JetPublishError) -> Option<ApiError> {
+    error.refusal().filter(|error| error.err_code.is_wrong_last_sequence()).cloned()
+}
+
+/// A value that is about to be stored. Made by [`KeyValue::put`].
+#[must_use = "nothing is stored until `.await`"]
+pub struct Put<'a, P> {
+    publish: Result<Publish<'a, String, P>, PutError>,
+}
+
+impl<P: AsRef<[u8]>> Put<'_, P> {
+    /// How long to wait for the server. Default: that of the [`JetStream`](crate::jetstream::JetStream).
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { publish: self.publish.map(|publish| publish.timeout(timeout)) }
+    }
+}
+
+impl<P> fmt::Debug for Put<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Put").finish_non_exhaustive()
+    }
+}
+
+impl<'a, P: AsRef<[u8]>> IntoFuture for Put<'a, P> {
+    type Output = Result<u64, PutError>;
+    type IntoFuture = Putting<'a, P>;
+
+    fn into_future(self) -> Putting<'a, P> {
+        Putting { state: self.publish.map(IntoFuture::into_future).map_err(Some) }
+    }
+}
+
+/// The future of a [`Put`].
+///
+/// Dropped before it is ready, the value is given up: if no byte of it was written it is not sent,
+/// else it may be stored.
+#[must_use = "futures do nothing unless polled"]
+pub struct Putting<'a, P> {
+    state: Result<Publishing<'a, String, P>, Option<PutError>>,
+}
+
+/// Nothing here is pinned by being polled.
+impl<P> Unpin for Putting<'_, P> {}
+
+impl<P: AsRef<[u8]>> Future for Putting<'_, P> {
+    type Output = Result<u64, PutError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.state {
+            Ok(publishing) => {
+                let ack = ready!(Pin::new(publishing).poll(context))?;
+                Poll::Ready(Ok(ack.seq))
+            }
+            Err(error) => {
+                Poll::Ready(Err(error.take().expect("a put is polled until it is ready")))
+            }
+        }
+    }
+}
+
+impl<P> fmt::Debug for Putting<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Putting").finish_non_exhaustive()
+    }
+}
+
+/// A key that is about to be created. Made by [`KeyValue::create`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is stored until `.await`"]
+pub struct Create<'a, P> {
+    kv: &'a KeyValue,
+    key: &'a str,
+    value: P,
+    ttl: Option<Duration>,
+    timeout: Option<Duration>,
+}
+
+impl<'a, P: AsRef<[u8]> + Send + 'a> Create<'a, P> {
+    /// It expires after this time: whole seconds, at least one. The bucket must have a
+    /// `limit_marker_ttl`; if it keeps a history, servers make a shorter time as long as that. API
+    /// level 1.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// How long to wait for the server, each time it is asked. Default: that of the
+    /// [`JetStream`](crate::jetstream::JetStream).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    async fn create(self) -> Result<u64, CreateError> {
+        let Self { kv, key, value, ttl, timeout } = self;
+        let value = value.as_ref();
+        check_key(key).map_err(PutError::from)?;
+        if ttl.is_some() {
+            kv.js().call().require(Some(TTL)).await?;
+        }
+        let mut expected = 0;
+        for _ in 0..ATTEMPTS {
+            match kv.write_expecting(key, value, expected, ttl, timeout).await {
+                Ok(revision) => return Ok(revision),
+                Err(UpdateError::WrongRevision { .. }) => {}
+                Err(UpdateError::Put(error)) => return Err(error.into()),
+            }
+            // Others may be behind: only the leader knows what is in the way.
+            expected = match kv.read_leader(key, None).await? {
+                Some(entry) if entry.is_put() => {
+                    let (key, revision) = (key.to_owned(), entry.revision());
+                    return Err(CreateError::Exists { key, revision });
+                }
+                Some(marker) => marker.revision(),
+                None => 0,
+            };
+        }
+        Err(CreateError::Contended { key: key.to_owned() })
+    }
+}
+
+impl<'a, P: AsRef<[u8]> + Send + 'a> IntoFuture for Create<'a, P> {
+    type Output = Result<u64, CreateError>;
+    type IntoFuture = Boxed<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.create())
+    }
+}
+
+/// A value that is about to take the place of a revision. Made by [`KeyValue::update`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is stored until `.await`"]
+pub struct Update<'a, P> {
+    kv: &'a KeyValue,
+    key: &'a str,
+    value: P,
+    revision: u64,
+    timeout: Option<Duration>,
+}
+
+impl<'a, P: AsRef<[u8]> + Send + 'a> Update<'a, P> {
+    /// How long to wait for the server. Default: that of the
+    /// [`JetStream`](crate::jetstream::JetStream).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl<'a, P: AsRef<[u8]> + Send + 'a> IntoFuture for Update<'a, P> {
+    type Output = Result<u64, UpdateError>;
+    type IntoFuture = Boxed<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { kv, key, value, revision, timeout } = self;
+        Box::pin(
+            async move { kv.write_expecting(key, value.as_ref(), revision, None, timeout).await },
+        )
+    }
+}
