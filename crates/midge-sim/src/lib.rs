@@ -107,8 +107,8 @@
 //!
 //! # Limits
 //!
-//! There is no TLS and no WebSocket, and the servers know no accounts, no nkeys, no JWT and no
-//! JetStream: a request to its API finds no responders. The [journal](server::Journal) keeps every
+//! There is no TLS and no WebSocket, and the servers know no accounts, no nkeys and no
+//! JWT, and as much of JetStream as [`server`] says, where [`ServerOptions::jetstream`](server::ServerOptions::jetstream) asks for it. The [journal](server::Journal) keeps every
 //! message that servers took, so the memory of a run grows with its traffic. A poll that never returns
 //! hangs the run. Runs of different versions of Midge differ, also with the same seed.
 
