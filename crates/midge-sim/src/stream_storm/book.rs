@@ -7,7 +7,7 @@ use std::time::Duration;
 use midge::jetstream::JetMessage;
 use midge_proto::Instant;
 
-use super::{BATCHES, CHAIN, FLOW, SHARED, WORK, most_calls};
+use super::{BATCHES, CALL, CHAIN, FLOW, SHARED, WORK, most_calls};
 use crate::World;
 use crate::server::Event;
 
@@ -188,7 +188,8 @@ impl Book {
         for (index, reader) in &pages.readers {
             let (wait, until) = reader.longest_wait;
             pages.tally.longest_wait = pages.tally.longest_wait.max(wait);
-            assert!(wait <= FLOW, "reader {index} was without messages for {wait:?} to {until:?}");
+            let most = if reader.durable.is_some() { FLOW } else { FLOW + CALL };
+            assert!(wait <= most, "reader {index} was without messages for {wait:?} to {until:?}");
             if reader.durable.is_some() {
                 let distinct: BTreeSet<&u64> = reader.read.iter().collect();
                 pages.tally.again += (reader.read.len() - distinct.len()) as u64;

@@ -7,7 +7,7 @@
 //! | every stored message reaches each durable consumer's readers at least once | `Book::judge` |
 //! | an ordered consumer gives every message once, in order, and without gaps | `Book::ordered` |
 //! | no reader ends by itself | `roles` |
-//! | after the last fault no reader is without messages for longer than [`FLOW`], while there are any | `Book::judge` |
+//! | after the last fault no reader is without messages for longer than [`FLOW`], and an ordered one [`CALL`], while there are any | `Book::judge` |
 //! | calls of the API stay below [`most_calls`] in every second | `Book::judge_calls` |
 
 mod book;
@@ -26,14 +26,16 @@ use book::Book;
 pub use book::StreamTally;
 use roles::Role;
 
-/// How long a reader may be without messages after the last fault, while there are any.
-const FLOW: Duration = Duration::from_secs(5);
+/// How long a reader may be without messages after the last fault, while there are any: the longest
+/// wait between two attempts, and the way there and back.
+const FLOW: Duration = Duration::from_millis(5300);
 /// How long a reader still has then for the rest.
 const CATCH_UP: Duration = Duration::from_secs(60);
 const ACK_WAIT: Duration = Duration::from_secs(2);
 /// Where the chance of a plan begins, apart from that of the run.
 const SALT: u64 = 0x7374_7265;
-/// Longer than the core takes to find a new connection that works.
+/// The time for a call. One that the last fault has swallowed is waited for by an ordered consumer,
+/// before it waits for its next attempt.
 const CALL: Duration = Duration::from_secs(1);
 
 /// The stream that everybody publishes to, and that of one chained publisher.

@@ -230,7 +230,7 @@ impl Player {
     async fn ordered(mut self, push: bool) {
         self.book.reads(self.index, None);
         let heartbeat = self.rng.between(Duration::from_millis(500), Duration::from_secs(1));
-        let messages = 1 + self.rng.below(100);
+        let messages = 5 + self.rng.below(100);
         let mut ordered = loop {
             let builder = self.js.ordered(SHARED).max_messages(messages).heartbeat(heartbeat);
             let builder = if push { builder.push() } else { builder };
