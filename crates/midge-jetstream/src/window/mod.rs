@@ -404,6 +404,7 @@ impl PublishWindow {
     fn stored(&mut self, number: u64, ack: PubAck) {
         let Some(entry) = self.entry(number) else { return };
         let (retried, seq) = (entry.attempt > 0, ack.seq);
+        let counted = matches!(entry.state, State::Sent { .. });
         if retried && let (State::Sent { .. }, Some(position)) = (entry.state, entry.position) {
             // The answer may be to an earlier attempt, and this one not be written yet.
             self.late.push_back((number, position));
@@ -416,12 +417,26 @@ impl PublishWindow {
         }
         if self.sync == Some(number) {
             self.sync = None;
-            self.expected = Some(seq);
+            self.expected = Some(self.last_stored(number, seq));
+        } else if !counted && let Some(expected) = &mut self.expected {
+            // It will not be sent again, and the next one comes behind it.
+            *expected = (*expected).max(seq);
         }
         if self.config.order != PublishOrder::OneByOne {
             self.find_moved(number, seq, retried);
         }
         self.trim();
+    }
+
+    /// The last message of the stream, as far as is known from this one: it may be an old one, with
+    /// later ones behind it that are not sent again.
+    fn last_stored(&self, number: u64, seq: u64) -> u64 {
+        let later = self.index(number).map(|index| self.entries.range(index..));
+        let stored = later.into_iter().flatten().filter_map(|entry| match entry.state {
+            State::Stored { seq, stream } if stream == self.stream_mark => Some(seq),
+            _ => None,
+        });
+        stored.fold(seq, u64::max)
     }
 
     /// Reports messages that were stored behind later ones, of which this one is one or the other.
