@@ -429,8 +429,12 @@ impl Ordered {
             acted = true;
             match result {
                 Ok(created) => {
-                    self.begun = true;
+                    let serial = self.machine.serial();
+                    let again = std::mem::replace(&mut self.begun, true);
                     self.machine.created(created, self.now);
+                    if again && let Some(function) = &mut self.on_notice {
+                        function(Notice::Recreated(format!("{}_{serial}", self.prefix)));
+                    }
                 }
                 Err(error) => {
                     let refused = match &error {
