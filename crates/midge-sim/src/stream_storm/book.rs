@@ -46,6 +46,9 @@ struct Pages {
     over: bool,
     /// Stream, sequence and payload.
     acked: Vec<(String, u64, String)>,
+    /// Stream and payload of messages that are said not to be stored, and of those that may be.
+    failed: Vec<(String, String)>,
+    unknown: BTreeSet<String>,
     readers: BTreeMap<usize, Reader>,
     calm: Option<Instant>,
     /// Messages that were read in each second.
@@ -92,6 +95,16 @@ impl Book {
 
     pub(super) fn acked(&self, stream: &str, sequence: u64, payload: &str) {
         self.pages().acked.push((stream.into(), sequence, payload.into()));
+    }
+
+    /// A publisher has given a message up.
+    pub(super) fn failed(&self, stream: &str, payload: String, may_be_stored: bool) {
+        let pages = &mut *self.pages();
+        if may_be_stored {
+            pages.unknown.insert(payload);
+        } else {
+            pages.failed.push((stream.into(), payload));
+        }
     }
 
     pub(super) fn it_is_calm(&self) {
@@ -213,9 +226,15 @@ impl Book {
                 assert_eq!(distinct.len(), stored.len(), "nothing is stored twice in {stream}");
                 pages.tally.stored += stored.len() as u64;
             }
-            let number = |payload: &[u8]| String::from_utf8_lossy(payload).parse::<u64>();
-            let chain = cluster.stored(CHAIN).iter().map(|stored| number(&stored.payload));
-            let chain: Vec<u64> = chain.collect::<Result<_, _>>().expect("it publishes numbers");
+            for (stream, payload) in &pages.failed {
+                let mut stored = cluster.stored(stream).iter();
+                let is_there = stored.any(|stored| *stored.payload == *payload.as_bytes());
+                assert!(!is_there, "{stream} has {payload:?}, which was said not to be stored");
+            }
+            let chain = cluster.stored(CHAIN).iter();
+            let chain = chain.map(|stored| String::from_utf8_lossy(&stored.payload));
+            let chain = chain.filter(|payload| !pages.unknown.contains(&**payload));
+            let chain: Vec<u64> = chain.map(|it| it.parse().expect("a number")).collect();
             assert!(chain.is_sorted(), "a chained publisher's messages are in order: {chain:?}");
         });
         pages.tally.acked = pages.acked.len() as u64;

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use midge::jetstream::{
-    AckError, Consumer, JetMessage, JetStream, Notice, PublishOrder, Publisher, PublisherError,
-    PullEnd, PullError, Report,
+    AckError, Consumer, JetMessage, JetStream, Notice, PublishFailure, PublishOrder, Publisher,
+    PublisherError, PullEnd, PullError, Report,
 };
 use midge_proto::Instant;
 
@@ -145,8 +145,15 @@ impl Player {
     }
 
     fn reported(&self, report: &Report, stream: &str) {
-        if let Report::Stored { number, ack } = report {
-            self.book.acked(stream, ack.seq, &self.payload(stream, *number));
+        match report {
+            Report::Stored { number, ack } => {
+                self.book.acked(stream, ack.seq, &self.payload(stream, *number));
+            }
+            Report::Failed { number, failure, .. } => {
+                let may_be_stored = matches!(failure, PublishFailure::Unknown);
+                self.book.failed(stream, self.payload(stream, *number), may_be_stored);
+            }
+            _ => {}
         }
     }
 
