@@ -73,7 +73,7 @@ impl Cluster {
             nodes: Vec::new(),
             clients: Vec::new(),
             routes: Routes::default(),
-            jetstream: JetStream::default(),
+            jetstream: JetStream::new(seed),
             timers: BTreeSet::new(),
             journal: Journal::default(),
             changed: Vec::new(),

@@ -30,6 +30,9 @@ pub use stream::Stored;
 /// 2026-01-01T00:00:00Z is when virtual time begins, as streams tell it.
 const EPOCH: i128 = 1_767_225_600_000_000_000;
 
+/// Where the chance of JetStream begins, apart from that of the cluster.
+const SALT: u64 = 0x6a73_0000;
+
 fn time(at: Instant) -> Time {
     Time::from_unix_nanos(EPOCH + i128::from(at.as_nanos()))
 }
@@ -44,10 +47,11 @@ pub(super) struct JetStream {
     due: Option<Instant>,
 }
 
-impl Default for JetStream {
-    fn default() -> Self {
+impl JetStream {
+    /// `seed` decides elections, what is heard without a leader, and made up names.
+    pub(super) fn new(seed: u64) -> Self {
         let (leadership, streams) = (Leadership::default(), BTreeMap::new());
-        Self { rng: Rng::new(0x6a73), leadership, streams, due: None }
+        Self { rng: Rng::new(seed ^ SALT), leadership, streams, due: None }
     }
 }
 
@@ -223,7 +227,7 @@ impl Cluster {
         now: Instant,
         run: impl FnOnce(&mut JetStream, &mut Turn<'_>),
     ) {
-        let mut jetstream = std::mem::take(&mut self.jetstream);
+        let mut jetstream = std::mem::replace(&mut self.jetstream, JetStream::new(0));
         let interest = |subject: &[u8]| self.is_heard(leader, subject);
         let mut turn = Turn { now, interest: &interest, says: Vec::new(), answers: Vec::new() };
         run(&mut jetstream, &mut turn);
