@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what was acknowledged is stored where the ack says, and nothing is stored twice | `Book::judge` |
 //! | what a publisher was told is not stored is not | `Book::judge` |
-//! | a chained publisher's messages are stored as they were given, but for those of which it says that it cannot tell | `Book::judge` |
+//! | a chained publisher's messages are stored as they were given, unless one is stored of which it said that it cannot tell | `Book::judge` |
 //! | every stored message reaches each durable consumer's readers at least once | `Book::judge` |
 //! | an ordered consumer gives every message once, in order, and without gaps | `Book::ordered` |
 //! | no reader ends by itself | `roles` |
