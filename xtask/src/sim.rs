@@ -30,5 +30,6 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failure> {
 /// The fixed storms, with the checks of a debug build and compiled for speed.
 pub(crate) fn test() -> Result<(), Failure> {
     let test = ["test", "--profile", "storm", "-p", "midge-sim", "--test", "storm"];
-    cargo::run(&[&test[..], &["--", "--ignored"]].concat())
+    let streams = ["--test", "stream_storm", "--", "--ignored"];
+    cargo::run(&[&test[..], &streams].concat())
 }

@@ -264,6 +264,29 @@ fn behind_a_gap_a_chain_is_sent_again_in_order() {
 }
 
 #[test]
+fn a_chain_goes_on_behind_what_is_stored_also_when_an_earlier_answer_comes_again() {
+    let mut rig = Rig::new(config(PublishOrder::Chained));
+    for _ in 0..3 {
+        rig.push();
+    }
+    rig.turn();
+    let answer = rig.arrive().unwrap();
+    rig.answer(answer);
+    // Both are stored, and the answer to the second comes with the next connection.
+    rig.arrive().unwrap();
+    let late = rig.arrive().unwrap();
+    rig.lose_connection(0);
+    rig.window.connected();
+    rig.turn();
+    rig.answer(late);
+    rig.push();
+    rig.push();
+    rig.serve();
+    assert_eq!(rig.order(), [1, 2, 3, 4, 5]);
+    assert!(rig.moved().is_empty());
+}
+
+#[test]
 fn a_chain_tells_what_somebody_else_has_moved() {
     let mut rig = Rig::new(config(PublishOrder::Chained));
     for _ in 0..4 {

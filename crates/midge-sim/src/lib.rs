@@ -71,7 +71,7 @@
 //! | the model of the servers, and the journal of what they saw | [`World::cluster`], [`server`] |
 //! | a connection of the core without a client, held to its contract | [`World::core_client`] |
 //! | bytes by hand | [`World::dial`] |
-//! | the storms that Midge itself is held to | [`storm()`] |
+//! | the storms that Midge itself is held to | [`storm()`], [`stream_storm()`] |
 //! | very many clients that lose their cluster at once | [`herd`] |
 //!
 //! # What happens in a run
@@ -107,8 +107,8 @@
 //!
 //! # Limits
 //!
-//! There is no TLS and no WebSocket, and the servers know no accounts, no nkeys, no JWT and no
-//! JetStream: a request to its API finds no responders. The [journal](server::Journal) keeps every
+//! There is no TLS and no WebSocket, and the servers know no accounts, no nkeys and no
+//! JWT, and as much of JetStream as [`server`] says, where [`ServerOptions::jetstream`](server::ServerOptions::jetstream) asks for it. The [journal](server::Journal) keeps every
 //! message that servers took, so the memory of a run grows with its traffic. A poll that never returns
 //! hangs the run. Runs of different versions of Midge differ, also with the same seed.
 
@@ -125,6 +125,7 @@ pub mod server;
 mod sim;
 mod state;
 mod storm;
+mod stream_storm;
 mod trace;
 mod world;
 
@@ -136,4 +137,5 @@ pub use net::{Connection, Direction, Door, End, Link, Socket};
 pub use rng::Rng;
 pub use sim::{Failure, Outcome, Sim, search};
 pub use storm::{Tally, storm};
+pub use stream_storm::{StreamTally, stream_storm};
 pub use world::{Elapsed, Sleep, Spawned, Timeout, World};

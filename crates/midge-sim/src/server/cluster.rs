@@ -7,6 +7,7 @@ use midge_proto::wire::{ServerError, ServerInfo, encode};
 
 use super::ServerOptions;
 use super::client::Client;
+use super::jetstream::JetStream;
 use super::journal::{Close, Event, Journal};
 use super::node::{Node, Running};
 use super::routes::Routes;
@@ -30,6 +31,9 @@ impl ServerId {
 }
 
 impl ClientId {
+    /// No connection: JetStream, which publishes what consumers deliver and what the API answers.
+    pub const JETSTREAM: Self = Self(usize::MAX);
+
     /// Its place in the order in which connections were accepted by the cluster, from 0.
     pub fn index(self) -> usize {
         self.0
@@ -53,6 +57,7 @@ pub struct Cluster {
     /// `None` once the transport has ended.
     pub(super) clients: Vec<Option<Box<Client>>>,
     pub(super) routes: Routes,
+    pub(super) jetstream: JetStream,
     pub(super) timers: BTreeSet<(Instant, Timer)>,
     pub(super) journal: Journal,
     changed: Vec<ClientId>,
@@ -68,6 +73,7 @@ impl Cluster {
             nodes: Vec::new(),
             clients: Vec::new(),
             routes: Routes::default(),
+            jetstream: JetStream::new(seed),
             timers: BTreeSet::new(),
             journal: Journal::default(),
             changed: Vec::new(),
@@ -99,6 +105,7 @@ impl Cluster {
         node.running = Some(Running::new(id));
         self.journal.push(now, Event::Started(server));
         self.greet_all(server.0, now);
+        self.lead(now);
         self.run_routes(now);
     }
 
@@ -114,6 +121,7 @@ impl Cluster {
         }
         self.timers.retain(|&(_, timer)| timer != Timer::LameDuck(server.0));
         self.lose_routes(server.0, now);
+        self.lead(now);
         self.run_routes(now);
     }
 

@@ -18,7 +18,10 @@ pub(super) struct Message {
     /// Its index in the journal.
     pub(super) publish: usize,
     pub(super) from: ClientId,
+    /// Where it goes.
     pub(super) subject: Bytes,
+    /// The subject that it has, if that is another one.
+    pub(super) shown: Option<Bytes>,
     pub(super) reply: Option<Bytes>,
     pub(super) headers: Option<Bytes>,
     pub(super) payload: Bytes,
@@ -36,6 +39,17 @@ enum Member {
 impl Cluster {
     /// Delivers what a client of `server` published; whether anybody may get it.
     pub(super) fn publish(&mut self, server: usize, message: &Message, now: Instant) -> bool {
+        let taken = self.offer_to_jetstream(server, message, now);
+        self.publish_to_clients(server, message, now) || taken
+    }
+
+    /// Delivers a message to clients of all servers; whether any may get it.
+    pub(super) fn publish_to_clients(
+        &mut self,
+        server: usize,
+        message: &Message,
+        now: Instant,
+    ) -> bool {
         let Some(running) = self.nodes[server].running.as_ref() else { return false };
         let (plain, mut groups) = self.local_matches(server, &message.subject);
         let mut targets: BTreeMap<usize, Vec<Bytes>> = BTreeMap::new();
@@ -84,6 +98,7 @@ impl Cluster {
         let queues = match whom {
             For::All(queues) => queues.as_slice(),
             For::Group(queue) => std::slice::from_ref(queue),
+            For::JetStream => &[],
         };
         for subscription in plain {
             if matches!(whom, For::All(_)) {
@@ -158,7 +173,7 @@ impl Cluster {
         let headers = message.headers.as_deref().filter(|_| client.headers);
         encode::message(
             client.output.buffer(),
-            &message.subject,
+            message.shown.as_ref().unwrap_or(&message.subject),
             &sid,
             message.reply.as_deref(),
             headers,

@@ -18,6 +18,8 @@ impl Node {
             host: options.host.clone(),
             port: options.port,
             headers: options.headers,
+            jetstream: options.jetstream,
+            api_lvl: if options.jetstream { 5 } else { 0 },
             max_payload: i64::try_from(options.max_payload).unwrap_or(i64::MAX),
             client_id: client.number,
             client_ip: "127.0.0.1".into(),

@@ -22,10 +22,10 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// What a server took from a client, whole.
+/// What a server took from a client, whole, or JetStream published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
-    /// Who sent it.
+    /// Who sent it, or [`ClientId::JETSTREAM`]. That has no entry of its own.
     pub client: ClientId,
     /// Who took it.
     pub server: ServerId,

@@ -50,6 +50,7 @@ impl Cluster {
         self.timers.insert((now + grace, Timer::LameDuck(server.0)));
         self.push_to_peers(server.0, &RouteOp::LameDuck, now);
         self.push_info(server.0, true, now);
+        self.lead(now);
         self.run_routes(now);
     }
 

@@ -22,6 +22,8 @@ pub struct ServerOptions {
     pub max_subscriptions: Option<usize>,
     /// Whether clients may use headers.
     pub headers: bool,
+    /// Whether it has JetStream. The servers of a cluster that have it share it.
+    pub jetstream: bool,
     /// Who may connect.
     pub auth: Auth,
     /// Time between two PINGs to a client; the first comes 2 s to 2.4 s after CONNECT when that is
@@ -56,6 +58,7 @@ impl Default for ServerOptions {
             max_connections: 65_536,
             max_subscriptions: None,
             headers: true,
+            jetstream: false,
             auth: Auth::None,
             ping_interval: Duration::from_secs(120),
             ping_max: 2,

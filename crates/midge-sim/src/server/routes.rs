@@ -32,6 +32,8 @@ pub(super) enum For {
     /// A member of this queue group. A real server gives it to plain subscriptions besides, which
     /// may have it already.
     Group(Bytes),
+    /// JetStream, which that server leads.
+    JetStream,
 }
 
 /// The routes between servers; each direction is a queue of its own.
@@ -114,6 +116,7 @@ impl Cluster {
             self.greet(a, b, now);
             self.greet(b, a, now);
         }
+        self.lead(now);
         self.run_routes(now);
     }
 
@@ -166,7 +169,7 @@ impl Cluster {
         }
     }
 
-    fn is_routed(&self, a: usize, b: usize) -> bool {
+    pub(super) fn is_routed(&self, a: usize, b: usize) -> bool {
         let runs = |server: usize| self.nodes[server].running.is_some();
         runs(a) && runs(b) && !self.routes.is_parted(a, b)
     }
@@ -226,6 +229,9 @@ impl Cluster {
                     if let Some(interest) = running.remote.get_mut(&from) {
                         interest.set(key, count);
                     }
+                }
+                RouteOp::Message(message, For::JetStream) => {
+                    self.take_for_jetstream(to, &message, now);
                 }
                 RouteOp::Message(message, whom) => self.routed(to, &message, &whom, now),
                 RouteOp::LameDuck => {

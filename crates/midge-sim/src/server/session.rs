@@ -197,6 +197,7 @@ impl Cluster {
             publish: self.journal.publishes.len(),
             from: id,
             subject: copy(subject),
+            shown: None,
             reply: reply.map(copy),
             headers: headers.map(copy),
             payload: copy(payload),

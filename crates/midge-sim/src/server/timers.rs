@@ -31,15 +31,16 @@ impl Cluster {
     pub fn next(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|&(at, _)| at);
         let route = self.routes.next();
-        timer.into_iter().chain(route).min()
+        timer.into_iter().chain(route).chain(self.jetstream.next()).min()
     }
 
-    /// Does what is due at `now`: PINGs, stale and slow clients, lame ducks, and what arrives
-    /// between servers.
+    /// Does what is due at `now`: PINGs, stale and slow clients, lame ducks, what arrives
+    /// between servers, and what JetStream has to do.
     pub fn poll(&mut self, now: Instant) {
         let now = self.advance(now);
         loop {
             self.run_routes(now);
+            self.run_jetstream(now);
             let Some(&(at, timer)) = self.timers.first().filter(|&&(at, _)| at <= now) else {
                 return;
             };

@@ -446,9 +446,12 @@ impl Ordered {
             acted = true;
             match result {
                 Ok((created, pending)) => {
-                    self.begun = true;
+                    let again = std::mem::replace(&mut self.begun, true);
                     let serial = self.machine.serial();
                     self.machine.created(created, self.now);
+                    if again && let Some(function) = &mut self.on_notice {
+                        function(Notice::Recreated(format!("{}_{serial}", self.prefix)));
+                    }
                     if self.machine.serial() == serial {
                         let last = created.stream.map_or(u64::MAX, |stream| stream.last);
                         self.creation = Some(Creation { serial, pending, last });

@@ -148,6 +148,8 @@ pub async fn an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothin
         }
         let causes = [ResetCause::ConsumerDeleted, ResetCause::HeartbeatsMissed];
         assert!(causes.iter().any(|cause| has(&noticed, &Notice::Reset(*cause))), "{noticed:?}");
+        let name = bench.consumers().await?.remove(0);
+        assert!(has(&noticed, &Notice::Recreated(name)), "{noticed:?}");
         drop(ordered);
         bench.until_consumers(0).await?;
     }

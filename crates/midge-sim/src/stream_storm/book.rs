@@ -1,0 +1,273 @@
+//! What publishers were told and readers have read, and whether that may be so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use midge::jetstream::JetMessage;
+use midge_proto::Instant;
+
+use super::{BATCHES, CALL, CHAIN, FLOW, SHARED, WORK, most_calls};
+use crate::World;
+use crate::server::Event;
+
+/// What a storm over streams came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamTally {
+    /// Messages in streams.
+    pub stored: u64,
+    /// Messages that publishers were told are stored.
+    pub acked: u64,
+    /// Messages that readers read.
+    pub read: u64,
+    /// Those that they had read before: of durable consumers.
+    pub again: u64,
+    /// What readers noticed.
+    pub notices: u64,
+    /// Consumers that ordered readers made after their first.
+    pub recreated: u64,
+    /// Calls of the API.
+    pub calls: u64,
+    /// The most calls in one second.
+    pub most_calls: u64,
+    /// How long a reader was without messages after the last fault, at most.
+    pub longest_wait: Duration,
+}
+
+#[derive(Clone)]
+pub(super) struct Book {
+    world: World,
+    pages: Arc<Mutex<Pages>>,
+}
+
+#[derive(Default)]
+struct Pages {
+    over: bool,
+    /// Stream, sequence and payload.
+    acked: Vec<(String, u64, String)>,
+    /// Stream and payload of messages that are said not to be stored, and of those that may be.
+    failed: Vec<(String, String)>,
+    unknown: BTreeSet<String>,
+    readers: BTreeMap<usize, Reader>,
+    calm: Option<Instant>,
+    /// Messages that were read in each second.
+    seconds: BTreeMap<u64, usize>,
+    tally: StreamTally,
+}
+
+/// What one reader has read.
+#[derive(Default)]
+struct Reader {
+    /// The durable consumer that it shares.
+    durable: Option<&'static str>,
+    read: Vec<u64>,
+    last: Option<Instant>,
+    /// How long it was without messages after the last fault, and until when that was.
+    longest_wait: (Duration, Option<Instant>),
+}
+
+impl Reader {
+    fn waited(&mut self, calm: Option<Instant>, now: Instant) {
+        let Some(calm) = calm else { return };
+        let wait = now - self.last.unwrap_or(calm).max(calm);
+        if wait >= self.longest_wait.0 {
+            self.longest_wait = (wait, Some(now));
+        }
+    }
+}
+
+/// The second of virtual time.
+fn second(at: Instant) -> u64 {
+    (at - Instant::ZERO).as_secs()
+}
+
+impl Book {
+    pub(super) fn new(world: &World) -> Self {
+        Self { world: world.clone(), pages: Arc::default() }
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- what happens ------------------------------------------------------------------------
+
+    pub(super) fn acked(&self, stream: &str, sequence: u64, payload: &str) {
+        self.pages().acked.push((stream.into(), sequence, payload.into()));
+    }
+
+    /// A publisher has given a message up.
+    pub(super) fn failed(&self, stream: &str, payload: String, may_be_stored: bool) {
+        let pages = &mut *self.pages();
+        if may_be_stored {
+            pages.unknown.insert(payload);
+        } else {
+            pages.failed.push((stream.into(), payload));
+        }
+    }
+
+    pub(super) fn it_is_calm(&self) {
+        self.pages().calm = Some(self.world.now());
+    }
+
+    pub(super) fn publish_no_more(&self) {
+        let now = self.world.now();
+        let pages = &mut *self.pages();
+        pages.over = true;
+        for reader in pages.readers.values_mut() {
+            reader.waited(pages.calm, now);
+        }
+        // What is left is no more than what was not read before.
+        pages.calm = None;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.pages().over
+    }
+
+    pub(super) fn reads(&self, index: usize, durable: Option<&'static str>) {
+        self.pages().readers.entry(index).or_default().durable = durable;
+    }
+
+    /// A reader has got a message of the shared stream, and what it says fits its number.
+    pub(super) fn read(&self, index: usize, message: &JetMessage) -> u64 {
+        let delivery = message.delivery().expect("a consumer has delivered it");
+        let sequence = delivery.stream_sequence;
+        let place = usize::try_from(sequence - 1).expect("few messages");
+        let stored = self.world.cluster(|cluster, _| cluster.stored(SHARED).get(place).cloned());
+        let stored = stored.expect("what is delivered is stored");
+        assert_eq!(message.payload(), &*stored.payload, "message {sequence}");
+        assert_eq!(message.subject().as_bytes(), &*stored.subject, "message {sequence}");
+        let now = self.world.now();
+        let pages = &mut *self.pages();
+        pages.tally.read += 1;
+        let reader = pages.readers.entry(index).or_default();
+        reader.read.push(sequence);
+        reader.waited(pages.calm, now);
+        reader.last = Some(now);
+        *pages.seconds.entry(second(now)).or_default() += 1;
+        sequence
+    }
+
+    /// An ordered reader has got a message.
+    pub(super) fn ordered(&self, index: usize, message: &JetMessage) {
+        let sequence = self.read(index, message);
+        let expected = self.pages().readers[&index].read.len() as u64;
+        assert_eq!(sequence, expected, "an ordered consumer gives every message once, in order");
+    }
+
+    pub(super) fn noticed(&self, recreated: bool) {
+        let tally = &mut self.pages().tally;
+        tally.notices += 1;
+        tally.recreated += u64::from(recreated);
+    }
+
+    // ---- what must hold ----------------------------------------------------------------------
+
+    /// Waits until every stored message has been read by all who should.
+    pub(super) async fn all_read(&self, until: Instant) {
+        while self.missing().is_some() && self.world.now() < until {
+            self.world.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Something that was not read.
+    fn missing(&self) -> Option<String> {
+        let last = self.world.cluster(|cluster, _| cluster.stored(SHARED).len()) as u64;
+        let pages = self.pages();
+        for durable in [WORK, BATCHES] {
+            let mut readers = pages.readers.values().filter(|it| it.durable == Some(durable));
+            let read: BTreeSet<u64> =
+                readers.clone().flat_map(|it| it.read.iter().copied()).collect();
+            if readers.next().is_some()
+                && let Some(missing) = (1..=last).find(|sequence| !read.contains(sequence))
+            {
+                return Some(format!("of {last} messages, {durable} never got {missing}"));
+            }
+        }
+        let mut ordered = pages.readers.iter().filter(|(_, it)| it.durable.is_none());
+        let short = ordered.find(|(_, it)| it.read.len() as u64 != last);
+        short.map(|(index, it)| format!("ordered {index} has {} of {last} messages", it.read.len()))
+    }
+
+    pub(super) fn judge(&self) -> StreamTally {
+        if let Some(missing) = self.missing() {
+            panic!("{missing}");
+        }
+        self.judge_stored();
+        self.judge_calls();
+        let pages = &mut *self.pages();
+        for (index, reader) in &pages.readers {
+            let (wait, until) = reader.longest_wait;
+            pages.tally.longest_wait = pages.tally.longest_wait.max(wait);
+            let most = if reader.durable.is_some() { FLOW } else { FLOW + CALL };
+            assert!(wait <= most, "reader {index} was without messages for {wait:?} to {until:?}");
+            if reader.durable.is_some() {
+                let distinct: BTreeSet<&u64> = reader.read.iter().collect();
+                pages.tally.again += (reader.read.len() - distinct.len()) as u64;
+            }
+        }
+        pages.tally
+    }
+
+    fn judge_stored(&self) {
+        let pages = &mut *self.pages();
+        self.world.cluster(|cluster, _| {
+            for (stream, sequence, payload) in &pages.acked {
+                let place = usize::try_from(sequence - 1).expect("few messages");
+                let stored = cluster.stored(stream).get(place);
+                let stored = stored.map(|stored| String::from_utf8_lossy(&stored.payload));
+                assert_eq!(stored.as_deref(), Some(&**payload), "{stream} has {sequence}");
+            }
+            for stream in [SHARED, CHAIN] {
+                let stored = cluster.stored(stream);
+                let distinct: BTreeSet<_> = stored.iter().map(|stored| &stored.payload).collect();
+                assert_eq!(distinct.len(), stored.len(), "nothing is stored twice in {stream}");
+                pages.tally.stored += stored.len() as u64;
+            }
+            for (stream, payload) in &pages.failed {
+                let mut stored = cluster.stored(stream).iter();
+                let is_there = stored.any(|stored| *stored.payload == *payload.as_bytes());
+                assert!(!is_there, "{stream} has {payload:?}, which was said not to be stored");
+            }
+            let chain = cluster.stored(CHAIN).iter();
+            let chain = chain.map(|stored| String::from_utf8_lossy(&stored.payload));
+            let chain: Vec<_> = chain.collect();
+            // An attempt that comes late is to the chain as a message of somebody else.
+            let disturbed = chain.iter().any(|payload| pages.unknown.contains(&**payload));
+            let chain: Vec<u64> = chain.iter().map(|it| it.parse().expect("a number")).collect();
+            assert!(
+                disturbed || chain.is_sorted(),
+                "a chained publisher's messages are in order: {chain:?}"
+            );
+        });
+        pages.tally.acked = pages.acked.len() as u64;
+    }
+
+    /// Counts calls of the API by the second.
+    fn judge_calls(&self) {
+        let mut seconds: BTreeMap<u64, usize> = BTreeMap::new();
+        self.world.cluster(|cluster, _| {
+            let journal = cluster.journal();
+            for entry in journal.entries() {
+                if let Event::Published(index) = entry.event
+                    && journal.publishes()[index].subject.starts_with(b"$JS.API.")
+                {
+                    *seconds.entry(second(entry.at)).or_default() += 1;
+                }
+            }
+        });
+        let pages = &mut *self.pages();
+        let most = seconds.values().copied().max().unwrap_or(0);
+        let allowed = most_calls(pages.readers.len());
+        for (second, count) in &seconds {
+            let read = |second: u64| pages.seconds.get(&second).copied().unwrap_or(0);
+            let reads = read(*second) + read(second.saturating_sub(1));
+            let most = allowed + reads;
+            assert!(*count <= most, "{count} calls of the API in second {second}, {reads} reads");
+        }
+        pages.tally.calls = seconds.values().map(|count| *count as u64).sum();
+        pages.tally.most_calls = most as u64;
+    }
+}

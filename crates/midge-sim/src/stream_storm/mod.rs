@@ -1,0 +1,173 @@
+//! A storm over streams: publishers and consumers in a cluster to which everything happens.
+//!
+//! | what must hold | who looks at it |
+//! |---|---|
+//! | what was acknowledged is stored where the ack says, and nothing is stored twice | `Book::judge` |
+//! | what a publisher was told is not stored is not | `Book::judge` |
+//! | a chained publisher's messages are stored as they were given, unless one is stored of which it said that it cannot tell | `Book::judge` |
+//! | every stored message reaches each durable consumer's readers at least once | `Book::judge` |
+//! | an ordered consumer gives every message once, in order, and without gaps | `Book::ordered` |
+//! | no reader ends by itself | `roles` |
+//! | after the last fault no reader is without messages for longer than [`FLOW`], and an ordered one [`CALL`], while there are any | `Book::judge` |
+//! | calls of the API stay below [`most_calls`] in every second | `Book::judge_calls` |
+
+mod book;
+mod roles;
+mod weather;
+
+use std::time::Duration;
+
+use midge::ConnectOptions;
+use midge::jetstream::{AckPolicy, ConsumerConfig, JetStream, StreamConfig};
+use midge_proto::Instant;
+
+use crate::server::ServerOptions;
+use crate::{Failure, Link, Outcome, Rng, Sim, World};
+use book::Book;
+pub use book::StreamTally;
+use roles::Role;
+
+/// How long a reader may be without messages after the last fault, while there are any: two
+/// heartbeats, by which it finds that the last request was lost, then the longest wait between two
+/// attempts, and the way there and back.
+const FLOW: Duration = Duration::from_millis(2000 + 5000 + 300);
+/// How long a reader still has then for the rest.
+const CATCH_UP: Duration = Duration::from_secs(60);
+const ACK_WAIT: Duration = Duration::from_secs(2);
+/// Where the chance of a plan begins, apart from that of the run.
+const SALT: u64 = 0x7374_7265;
+/// The time for a call. One that the last fault has swallowed is waited for by an ordered consumer,
+/// before it waits for its next attempt.
+const CALL: Duration = Duration::from_secs(1);
+
+/// The stream that everybody publishes to, and that of one chained publisher.
+const SHARED: &str = "S";
+const CHAIN: &str = "C";
+/// The durable consumers of the shared stream.
+const WORK: &str = "work";
+const BATCHES: &str = "batches";
+
+/// What a storm is like.
+#[derive(Clone, Debug)]
+struct Plan {
+    link: Link,
+    servers: usize,
+    calm: Instant,
+    route_delay: Duration,
+    roles: Vec<Role>,
+}
+
+impl Plan {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ SALT);
+        let mut link = Link { short: rng.one_in(2), ..Link::default() };
+        if rng.one_in(3) {
+            link.latency = Duration::from_millis(20);
+            link.jitter = Duration::from_millis(60);
+        }
+        let mut roles = vec![Role::Publish, Role::Consume, Role::Ordered];
+        let more = [Role::Publish, Role::Window, Role::Chain, Role::Consume, Role::Fetch];
+        roles.extend(more.into_iter().filter(|_| !rng.one_in(3)));
+        let more = [Role::Ordered, Role::OrderedPush];
+        roles.extend(more.into_iter().filter(|_| rng.one_in(2)));
+        let calm = rng.between(Duration::from_secs(2), Duration::from_secs(20));
+        Self {
+            link,
+            servers: [1, 3, 3, 5][rng.index(4)],
+            calm: Instant::ZERO + calm,
+            route_delay: rng.between(Duration::ZERO, Duration::from_millis(20)),
+            roles,
+        }
+    }
+}
+
+/// Calls of the API in one second, at most, beside one for each message that is read: what readers
+/// do when they lose their connection or their consumer several times in it.
+fn most_calls(readers: usize) -> usize {
+    20 * readers
+}
+
+/// One storm over streams, all of which `seed` decides, with as many of its last lines of
+/// [trace](Sim::trace).
+///
+/// # Errors
+///
+/// [`Failure`] when what was acknowledged is not stored, something is stored twice, a reader misses
+/// a message, an ordered one has a gap or a message twice, or messages do not flow in time after
+/// the last fault.
+pub fn stream_storm(seed: u64, trace: usize) -> Result<Outcome<StreamTally>, Failure> {
+    let plan = Plan::new(seed);
+    Sim::new(seed)
+        .link(plan.link.clone())
+        .trace(trace)
+        .limit(Duration::from_secs(600))
+        .run(|world| run(world, plan))
+}
+
+async fn run(world: World, plan: Plan) -> StreamTally {
+    world.cluster(|cluster, _| cluster.set_route_delay(plan.route_delay));
+    for _ in 0..plan.servers {
+        let options = world.server_options();
+        world.add_server(ServerOptions {
+            jetstream: true,
+            ping_interval: Duration::from_secs(2),
+            write_deadline: Duration::from_secs(4),
+            lame_duck_duration: Duration::from_secs(2),
+            lame_duck_grace: Duration::from_millis(500),
+            ..options
+        });
+    }
+    // The servers find each other.
+    world.sleep(plan.route_delay * 2).await;
+    let book = Book::new(&world);
+    let js = connect(&world, "founder").await;
+    found(&js, plan.servers).await;
+    for (index, role) in plan.roles.iter().enumerate() {
+        let js = connect(&world, &format!("{role:?} {index}")).await;
+        drop(world.spawn(role.play(world.clone(), book.clone(), js, index)));
+    }
+    weather::rage(&world, plan.calm).await;
+    book.it_is_calm();
+    // A client of its own, for which nothing has gone wrong.
+    let js = connect(&world, "pulse").await;
+    roles::pulse(&world, &book, &js, world.now() + FLOW * 2).await;
+    book.publish_no_more();
+    book.all_read(world.now() + CATCH_UP).await;
+    book.judge()
+}
+
+async fn found(js: &JetStream, servers: usize) {
+    let replicas = u32::try_from(servers).unwrap_or(u32::MAX);
+    for (name, subjects) in [(SHARED, "s.>"), (CHAIN, "c.>")] {
+        let config = StreamConfig {
+            subjects: vec![subjects.into()],
+            num_replicas: replicas,
+            ..StreamConfig::new(name)
+        };
+        let stream = js.create_stream(config).await.expect("nothing goes wrong yet");
+        for durable in [WORK, BATCHES].into_iter().filter(|_| name == SHARED) {
+            let config = ConsumerConfig {
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: Some(ACK_WAIT),
+                ..ConsumerConfig::durable(durable)
+            };
+            stream.create_consumer(config).await.expect("nothing goes wrong yet");
+        }
+    }
+}
+
+/// A client that is quick to find out that its connection is lost.
+async fn connect(world: &World, name: &str) -> JetStream {
+    let options = ConnectOptions::new(world.urls())
+        .name(name)
+        .retry_first_connect(true)
+        .max_attempts(None)
+        .ping_interval(Duration::from_millis(500))
+        .max_pings_out(1)
+        .connect_timeout(Duration::from_millis(500))
+        .reconnect_wait(Duration::from_millis(10), Duration::from_millis(100))
+        .reconnect_jitter(Duration::from_millis(50), Duration::from_millis(50))
+        .request_timeout(CALL);
+    let client = world.connect(options).await.expect("it tries until it is connected");
+    JetStream::new(client).with_timeout(CALL)
+}

@@ -1,0 +1,328 @@
+//! JetStream of the model against a real nats-server: the same bytes in, the same messages out.
+
+use std::time::Duration;
+
+use midge_proto::Instant;
+use midge_sim::server::{Cluster, ServerOptions};
+use midge_testing::{NatsServer, Peer};
+use serde_json::Value;
+
+use crate::client::{CONNECT, Client};
+use crate::transcript::frames;
+
+/// What a client sends, and how long it then waits for what it does not cause at once.
+type Step = (String, Duration);
+
+fn now(text: impl Into<String>) -> Step {
+    (text.into(), Duration::ZERO)
+}
+
+fn then_wait(text: impl Into<String>, millis: u64) -> Step {
+    (text.into(), Duration::from_millis(millis))
+}
+
+fn request(subject: &str, payload: &str) -> String {
+    format!("PUB {subject} r {}\r\n{payload}\r\n", payload.len())
+}
+
+fn with_header(subject: &str, header: &str, payload: &str) -> String {
+    let block = format!("NATS/1.0\r\n{header}\r\n\r\n");
+    let (head, all) = (block.len(), block.len() + payload.len());
+    format!("HPUB {subject} r {head} {all}\r\n{block}{payload}\r\n")
+}
+
+fn next(payload: &str) -> String {
+    format!("PUB $JS.API.CONSUMER.MSG.NEXT.S.c i {}\r\n{payload}\r\n", payload.len())
+}
+
+/// An answer to the message of this stream sequence and consumer sequence.
+fn answer(ack: &str, count: u64, stream: u64, consumer: u64) -> String {
+    request(&format!("$JS.ACK.S.c.{count}.{stream}.{consumer}.1767225600000000000.0"), ack)
+}
+
+fn consumer(config: &str) -> Step {
+    let config = format!(r#""name":"c","durable_name":"c","ack_policy":"explicit"{config}"#);
+    let request_of = format!(r#"{{"stream_name":"S","config":{{{config}}}}}"#);
+    now(request("$JS.API.CONSUMER.CREATE.S.c", &request_of))
+}
+
+/// Messages of one byte each into the stream.
+fn stored(payloads: &str) -> Step {
+    now(payloads.chars().map(|it| request("s.n", &it.to_string())).collect::<String>())
+}
+
+fn cases() -> Vec<(&'static str, Vec<Step>)> {
+    let expiring = r#"{"expires":300000000,"batch":5}"#;
+    vec![
+        (
+            "publishing",
+            vec![
+                now(request("s.a", "one")),
+                now(with_header("s.a", "Nats-Msg-Id: x", "two")),
+                now(with_header("s.a", "Nats-Msg-Id: x", "two")),
+                now(with_header("s.a", "Nats-Expected-Last-Sequence: 1", "no")),
+                now(with_header("s.a", "Nats-Expected-Last-Sequence: 2", "yes")),
+                now(request("other", "nobody")),
+                now(request("$JS.API.STREAM.INFO.S", "")),
+                now(request("$JS.API.STREAM.INFO.T", "")),
+                now(request("$JS.API.STREAM.DELETE.T", "")),
+            ],
+        ),
+        (
+            "consumers by the api",
+            vec![
+                stored("abc"),
+                consumer(""),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(request("$JS.API.CONSUMER.INFO.S.d", "")),
+                now(request("$JS.API.CONSUMER.INFO.T.d", "")),
+                consumer(r#","deliver_policy":"new""#),
+                now(request("$JS.API.CONSUMER.DELETE.S.c", "")),
+                now(request("$JS.API.CONSUMER.DELETE.S.c", "")),
+                consumer(r#","deliver_policy":"by_start_sequence","opt_start_seq":3"#),
+                now(next(r#"{"batch":1}"#)),
+            ],
+        ),
+        (
+            "acks",
+            vec![
+                consumer(""),
+                stored("abcd"),
+                now(next(r#"{"batch":4}"#)),
+                now(answer("", 1, 1, 1)),
+                now(answer("+ACK", 1, 2, 2)),
+                now(answer("+ACK", 1, 2, 2)),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(next(r#"{"batch":1}"#)),
+                now(answer("-NAK", 1, 3, 3)),
+                now(answer("+TERM", 2, 3, 5)),
+                now(answer("+WPI", 1, 4, 4)),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                then_wait(next(r#"{"batch":1}"#), 0),
+                then_wait(answer(r#"-NAK {"delay":200000000}"#, 1, 4, 4), 250),
+            ],
+        ),
+        (
+            "redelivery after ack_wait, up to max_deliver",
+            vec![
+                consumer(r#","ack_wait":200000000,"max_deliver":2"#),
+                stored("ab"),
+                now(next(r#"{"batch":2}"#)),
+                now(answer("+ACK", 1, 1, 1)),
+                then_wait(next(r#"{"batch":1}"#), 350),
+                then_wait(next(r#"{"batch":1,"expires":500000000}"#), 600),
+            ],
+        ),
+        (
+            "ends of requests",
+            vec![
+                consumer(""),
+                now(next(r#"{"no_wait":true}"#)),
+                then_wait(next(expiring), 350),
+                stored("ab"),
+                now(next(r#"{"no_wait":true,"batch":5}"#)),
+                stored("x"),
+                then_wait(next(r#"{"no_wait":true,"batch":5,"expires":300000000}"#), 350),
+                then_wait(next(r#"{"no_wait":true,"batch":5,"expires":300000000}"#), 350),
+                now(next(r#"{"batch":1,"idle_heartbeat":1000000,"expires":1000000}"#)),
+                now(next(r#"{"batch":5,"expires":60000000000}"#)),
+                stored("c"),
+                now(request("$JS.API.CONSUMER.DELETE.S.c", "")),
+                now(next("")),
+            ],
+        ),
+        (
+            "limits",
+            vec![
+                consumer(r#","max_batch":3"#),
+                now(next(r#"{"batch":4}"#)),
+                stored("abc"),
+                now(next(r#"{"batch":3,"max_bytes":10,"expires":60000000000}"#)),
+                now(next(r#"{"batch":3,"max_bytes":130,"expires":60000000000}"#)),
+                stored("abc"),
+                now(next(r#"{"batch":3,"max_bytes":86,"expires":60000000000}"#)),
+                then_wait(next(r#"{"batch":3,"max_bytes":60,"expires":200000000}"#), 250),
+                now(next(r#"{"batch":2,"expires":60000000000}"#)),
+                now(next(r#"{"batch":1,"no_wait":true}"#)),
+                stored("a"),
+                now(next(r#"{"batch":2,"no_wait":true}"#)),
+            ],
+        ),
+        (
+            "heartbeats of a pull",
+            vec![
+                consumer(""),
+                stored("a"),
+                then_wait(
+                    next(r#"{"batch":3,"idle_heartbeat":200000000,"expires":500000000}"#),
+                    550,
+                ),
+            ],
+        ),
+        (
+            "requests that wait are served in turn",
+            vec![
+                consumer(r#","max_ack_pending":3"#),
+                now("SUB j 9\r\n"),
+                now(next(r#"{"batch":3}"#)),
+                now(next(r#"{"batch":3}"#).replace(" i ", " j ")),
+                stored("a"),
+                stored("b"),
+                stored("c"),
+                stored("d"),
+                now(answer("+ACK", 1, 1, 1)),
+                now("UNSUB 9\r\n"),
+                now(answer("+ACK", 1, 2, 2)),
+                stored("e"),
+            ],
+        ),
+        (
+            "pushing",
+            vec![
+                stored("ab"),
+                consumer(r#","deliver_subject":"i","idle_heartbeat":300000000"#),
+                then_wait("", 350),
+                now(next("")),
+                now(answer("+ACK", 1, 1, 1)),
+                stored("c"),
+            ],
+        ),
+        (
+            "filters",
+            vec![
+                consumer(r#","filter_subjects":["s.a","s.b.*"],"max_ack_pending":2"#),
+                now(next(r#"{"batch":9}"#)),
+                stored("x"),
+                now(request("s.a", "a")),
+                now(request("s.b.c", "b")),
+                now(request("s.b", "no")),
+                now(request("s.a", "c")),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(answer("+ACK", 1, 2, 1)),
+            ],
+        ),
+    ]
+}
+
+#[test]
+fn jetstream_of_the_model_answers_as_that_of_a_real_server_does() {
+    let mut wrong = Vec::new();
+    for (name, steps) in cases() {
+        let create = r#"{"name":"S","subjects":["s.>"],"storage":"memory"}"#;
+        let begin = format!("{CONNECT}\r\nSUB r 1\r\nSUB i 2\r\n");
+        let begin = begin + &request("$JS.API.STREAM.CREATE.S", create);
+        let steps: Vec<Step> = [now(begin)].into_iter().chain(steps).collect();
+        let expected = on_the_model(&steps);
+        let got = on_a_server(&steps, &expected);
+        for (step, (expected, got)) in expected.iter().zip(&got).enumerate() {
+            if expected != got {
+                let said = &steps[step].0;
+                let (got, expected) = (got.join("\n    "), expected.join("\n    "));
+                wrong.push(format!("{name}: {said}  real:\n    {got}\n  model:\n    {expected}"));
+                break;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn on_the_model(steps: &[Step]) -> Vec<Vec<String>> {
+    let mut cluster = Cluster::new(1);
+    let options = ServerOptions { jetstream: true, ..ServerOptions::default() };
+    let server = cluster.add(options);
+    let mut at = Instant::ZERO;
+    let client = Client::accept(&mut cluster, server, at);
+    let mut all = Vec::new();
+    for (text, wait) in steps {
+        let mut read = client.say(&mut cluster, text, at);
+        let until = at + *wait;
+        while let Some(next) = cluster.next().filter(|&next| next <= until) {
+            cluster.poll(next);
+            read += &client.read(&mut cluster, next);
+        }
+        at = until;
+        all.push(messages(read.as_bytes()));
+    }
+    all
+}
+
+fn on_a_server(steps: &[Step], expected: &[Vec<String>]) -> Vec<Vec<String>> {
+    let server = NatsServer::builder().jetstream(true).start().unwrap();
+    let mut peer = Peer::connect(&server.url()).unwrap();
+    peer.expect("INFO ").unwrap();
+    peer.set_deadline(Duration::from_secs(3));
+    let mut all = Vec::new();
+    for ((text, _), expected) in steps.iter().zip(expected) {
+        peer.send(text).unwrap();
+        let mut seen = Vec::new();
+        let read = peer.read_until(|bytes| {
+            seen = bytes.to_vec();
+            is_whole(bytes) && messages(bytes).len() >= expected.len()
+        });
+        // What is missing shows in the comparison.
+        let mut read = read.unwrap_or(seen);
+        peer.send("PING\r\n").unwrap();
+        let answered = |bytes: &[u8]| bytes.windows(6).any(|part| part == b"PONG\r\n");
+        read.extend(peer.read_until(|bytes| answered(bytes) && is_whole(bytes)).unwrap());
+        all.push(messages(&read));
+    }
+    all
+}
+
+/// Whether there is no part of a frame at the end.
+fn is_whole(bytes: &[u8]) -> bool {
+    use midge_proto::wire::{Decoder, Limits, Step};
+    let (mut decoder, mut rest) = (Decoder::new(Limits::default()), bytes);
+    while let Ok(Step::Frame { len, .. }) = decoder.decode(rest) {
+        rest = &rest[len..];
+    }
+    rest.is_empty()
+}
+
+/// The messages among the frames, without what differs from server to server.
+fn messages(bytes: &[u8]) -> Vec<String> {
+    let frames = frames(bytes).into_iter();
+    let messages = frames.filter(|frame| frame.contains("MSG ")).map(|frame| plain(&frame));
+    // What is delivered may overtake answers to those who caused it.
+    let is_answer = |it: &String| it.starts_with('/') || it.starts_with("MSG r ");
+    let (answers, mut messages): (Vec<_>, Vec<_>) = messages.partition(is_answer);
+    messages.extend(answers);
+    messages
+}
+
+/// Fields of answers that the model has as a real server has them.
+const KEPT: [&str; 13] = [
+    "/type",
+    "/stream",
+    "/seq",
+    "/error",
+    "/did_create",
+    "/state/messages",
+    "/state/first_seq",
+    "/state/last_seq",
+    "/state/consumer_count",
+    "/delivered/consumer_seq",
+    "/delivered/stream_seq",
+    "/num_ack_pending",
+    "/num_pending",
+];
+
+fn plain(frame: &str) -> String {
+    let (line, payload) = frame.split_once("\r\n").expect("a line");
+    let json = payload.trim_end();
+    if json.starts_with('{') && !json.starts_with(r#"{"stream":"#) {
+        let json: Value = serde_json::from_str(json).expect("JSON");
+        let kept = KEPT.iter().filter_map(|&key| Some(format!("{key}={}", json.pointer(key)?)));
+        return kept.collect::<Vec<_>>().join(" ");
+    }
+    // The time of the message is no part of it here.
+    let tokens = line.split(' ').map(|token| match token.starts_with("$JS.ACK.") {
+        true => {
+            let mut tokens: Vec<&str> = token.split('.').collect();
+            tokens[7] = "T";
+            tokens.join(".")
+        }
+        false => token.to_owned(),
+    });
+    format!("{} {}", tokens.collect::<Vec<_>>().join(" "), payload.escape_debug())
+}
