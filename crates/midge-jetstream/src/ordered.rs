@@ -119,6 +119,8 @@ pub struct OrderedMachine {
     excused: bool,
     heard: bool,
     retry_at: Instant,
+    /// When the last consumer was asked for.
+    asked: Option<Instant>,
     backoff: Backoff,
     /// How often in a row the stream did not exist.
     gone: u32,
@@ -173,6 +175,7 @@ impl OrderedMachine {
             excused: false,
             heard: false,
             retry_at: Instant::ZERO,
+            asked: None,
             backoff: Backoff::new(seed),
             gone: 0,
             notices: VecDeque::new(),
@@ -375,6 +378,7 @@ impl OrderedMachine {
             Phase::None if now < self.retry_at => OrderedOutput::Wait(Some(self.retry_at)),
             Phase::None => {
                 self.phase = Phase::Creating;
+                self.asked = Some(now);
                 let from = self.cursor.map(|cursor| cursor.saturating_add(1));
                 OrderedOutput::Create { serial: self.serial, from }
             }
@@ -490,7 +494,8 @@ impl OrderedMachine {
         if let Some(pull) = &mut self.pull {
             pull.disconnected();
         }
-        self.retry_at = now + self.backoff.wait();
+        // Counted from the request: what was heard of too late has waited already.
+        self.retry_at = self.asked.unwrap_or(now) + self.backoff.wait();
     }
 
     fn forget_consumer(&mut self) {

@@ -521,7 +521,8 @@ impl PullMachine {
         {
             self.backoff.reset();
         }
-        self.retry_at = now + self.backoff.wait();
+        // Counted from the request: what was heard of too late has waited already.
+        self.retry_at = self.asked.map_or(now, |(at, _)| at) + self.backoff.wait();
         self.refused = cause.or(self.refused.take());
         if self.mode != Mode::OnAndOn
             && self.backoff.attempts() > ATTEMPTS

@@ -27,10 +27,10 @@ use book::Book;
 pub use book::StreamTally;
 use roles::Role;
 
-/// How long a reader may be without messages after the last fault, while there are any: two
-/// heartbeats, by which it finds that the last request was lost, then the longest wait between two
-/// attempts, and the way there and back.
-const FLOW: Duration = Duration::from_millis(2000 + 5000 + 300);
+/// How long a reader may be without messages after the last fault, while there are any: the longest
+/// wait between two attempts, and the way there and back. Two heartbeats, by which it finds that the
+/// last request was lost, are within it.
+const FLOW: Duration = Duration::from_millis(5000 + 300);
 /// How long a reader still has then for the rest.
 const CATCH_UP: Duration = Duration::from_secs(60);
 const ACK_WAIT: Duration = Duration::from_secs(2);
