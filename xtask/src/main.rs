@@ -122,14 +122,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a server until somebody ends it. Its files go with it.
+/// Runs a server with JetStream until somebody ends it. Its files go with it.
 fn server(port: &str) -> Result<(), Failure> {
     let port: u16 = port.parse().map_err(|_| format!("`{port}` is no port"))?;
     // Else the start would wait for the port to become free.
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| {
         format!("port {port} cannot be used ({error}); name another: cargo xtask server <port>")
     })?;
-    let mut server = NatsServer::builder().port(port).start()?;
+    let mut server = NatsServer::builder().port(port).jetstream(true).start()?;
     let release = server.binary().release();
     let mut out = std::io::stdout();
     writeln!(out, "nats-server {release} runs on {} until Ctrl-C", server.url())?;
