@@ -52,13 +52,13 @@ targets! {
     client_bytes decoder_vs_grammar headers info ops server_bytes server_error url
 }
 
-/// These need a driver, and are replayed by midge.
-const OF_MIDGE: &[&str] = &["websocket_answer", "websocket_frames"];
+/// These need a driver, or what stands on the core, and are replayed by midge and midge-jetstream.
+const OF_OTHERS: &[&str] = &["consumers", "websocket_answer", "websocket_frames"];
 
 #[test]
 fn every_directory_and_every_program_of_fuzz_is_replayed() {
     let known: BTreeSet<String> =
-        NAMES.iter().chain(OF_MIDGE).map(|name| (*name).to_owned()).collect();
+        NAMES.iter().chain(OF_OTHERS).map(|name| (*name).to_owned()).collect();
     let named = |path: PathBuf| {
         path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
     };
