@@ -35,7 +35,9 @@ macro_rules! header_options {
             self
         }
 
-        /// Refused unless the last message of the stream has this id.
+        /// Refused unless the last message of the stream has this id. Only for streams of one
+        /// replica: on nats-server 2.15.1 a wrong id stops a replicated one on all of its servers,
+        /// until they are restarted. [`expect_last_sequence`](Self::expect_last_sequence) does not.
         pub fn expect_last_message_id(mut self, id: impl AsRef<str>) -> Self {
             self.headers.expect_last_message_id(id.as_ref());
             self
