@@ -1,9 +1,9 @@
-//! Storms over streams, the same ones each time, and an outage.
+//! Storms over streams, the same ones each time.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+mod search;
+
 use std::time::Duration;
 
 use midge_sim::{StreamTally, stream_storm};
@@ -19,38 +19,8 @@ fn a_thousand_storms_over_streams_lose_nothing() {
     run(0, 1000);
 }
 
-/// Runs storms on all cores up to the first failure, and panics with it and its trace.
 fn run(first: u64, last: u64) {
-    let next = AtomicU64::new(first);
-    let search = || {
-        let mut sum = StreamTally::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= last {
-                return Ok(sum);
-            }
-            match stream_storm(seed, 0) {
-                Ok(outcome) => add(&mut sum, outcome.value),
-                Err(_) => {
-                    // The others stop too.
-                    next.store(last, Ordering::Relaxed);
-                    return Err(seed);
-                }
-            }
-        }
-    };
-    let threads = thread::available_parallelism().map_or(2, usize::from);
-    let results = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(search)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    let mut sum = StreamTally::default();
-    for result in results {
-        match result {
-            Ok(part) => add(&mut sum, part),
-            Err(seed) => panic!("{}", stream_storm(seed, 200).unwrap_err()),
-        }
-    }
+    let sum: StreamTally = search::run((first, last), stream_storm, add);
     // Storms do something, of every kind.
     let count = last - first;
     for (number, least) in [
