@@ -1,10 +1,41 @@
 //! Streams for tests that are about something else: made and looked at by raw requests.
 
 use midge::Client;
+use midge::jetstream::JetStream;
 use serde_json::{Value, json};
 
-use super::Outcome;
-use super::steps::soon;
+use super::steps::{connect, impatient, soon};
+use super::{Adapter, Outcome};
+use crate::NatsServer;
+
+/// A server with the stream `S` on `s.>`, in a file, and a client of it.
+pub(crate) struct Bench {
+    pub(crate) server: NatsServer,
+    pub(crate) client: Client,
+    pub(crate) js: JetStream,
+}
+
+impl Bench {
+    pub(crate) async fn new<A: Adapter>() -> Outcome<Self> {
+        Self::with::<A>("").await
+    }
+
+    pub(crate) async fn with<A: Adapter>(config: &str) -> Outcome<Self> {
+        let server = NatsServer::builder().jetstream(true).config(config).start()?;
+        let client = connect::<A>(impatient(&server.url())).await?;
+        let js = JetStream::new(client.clone());
+        let bench = Self { server, client, js };
+        bench.make_stream().await?;
+        Ok(bench)
+    }
+
+    /// Makes the stream, which may have been deleted.
+    pub(crate) async fn make_stream(&self) -> Outcome {
+        let stream = json!({"name": "S", "subjects": ["s.>"], "storage": "file"});
+        api(&self.client, "STREAM.CREATE.S", stream).await?;
+        Ok(())
+    }
+}
 
 /// Asks JetStream's API. Its refusal fails the test.
 pub(crate) async fn api(client: &Client, call: &str, request: Value) -> Outcome<Value> {

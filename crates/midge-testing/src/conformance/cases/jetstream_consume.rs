@@ -4,53 +4,21 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use midge::Client;
 use midge::jetstream::{
     AckError, ApiPrefix, Consume, JetMessage, JetStream, Limit, Notice, PullEnd, PullError,
     PullGroup,
 };
 use serde_json::{Value, json};
 
-use crate::NatsServer;
-use crate::conformance::steps::{PATIENCE, connect, impatient, poll_once, soon, until};
+use crate::conformance::steps::{PATIENCE, connect, poll_once, soon, until};
+use crate::conformance::streams_by_hand::{Bench, api};
 use crate::conformance::tasks::spawn;
 use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A request of the API, which must be granted.
-pub(crate) async fn api(client: &Client, call: &str, request: Value) -> Outcome<Value> {
-    let request = if request.is_null() { String::new() } else { request.to_string() };
-    let reply = soon(client.request(format!("$JS.API.{call}"), request)).await?;
-    let reply: Value = serde_json::from_slice(reply.payload())?;
-    match reply.get("error") {
-        Some(error) => Err(format!("{call}: {error}").into()),
-        None => Ok(reply),
-    }
-}
-
-/// A server with the stream `S` on `s.>`, in a file.
-struct Bench {
-    server: NatsServer,
-    client: Client,
-    js: JetStream,
-}
-
 impl Bench {
-    async fn new<A: Adapter>() -> Outcome<Self> {
-        Self::with::<A>("").await
-    }
-
-    async fn with<A: Adapter>(config: &str) -> Outcome<Self> {
-        let server = NatsServer::builder().jetstream(true).config(config).start()?;
-        let client = connect::<A>(impatient(&server.url())).await?;
-        let js = JetStream::new(client.clone());
-        let stream = json!({"name": "S", "subjects": ["s.>"], "storage": "file"});
-        api(&client, "STREAM.CREATE.S", stream).await?;
-        Ok(Self { server, client, js })
-    }
-
     /// Makes the consumer `c`, with explicit acks.
     async fn consumer(&self, config: Value) -> Outcome<midge::jetstream::Consumer> {
         let mut wanted = json!({"name": "c", "durable_name": "c", "ack_policy": "explicit"});
@@ -66,7 +34,7 @@ impl Bench {
         api(&self.client, "CONSUMER.INFO.S.c", Value::Null).await
     }
 
-    async fn publish(&self, numbers: std::ops::Range<usize>) -> Outcome {
+    async fn publish_to_one(&self, numbers: std::ops::Range<usize>) -> Outcome {
         for number in numbers {
             self.client.publish("s.n", number.to_string()).await?;
         }
@@ -109,7 +77,7 @@ async fn acked(messages: &mut Consume) -> Outcome<JetMessage> {
 pub async fn next_gives_messages_one_by_one_and_acks_settle_them<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;
-    bench.publish(0..20).await?;
+    bench.publish_to_one(0..20).await?;
     for wanted in 0..20 {
         let message = soon(consumer.next()).await?.expect("a message");
         assert_eq!((message.subject(), number(&message)), ("s.n", wanted));
@@ -135,7 +103,7 @@ pub async fn next_gives_messages_one_by_one_and_acks_settle_them<A: Adapter>() -
 pub async fn a_nak_brings_a_message_back_and_a_term_does_not<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({"ack_wait": 2_000_000_000_u64})).await?;
-    bench.publish(0..1).await?;
+    bench.publish_to_one(0..1).await?;
     let mut reasons =
         bench.client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>").await?;
     let first = soon(consumer.next()).await?.expect("a message");
@@ -167,7 +135,7 @@ pub async fn a_next_that_is_dropped_loses_no_message<A: Adapter>() -> Outcome {
             let mut next = consumer.next().into_future();
             assert!(poll_once(&mut next).await.is_pending());
         }
-        bench.publish(wanted..wanted + 1).await?;
+        bench.publish_to_one(wanted..wanted + 1).await?;
         if wanted % 3 == 0 {
             bench.until_info("num_ack_pending", 1).await?;
         }
@@ -199,12 +167,12 @@ pub async fn a_fetch_gives_what_it_asked_for_and_ends<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;
     assert_eq!(fetched(consumer.fetch(10).no_wait()).await?, Vec::<usize>::new());
-    bench.publish(0..25).await?;
+    bench.publish_to_one(0..25).await?;
     assert_eq!(fetched(consumer.fetch(10)).await?, Vec::from_iter(0..10));
     assert_eq!(fetched(consumer.fetch(10).no_wait()).await?, Vec::from_iter(10..20));
     assert_eq!(fetched(consumer.fetch(10).no_wait()).await?, Vec::from_iter(20..25));
     let began = Instant::now();
-    bench.publish(25..27).await?;
+    bench.publish_to_one(25..27).await?;
     assert_eq!(fetched(consumer.fetch(10).expires(SHORT)).await?, [25, 26]);
     assert!(began.elapsed() >= SHORT && began.elapsed() < PATIENCE / 4);
     assert!(matches!(consumer.fetch(0).await.err(), Some(PullError::Config(_))));
@@ -270,7 +238,7 @@ pub async fn a_fetch_from_nobody_says_so_soon<A: Adapter>() -> Outcome {
 pub async fn consume_gives_everything_in_order<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({"max_ack_pending": 5000})).await?;
-    bench.publish(0..10_000).await?;
+    bench.publish_to_one(0..10_000).await?;
     let mut messages = consumer.consume().stop_after(9_999).await?;
     for wanted in 0..9_999 {
         let message = take(&mut messages).await;
@@ -287,7 +255,7 @@ pub async fn consume_gives_everything_in_order<A: Adapter>() -> Outcome {
 pub async fn consume_holds_no_more_than_it_may<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;
-    bench.publish(0..500).await?;
+    bench.publish_to_one(0..500).await?;
     let mut messages = consumer.consume().max_messages(20).await?;
     for wanted in 0..50 {
         assert_eq!(number(&take(&mut messages).await), wanted);
@@ -313,7 +281,7 @@ pub async fn consume_holds_no_more_than_it_may<A: Adapter>() -> Outcome {
 pub async fn consume_is_drained_and_stopped_from_elsewhere<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;
-    bench.publish(0..100).await?;
+    bench.publish_to_one(0..100).await?;
     let mut messages = consumer.consume().max_messages(50).await?;
     let first = take(&mut messages).await;
     bench.until_info("num_ack_pending", 50).await?;
@@ -361,7 +329,7 @@ pub async fn consume_outlives_a_killed_server_with_one_request_out<A: Adapter>()
     let mut messages = consumer.consume().await?;
     let mut next = 0;
     for round in 0..3 {
-        bench.publish(next..next + 10).await?;
+        bench.publish_to_one(next..next + 10).await?;
         next += 10;
         while number(&acked(&mut messages).await?) != next - 1 {}
         let before = bench.client.status().transition;
@@ -374,7 +342,7 @@ pub async fn consume_outlives_a_killed_server_with_one_request_out<A: Adapter>()
         bench.server.restart()?;
         until(|| bench.client.status().transition >= before + 2).await;
         bench.until_info("num_waiting", 1).await?;
-        bench.publish(next..next + 1).await?;
+        bench.publish_to_one(next..next + 1).await?;
         messages = soon(waiting).await;
         next += 1;
         assert_eq!(messages.end(), None, "round {round}");
@@ -399,7 +367,7 @@ pub async fn after_a_reconnect_the_requests_before_are_forgotten<A: Adapter>() -
     });
     for round in 0..5 {
         bench.until_info("num_waiting", 1).await?;
-        bench.publish(round * 20..round * 20 + 20).await?;
+        bench.publish_to_one(round * 20..round * 20 + 20).await?;
         until(|| *seen.lock().expect("nobody panics here") == round * 20 + 20).await;
         // Now several requests wait, for ten messages in all.
         let before = bench.client.status().transition;
@@ -434,7 +402,7 @@ pub async fn consume_waits_for_a_consumer_that_does_not_exist_yet<A: Adapter>() 
     let mut messages = consumer.consume().on_notice(function).await?;
     let waiting = spawn::<A, _>(async move { number(&take(&mut messages).await) });
     until(|| has(&noticed, &Notice::NoResponders)).await;
-    bench.publish(3..4).await?;
+    bench.publish_to_one(3..4).await?;
     bench.consumer(json!({})).await?;
     assert_eq!(soon(waiting).await, 3);
     Ok(())
@@ -444,7 +412,7 @@ pub async fn consume_keeps_to_the_limits_of_its_consumer<A: Adapter>() -> Outcom
     let bench = Bench::new::<A>().await?;
     let limits = json!({"max_batch": 5, "max_expires": 2_000_000_000_u64, "max_bytes": 400});
     let consumer = bench.consumer(limits).await?;
-    bench.publish(0..50).await?;
+    bench.publish_to_one(0..50).await?;
     let (noticed, function) = noticing();
     let mut messages = consumer.consume().max_bytes(4000).on_notice(function).await?;
     for wanted in 0..50 {
@@ -456,7 +424,7 @@ pub async fn consume_keeps_to_the_limits_of_its_consumer<A: Adapter>() -> Outcom
     assert!(has(&noticed, &Notice::LimitLowered(Limit::Bytes(400))));
     drop(messages);
     assert_eq!(fetched(consumer.fetch(12).expires(SHORT)).await?, Vec::<usize>::new());
-    bench.publish(50..62).await?;
+    bench.publish_to_one(50..62).await?;
     assert_eq!(fetched(consumer.fetch(12)).await?, Vec::from_iter(50..62));
     Ok(())
 }
@@ -470,7 +438,7 @@ pub async fn consume_goes_on_behind_an_abyss_of_heartbeats<A: Adapter>() -> Outc
     let mut messages = consuming.await?;
     let waiting = spawn::<A, _>(async move { number(&take(&mut messages).await) });
     sleep(Duration::from_millis(3500)).await;
-    bench.publish(9..10).await?;
+    bench.publish_to_one(9..10).await?;
     assert_eq!(soon(waiting).await, 9);
     assert!(noticed.lock().expect("nobody panics here").is_empty(), "{noticed:?}");
     Ok(())
@@ -494,7 +462,7 @@ pub async fn one_member_of_a_group_is_pinned_and_unpinned<A: Adapter>() -> Outco
     let other = connect::<A>(bench.server.url()).await?;
     let other = JetStream::new(other).consumer("S", "c")?.with_group(PullGroup::new("jobs"));
     let (second_noticed, function) = noticing();
-    bench.publish(0..1).await?;
+    bench.publish_to_one(0..1).await?;
     soon(take(&mut first).await.double_ack()).await?;
     assert!(has(&first_noticed, &Notice::Pinned));
 
@@ -504,7 +472,7 @@ pub async fn one_member_of_a_group_is_pinned_and_unpinned<A: Adapter>() -> Outco
         soon(message.double_ack()).await.expect("an ack");
         number(&message)
     });
-    bench.publish(1..30).await?;
+    bench.publish_to_one(1..30).await?;
     let mut seen = BTreeSet::new();
     for _ in 1..30 {
         let message = take(&mut first).await;
@@ -516,7 +484,7 @@ pub async fn one_member_of_a_group_is_pinned_and_unpinned<A: Adapter>() -> Outco
 
     let reading = spawn::<A, _>(async move { first.next().await.is_some() });
     api(&bench.client, "CONSUMER.UNPIN.S.c", json!({"group": "jobs"})).await?;
-    bench.publish(30..60).await?;
+    bench.publish_to_one(30..60).await?;
     soon(second).await;
     until(|| has(&first_noticed, &Notice::Unpinned)).await;
     assert!(has(&second_noticed, &Notice::Pinned));
@@ -530,9 +498,9 @@ pub async fn overflow_and_priority_decide_who_gets_a_message<A: Adapter>() -> Ou
     let consumer = bench.consumer(group).await?;
     let standby = PullGroup { min_pending: Some(5), ..PullGroup::new("jobs") };
     let standby = consumer.clone().with_group(standby);
-    bench.publish(0..3).await?;
+    bench.publish_to_one(0..3).await?;
     assert_eq!(fetched(standby.fetch(1).expires(SHORT)).await?, Vec::<usize>::new());
-    bench.publish(3..8).await?;
+    bench.publish_to_one(3..8).await?;
     assert_eq!(fetched(standby.fetch(1).expires(SHORT)).await?, [0]);
     api(&bench.client, "CONSUMER.DELETE.S.c", Value::Null).await?;
 
@@ -548,9 +516,9 @@ pub async fn overflow_and_priority_decide_who_gets_a_message<A: Adapter>() -> Ou
     bench.until_info("num_waiting", 1).await?;
     let high = spawn::<A, _>(async move { high.next().await.map(|it| it.map(|it| number(&it))) });
     bench.until_info("num_waiting", 2).await?;
-    bench.publish(1..2).await?;
+    bench.publish_to_one(1..2).await?;
     assert_eq!(soon(high).await?, Some(1));
-    bench.publish(2..3).await?;
+    bench.publish_to_one(2..3).await?;
     assert_eq!(soon(low).await?, Some(2));
     Ok(())
 }
@@ -558,7 +526,7 @@ pub async fn overflow_and_priority_decide_who_gets_a_message<A: Adapter>() -> Ou
 pub async fn a_consumer_in_a_domain_is_read<A: Adapter>() -> Outcome {
     let bench = Bench::with::<A>("jetstream { domain: hub }").await?;
     bench.consumer(json!({})).await?;
-    bench.publish(0..3).await?;
+    bench.publish_to_one(0..3).await?;
     let js = bench.js.with_prefix(ApiPrefix::domain("hub")?);
     assert_eq!(fetched(js.consumer("S", "c")?.fetch(3)).await?, [0, 1, 2]);
     bench.until_info("num_ack_pending", 0).await?;

@@ -3,46 +3,19 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use midge::Client;
 use midge::jetstream::{
     DeliverPolicy, JetStream, Notice, Ordered, OrderedBuilder, OrderedError, PushEnd, PushError,
     ResetCause,
 };
 use serde_json::{Value, json};
 
-use super::jetstream_consume::api;
-use crate::NatsServer;
 use crate::conformance::steps::{connect, impatient, soon, until};
+use crate::conformance::streams_by_hand::{Bench, api};
 use crate::conformance::tasks::spawn;
 use crate::conformance::{Adapter, Outcome};
 
-struct Bench {
-    server: NatsServer,
-    client: Client,
-    js: JetStream,
-}
-
 impl Bench {
-    async fn new<A: Adapter>() -> Outcome<Self> {
-        Self::with::<A>("").await
-    }
-
-    async fn with<A: Adapter>(config: &str) -> Outcome<Self> {
-        let server = NatsServer::builder().jetstream(true).config(config).start()?;
-        let client = connect::<A>(impatient(&server.url())).await?;
-        let js = JetStream::new(client.clone());
-        let bench = Self { server, client, js };
-        bench.make_stream().await?;
-        Ok(bench)
-    }
-
-    async fn make_stream(&self) -> Outcome {
-        let stream = json!({"name": "S", "subjects": ["s.>"], "storage": "file"});
-        api(&self.client, "STREAM.CREATE.S", stream).await?;
-        Ok(())
-    }
-
-    async fn publish(&self, numbers: std::ops::Range<u64>) -> Outcome {
+    async fn publish_by_turns(&self, numbers: std::ops::Range<u64>) -> Outcome {
         for number in numbers {
             self.client.publish(format!("s.{}", number % 3), number.to_string()).await?;
         }
@@ -50,7 +23,7 @@ impl Bench {
         Ok(())
     }
 
-    /// As [`publish`](Self::publish), until the stream has each.
+    /// As [`publish_by_turns`](Self::publish_by_turns), until the stream has each.
     async fn store(&self, numbers: std::ops::Range<u64>) -> Outcome {
         for number in numbers {
             soon(self.client.request("s.n", number.to_string())).await?;
@@ -91,7 +64,7 @@ async fn take(ordered: &mut Ordered) -> u64 {
 pub async fn an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing<A: Adapter>() -> Outcome
 {
     let bench = Bench::new::<A>().await?;
-    bench.publish(1..5001).await?;
+    bench.publish_by_turns(1..5001).await?;
     for builder in bench.both() {
         let mut ordered = builder.await?;
         for wanted in 1..=5000 {
@@ -136,13 +109,13 @@ pub async fn an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothin
         let name = bench.consumers().await?.remove(0);
         let from = index as u64 * 100 + 1;
         api(&bench.client, &format!("CONSUMER.DELETE.S.{name}"), Value::Null).await?;
-        bench.publish(from..from + 50).await?;
+        bench.publish_by_turns(from..from + 50).await?;
         for wanted in from..from + 50 {
             assert_eq!(take(&mut ordered).await, wanted);
         }
         let name = bench.consumers().await?.remove(0);
         api(&bench.client, &format!("CONSUMER.DELETE.S.{name}"), Value::Null).await?;
-        bench.publish(from + 50..from + 100).await?;
+        bench.publish_by_turns(from + 50..from + 100).await?;
         for wanted in from + 50..from + 100 {
             assert_eq!(take(&mut ordered).await, wanted);
         }
@@ -193,7 +166,7 @@ pub async fn an_ordered_consumer_outlives_killed_servers<A: Adapter>() -> Outcom
 
 pub async fn a_stream_that_was_replaced_is_read_from_its_beginning<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
-    bench.publish(1..11).await?;
+    bench.publish_by_turns(1..11).await?;
     let (noticed, function) = noticing();
     let mut ordered = bench.js.ordered("S").on_notice(function).await?;
     for wanted in 1..11 {
@@ -201,7 +174,7 @@ pub async fn a_stream_that_was_replaced_is_read_from_its_beginning<A: Adapter>()
     }
     api(&bench.client, "STREAM.DELETE.S", Value::Null).await?;
     bench.make_stream().await?;
-    bench.publish(1..4).await?;
+    bench.publish_by_turns(1..4).await?;
     for wanted in 1..4 {
         assert_eq!(take(&mut ordered).await, wanted);
     }
@@ -262,13 +235,13 @@ pub async fn a_push_consumer_is_read_by_a_queue_group_and_outlives_its_server<A:
         seen.dedup();
         seen == Vec::from_iter(1..=count)
     };
-    bench.publish(1..101).await?;
+    bench.publish_by_turns(1..101).await?;
     until(|| all(100)).await;
     let before = bench.client.status().transition;
     bench.server.kill()?;
     bench.server.restart()?;
     until(|| bench.client.status().transition >= before + 2).await;
-    bench.publish(101..201).await?;
+    bench.publish_by_turns(101..201).await?;
     until(|| all(200)).await;
 
     let missing = bench.js.push_consumer("S", "none").await.err();
@@ -286,7 +259,7 @@ pub async fn a_push_consumer_that_is_deleted_ends_and_a_drained_one_loses_nothin
     api(&bench.client, "CONSUMER.CREATE.S.p", request).await?;
     let (noticed, function) = noticing();
     let mut push = bench.js.push_consumer("S", "p").on_notice(function).await?;
-    bench.publish(1..1001).await?;
+    bench.publish_by_turns(1..1001).await?;
     for wanted in 1..1001 {
         let message = soon(push.next()).await.expect("it goes on")?;
         assert_eq!(number(message.payload()), wanted);

@@ -7,9 +7,9 @@ use midge::jetstream::OrderedEnd;
 use midge::kv::{BucketConfig, Entry, KeyValue, Operation, Watch, WatchItem};
 use serde_json::{Value, json};
 
-use super::jetstream_consume::api;
 use super::kv_buckets::{bucket, memory};
 use crate::conformance::steps::{poll_once, soon, until};
+use crate::conformance::streams_by_hand::api;
 use crate::conformance::tasks::spawn;
 use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
