@@ -102,7 +102,9 @@ async fn a_server_that_is_full_says_so_before_tls() -> Outcome {
         let (server, authority) = server_with("max_connections: 1", more)?;
         let options = ConnectOptions::new(url("tls", &server)).tls(trusting(&authority));
         let options = options.tls_mode(mode);
-        let first = connect(options.clone()).await?;
+        // Whoever looked whether the server is there may not have left yet.
+        let first = connect(options.clone().retry_first_connect(true)).await?;
+        soon(first.flush()).await?;
         for _ in 0..20 {
             let cause = refusal(connect(options.clone()).await);
             assert_eq!(cause, DisconnectCause::Server(ServerError::MaxConnections), "{mode:?}");
