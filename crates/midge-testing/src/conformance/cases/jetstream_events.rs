@@ -50,6 +50,9 @@ pub async fn advisories_tell_of_streams_and_consumers<A: Adapter>() -> Outcome {
         let pull = js.client().request("$JS.API.CONSUMER.MSG.NEXT.s.c", "").own_inbox();
         soon(js.client().respond(&soon(pull).await?, answer)).await?;
     }
+    // That a message has no deliveries left is seen when somebody waits for one.
+    let _waits = js.client().subscribe("waits").await?;
+    js.client().publish("$JS.API.CONSUMER.MSG.NEXT.s.c", "").reply("waits").await?;
     let (mut naked, mut exceeded, mut terminated, mut acked) = (None, None, None, None);
     while naked.is_none() || exceeded.is_none() || terminated.is_none() || acked.is_none() {
         match told(&mut advisories).await?.event {
