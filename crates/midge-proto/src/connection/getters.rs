@@ -73,6 +73,11 @@ impl Connection {
         if self.is_connected() && !leaves { self.outbound.backlog() } else { 0 }
     }
 
+    /// A [`Batch`](crate::Batch) is out.
+    pub fn is_writing(&self) -> bool {
+        self.outbound.is_lent()
+    }
+
     /// Subscriptions that have not ended, the inbox of requests included.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()
