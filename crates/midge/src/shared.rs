@@ -234,10 +234,15 @@ impl Shared {
                 wait.room = room;
             }
             if result == Err(PublishError::Full) && in_time && inner.connection.is_connected() {
+                let timed = wait.timer;
                 old[1] = inner.enter_room(wait, context.waker());
-                // The publisher that writes goes on with what waits, or wakes the driver.
-                let others = inner.hands_over.is_some() && inner.connection.is_writing();
-                return (Poll::Pending, room != Room::Backlog || !others);
+                // A driver that waits for the transport is to hear of a new deadline, and of nothing
+                // else. The publisher that writes goes on with what waits, or wakes the driver.
+                let work = match inner.hands_over {
+                    Some(_) => room != Room::Backlog || !inner.connection.is_writing(),
+                    None => !inner.stuck,
+                };
+                return (Poll::Pending, work || wait.timer != timed);
             }
             old[1] = inner.leave_room(wait);
             (Poll::Ready(result), !inner.stuck)

@@ -56,11 +56,13 @@ impl<S: BlockingStream> WriteNow for S {
 pub(crate) struct Direct {
     attempt: Attempt,
     stream: Weak<dyn WriteNow>,
+    waits: bool,
 }
 
 impl Direct {
     pub(super) fn new(attempt: Attempt, stream: Weak<dyn WriteNow>) -> Self {
-        Self { attempt, stream }
+        let waits = stream.upgrade().is_some_and(|stream| stream.waits());
+        Self { attempt, stream, waits }
     }
 }
 
@@ -78,28 +80,24 @@ impl Inner {
         if !self.idle || self.connection.requests() != 1 {
             return None;
         }
-        let stream = self.direct.as_ref()?.stream.upgrade()?;
         let wait = self.connection.rest(now)?;
         // The driver must not sleep past the deadline.
         let (until, alarm) = (wait.until?, self.alarm?);
         if !wait.write || until < alarm {
             return None;
         }
-        self.take_beside(DIRECT_BYTES, stream, now)
+        self.take_beside(DIRECT_BYTES, now)
     }
 
-    fn take_beside(
-        &mut self,
-        max: usize,
-        stream: Arc<dyn WriteNow>,
-        now: Instant,
-    ) -> Option<Beside> {
+    fn take_beside(&mut self, max: usize, now: Instant) -> Option<Beside> {
         let batch = self.connection.take_transmit(max)?;
-        if self.direct.as_ref().is_some_and(|direct| direct.attempt == batch.attempt()) {
-            return Some(Beside { batch, stream, now });
-        }
-        self.connection.settle(batch, 0);
-        None
+        let direct = self.direct.as_ref().filter(|direct| direct.attempt == batch.attempt());
+        // Whoever has it last closes it, and that is for no one who holds the lock.
+        let Some(stream) = direct.and_then(|direct| direct.stream.upgrade()) else {
+            self.connection.settle(batch, 0);
+            return None;
+        };
+        Some(Beside { batch, stream, now })
     }
 }
 
@@ -130,7 +128,9 @@ impl Beside {
         let Some(Outgoing::Core(batch)) = transmit.take() else { return None };
         let mut inner = lock(&shared.inner);
         inner.connection.settle(batch, count);
-        inner.wake_room(Room::Control, wakes);
+        if count > 0 {
+            inner.wake_room(Room::Control, wakes);
+        }
         Some((inner, count == len))
     }
 }
@@ -187,10 +187,9 @@ impl Inner {
         if !self.idle || self.hands_over.is_none_or(|until| until + LATE <= now) {
             return None;
         }
-        let stream = self.direct.as_ref()?.stream.upgrade()?;
-        if stream.waits() && !may_wait {
+        if self.direct.as_ref()?.waits && !may_wait {
             return None;
         }
-        self.take_beside(WRITE_BYTES, stream, now)
+        self.take_beside(WRITE_BYTES, now)
     }
 }

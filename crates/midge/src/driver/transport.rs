@@ -173,7 +173,9 @@ impl Driver {
         inner.idle = false;
         inner.connection.settle(batch, written);
         // The core does not tell of room for control operations: writing frees it.
-        inner.wake_room(Room::Control, wakes);
+        if written > 0 {
+            inner.wake_room(Room::Control, wakes);
+        }
         let publisher = inner.publisher.filter(|_| inner.direct.is_some());
         drop(inner);
         wakes.wake();
