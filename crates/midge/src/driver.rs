@@ -53,7 +53,7 @@ use crate::closing::Connecting;
 use crate::handler::Calls;
 use crate::options::{ConnectOptions, OptionsError};
 use crate::request::Requests;
-use crate::shared::{Inner, Shared, lock};
+use crate::shared::{Inner, RUN_BYTES, Shared, lock};
 use crate::status::Board;
 use crate::waiters::Wakes;
 use gathering::Gathering;
@@ -264,10 +264,12 @@ impl Driver {
             let old = inner.register_driver(context.waker());
             let auth = &mut self.authorizing;
             let mut step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
-            if let Step::Idle(wait) = step
-                && self.gathering.goes_on(wait.write, inner.connection.backlog())
-            {
-                step = Step::Turn(Turn::Yield);
+            if let Step::Idle(wait) = &mut step {
+                let hands = if self.is_plain() { Some(&mut self.gathering) } else { None };
+                inner.hand_over(hands, now, wait);
+                if self.gathering.goes_on(wait.write, inner.connection.backlog()) {
+                    step = Step::Turn(Turn::Yield);
+                }
             }
             self.calls.take(&mut inner.router.calls);
             if let Step::Idle(wait) = step {
@@ -277,7 +279,7 @@ impl Driver {
                 self.rest = earlier(wait, told);
                 inner.alarm = self.rest.until;
                 inner.idle = self.calls.is_empty();
-                inner.stuck = inner.idle && wait.write;
+                inner.stuck = inner.idle && (wait.write || inner.hands_over.is_some());
             }
             if !inner.router.discarded.is_empty() {
                 std::mem::swap(&mut inner.router.discarded, &mut self.discarded);
@@ -483,6 +485,20 @@ fn earlier(wait: Wait, own: Option<Instant>) -> Wait {
 }
 
 impl Inner {
+    /// Leaves writing to publishers for a while, if they are about to write much.
+    fn hand_over(&mut self, gathering: Option<&mut Gathering>, now: Instant, wait: &mut Wait) {
+        let before = self.hands_over.take();
+        let Some(gathering) = gathering.filter(|_| self.direct.is_some()) else { return };
+        let run = self.connection.backlog() >= RUN_BYTES;
+        self.hands_over = gathering.hands_over(now, *wait, run, before, self.beside);
+        if self.hands_over != before {
+            self.beside = 0;
+        }
+        if self.hands_over.is_some() {
+            *wait = Wait { write: false, ..earlier(*wait, self.hands_over) };
+        }
+    }
+
     fn act(&mut self, action: Action, auth: &mut Authorizing) -> Step {
         Step::Turn(match action {
             Action::Resolve { attempt, host } => Turn::Resolve { attempt, host },

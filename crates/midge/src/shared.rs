@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use midge_proto::{
@@ -28,8 +29,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The driver waits, and a message has come.
 #[cold]
-fn wake(waker: Option<Waker>) {
+fn wake_for_publish(mut inner: MutexGuard<'_, Inner>) {
+    let waker = inner.take_idle();
+    inner.publisher = Some(thread::current().id());
+    drop(inner);
     if let Some(waker) = waker {
         waker.wake();
     }
@@ -87,12 +92,19 @@ pub(crate) struct Inner {
     pub(crate) abandoned: bool,
     /// The driver waits and has nothing left to do.
     pub(crate) idle: bool,
-    /// What it waits for is that the transport takes bytes: more of them are no news to it.
+    /// What it waits for is that the transport takes bytes, or publishers write them: more of them
+    /// are no news to it.
     pub(crate) stuck: bool,
     /// Until then at the latest a driver that is idle waits.
     pub(crate) alarm: Option<Instant>,
     /// The transport can be written beside the driver.
     pub(crate) direct: Option<Direct>,
+    /// Where a message was published that has woken the driver.
+    pub(crate) publisher: Option<ThreadId>,
+    /// Publishers write runs of messages beside a driver that is idle, which looks again then.
+    pub(crate) hands_over: Option<Instant>,
+    /// Bytes that they have handed to the transport since.
+    pub(crate) beside: usize,
     /// What TLS has agreed on, on the present or last transport.
     pub(crate) tls: Option<TlsSession>,
 }
@@ -100,6 +112,8 @@ pub(crate) struct Inner {
 /// Bytes that wait for the driver, from which on a publish that may wait does: with the message that
 /// goes beyond it they are one write, as a rule, and in the processor's caches until then.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
+/// A run of messages that a publisher writes by itself, once the driver leaves that to it.
+pub(crate) const RUN_BYTES: usize = 64 * 1024;
 /// Who has waited goes on below this.
 const LOW_WATER: usize = HIGH_WATER / 2;
 /// So many are woken at a time: the first may well leave no room for others.
@@ -177,7 +191,7 @@ impl Shared {
     /// Publishes now, or not at all: full is also when so many bytes wait for the driver.
     #[inline]
     pub(crate) fn publish_below(
-        &self,
+        self: &Arc<Self>,
         backlog: usize,
         subject: SubjectRef<'_>,
         reply: Option<SubjectRef<'_>>,
@@ -185,14 +199,17 @@ impl Shared {
         payload: &[u8],
     ) -> Result<Position, PublishError> {
         let mut inner = lock(&self.inner);
-        if inner.connection.backlog() >= backlog {
+        let waiting = inner.connection.backlog();
+        if waiting >= backlog {
             return Err(PublishError::Full);
         }
         let result = inner.connection.publish(subject, reply, headers, payload);
-        if inner.idle && !inner.stuck {
-            let waker = inner.take_idle();
-            drop(inner);
-            wake(waker);
+        if inner.idle {
+            if !inner.stuck {
+                wake_for_publish(inner);
+            } else if waiting >= RUN_BYTES && inner.hands_over.is_some() {
+                self.write_run(inner, backlog != usize::MAX);
+            }
         }
         result
     }
@@ -207,7 +224,7 @@ impl Shared {
     ) -> Poll<Result<Position, PublishError>> {
         let in_time = self.in_time(wait);
         let mut old = [None, None];
-        let poll = self.command(|inner| {
+        let poll = self.command_if(|inner| {
             let (room, result) = match in_time && inner.connection.backlog() >= HIGH_WATER {
                 true => (Room::Backlog, Err(PublishError::Full)),
                 false => (Room::Messages, publish(inner)),
@@ -217,11 +234,18 @@ impl Shared {
                 wait.room = room;
             }
             if result == Err(PublishError::Full) && in_time && inner.connection.is_connected() {
+                let timed = wait.timer;
                 old[1] = inner.enter_room(wait, context.waker());
-                return Poll::Pending;
+                // A driver that waits for the transport is to hear of a new deadline, and of nothing
+                // else. The publisher that writes goes on with what waits, or wakes the driver.
+                let work = match inner.hands_over {
+                    Some(_) => room != Room::Backlog || !inner.connection.is_writing(),
+                    None => !inner.stuck,
+                };
+                return (Poll::Pending, work || wait.timer != timed);
             }
             old[1] = inner.leave_room(wait);
-            Poll::Ready(result)
+            (Poll::Ready(result), !inner.stuck)
         });
         drop(old);
         poll
@@ -351,6 +375,9 @@ impl Inner {
             stuck: false,
             alarm: None,
             direct: None,
+            publisher: None,
+            hands_over: None,
+            beside: 0,
             tls: None,
         }
     }
@@ -373,6 +400,7 @@ impl Inner {
     /// The waker of a driver that has nothing to do; from here on it has.
     #[inline]
     pub(crate) fn take_idle(&mut self) -> Option<Waker> {
+        self.hands_over = None;
         if !self.idle {
             return None;
         }

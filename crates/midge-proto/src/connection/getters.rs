@@ -63,14 +63,19 @@ impl Connection {
         self.outbound.user_bytes()
     }
 
-    /// Bytes of every kind that wait to be taken; the buffer of a [`Batch`](crate::Batch) that is out
-    /// does not count. When there are many, whoever publishes does well to let the driver write
+    /// Bytes of every kind that wait to be taken; those of a [`Batch`](crate::Batch) that is out
+    /// do not count. When there are many, whoever publishes does well to let the driver write
     /// first. 0 when that would not help: without a connection, while it is left for another one,
     /// and while it closes.
     #[inline]
     pub fn backlog(&self) -> usize {
         let leaves = self.outbound.is_holding() || self.ending.refuses_publishes();
         if self.is_connected() && !leaves { self.outbound.backlog() } else { 0 }
+    }
+
+    /// A [`Batch`](crate::Batch) is out.
+    pub fn is_writing(&self) -> bool {
+        self.outbound.is_lent()
     }
 
     /// Subscriptions that have not ended, the inbox of requests included.

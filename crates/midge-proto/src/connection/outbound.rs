@@ -61,6 +61,8 @@ pub struct Outbound {
     /// A PONG is queued: another would say nothing more.
     pong_queued: bool,
     lent: bool,
+    /// Bytes of the buffer that is out behind those of the batch.
+    lent_beyond: usize,
     /// Runs that the batch has a byte of.
     lent_runs: usize,
     /// Publishes that were taken back while their run was out.
@@ -217,7 +219,7 @@ impl Outbound {
     /// Bytes of every kind that are in no batch.
     #[inline]
     pub(super) fn backlog(&self) -> usize {
-        self.front.len().saturating_sub(self.head) + self.back.len()
+        self.front.len().saturating_sub(self.head) + self.lent_beyond + self.back.len()
     }
 
     pub(super) fn control_bytes(&self) -> usize {
@@ -322,6 +324,7 @@ impl Outbound {
         };
         let end = bytes.len().min(start.saturating_add(max));
         self.lent = true;
+        self.lent_beyond = bytes.len() - end;
         if handshake {
             self.lent_handshake = end;
         } else {
@@ -353,6 +356,7 @@ impl Outbound {
         let Batch { mut bytes, start, end, handshake, .. } = batch;
         let written = written.min(end - start);
         self.lent = false;
+        self.lent_beyond = 0;
         if handshake {
             self.lent_handshake = 0;
             bytes.append(&mut self.handshake);

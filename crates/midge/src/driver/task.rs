@@ -122,6 +122,8 @@ pub struct Task<R: Runtime> {
     link: Link<R::Stream>,
     /// Bytes read in this poll.
     read: usize,
+    /// The last poll ended in a turn that let others run.
+    gave_way: bool,
 }
 
 impl<R: Runtime> Task<R> {
@@ -133,7 +135,7 @@ impl<R: Runtime> Task<R> {
         S: Into<R::Stream>,
     {
         let dialler = boxed(dialler);
-        Self { driver, runtime, dialler, link: Link::None, read: 0 }
+        Self { driver, runtime, dialler, link: Link::None, read: 0, gave_way: false }
     }
 
     /// Opens streams by `dialler` from now on.
@@ -159,6 +161,11 @@ impl<R: Runtime> Task<R> {
     fn resume(&mut self, context: &mut Context<'_>) -> Round {
         let Link::Open(attempt, transport) = &mut self.link else { return Round::Progress };
         (transport.write_waits, transport.read_waits) = (false, false);
+        if std::mem::take(&mut self.gave_way) {
+            // The turn says how often that may be. If it were only written here, and there were more
+            // to write each time, nothing would be read.
+            return Round::Progress;
+        }
         match self.driver.resume(*attempt, context) {
             Resume::Rest(wait) => {
                 // It is most often the stream that has woken the task.
@@ -276,7 +283,10 @@ where
                         return Poll::Pending;
                     }
                 }
-                Turn::Yield => break,
+                Turn::Yield => {
+                    this.gave_way = true;
+                    break;
+                }
                 Turn::Done => {
                     this.link = Link::None;
                     return Poll::Ready(());

@@ -248,7 +248,7 @@ impl<S: System> Shared<S> {
                 return Some(());
             }
             let wakes = turned.oversleeps(wait);
-            let room = turned.driver.take_read();
+            let room = if wait.read { turned.driver.take_read() } else { None };
             turned.reader_waits |= room.is_none();
             drop(turned);
             if wakes {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::task::Context;
+use std::thread;
 use std::time::Duration;
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
@@ -126,13 +127,16 @@ impl Driver {
     pub fn settle(&mut self, mut transmit: Transmit, written: io::Result<usize>) {
         let (attempt, len) = (transmit.attempt(), transmit.len());
         let count = written.as_ref().map_or(0, |count| (*count).min(len));
-        self.gathering.wrote(count == len);
         match transmit.take() {
-            Some(Outgoing::Core(batch)) => self.settle_core(batch, count),
+            Some(Outgoing::Core(batch)) => {
+                let elsewhere = self.settle_core(batch, count);
+                self.gathering.wrote(len, count, elsewhere);
+            }
             Some(Outgoing::Wire(lent)) => {
                 if let Some(stack) = &mut self.layered.stack {
                     stack.settle(lent, count);
                 }
+                self.gathering.wrote(len, count, false);
             }
             None => {}
         }
@@ -162,15 +166,20 @@ impl Driver {
         }
     }
 
-    pub(super) fn settle_core(&mut self, batch: midge_proto::Batch, written: usize) {
+    /// Returns whether publishers are on another thread, and may write by themselves.
+    pub(super) fn settle_core(&mut self, batch: midge_proto::Batch, written: usize) -> bool {
         let wakes = &mut self.wakes;
         let mut inner = lock(&self.shared.inner);
         inner.idle = false;
         inner.connection.settle(batch, written);
         // The core does not tell of room for control operations: writing frees it.
-        inner.wake_room(Room::Control, wakes);
+        if written > 0 {
+            inner.wake_room(Room::Control, wakes);
+        }
+        let publisher = inner.publisher.filter(|_| inner.direct.is_some());
         drop(inner);
         wakes.wake();
+        publisher.is_some_and(|publisher| publisher != thread::current().id())
     }
 
     /// Room for a read; give it back with [`filled`](Self::filled). `None` unless [`Wait::read`].

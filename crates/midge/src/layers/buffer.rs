@@ -79,6 +79,30 @@ impl Buffer {
         self.room(WINDOW / 4)
     }
 
+    /// Room for a read that is filled elsewhere, in memory of `spare` as long as there are bytes
+    /// here: these can still be used meanwhile.
+    pub(crate) fn lend(&mut self, spare: &mut Self) -> Self {
+        let mut lent = mem::take(if self.is_empty() { &mut *self } else { spare });
+        lent.start = 0;
+        lent.end = 0;
+        let _ = lent.room(self.len() + WINDOW);
+        lent.start = self.len();
+        lent.end = self.len();
+        lent
+    }
+
+    /// `count` bytes were put into what was lent. What is unread here goes before them. The memory
+    /// that is left over is given back.
+    pub(crate) fn take_back(&mut self, mut lent: Self, count: usize) -> Self {
+        lent.filled(count);
+        let start = lent.start - self.len();
+        lent.bytes[start..lent.start].copy_from_slice(self.unread());
+        lent.start = start;
+        let mut left = mem::replace(self, lent);
+        left.consume(left.len());
+        left
+    }
+
     /// Moves as much as fits into `room`.
     #[cfg(feature = "tls")]
     pub(crate) fn give(&mut self, room: &mut [u8]) -> usize {

@@ -33,6 +33,10 @@ pub(crate) struct Stack {
     exhausted: bool,
     /// The buffer for reads is out.
     reading: bool,
+    /// Bytes for the socket are out.
+    writing: bool,
+    /// Memory for reads, while the other holds bytes that are not used yet.
+    spare: Buffer,
     /// Goodbye was said: nothing more is taken from the core.
     closing: bool,
     ended: Option<DisconnectCause>,
@@ -67,6 +71,8 @@ impl Stack {
             told: false,
             exhausted: false,
             reading: false,
+            writing: false,
+            spare: Buffer::default(),
             closing: false,
             ended: None,
         }
@@ -101,9 +107,8 @@ impl Stack {
         if input.len() >= 2 * WINDOW {
             return None;
         }
-        let _ = input.room_for_read();
         self.reading = true;
-        Some(Lent { attempt: self.attempt, buffer: mem::take(input) })
+        Some(Lent { attempt: self.attempt, buffer: input.lend(&mut self.spare) })
     }
 
     /// The socket gave `count` bytes.
@@ -113,8 +118,7 @@ impl Stack {
         }
         self.reading = false;
         if let Some(stage) = self.stages.first_mut() {
-            stage.input = lent.buffer;
-            stage.input.filled(count);
+            self.spare = stage.input.take_back(lent.buffer, count);
             self.exhausted &= count == 0;
         }
     }
@@ -173,12 +177,13 @@ impl Stack {
 
     /// There are bytes for the socket, when the core has none.
     pub(crate) fn wants_write(&self) -> bool {
-        self.pending() > 0 || self.stages.iter().any(|stage| stage.layer.has_answer())
+        !self.writing && self.pending() > 0
+            || self.stages.iter().any(|stage| stage.layer.has_answer())
     }
 
     /// Bytes of the core are welcome: the socket took all that came before.
     pub(crate) fn takes(&self) -> bool {
-        self.told && !self.closing && self.ended.is_none() && self.pending() == 0
+        self.told && !self.closing && !self.writing && self.ended.is_none() && self.pending() == 0
     }
 
     /// Takes bytes of the core, all of them.
@@ -192,8 +197,11 @@ impl Stack {
         }
     }
 
-    /// Bytes for the socket. Come back with [`settle`](Self::settle).
+    /// Bytes for the socket, one write at a time. Come back with [`settle`](Self::settle).
     pub(crate) fn take_transmit(&mut self) -> Option<Lent> {
+        if self.writing {
+            return None;
+        }
         if self.pending() == 0 {
             for stage in &mut self.stages[..self.open] {
                 if stage.layer.has_answer() {
@@ -204,8 +212,8 @@ impl Stack {
             self.end(fault);
         }
         let stage = self.stages.first_mut()?;
-        (!stage.out.is_empty())
-            .then(|| Lent { attempt: self.attempt, buffer: mem::take(&mut stage.out) })
+        self.writing = !stage.out.is_empty();
+        self.writing.then(|| Lent { attempt: self.attempt, buffer: mem::take(&mut stage.out) })
     }
 
     /// The socket took the first `written` bytes.
@@ -213,6 +221,7 @@ impl Stack {
         if lent.attempt != self.attempt {
             return;
         }
+        self.writing = false;
         lent.buffer.consume(written);
         if let Some(stage) = self.stages.first_mut() {
             // What was said meanwhile stands behind it.

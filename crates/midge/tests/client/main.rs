@@ -18,6 +18,7 @@ mod requests;
 mod rig;
 mod slow;
 mod subscribing;
+mod task;
 mod trace;
 mod transport;
 mod waking;

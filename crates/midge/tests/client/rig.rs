@@ -263,9 +263,14 @@ impl Rig {
     }
 
     pub(crate) fn sleep(&mut self, duration: Duration) -> Wait {
+        self.pass(duration);
+        self.run()
+    }
+
+    /// Time passes, and the driver does nothing.
+    pub(crate) fn pass(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).expect("tests are shorter than that");
         self.clock.0.fetch_add(nanos, Ordering::SeqCst);
-        self.run()
     }
 }
 

@@ -309,6 +309,23 @@ fn a_server_that_is_full_says_so_in_place_of_a_tls_handshake() {
     }
 }
 
+/// As when a thread waits in a read while others publish.
+#[test]
+fn a_turn_while_a_read_is_out_harms_no_handshake_message_in_pieces() {
+    let authority = Authority::new();
+    let (_connecting, mut rig) =
+        Rig::new(options("localhost", &authority).tls_mode(TlsMode::First));
+    rig.run();
+    // A record with the first bytes of a ServerHello of 100.
+    rig.feed(&[22, 3, 3, 0, 6, 2, 0, 0, 100, 3, 3]);
+    let mut buffer = rig.driver.take_read().expect("there is room");
+    rig.run();
+    let rest = [22, 3, 3, 0, 2, 7, 7];
+    buffer[..rest.len()].copy_from_slice(&rest);
+    rig.driver.filled(buffer, Ok(rest.len()));
+    assert!(rig.run().read, "the handshake waits for the rest");
+}
+
 #[test]
 fn a_transport_that_ends_within_the_handshake_ends_the_attempt() {
     let authority = Authority::new();
