@@ -48,7 +48,7 @@ impl Handler {
         while !self.stopped.load(Ordering::SeqCst)
             && let Some(message) = batch.pop_front()
         {
-            read.add(message.size());
+            read.add(1, message.size());
             function(message);
             self.called.fetch_add(1, Ordering::Relaxed);
             let told = match batch.is_empty() {

@@ -47,10 +47,10 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
-    /// One more message, of `size` bytes.
+    /// So many messages more, of `size` bytes together.
     #[inline]
-    pub(crate) fn add(&mut self, size: usize) {
-        self.messages = self.messages.wrapping_add(1);
+    pub(crate) fn add(&mut self, messages: usize, size: usize) {
+        self.messages = self.messages.wrapping_add(messages);
         self.bytes = self.bytes.wrapping_add(size);
     }
 

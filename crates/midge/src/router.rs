@@ -1,6 +1,7 @@
 //! Takes messages and responses from the core while the connection is locked, and keeps the
 //! bounds of each subscription.
 
+use std::iter;
 use std::sync::Arc;
 
 use midge_proto::{Message, Position, RequestError, RequestId, Sid, Sink, Subject};
@@ -82,13 +83,13 @@ impl Slot {
                 || unread.bytes.saturating_add(size) > limits.bytes)
     }
 
-    /// Takes a message of `size` bytes if there is room for it.
+    /// Takes so many messages, of `size` bytes together, if there is room for all.
     #[inline]
-    fn takes(&mut self, size: usize) -> bool {
-        if self.room.messages == 0 || self.room.bytes < size {
+    fn takes(&mut self, messages: usize, size: usize) -> bool {
+        if self.room.messages < messages || self.room.bytes < size {
             return false;
         }
-        self.room.messages -= 1;
+        self.room.messages -= messages;
         self.room.bytes -= size;
         true
     }
@@ -102,7 +103,7 @@ impl Slot {
             bytes: limits.bytes.saturating_sub(unread.bytes),
         };
         // The only one is taken whatever its size.
-        if !self.takes(size) {
+        if !self.takes(1, size) {
             self.room = Amount::default();
         }
     }
@@ -233,25 +234,36 @@ impl Router {
         if slot.staged.is_empty() {
             self.touched.push(sid);
         }
-        slot.put.add(size);
+        slot.put.add(1, size);
         slot.staged.push(message);
     }
 }
 
 impl Sink for Router {
-    #[inline]
     fn message(&mut self, sid: Sid, message: Message) {
-        let size = message.size();
+        self.messages(sid, message.size(), iter::once(message));
+    }
+
+    #[inline]
+    fn messages(
+        &mut self,
+        sid: Sid,
+        size: usize,
+        messages: impl ExactSizeIterator<Item = Message>,
+    ) {
+        let count = messages.len();
         if let Some(slot) = self.slots.get_mut_here(sid)
-            && slot.takes(size)
+            && slot.takes(count, size)
         {
             if slot.staged.is_empty() {
                 self.touched.push(sid);
             }
-            slot.put.add(size);
-            slot.staged.push(message);
+            slot.put.add(count, size);
+            slot.staged.extend(messages);
         } else {
-            self.message_to_limit(sid, message);
+            for message in messages {
+                self.message_to_limit(sid, message);
+            }
         }
     }
 

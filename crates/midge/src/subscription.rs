@@ -108,7 +108,7 @@ impl Subscription {
     fn pop(&mut self) -> Option<Message> {
         let size = self.local.front()?.size();
         self.delivered += 1;
-        self.read.add(size);
+        self.read.add(1, size);
         if self.local.len() == 1 {
             self.note_last();
         } else if self.queue.note_read(self.read) {

@@ -126,17 +126,25 @@ impl Messages {
     /// Hands over all but the last, and gives that one.
     #[inline]
     pub(super) fn hand_over(&mut self, sink: &mut impl Sink) -> Option<Message> {
-        let (last, others) = self.found.split_last()?;
         if self.copies {
-            for found in others {
-                sink.message(found.sid, Message::copied(&self.bytes, &found.parts));
-            }
-            return Some(Message::copied(&self.bytes, &last.parts));
+            return self.hand_over_copies(sink);
         }
-        for found in others {
-            sink.message(found.sid, Message::new(self.bytes.clone(), found.parts));
+        let (last, others) = self.found.split_last()?;
+        for run in others.chunk_by(|one, next| one.sid == next.sid) {
+            let size = run.iter().map(|found| found.parts.size()).sum();
+            let messages = run.iter().map(|found| Message::new(self.bytes.clone(), found.parts));
+            sink.messages(run[0].sid, size, messages);
         }
         Some(Message::new(core::mem::take(&mut self.bytes), last.parts))
+    }
+
+    #[inline(never)]
+    fn hand_over_copies(&self, sink: &mut impl Sink) -> Option<Message> {
+        let (last, others) = self.found.split_last()?;
+        for found in others {
+            sink.message(found.sid, Message::copied(&self.bytes, &found.parts));
+        }
+        Some(Message::copied(&self.bytes, &last.parts))
     }
 }
 
@@ -441,13 +449,11 @@ impl Inbound {
     #[inline(never)]
     fn find(&mut self, subscriptions: &mut Subscriptions, budget: usize) -> (usize, Delivery) {
         let input = &self.chunk[..self.filled];
-        let (mut at, mut last) = (0, Delivery::Unknown);
-        while let Some(Whole { sid, parts, size, end }) = self.decoder.whole_message(input, at)
-            && size <= self.max_message
-        {
-            last = subscriptions.deliver(sid);
-            at = end;
-            self.found.push(Found { sid: Sid::from_number(sid), parts });
+        let (mut at, mut last, mut whole) = (0, Delivery::Unknown, Whole::NONE);
+        while self.decoder.whole_message(input, at, &mut whole) && whole.size <= self.max_message {
+            last = subscriptions.deliver(whole.sid);
+            at = whole.end;
+            self.found.push(Found { sid: Sid::from_number(whole.sid), parts: whole.parts });
             if !matches!(last, Delivery::Deliver(_)) || at >= budget || self.found.len() >= BATCH {
                 break;
             }

@@ -250,6 +250,20 @@ pub enum CloseReason {
 pub trait Sink {
     /// A message for a subscription.
     fn message(&mut self, sid: Sid, message: Message);
+    /// Messages that follow each other, for one subscription; `size` is what [`Message::size`] gives
+    /// for all of them together. The same as each by itself, which is what this does unless it is
+    /// overridden.
+    fn messages(
+        &mut self,
+        sid: Sid,
+        size: usize,
+        messages: impl ExactSizeIterator<Item = Message>,
+    ) {
+        let _ = size;
+        for message in messages {
+            self.message(sid, message);
+        }
+    }
     /// A request ended.
     fn response(&mut self, id: RequestId, result: Result<Message, RequestError>);
 }

@@ -3,7 +3,7 @@
 
 use memchr::memchr;
 
-use super::{DecodeError, Frame, Layout, Limits, Parts, Span, Step};
+use super::{DecodeError, Frame, Layout, Limits, Parts, SUBJECT, Span, Step};
 
 /// Incremental decoder of a server's bytes.
 ///
@@ -59,7 +59,7 @@ impl Decoder {
         }
         // Tried once a frame: bytes that were looked at are not looked at again.
         if self.scanned == 0
-            && let Some(whole) = whole(input, 0, &self.limits)
+            && let Some(whole) = whole(input, 0, None, &self.limits)
         {
             let frame = Frame::Message(whole.parts.layout(whole.sid));
             return Ok(Step::Frame { frame, len: whole.end });
@@ -72,12 +72,21 @@ impl Decoder {
         self.scanned == 0 && self.body.is_none()
     }
 
-    /// The message at `start`, where a frame begins, if it is here whole and spelled as servers do.
-    /// It changes nothing: what is not here whole, or is anything else, is for
-    /// [`decode`](Self::decode).
+    /// Reads the message at `start`, where a frame begins, if it is here whole and spelled as servers
+    /// do. `whole` is the one that was read before it in this input, and becomes this one. Nothing
+    /// else changes: what is not here whole, or is anything else, is for [`decode`](Self::decode).
     #[inline(always)]
-    pub(crate) fn whole_message(&self, input: &[u8], start: usize) -> Option<Whole> {
-        whole(input, start, &self.limits)
+    pub(crate) fn whole_message(&self, input: &[u8], start: usize, whole: &mut Whole) -> bool {
+        let known = whole.repeated(input, start);
+        if known == whole.line && whole.move_to(input, start) {
+            return true;
+        }
+        let before = (known >= whole.arguments).then_some(&*whole);
+        match self::whole(input, start, before, &self.limits) {
+            Some(next) => *whole = next,
+            None => return false,
+        }
+        true
     }
 
     /// Any line, however it came and is spelled.
@@ -155,43 +164,105 @@ fn finish(input: &[u8], body: Body) -> Result<Step, DecodeError> {
     }
 }
 
-/// A message that was read in one pass. Offsets count from the start of the input.
+/// A message that was read in one pass. Offsets count from the start of the input, but for those in
+/// the line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Whole {
     pub(crate) sid: u64,
     pub(crate) parts: Parts,
     /// Bytes of headers and payload.
     pub(crate) size: usize,
-    /// Where the frame ends.
+    /// Where the frame begins and ends.
+    start: usize,
     pub(crate) end: usize,
+    /// Bytes of the line up to what follows the sid, and with its end.
+    arguments: usize,
+    line: usize,
+}
+
+impl Whole {
+    /// No message, the line of which none repeats.
+    pub(crate) const NONE: Self = Self {
+        sid: 0,
+        parts: Parts::NONE,
+        size: 0,
+        start: 0,
+        end: 0,
+        arguments: usize::MAX,
+        line: usize::MAX,
+    };
+
+    /// How many bytes of its line stand at `start` too: of a stream, often all or all but a size.
+    #[inline(always)]
+    fn repeated(&self, input: &[u8], start: usize) -> usize {
+        let line = |from: usize| input.get(from..)?.get(..self.line);
+        let (Some(old), Some(new)) = (line(self.start), line(start)) else { return 0 };
+        let words = old.as_chunks::<8>().0.iter().zip(new.as_chunks::<8>().0);
+        let mut at = 0;
+        for (old, new) in words {
+            if old != new {
+                return at + first_difference(old, new);
+            }
+            at += 8;
+        }
+        match (old.last_chunk(), new.last_chunk()) {
+            (Some(old), Some(new)) => self.line - 8 + first_difference(old, new),
+            _ => 0,
+        }
+    }
+
+    /// Is the message at `start` instead, which has the same line, if that is here whole.
+    #[inline(always)]
+    fn move_to(&mut self, input: &[u8], start: usize) -> bool {
+        let end = start + (self.end - self.start);
+        if input.get(end - 2..end) != Some(b"\r\n") {
+            return false;
+        }
+        self.parts.shift(start - self.start);
+        (self.start, self.end) = (start, end);
+        true
+    }
+}
+
+/// The place of the first byte that differs, or 8.
+#[inline(always)]
+fn first_difference(one: &[u8; 8], other: &[u8; 8]) -> usize {
+    ((u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other)).trailing_zeros() / 8) as usize
 }
 
 /// Reads a frame that is here whole and in the spelling that servers use: `MSG subject sid [reply]
 /// total` or `HMSG subject sid [reply] hlen total`, with upper case, single blanks, CR LF, and a sid of
-/// at most 18 digits. `None` for any other, and for what is wrong.
+/// at most 18 digits. `None` for any other, and for what is wrong. Its line is that of `before` up to
+/// what follows the sid.
 // By itself it has registers enough.
 #[inline(never)]
-fn whole(input: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
+fn whole(input: &[u8], start: usize, before: Option<&Whole>, limits: &Limits) -> Option<Whole> {
     let rest = input.get(start..)?;
     // Most lines end in a head of known length, where fewer bounds are to be checked.
     let head = rest.first_chunk::<64>();
-    let whole = head.and_then(|head| whole_in(head, rest, start, limits));
+    let whole = head.and_then(|head| whole_in(head, rest, start, before, limits));
     whole.or_else(|| whole_in_rest(rest, start, limits))
 }
 
 #[inline(never)]
 fn whole_in_rest(rest: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
-    whole_in(rest, rest, start, limits)
+    whole_in(rest, rest, start, None, limits)
 }
 
 /// The same, of a frame that begins `rest` and whose line ends in `head`.
 #[inline(always)]
-fn whole_in(head: &[u8], rest: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
+fn whole_in(
+    head: &[u8],
+    rest: &[u8],
+    start: usize,
+    before: Option<&Whole>,
+    limits: &Limits,
+) -> Option<Whole> {
     const MSG: u32 = u32::from_le_bytes(*b"MSG ");
     const HMSG: u32 = u32::from_le_bytes(*b"HMSG");
     match u32::from_le_bytes(*head.first_chunk()?) {
-        MSG => whole_as::<false>(head, rest, 4, start, limits),
-        HMSG if *head.get(4)? == b' ' => whole_as::<true>(head, rest, 5, start, limits),
+        MSG => whole_as::<false>(head, rest, 4, start, before, limits),
+        HMSG if *head.get(4)? == b' ' => whole_as::<true>(head, rest, 5, start, before, limits),
         _ => None,
     }
 }
@@ -202,11 +273,19 @@ fn whole_as<const HMSG: bool>(
     rest: &[u8],
     subject: usize,
     start: usize,
+    before: Option<&Whole>,
     limits: &Limits,
 ) -> Option<Whole> {
     let span = |from: usize, to: usize| Span::new(start + from, start + to);
-    let subject_end = token(head, subject)?;
-    let (sid, mut at) = number(head, subject_end + 1, b' ', 18)?;
+    let (subject_end, sid, arguments) = match before {
+        Some(before) => (subject + before.parts.len(SUBJECT), before.sid, before.arguments),
+        None => {
+            let subject_end = token(head, subject)?;
+            let (sid, arguments) = number(head, subject_end + 1, b' ', 18)?;
+            (subject_end, sid, arguments)
+        }
+    };
+    let mut at = arguments;
     let mut reply = Span::default();
     if !head.get(at)?.is_ascii_digit() {
         let end = token(head, at)?;
@@ -235,7 +314,8 @@ fn whole_as<const HMSG: bool>(
         if HMSG { span(line, line + headers) } else { Span::default() },
         span(line + headers, line + size),
     ];
-    Some(Whole { sid, parts: Parts::new(parts), size, end: start + end })
+    let parts = Parts::new(parts);
+    Some(Whole { sid, parts, size, start, end: start + end, arguments, line })
 }
 
 /// Where the next blank is, looked for eight bytes a time. `None` when it is at `start`, when a control

@@ -98,6 +98,9 @@ pub(crate) const HEADERS: usize = 2;
 pub(crate) const PAYLOAD: usize = 3;
 
 impl Parts {
+    /// No part at all.
+    pub(crate) const NONE: Self = Self { starts: [0; 4], lens: [0; 4] };
+
     /// Absent parts are empty spans at 0.
     #[inline(always)]
     pub(crate) fn new(parts: [Span; 4]) -> Self {
@@ -108,6 +111,11 @@ impl Parts {
     pub(crate) fn range(&self, part: usize) -> Range<usize> {
         let start = self.starts[part] as usize;
         start..start + self.lens[part] as usize
+    }
+
+    #[inline(always)]
+    fn len(&self, part: usize) -> usize {
+        self.lens[part] as usize
     }
 
     #[inline]
@@ -133,6 +141,13 @@ impl Parts {
             *part = part.saturating_sub(start as u32);
         }
         self
+    }
+
+    /// The same parts `by` bytes further on.
+    #[inline(always)]
+    fn shift(&mut self, by: usize) {
+        // A subject never begins at 0.
+        self.starts = self.starts.map(|start| if start == 0 { 0 } else { start + by as u32 });
     }
 
     fn layout(&self, sid: u64) -> Layout {

@@ -14,6 +14,7 @@ mod limits;
 mod model;
 mod moves;
 mod refused;
+mod repeats;
 mod requests;
 mod rig;
 mod runs;
