@@ -1,6 +1,7 @@
 //! A stream in order and without gaps.
 
 mod creation;
+mod stopping;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,6 +20,7 @@ use midge_jetstream::{
 use midge_proto::{Instant, Message, PublishError, RequestError, Subject, SubjectRef};
 
 use self::creation::Creation;
+use self::stopping::Stopping;
 use super::JetStream;
 use super::message::JetMessage;
 use super::pull::seed;
@@ -218,6 +220,7 @@ impl OrderedBuilder {
             begun: false,
             creation: None,
             by_subject_again: self.by_subject_again,
+            stopping: Stopping::default(),
             changes,
             alarm,
             armed: None,
@@ -278,6 +281,7 @@ pub struct Ordered {
     begun: bool,
     creation: Option<Creation>,
     by_subject_again: bool,
+    stopping: Stopping,
     changes: Changes,
     alarm: Alarm,
     armed: Option<(Instant, Waker)>,
@@ -292,11 +296,6 @@ impl Ordered {
     #[expect(clippy::should_implement_trait, reason = "the name that streams have for it")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<JetMessage, OrderedEnd>>> + Send {
         poll_fn(|context| self.poll_message(context))
-    }
-
-    /// Ends it, and deletes its consumer.
-    pub fn stop(&mut self) {
-        self.finish(OrderedEnd::Stopped);
     }
 
     /// Why it has ended, once it has.
@@ -334,6 +333,7 @@ impl Ordered {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<JetMessage, OrderedEnd>>> {
         loop {
+            self.heed();
             if let Some(end) = self.machine.end() {
                 let told = std::mem::replace(&mut self.begun, false);
                 let error = (told && !matches!(end, OrderedEnd::Stopped)).then(|| end.clone());
@@ -342,12 +342,17 @@ impl Ordered {
                 return Poll::Ready(error.map(Err));
             }
             if let Some(message) = self.poll_inbox(context) {
-                if self.machine.has_work() {
+                if self.machine.has_work() && !self.stopping.draining {
                     self.decide();
                 }
                 return Poll::Ready(Some(Ok(message)));
             }
-            if !self.work(context) {
+            if self.machine.end().is_some() {
+                continue;
+            }
+            // What is drained has only its inbox to wait for.
+            let waits = self.stopping.draining || !self.work(context);
+            if waits && self.stopping.wait(context) {
                 return Poll::Pending;
             }
         }
@@ -370,6 +375,7 @@ impl Ordered {
                     let end = inbox.end();
                     self.inbox = None;
                     match end {
+                        _ if self.stopping.draining => self.stop(),
                         Some(EndReason::Drained | EndReason::Unsubscribed) => self.stop(),
                         Some(EndReason::Closed) => self.finish(OrderedEnd::Closed),
                         _ => self.machine.inbox_lost(self.now),
@@ -386,7 +392,7 @@ impl Ordered {
             {
                 return Some(JetMessage::new(message, self.js.client().clone()));
             }
-            if self.machine.has_work() {
+            if self.machine.has_work() && !self.stopping.draining {
                 return None;
             }
         }
@@ -580,6 +586,7 @@ impl Ordered {
     /// Ends it, and has its consumers deleted by requests that nobody waits for.
     fn finish(&mut self, end: OrderedEnd) {
         self.machine.stop(end);
+        self.stopping.ended();
         self.inbox = None;
         self.creating = None;
         while let OrderedOutput::Delete { serial } | OrderedOutput::Create { serial, .. } =
