@@ -223,6 +223,9 @@ macro_rules! conformance {
                 a_server_of_2_10_does_what_it_can_and_the_rest_is_named
                 a_server_of_2_11_does_what_it_can_and_the_rest_is_named
                 the_level_is_asked_for_once_a_connection
+                a_message_with_a_header_that_the_server_is_too_old_for_is_not_sent
+                publishes_ask_for_the_level_once_a_connection
+                who_has_no_api_publishes_what_the_server_takes
                 who_may_not_ask_for_the_level_leaves_it_to_the_server
                 a_stream_that_the_server_is_too_old_for_is_listed
                 every_version_takes_what_all_know

@@ -12,6 +12,7 @@ mod direct;
 mod fast;
 mod fetch;
 mod headers;
+mod level;
 pub(crate) mod list;
 mod message;
 pub(crate) mod ordered;
@@ -98,32 +99,41 @@ struct Context {
     client: Client,
     api: ApiPrefix,
     timeout: Duration,
-    /// The API level, and the connection on which it was told.
-    level: Mutex<Option<(u64, ApiLevel)>>,
+    level: Arc<Mutex<Known>>,
+}
+
+/// What is known of the API level.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The connection on which it was asked for.
+    connection: Option<u64>,
+    /// `None`: whoever asks is not told.
+    level: Option<ApiLevel>,
 }
 
 impl JetStream {
     /// JetStream of the account that `client` is connected with, below `$JS.API`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self::with(client, ApiPrefix::default(), TIMEOUT)
+        Self::with(client, ApiPrefix::default(), TIMEOUT, Arc::default())
     }
 
-    fn with(client: Client, api: ApiPrefix, timeout: Duration) -> Self {
-        Self { context: Arc::new(Context { client, api, timeout, level: Mutex::default() }) }
+    fn with(client: Client, api: ApiPrefix, timeout: Duration, level: Arc<Mutex<Known>>) -> Self {
+        Self { context: Arc::new(Context { client, api, timeout, level }) }
     }
 
     /// The same, below another prefix: of a domain, or of an import.
     #[must_use]
     pub fn with_prefix(&self, api: ApiPrefix) -> Self {
-        Self::with(self.client().clone(), api, self.timeout())
+        Self::with(self.client().clone(), api, self.timeout(), Arc::default())
     }
 
     /// The same, with another time for a call, from its begin to the last answer; waiting for a
     /// connection and for room counts. Default: 5 s.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self::with(self.client().clone(), self.api_prefix().clone(), timeout)
+        let (client, api) = (self.client().clone(), self.api_prefix().clone());
+        Self::with(client, api, timeout, self.context.level.clone())
     }
 
     /// The client.

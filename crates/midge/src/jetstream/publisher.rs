@@ -1,29 +1,31 @@
 //! Publishing many messages to streams, with many on their way.
 
+mod message;
+
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use midge_jetstream::{
-    Answer, Outgoing, PublishHeaders, PublishHeadersError, PublishOrder, PublishWindow, Report,
-    WindowConfig, WindowOutput,
+    Answer, Outgoing, PublishHeadersError, PublishOrder, PublishWindow, Report, WindowConfig,
+    WindowOutput,
 };
 use midge_proto::{
-    AsSubject, HeaderError, HeaderMap, Instant, Position, PublishError, Subject, SubjectRef,
-    SubscribeError,
+    HeaderError, HeaderMap, Instant, Position, PublishError, Subject, SubjectRef, SubscribeError,
 };
 
+pub use self::message::{PublishWindowed, PublishingWindowed};
 use super::JetStream;
-use super::headers::header_options;
+use super::request::FeatureError;
+use crate::Subscription;
 use crate::alarm::{Alarm, Changes};
 use crate::ask::is_no_responders;
 use crate::queue::Limits;
 use crate::shared::{Inner, Room, RoomWait, Shared, lock};
 use crate::status::State;
 use crate::subscribe::Plan;
-use crate::{Client, Subscription};
 
 /// The time that may pass without any outcome. Long enough for a reconnect.
 const STALL: Duration = Duration::from_secs(30);
@@ -48,9 +50,8 @@ impl JetStream {
     /// # }
     /// ```
     pub fn publisher(&self) -> PublisherBuilder {
-        let client = self.client().clone();
         let config = WindowConfig { ack_wait: self.timeout(), ..WindowConfig::default() };
-        PublisherBuilder { client, config, stall: STALL }
+        PublisherBuilder { js: self.clone(), config, stall: STALL }
     }
 }
 
@@ -58,7 +59,7 @@ impl JetStream {
 #[derive(Clone, Debug)]
 #[must_use = "there is no publisher until `.await`"]
 pub struct PublisherBuilder {
-    client: Client,
+    js: JetStream,
     config: WindowConfig,
     stall: Duration,
 }
@@ -137,9 +138,10 @@ impl Future for MakingPublisher {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { builder, made, wait } = &mut *self;
-        let shared = &builder.client.handle().shared;
+        let client = builder.js.client();
+        let shared = &client.handle().shared;
         let (plan, inbox) = made.get_or_insert_with(|| {
-            let inbox = builder.client.new_inbox() + ".";
+            let inbox = client.new_inbox() + ".";
             let subject = Subject::try_from(format!("{inbox}*"))
                 .expect("an inbox is a checked prefix and a token");
             (Plan::inbox(subject, Limits::NONE, None), inbox)
@@ -150,8 +152,8 @@ impl Future for MakingPublisher {
             |error| *error == SubscribeError::Full,
             |inner| plan.make(shared, inner),
         ))?;
-        let acks = Subscription::new(plan.made(builder.client.handle().clone(), sid));
-        let id = builder.client.new_inbox();
+        let acks = Subscription::new(plan.made(client.handle().clone(), sid));
+        let id = client.new_inbox();
         let id = format!("{}-", id.rsplit('.').next().unwrap_or_default());
         let mut window = PublishWindow::new(builder.config.clone(), id)?;
         let (changes, state) = Changes::new(shared.clone());
@@ -161,7 +163,7 @@ impl Future for MakingPublisher {
         Poll::Ready(Ok(Publisher {
             alarm: Alarm::new(shared.clone()),
             room: RoomWait::new(Room::Messages),
-            client: builder.client.clone(),
+            js: builder.js.clone(),
             reports: builder.config.max_messages.max(REPORTS),
             stall: builder.stall,
             reply: inbox.clone(),
@@ -180,7 +182,7 @@ impl Future for MakingPublisher {
 
 impl Drop for MakingPublisher {
     fn drop(&mut self) {
-        self.wait.abandon(self.builder.client.shared());
+        self.wait.abandon(self.builder.js.client().shared());
     }
 }
 
@@ -194,6 +196,14 @@ pub enum PublisherError {
     /// The message, such as its subject, is not valid. It was not taken.
     #[error(transparent)]
     Publish(PublishError),
+    /// The server, or domain, is too old for a header of the message, or was asked and did not say.
+    /// The message was not taken.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// It is not known yet whether the server knows a header of the message: publish the first such
+    /// message of a connection with `.await`. The message was not taken.
+    #[error("it is not known yet what the server can do: publish with `.await`, which asks")]
+    LevelUnknown,
     /// There is no room in the window. The message was not taken.
     #[error("{pending} messages wait for their acks: publish with `.await`, or flush")]
     Full {
@@ -263,7 +273,7 @@ impl From<HeaderError> for PublisherError {
 /// Dropping it gives up what is on its way, which may be stored or not. A drain of the client waits
 /// until the publisher is dropped, for at most `drain_timeout`.
 pub struct Publisher {
-    client: Client,
+    js: JetStream,
     window: PublishWindow,
     acks: Subscription,
     changes: Changes,
@@ -287,19 +297,6 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes a message, once there is room for it in the window.
-    ///
-    /// `.await` gives `Result<u64, PublisherError>`: the number of the message, from 1 on, by which
-    /// reports name it. The message is not stored yet then. Dropped before it is ready, the message
-    /// was not taken.
-    pub fn publish<S: AsSubject, P: AsRef<[u8]>>(
-        &mut self,
-        subject: S,
-        payload: P,
-    ) -> PublishWindowed<'_, S, P> {
-        PublishWindowed { publisher: self, headers: PublishHeaders::new(), subject, payload }
-    }
-
     /// Waits until the outcome of every message is known.
     ///
     /// `.await` gives `Result<(), PublisherError>`: [`PublisherError::Failed`] while there are
@@ -411,7 +408,7 @@ impl Publisher {
     }
 
     fn changed(&mut self, state: &State) {
-        let shared = self.client.shared();
+        let shared = self.js.client().shared();
         let inner = lock(&shared.inner);
         if *state == State::Draining && inner.connection.is_connected() {
             return;
@@ -431,7 +428,7 @@ impl Publisher {
 
     /// Does what the window says, until it is idle. With a context, it waits for room.
     fn send(&mut self, now: Instant, context: Option<&Context<'_>>) {
-        let shared = &self.client.handle().shared;
+        let shared = &self.js.client().handle().shared;
         loop {
             match self.window.poll(now) {
                 WindowOutput::Send(number) => {
@@ -540,7 +537,7 @@ fn read_token(digits: &[u8]) -> Option<u64> {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.room.abandon(self.client.shared());
+        self.room.abandon(self.js.client().shared());
     }
 }
 
@@ -550,82 +547,5 @@ impl fmt::Debug for Publisher {
             .field("pending", &self.pending())
             .field("unread_reports", &self.unread_reports())
             .finish_non_exhaustive()
-    }
-}
-
-/// A message that is about to be published through a window. Made by [`Publisher::publish`].
-#[derive(Debug)]
-#[must_use = "nothing is published until `.await` or `try_send`"]
-pub struct PublishWindowed<'a, S, P> {
-    publisher: &'a mut Publisher,
-    headers: PublishHeaders,
-    subject: S,
-    payload: P,
-}
-
-impl<'a, S: AsSubject, P: AsRef<[u8]>> PublishWindowed<'a, S, P> {
-    header_options!();
-
-    /// Publishes it now, or not at all.
-    ///
-    /// # Errors
-    ///
-    /// [`PublisherError`]; the message was not taken then. [`PublisherError::Full`] when the window
-    /// is.
-    pub fn try_send(self) -> Result<u64, PublisherError> {
-        let mut publishing = self.into_future();
-        let mut context = Context::from_waker(Waker::noop());
-        match Pin::new(&mut publishing).poll(&mut context) {
-            Poll::Ready(result) => result,
-            Poll::Pending => {
-                Err(PublisherError::Full { pending: publishing.publisher.window.pending() })
-            }
-        }
-    }
-}
-
-impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for PublishWindowed<'a, S, P> {
-    type Output = Result<u64, PublisherError>;
-    type IntoFuture = PublishingWindowed<'a, S, P>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let Self { publisher, headers, subject, payload } = self;
-        let (headers, error) = match headers.into_map() {
-            Ok(headers) => (headers, None),
-            Err(error) => (None, Some(error)),
-        };
-        PublishingWindowed { publisher, headers, error, subject, payload }
-    }
-}
-
-/// The future of a [`PublishWindowed`]. Dropped before it is ready, the message was not taken.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct PublishingWindowed<'a, S, P> {
-    publisher: &'a mut Publisher,
-    headers: Option<HeaderMap>,
-    error: Option<PublishHeadersError>,
-    subject: S,
-    payload: P,
-}
-
-/// Nothing here is pinned by being polled.
-impl<S, P> Unpin for PublishingWindowed<'_, S, P> {}
-
-impl<S: AsSubject, P: AsRef<[u8]>> Future for PublishingWindowed<'_, S, P> {
-    type Output = Result<u64, PublisherError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(error) = this.error.take() {
-            return Poll::Ready(Err(error.into()));
-        }
-        let subject = this.subject.as_subject().map_err(PublishError::Subject);
-        let subject = subject.map_err(PublisherError::Publish)?;
-        if subject.has_wildcards() {
-            return Poll::Ready(Err(PublisherError::Publish(PublishError::Wildcard)));
-        }
-        let payload = this.payload.as_ref();
-        this.publisher.poll_take(subject, &mut this.headers, payload, context)
     }
 }
