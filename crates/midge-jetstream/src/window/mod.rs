@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use midge_proto::{HeaderError, HeaderMap, Instant, Position, PublishError, SubjectRef};
 
@@ -78,6 +79,8 @@ struct Suspect {
 }
 
 const ATTEMPT_BITS: u32 = 16;
+/// What a time that is not bounded ends at.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
 impl PublishWindow {
     /// An empty window without a connection. `id_prefix` begins the ids of messages that have none
@@ -268,6 +271,7 @@ impl PublishWindow {
             subject: SubjectRef::from_bytes(entry.subject()).ok()?,
             headers: &entry.headers,
             payload: entry.payload(),
+            in_doubt: entry.doubt.is_some(),
         })
     }
 
@@ -621,12 +625,21 @@ impl PublishWindow {
 
     // ---- time ----------------------------------------------------------------------------
 
+    /// A stream that is published to knows ids again for this time; the shortest one counts.
+    pub fn limit_duplicates(&mut self, window: Duration) {
+        self.config.duplicate_window = self.config.duplicate_window.min(window);
+        self.check_at = Some(Instant::ZERO);
+    }
+
     /// Until when the stream is sure to know a message again that it may have stored at `doubt`.
     fn known_until(&self, doubt: Instant) -> Instant {
         doubt + self.config.duplicate_window / 4 * 3
     }
 
     fn check_by(&mut self, at: Instant) {
+        if at == NEVER {
+            return;
+        }
         self.check_at = Some(self.check_at.map_or(at, |check| check.min(at)));
     }
 

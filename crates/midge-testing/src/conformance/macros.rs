@@ -312,6 +312,8 @@ macro_rules! conformance {
                 behind_a_503_one_by_one_keeps_the_order
                 a_chain_tells_what_others_have_moved
                 a_publisher_outlives_a_killed_server_and_stores_everything_once
+                a_publisher_asks_its_stream_for_how_long_ids_are_known
+                a_publisher_that_may_not_ask_sends_again_within_two_minutes
                 a_full_window_waits_and_a_server_that_stands_still_is_told
                 a_publisher_ends_with_its_connection_and_hides_nothing
             }

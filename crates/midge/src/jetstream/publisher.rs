@@ -1,5 +1,6 @@
 //! Publishing many messages to streams, with many on their way.
 
+mod duplicates;
 mod message;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use midge_proto::{
     HeaderError, HeaderMap, Instant, Position, PublishError, Subject, SubjectRef, SubscribeError,
 };
 
+use self::duplicates::Duplicates;
 pub use self::message::{PublishWindowed, PublishingWindowed};
 use super::JetStream;
 use super::request::FeatureError;
@@ -50,7 +52,9 @@ impl JetStream {
     /// # }
     /// ```
     pub fn publisher(&self) -> PublisherBuilder {
-        let config = WindowConfig { ack_wait: self.timeout(), ..WindowConfig::default() };
+        let duplicate_window = Duration::MAX;
+        let config =
+            WindowConfig { ack_wait: self.timeout(), duplicate_window, ..WindowConfig::default() };
         PublisherBuilder { js: self.clone(), config, stall: STALL }
     }
 }
@@ -94,8 +98,10 @@ impl PublisherBuilder {
         self
     }
 
-    /// The `duplicate_window` of the stream, if it is not the 2 minutes that streams have by
-    /// default. A message that may have been stored is sent again within three quarters of it only.
+    /// For how long the streams know message ids again: their `duplicate_window`. A message that may
+    /// have been stored is sent again within three quarters of it only. Default: what a stream says
+    /// when it is asked, before the first message is sent again; 2 minutes, which streams have by
+    /// default, if it may not be asked.
     pub fn duplicate_window(mut self, time: Duration) -> Self {
         self.config.duplicate_window = time;
         self
@@ -164,6 +170,8 @@ impl Future for MakingPublisher {
             alarm: Alarm::new(shared.clone()),
             room: RoomWait::new(Room::Messages),
             js: builder.js.clone(),
+            duplicates: Duplicates::new(builder.config.duplicate_window),
+            held: None,
             reports: builder.config.max_messages.max(REPORTS),
             stall: builder.stall,
             reply: inbox.clone(),
@@ -279,6 +287,9 @@ pub struct Publisher {
     changes: Changes,
     alarm: Alarm,
     room: RoomWait,
+    duplicates: Duplicates,
+    /// The subject of a message that is not sent again before its stream was asked.
+    held: Option<Subject>,
     /// Reports that may be unread.
     reports: usize,
     stall: Duration,
@@ -369,7 +380,7 @@ impl Publisher {
         subject: SubjectRef<'_>,
         headers: &mut Option<HeaderMap>,
         payload: &[u8],
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Result<u64, PublisherError>> {
         let block = headers.as_ref().map_or(0, |headers| headers.as_bytes().len());
         let size = subject.as_bytes().len() + block + payload.len();
@@ -390,7 +401,7 @@ impl Publisher {
     // ---- going on ------------------------------------------------------------------------
 
     /// Takes what has come, and sends what is due.
-    fn turn(&mut self, context: &Context<'_>) {
+    fn turn(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(state) = self.changes.poll(context) {
             self.changed(&state);
         }
@@ -405,6 +416,14 @@ impl Publisher {
             self.window.answered(token, answer, now);
         }
         self.send(now, Some(context));
+        while let Some(subject) = &self.held {
+            let subject = subject.borrowed();
+            match self.duplicates.poll(&self.js, subject, now, context) {
+                Poll::Ready(window) => self.window.limit_duplicates(window),
+                Poll::Pending => break,
+            }
+            self.send(now, Some(context));
+        }
     }
 
     fn changed(&mut self, state: &State) {
@@ -429,10 +448,16 @@ impl Publisher {
     /// Does what the window says, until it is idle. With a context, it waits for room.
     fn send(&mut self, now: Instant, context: Option<&Context<'_>>) {
         let shared = &self.js.client().handle().shared;
+        self.held = None;
         loop {
             match self.window.poll(now) {
                 WindowOutput::Send(number) => {
                     let Some(outgoing) = self.window.outgoing(number) else { return };
+                    if outgoing.in_doubt && !self.duplicates.knows(outgoing.subject) {
+                        self.held = Some(outgoing.subject.to_subject());
+                        self.until = None;
+                        return;
+                    }
                     self.reply.truncate(self.inbox);
                     self.reply.push_str(itoa(&mut [0; 20], outgoing.token));
                     let sent = publish(shared, &outgoing, &self.reply, &mut self.room, context);
@@ -471,10 +496,8 @@ impl Publisher {
     }
 
     fn poll_alarm(&mut self, stalled: Option<Instant>, context: &Context<'_>) {
-        let until = match (self.until, stalled) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        let held = self.held.as_ref().and_then(|_| self.duplicates.due());
+        let until = [self.until, stalled, held].into_iter().flatten().min();
         match until {
             None => self.alarm.stop(),
             Some(until) => {
