@@ -163,6 +163,9 @@ macro_rules! conformance {
                 consume_gives_everything_in_order
                 consume_holds_no_more_than_it_may
                 consume_is_drained_and_stopped_from_elsewhere
+                what_was_asked_for_ends_with_who_asked
+                an_ack_that_fails_says_so
+                missed_heartbeats_are_told_once_and_reading_goes_on
                 consume_outlives_a_killed_server_with_one_request_out
                 after_a_reconnect_the_requests_before_are_forgotten
                 consume_ends_when_its_consumer_is_deleted
@@ -185,6 +188,8 @@ macro_rules! conformance {
             }
             jetstream_consumers {
                 a_consumer_is_created_updated_and_deleted
+                a_consumer_that_is_there_is_bound_and_read
+                what_a_server_would_change_is_refused_when_it_is_asked_to_be_pedantic
                 every_field_of_a_consumer_reaches_the_server
                 a_filter_stands_in_the_subject_of_the_request
                 consumers_are_listed_beyond_a_page

@@ -11,6 +11,8 @@ use super::request::{Call, CallError, FeatureError};
 use super::{JetStream, Known};
 use crate::shared::lock;
 
+const PEDANTIC: Need = Need::new("to be pedantic", ApiLevel::V2_11);
+
 impl JetStream {
     /// What the servers of this prefix or domain can do (ADR-44). Asked for once a connection.
     ///
@@ -35,6 +37,16 @@ impl JetStream {
     /// Keeps what was said on a connection.
     pub(super) fn learn_level(&self, connection: u64, level: Option<ApiLevel>) {
         *lock(&self.context.level) = Known { connection: Some(connection), level };
+    }
+
+    pub(super) fn is_pedantic(&self) -> bool {
+        self.context.pedantic
+    }
+
+    /// What a configuration needs in this context.
+    pub(super) fn need_of(&self, config: Option<Need>) -> Option<Need> {
+        // No other need is lower.
+        config.or(self.context.pedantic.then_some(PEDANTIC))
     }
 
     /// Checks a need against what is known.

@@ -46,6 +46,7 @@ pub use midge_jetstream::{
 };
 
 pub use advisories::{Advisories, AdvisoryError, NextAdvisory};
+pub use consumers::BindError;
 pub use direct::{DirectBatch, DirectError, DirectLast, DirectMessages, NextDirect};
 pub use list::{Entry, List, NextEntry};
 pub use request::{CallError, ConfigureError, ConsumerError, FeatureError, StreamError};
@@ -94,11 +95,12 @@ pub struct JetStream {
     context: Arc<Context>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Context {
     client: Client,
     api: ApiPrefix,
     timeout: Duration,
+    pedantic: bool,
     level: Arc<Mutex<Known>>,
 }
 
@@ -115,25 +117,32 @@ impl JetStream {
     /// JetStream of the account that `client` is connected with, below `$JS.API`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self::with(client, ApiPrefix::default(), TIMEOUT, Arc::default())
+        let (api, level) = (ApiPrefix::default(), Arc::default());
+        Self::with(Context { client, api, timeout: TIMEOUT, pedantic: false, level })
     }
 
-    fn with(client: Client, api: ApiPrefix, timeout: Duration, level: Arc<Mutex<Known>>) -> Self {
-        Self { context: Arc::new(Context { client, api, timeout, level }) }
+    fn with(context: Context) -> Self {
+        Self { context: Arc::new(context) }
     }
 
     /// The same, below another prefix: of a domain, or of an import.
     #[must_use]
     pub fn with_prefix(&self, api: ApiPrefix) -> Self {
-        Self::with(self.client().clone(), api, self.timeout(), Arc::default())
+        Self::with(Context { api, level: Arc::default(), ..Context::clone(&self.context) })
     }
 
     /// The same, with another time for a call, from its begin to the last answer; waiting for a
     /// connection and for room counts. Default: 5 s.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        let (client, api) = (self.client().clone(), self.api_prefix().clone());
-        Self::with(client, api, timeout, self.context.level.clone())
+        Self::with(Context { timeout, ..Context::clone(&self.context) })
+    }
+
+    /// The same, but streams and consumers that the server would have to change to create or update
+    /// them are refused: [`ErrorCode::PEDANTIC`]. API level 1.
+    #[must_use]
+    pub fn pedantic(&self) -> Self {
+        Self::with(Context { pedantic: true, ..Context::clone(&self.context) })
     }
 
     /// The client.
