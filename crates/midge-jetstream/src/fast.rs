@@ -219,6 +219,8 @@ impl FastIngest {
     /// The message of the last reply subject was not sent.
     pub fn take_back(&mut self) {
         self.sent = self.sent.saturating_sub(1);
+        // A stream may claim to have what was never sent.
+        self.acknowledged = self.acknowledged.min(self.sent);
         if self.state == State::Committing {
             self.state = State::Open;
         }

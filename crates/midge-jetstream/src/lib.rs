@@ -108,8 +108,8 @@ pub use stored::{
 pub use stream::{
     ClusterInfo, Compression, ConsumerLimits, DesiredCluster, Discard, External, LostData,
     PersistMode, Placement, Replica, Republish, Retention, SourceConsumer, SourceInfo, Storage,
-    StreamAlternate, StreamConfig, StreamInfo, StreamInfoRequest, StreamSource, StreamState,
-    SubjectTransform, SubjectsPage,
+    StreamAlternate, StreamConfig, StreamInfo, StreamInfoRequest, StreamRequest, StreamSource,
+    StreamState, SubjectTransform, SubjectsPage,
 };
 pub use time::{Time, TimeError};
 pub use window::{

@@ -9,7 +9,8 @@ use crate::error::ApiError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// Nothing came for two heartbeats: what was asked for is taken for lost, and asked for again.
+    /// Nothing came for two heartbeats: what was asked for is taken for lost, and asked for again. Told
+    /// once, until something comes.
     HeartbeatsMissed,
     /// Another server leads the consumer now.
     LeadershipChanged,

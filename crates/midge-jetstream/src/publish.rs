@@ -9,7 +9,8 @@ use midge_proto::{HeaderError, HeaderMap, SubjectError, SubjectRef};
 use serde::Deserialize;
 
 use crate::integer::Integer;
-use crate::schedule::{Schedule, ScheduleError};
+use crate::levels::{ApiLevel, Need};
+use crate::schedule::{self, Schedule, ScheduleError};
 use crate::{ApiError, ReplyError};
 
 pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -163,6 +164,7 @@ impl From<HeaderError> for PublishHeadersError {
 pub struct PublishHeaders {
     map: HeaderMap,
     error: Option<PublishHeadersError>,
+    need: Option<Need>,
 }
 
 type Set = Result<(), PublishHeadersError>;
@@ -200,6 +202,22 @@ impl PublishHeaders {
         Ok(some.then_some(self.map))
     }
 
+    /// The header that needs the highest API level; `None` when every server will do. A server that
+    /// is too old stores the message as if the header were not there.
+    #[must_use]
+    pub fn need(&self) -> Option<Need> {
+        self.need
+    }
+
+    fn needs(&mut self, need: Option<Need>) -> &mut Self {
+        if let Some(need) = need
+            && self.need.is_none_or(|known| known.level < need.level)
+        {
+            self.need = Some(need);
+        }
+        self
+    }
+
     /// What the server refuses beside an increment, with a code that says nothing of it.
     fn check_counter(&self) -> Set {
         if self.map.get(INCREMENT).is_none() {
@@ -212,7 +230,7 @@ impl PublishHeaders {
             EXPECTED_LAST_SUBJECT_SEQUENCE,
             ROLLUP,
             TTL,
-            crate::schedule::SCHEDULE,
+            schedule::SCHEDULE,
         ];
         match refused.into_iter().find(|header| self.map.get(header).is_some()) {
             Some(header) => Err(PublishHeadersError::Counter { header }),
@@ -240,6 +258,10 @@ impl PublishHeaders {
 
     /// Puts these headers in the place of all that were set.
     pub fn replace(&mut self, headers: &HeaderMap) -> &mut Self {
+        self.need = None;
+        for (name, value) in headers.iter() {
+            self.needs(need_of(name, value));
+        }
         self.change(|map| {
             map.clone_from(headers);
             Ok(())
@@ -248,7 +270,7 @@ impl PublishHeaders {
 
     /// Adds a header of one's own.
     pub fn append(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        self.change(|map| {
+        self.needs(need_of(name, value)).change(|map| {
             map.append(name, value)?;
             Ok(())
         })
@@ -296,7 +318,7 @@ impl PublishHeaders {
             map.insert(HEADER, subject.as_bytes())?;
             Ok(())
         });
-        self.expect_last_subject_sequence(seq)
+        self.needs(need_of(HEADER, b"")).expect_last_subject_sequence(seq)
     }
 
     /// What the message displaces.
@@ -311,7 +333,7 @@ impl PublishHeaders {
     /// The stream forgets the message after this time: whole seconds, at least one. The stream
     /// must allow it (ADR-43), and nats-server be 2.11 or newer.
     pub fn ttl(&mut self, ttl: Duration) -> &mut Self {
-        self.change(|map| {
+        self.needs(need_of(TTL, b"")).change(|map| {
             map.insert(TTL, itoa::Buffer::new().format(whole_seconds(ttl)?))?;
             Ok(())
         })
@@ -319,25 +341,25 @@ impl PublishHeaders {
 
     /// The stream keeps the message past its `max_age`.
     pub fn never_expires(&mut self) -> &mut Self {
-        self.set(TTL, "never")
+        self.needs(need_of(TTL, b"")).set(TTL, "never")
     }
 
     /// Adds to the counter that the subject is (ADR-49); the payload must be empty. The stream
     /// must count, and nats-server be 2.12 or newer.
     pub fn increment(&mut self, by: &Integer) -> &mut Self {
         let sign = if by.is_negative() { "" } else { "+" };
-        self.set(INCREMENT, alloc::format!("{sign}{by}"))
+        self.needs(need_of(INCREMENT, b"")).set(INCREMENT, alloc::format!("{sign}{by}"))
     }
 
     /// Has the stream publish the message by a schedule (ADR-51).
     pub fn schedule(&mut self, schedule: &Schedule) -> &mut Self {
-        self.change(|map| Ok(schedule.write(map)?))
+        self.needs(Some(schedule.need())).change(|map| Ok(schedule.write(map)?))
     }
 
     /// Ends the schedule that `subject` holds. The message with this header must go to another
     /// subject of the stream. Needs nats-server 2.14.
     pub fn cancel_schedule(&mut self, subject: &str) -> &mut Self {
-        self.change(|map| {
+        self.needs(need_of(SCHEDULE_NEXT, b"")).change(|map| {
             let subject = one_subject(SCHEDULER, subject)?;
             map.insert(SCHEDULER, subject.as_bytes())?;
             map.insert(SCHEDULE_NEXT, "purge")?;
@@ -350,6 +372,20 @@ impl PublishHeaders {
     pub fn required_api_level(&mut self, level: u32) -> &mut Self {
         self.set_number(REQUIRED_API_LEVEL, level.into())
     }
+}
+
+/// The level that a header needs.
+fn need_of(name: &str, value: &[u8]) -> Option<Need> {
+    let (what, level) = match name {
+        TTL => (TTL, ApiLevel::V2_11),
+        EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT => {
+            (EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT, ApiLevel::V2_11)
+        }
+        INCREMENT => (INCREMENT, ApiLevel::V2_12),
+        SCHEDULE_NEXT => (SCHEDULE_NEXT, ApiLevel::V2_14),
+        _ => return schedule::need_of(name, value),
+    };
+    Some(Need::new(what, level))
 }
 
 /// The number for a header that takes whole seconds.
@@ -463,6 +499,41 @@ mod tests {
         assert_eq!(less, "Nats-Incr: -5");
         let cancel = sent(|headers| headers.cancel_schedule("jobs.1")).unwrap();
         assert_eq!(cancel, "Nats-Scheduler: jobs.1\nNats-Schedule-Next: purge");
+    }
+
+    #[test]
+    fn the_header_that_needs_most_is_named() {
+        let need = |set: &dyn Fn(&mut PublishHeaders) -> &mut PublishHeaders| {
+            let mut headers = PublishHeaders::new();
+            set(&mut headers).need().map(|need| (need.what, need.level))
+        };
+        let second = Duration::from_secs(1);
+        let (at, every) =
+            (Schedule::at(crate::Time::UNIX_EPOCH, "a"), Schedule::every(second, "a"));
+        assert_eq!(need(&|it| it.message_id("1").append("A", b"b").rollup(Rollup::Stream)), None);
+        assert_eq!(need(&|it| it.ttl(second)), Some((TTL, ApiLevel::V2_11)));
+        assert_eq!(need(&|it| it.never_expires()), Some((TTL, ApiLevel::V2_11)));
+        assert_eq!(need(&|it| it.append("Nats-TTL", b"1h")), Some((TTL, ApiLevel::V2_11)));
+        let filter = Some((EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT, ApiLevel::V2_11));
+        assert_eq!(need(&|it| it.expect_last_sequence_of("a.*", 1)), filter);
+        assert_eq!(need(&|it| it.increment(&1.into())), Some((INCREMENT, ApiLevel::V2_12)));
+        let (once, again) =
+            (Some(("Nats-Schedule", ApiLevel::V2_12)), Some(("Nats-Schedule", ApiLevel::V2_14)));
+        assert_eq!(need(&|it| it.ttl(second).schedule(&at.clone().ttl(second))), once);
+        assert_eq!(need(&|it| it.append("Nats-Schedule", b"@at 2030-01-01T00:00:00Z")), once);
+        assert_eq!(need(&|it| it.schedule(&every)), again);
+        assert_eq!(need(&|it| it.append("Nats-Schedule", b"@hourly")), again);
+        let source = Some(("Nats-Schedule-Source", ApiLevel::V2_14));
+        assert_eq!(need(&|it| it.schedule(&at.clone().source("b"))), source);
+        assert_eq!(need(&|it| it.append("Nats-Schedule-Source", b"b")), source);
+        let rollup = Some(("Nats-Schedule-Rollup", ApiLevel::V2_14));
+        assert_eq!(need(&|it| it.schedule(&at.clone().rollup()).ttl(second)), rollup);
+        let cancel = Some((SCHEDULE_NEXT, ApiLevel::V2_14));
+        assert_eq!(need(&|it| it.cancel_schedule("a")), cancel);
+        let mut map = HeaderMap::new();
+        map.append(INCREMENT, "+1").unwrap();
+        let replaced = need(&|it| it.cancel_schedule("a").replace(&map));
+        assert_eq!(replaced, Some((INCREMENT, ApiLevel::V2_12)), "what was set before is gone");
     }
 
     #[test]

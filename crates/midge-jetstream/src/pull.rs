@@ -56,6 +56,8 @@ pub struct PullMachine {
     delivered_bytes: u64,
     /// Something has come since the silence was last looked at.
     heard: bool,
+    /// That nothing is heard was told.
+    silence_told: bool,
     /// When two heartbeats are missed; `None` without heartbeats.
     silent: Option<Silence>,
     /// When the last request was sent, and how long it waits.
@@ -137,6 +139,7 @@ impl PullMachine {
             delivered: 0,
             delivered_bytes: 0,
             heard: false,
+            silence_told: false,
             silent: None,
             asked: None,
             retry_at: Instant::ZERO,
@@ -187,6 +190,7 @@ impl PullMachine {
     #[inline]
     pub fn late_message(&mut self, size: usize) {
         self.heard = true;
+        self.silence_told = false;
         self.delivered = self.delivered.saturating_add(1);
         let bytes = u64::try_from(size).unwrap_or(u64::MAX);
         self.delivered_bytes = self.delivered_bytes.saturating_add(bytes);
@@ -204,6 +208,7 @@ impl PullMachine {
     /// The server said something on the present inbox.
     pub fn status(&mut self, status: &StatusMessage<'_>, now: Instant) {
         self.heard = true;
+        self.silence_told = false;
         if matches!(status.kind, StatusKind::IdleHeartbeat | StatusKind::FlowControl) {
             return;
         }
@@ -360,7 +365,9 @@ impl PullMachine {
             return PullOutput::Wait(wait);
         }
         if self.is_silent_at(now) {
-            self.notice(Notice::HeartbeatsMissed);
+            if !core::mem::replace(&mut self.silence_told, true) {
+                self.notice(Notice::HeartbeatsMissed);
+            }
             self.give_up();
             self.want_check();
             self.ask_again(now, None);

@@ -7,6 +7,7 @@ use core::time::Duration;
 use midge_proto::{HeaderError, HeaderMap, SubjectError, SubjectRef};
 
 use crate::Time;
+use crate::levels::{ApiLevel, Need};
 use crate::publish::whole_seconds;
 
 pub(crate) const SCHEDULE: &str = "Nats-Schedule";
@@ -178,6 +179,18 @@ impl Schedule {
         self
     }
 
+    /// The level that it needs.
+    #[must_use]
+    pub fn need(&self) -> Need {
+        let what = match self {
+            Self { source: Some(_), .. } => SOURCE,
+            Self { rollup: true, .. } => ROLLUP,
+            Self { when: When::At(_), .. } => return Need::new(SCHEDULE, ApiLevel::V2_12),
+            _ => SCHEDULE,
+        };
+        Need::new(what, ApiLevel::V2_14)
+    }
+
     /// Writes the headers of the schedule.
     ///
     /// # Errors
@@ -218,6 +231,19 @@ impl Schedule {
         }
         Ok(())
     }
+}
+
+/// The level that a header of a schedule needs.
+pub(crate) fn need_of(name: &str, value: &[u8]) -> Option<Need> {
+    let (what, level) = match name {
+        SCHEDULE if value.starts_with(b"@at ") => (SCHEDULE, ApiLevel::V2_12),
+        SCHEDULE => (SCHEDULE, ApiLevel::V2_14),
+        SOURCE => (SOURCE, ApiLevel::V2_14),
+        ROLLUP => (ROLLUP, ApiLevel::V2_14),
+        TIME_ZONE => (TIME_ZONE, ApiLevel::V2_14),
+        _ => return None,
+    };
+    Some(Need::new(what, level))
 }
 
 fn one_subject<'a>(header: &'static str, subject: &'a str) -> Result<&'a [u8], ScheduleError> {

@@ -1,8 +1,10 @@
-//! Every kept input of the fuzz target of consumers, and many random ones, as an ordinary test.
-//! `fuzz/README.md` says how to find more.
+//! Every kept input of the fuzz targets of consumers and publishers, and many random ones, as ordinary
+//! tests. `fuzz/README.md` says how to find more.
 
 #[path = "../../../fuzz/src/consumers.rs"]
 mod consumers;
+#[path = "../../../fuzz/src/publishers.rs"]
+mod publishers;
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -12,11 +14,10 @@ use proptest::prelude::*;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz");
 
-#[test]
-fn consumers() {
+fn replay(target: &str, run: fn(&[u8])) {
     let mut inputs: Vec<PathBuf> = Vec::new();
     for kind in ["corpus", "regressions"] {
-        let entries = fs::read_dir(Path::new(FUZZ).join(kind).join("consumers"));
+        let entries = fs::read_dir(Path::new(FUZZ).join(kind).join(target));
         let Ok(entries) = entries else { continue };
         inputs.extend(entries.map(|entry| entry.expect("a readable entry").path()));
     }
@@ -24,10 +25,20 @@ fn consumers() {
     inputs.sort();
     let fails = |path: &&PathBuf| {
         let input = fs::read(path).expect("a readable file");
-        catch_unwind(|| consumers::consumers(&input)).is_err()
+        catch_unwind(|| run(&input)).is_err()
     };
     let failed: Vec<_> = inputs.iter().filter(fails).collect();
     assert!(failed.is_empty(), "{} of {} fail: {failed:#?}", failed.len(), inputs.len());
+}
+
+#[test]
+fn consumers() {
+    replay("consumers", consumers::consumers);
+}
+
+#[test]
+fn publishers() {
+    replay("publishers", publishers::publishers);
 }
 
 proptest! {
@@ -36,5 +47,6 @@ proptest! {
     #[test]
     fn random_bytes(input in prop::collection::vec(any::<u8>(), 0..300)) {
         consumers::consumers(&input);
+        publishers::publishers(&input);
     }
 }

@@ -331,6 +331,22 @@ fn two_missed_heartbeats_mean_that_the_request_is_lost() {
 }
 
 #[test]
+fn a_silence_is_told_once_however_long_it_lasts() {
+    let mut desk = Desk::asked(ten());
+    for _ in 0..100 {
+        desk.pass(SECOND);
+    }
+    assert!(desk.pulls.len() > 10, "it asks again and again");
+    assert_eq!(desk.notices, [Notice::HeartbeatsMissed]);
+    desk.status(100, "Idle Heartbeat", &[]);
+    desk.messages(1);
+    for _ in 0..10 {
+        desk.pass(SECOND);
+    }
+    assert_eq!(desk.notices, [Notice::HeartbeatsMissed, Notice::HeartbeatsMissed], "another one");
+}
+
+#[test]
 fn who_looks_very_late_gives_what_came_meanwhile_a_chance() {
     let mut desk = Desk::asked(ten());
     desk.pass(20 * SECOND);

@@ -402,6 +402,31 @@ fn an_unknown_message_is_sent_again_only_while_its_id_is_known() {
 }
 
 #[test]
+fn while_nobody_knows_for_how_long_ids_are_known_a_message_in_doubt_waits() {
+    let unknown = WindowConfig { duplicate_window: Duration::MAX, ..config(PublishOrder::Sent) };
+    let mut rig = Rig::new(unknown);
+    rig.push();
+    rig.turn();
+    rig.lose_connection(0);
+    rig.wait(3600 * SECOND);
+    assert_eq!(rig.turn(), None, "it has no deadline");
+    rig.push();
+    rig.window.connected();
+    assert_eq!(rig.window.poll(rig.now), WindowOutput::Send(1));
+    assert!(rig.window.outgoing(1).expect("it is there").in_doubt);
+    rig.window.limit_duplicates(2 * 3600 * SECOND);
+    assert_eq!(rig.window.poll(rig.now), WindowOutput::Send(1), "it is known long enough");
+    rig.window.limit_duplicates(3600 * SECOND);
+    assert_eq!(rig.window.poll(rig.now), WindowOutput::Send(2));
+    assert!(!rig.window.outgoing(2).expect("it is there").in_doubt);
+    rig.turn();
+    let [Report::Failed { number: 1, failure: PublishFailure::Unknown, .. }] = &rig.reports[..]
+    else {
+        panic!("{:?}", rig.reports)
+    };
+}
+
+#[test]
 fn a_message_that_was_never_sent_waits_for_any_time() {
     let mut rig = Rig::new(config(PublishOrder::Sent));
     rig.push();

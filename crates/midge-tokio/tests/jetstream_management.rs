@@ -2,7 +2,7 @@
 
 mod steps;
 
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use midge::jetstream::{
@@ -10,27 +10,7 @@ use midge::jetstream::{
 };
 use midge_testing::Cluster;
 
-use steps::{Outcome, PATIENCE, connect, impatient};
-
-/// Calls until it is granted: there is no leader for a while.
-async fn granted<T, E, F>(mut call: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, E>>,
-    E: std::fmt::Display,
-{
-    let calls = async {
-        let mut last = String::new();
-        for _ in 0..1_000 {
-            match call().await {
-                Ok(granted) => return granted,
-                Err(error) => last = error.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("not granted: {last}")
-    };
-    tokio::time::timeout(PATIENCE, calls).await.expect("it is granted within a minute")
-}
+use steps::{Outcome, connect, granted, impatient};
 
 async fn jetstream(cluster: &Cluster) -> Outcome<JetStream> {
     let client = connect(impatient(&cluster.urls().join(","))).await?;

@@ -1,28 +1,18 @@
 //! Publishing to a replicated stream while its leader is killed and comes back.
 
+mod steps;
+
 use std::collections::BTreeMap;
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use midge::ConnectOptions;
 use midge::jetstream::{JetStream, PublishOrder, Report, StreamConfig};
 use midge_testing::Cluster;
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use steps::{Outcome, granted};
 
 const MESSAGES: u64 = 12_000;
-
-/// Repeats until it is so.
-async fn until<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> Outcome<T> {
-    let soon = async {
-        loop {
-            if let Some(result) = attempt().await {
-                return result;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    Ok(tokio::time::timeout(Duration::from_secs(60), soon).await?)
-}
 
 async fn with_stream(cluster: &Cluster) -> Outcome<JetStream> {
     let options = ConnectOptions::new(cluster.urls().join(","))
@@ -34,18 +24,19 @@ async fn with_stream(cluster: &Cluster) -> Outcome<JetStream> {
         allow_direct: true,
         ..StreamConfig::new("ORDERS")
     };
-    until(async || js.create_stream(config.clone()).await.ok()).await?;
+    granted(|| js.create_stream(config.clone())).await;
     Ok(js)
 }
 
 /// The server that leads the stream.
 async fn leader(js: &JetStream) -> Outcome<usize> {
     let stream = js.stream("ORDERS")?;
-    until(async || {
-        let cluster = stream.info().await.ok()?.cluster?;
-        cluster.leader?.strip_prefix('n')?.parse().ok()
+    Ok(granted(async || {
+        let leader = stream.info().await?.cluster.and_then(|cluster| cluster.leader);
+        let number = leader.as_ref().and_then(|name| name.strip_prefix('n')?.parse().ok());
+        Outcome::Ok(number.ok_or("the stream has no leader")?)
     })
-    .await
+    .await)
 }
 
 /// Publishes, kills the leader twice and brings it back; what the stream has then, in its order.
@@ -94,18 +85,21 @@ async fn publish_while_leaders_die(order: PublishOrder) -> Outcome<(Vec<u64>, Ve
         cluster[killed].restart()?;
     }
     let stream = js.stream("ORDERS")?;
-    let last = until(async || Some(stream.info().await.ok()?.state.last_seq)).await?;
-    let stored = until(async || {
+    let last = granted(|| stream.info().into_future()).await.state.last_seq;
+    let stored = granted(async || {
         let mut stored = Vec::new();
         let mut messages = stream.direct_batch().messages();
         while let Some(message) = messages.next().await {
-            let message = message.ok()?;
-            stored.push((message.sequence, str::from_utf8(&message.payload).ok()?.parse().ok()?));
+            let message = message?;
+            stored.push((message.sequence, str::from_utf8(&message.payload)?.parse()?));
         }
         // A replica that is behind may answer.
-        (stored.last()?.0 == last).then_some(stored)
+        match stored.last() {
+            Some((sequence, _)) if *sequence == last => Outcome::Ok(stored),
+            end => Err(format!("{end:?} is not {last}").into()),
+        }
     })
-    .await?;
+    .await;
     Ok((stored.into_iter().map(|(_, number)| number).collect(), reports))
 }
 

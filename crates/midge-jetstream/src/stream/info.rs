@@ -206,6 +206,17 @@ pub struct StreamAlternate {
     pub cluster: String,
 }
 
+/// A request to create or update a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamRequest<C = StreamConfig> {
+    /// What it is to be.
+    #[serde(flatten)]
+    pub config: C,
+    /// The server refuses what it would have to change. API level 1.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pedantic: bool,
+}
+
 /// What to tell of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamInfoRequest {

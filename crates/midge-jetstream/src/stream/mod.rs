@@ -12,6 +12,6 @@ pub use config::{
 };
 pub use info::{
     ClusterInfo, DesiredCluster, LostData, Replica, SourceInfo, StreamAlternate, StreamInfo,
-    StreamInfoRequest, StreamState, SubjectsPage,
+    StreamInfoRequest, StreamRequest, StreamState, SubjectsPage,
 };
 pub use source::{External, SourceConsumer, StreamSource};

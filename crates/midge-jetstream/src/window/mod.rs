@@ -1,5 +1,6 @@
 //! Publishing many messages at once: which are on their way, what came of each, what is sent again.
 
+mod answers;
 mod entry;
 mod report;
 mod types;
@@ -8,11 +9,11 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use midge_proto::{HeaderError, HeaderMap, Instant, Position, PublishError, SubjectRef};
 
 use crate::publish::{EXPECTED_LAST_SEQUENCE, MESSAGE_ID};
-use crate::{ErrorCode, PubAck, ReplyError};
 use entry::{Entry, State};
 pub use report::{PublishFailure, Report};
 pub use types::{Answer, Outgoing, PublishOrder, WindowConfig, WindowOutput};
@@ -78,6 +79,8 @@ struct Suspect {
 }
 
 const ATTEMPT_BITS: u32 = 16;
+/// What a time that is not bounded ends at.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
 impl PublishWindow {
     /// An empty window without a connection. `id_prefix` begins the ids of messages that have none
@@ -268,6 +271,7 @@ impl PublishWindow {
             subject: SubjectRef::from_bytes(entry.subject()).ok()?,
             headers: &entry.headers,
             payload: entry.payload(),
+            in_doubt: entry.doubt.is_some(),
         })
     }
 
@@ -299,7 +303,7 @@ impl PublishWindow {
         if self.config.order == PublishOrder::Chained {
             match &mut self.expected {
                 None => self.sync = Some(number),
-                Some(seq) => *seq += 1,
+                Some(seq) => *seq = seq.saturating_add(1),
             }
         }
         self.in_flight += 1;
@@ -344,162 +348,7 @@ impl PublishWindow {
         }
     }
 
-    // ---- answers -------------------------------------------------------------------------
-
-    /// An answer to the message with this token.
-    pub fn answered(&mut self, token: u64, answer: Answer<'_>, now: Instant) {
-        let number = token >> ATTEMPT_BITS;
-        let Some(index) = self.index(number) else { return };
-        let entry = &self.entries[index];
-        if !entry.is_open() {
-            return;
-        }
-        // What is said of an earlier attempt counts if it is good.
-        let current = u64::from(entry.attempt) == token & ((1 << ATTEMPT_BITS) - 1)
-            && matches!(entry.state, State::Sent { .. });
-        let payload = match answer {
-            Answer::Payload(payload) => payload,
-            Answer::NoResponders if current => return self.unanswered(number, now),
-            Answer::NoResponders => return,
-        };
-        if let Some(seq) = self.read_short(payload) {
-            return self.stored(number, PubAck::of(self.stream.clone(), seq));
-        }
-        match PubAck::read(payload) {
-            Ok(ack) => {
-                self.learn(&ack, payload);
-                self.stored(number, ack);
-            }
-            Err(_) if !current => {}
-            Err(ReplyError::Api(error)) => match error.err_code {
-                ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT
-                | ErrorCode::STREAM_TOO_MANY_REQUESTS => self.unanswered(number, now),
-                code if code.is_wrong_last_sequence()
-                    && self.config.order == PublishOrder::Chained
-                    && self.sync != Some(number) =>
-                {
-                    self.land(number);
-                    self.recover(now);
-                }
-                _ => self.fail(number, PublishFailure::Refused(error)),
-            },
-            Err(error) => self.fail(number, PublishFailure::Malformed(error)),
-        }
-    }
-
-    /// The number in an answer that begins like the one before and has nothing else behind it.
-    fn read_short(&self, payload: &[u8]) -> Option<u64> {
-        if self.answers_begin.is_empty() {
-            return None;
-        }
-        let digits = payload.strip_prefix(&*self.answers_begin)?.strip_suffix(b"}")?;
-        if digits.is_empty() || digits.len() > 19 || digits[0] == b'0' {
-            return None;
-        }
-        digits.iter().try_fold(0, |seq: u64, digit| {
-            let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
-            Some(seq * 10 + u64::from(digit))
-        })
-    }
-
-    /// Learns how the answers of a stream begin, from one with nothing but stream and number.
-    fn learn(&mut self, ack: &PubAck, payload: &[u8]) {
-        if ack.stream != self.stream {
-            self.stream = ack.stream.clone();
-            self.answers_begin.clear();
-            self.highest = 0;
-            let mix = |mark: u32, byte: u8| (mark ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-            self.stream_mark = ack.stream.bytes().fold(0x811c_9dc5, mix);
-        }
-        let digits = itoa::Buffer::new().format(ack.seq).len() + 1;
-        let (begin, end) = payload.split_at(payload.len().saturating_sub(digits));
-        if *ack == PubAck::of(ack.stream.clone(), ack.seq)
-            && begin.ends_with(b"\"seq\":")
-            && end.strip_suffix(b"}") == Some(itoa::Buffer::new().format(ack.seq).as_bytes())
-        {
-            self.answers_begin.clear();
-            self.answers_begin.extend_from_slice(begin);
-        }
-    }
-
-    fn stored(&mut self, number: u64, ack: PubAck) {
-        let Some(entry) = self.entry(number) else { return };
-        let (retried, seq) = (entry.attempt > 0, ack.seq);
-        if retried && let (State::Sent { .. }, Some(position)) = (entry.state, entry.position) {
-            // The answer may be to an earlier attempt, and this one not be written yet.
-            self.late.push_back((number, position));
-        }
-        if self.close(number, State::Stored { seq, stream: self.stream_mark }).is_none() {
-            return;
-        }
-        if self.config.report_stored {
-            self.reports.push_back(Report::Stored { number, ack });
-        }
-        self.highest = self.highest.max(seq);
-        if self.sync == Some(number) {
-            // Later ones may be known to be stored already.
-            self.sync = None;
-            self.expected = Some(self.highest);
-        }
-        if self.config.order != PublishOrder::OneByOne {
-            self.find_moved(number, seq, retried);
-        }
-        self.trim();
-    }
-
-    /// Reports messages that were stored behind later ones, of which this one is one or the other.
-    fn find_moved(&mut self, number: u64, seq: u64, retried: bool) {
-        let stream = self.stream_mark;
-        let reports = &mut self.reports;
-        let any = seq < self.suspects_highest;
-        self.suspects.retain(|suspect| {
-            let moved = any
-                && suspect.number < number
-                && number < suspect.horizon
-                && suspect.stream == stream
-                && seq < suspect.seq;
-            if moved {
-                let Suspect { number, seq, .. } = *suspect;
-                reports.push_back(Report::Moved { number, seq });
-            }
-            !moved
-        });
-        if !retried {
-            return;
-        }
-        let Some(index) = self.index(number) else { return };
-        let mut later = self.entries.range(index + 1..);
-        let passed = |entry: &Entry| matches!(entry.state, State::Stored { seq: other, stream: of } if other < seq && of == stream);
-        if later.clone().any(passed) {
-            self.reports.push_back(Report::Moved { number, seq });
-        } else if later.any(|entry| entry.is_open() && entry.position.is_some()) {
-            let horizon = self.base + self.entries.len() as u64;
-            self.suspects_highest = self.suspects_highest.max(seq);
-            self.suspects.push_back(Suspect { number, seq, stream, horizon });
-        }
-    }
-
-    /// No stream took it.
-    fn unanswered(&mut self, number: u64, now: Instant) {
-        let until = now + self.config.retry_wait;
-        let Some(entry) = self.entry_mut(number) else { return };
-        entry.refusals += 1;
-        let (refusals, doubt) = (entry.refusals, entry.doubt);
-        if refusals > self.config.retries {
-            let failure = match doubt {
-                Some(_) => PublishFailure::Unknown,
-                None => PublishFailure::NoStream { attempts: refusals },
-            };
-            return self.fail(number, failure);
-        }
-        self.land(number);
-        if self.config.order == PublishOrder::Chained {
-            self.recover(until);
-        } else if let Some(entry) = self.entry_mut(number) {
-            entry.state = State::Waiting { until };
-            self.check_by(until);
-        }
-    }
+    // ---- what becomes of messages --------------------------------------------------------
 
     /// It is not on its way any more, and will be sent again.
     fn land(&mut self, number: u64) {
@@ -621,12 +470,21 @@ impl PublishWindow {
 
     // ---- time ----------------------------------------------------------------------------
 
+    /// A stream that is published to knows ids again for this time; the shortest one counts.
+    pub fn limit_duplicates(&mut self, window: Duration) {
+        self.config.duplicate_window = self.config.duplicate_window.min(window);
+        self.check_at = Some(Instant::ZERO);
+    }
+
     /// Until when the stream is sure to know a message again that it may have stored at `doubt`.
     fn known_until(&self, doubt: Instant) -> Instant {
         doubt + self.config.duplicate_window / 4 * 3
     }
 
     fn check_by(&mut self, at: Instant) {
+        if at == NEVER {
+            return;
+        }
         self.check_at = Some(self.check_at.map_or(at, |check| check.min(at)));
     }
 

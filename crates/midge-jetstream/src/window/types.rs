@@ -42,7 +42,9 @@ pub struct WindowConfig {
     /// The time for an answer. After it, the message is sent again. Default: 5 s.
     pub ack_wait: Duration,
     /// For how long the stream knows message ids again. A message that may have been stored is sent
-    /// again within three quarters of it. Default: 2 minutes, that of streams.
+    /// again within three quarters of it. Default: 2 minutes, that of streams. [`Duration::MAX`]
+    /// while it is not known: [`PublishWindow::limit_duplicates`] has to tell it before a message is
+    /// sent that is [in doubt](Outgoing::in_doubt).
     pub duplicate_window: Duration,
     /// The order.
     pub order: PublishOrder,
@@ -89,6 +91,8 @@ pub struct Outgoing<'a> {
     pub headers: &'a HeaderMap,
     /// Its payload.
     pub payload: &'a [u8],
+    /// It was sent before, and may be stored: the stream has to know its id again.
+    pub in_doubt: bool,
 }
 
 /// An answer.

@@ -197,6 +197,7 @@ impl Book {
         }
         self.judge_stored();
         self.judge_calls();
+        self.judge_leftovers();
         let pages = &mut *self.pages();
         for (index, reader) in &pages.readers {
             let (wait, until) = reader.longest_wait;
@@ -209,6 +210,19 @@ impl Book {
             }
         }
         pages.tally
+    }
+
+    /// A reader in order has its consumer, and left behind at most the one that it could not delete
+    /// last.
+    fn judge_leftovers(&self) {
+        let names = self.world.cluster(|cluster, _| cluster.consumers(SHARED));
+        let mut of_reader = BTreeMap::<&str, Vec<&str>>::new();
+        for (prefix, serial) in names.iter().filter_map(|name| name.rsplit_once('_')) {
+            of_reader.entry(prefix).or_default().push(serial);
+        }
+        for (prefix, serials) in of_reader {
+            assert!(serials.len() <= 2, "{prefix} has left the consumers {serials:?}");
+        }
     }
 
     fn judge_stored(&self) {

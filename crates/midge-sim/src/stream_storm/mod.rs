@@ -7,6 +7,7 @@
 //! | a chained publisher's messages are stored as they were given, unless one is stored of which it said that it cannot tell | `Book::judge` |
 //! | every stored message reaches each durable consumer's readers at least once | `Book::judge` |
 //! | an ordered consumer gives every message once, in order, and without gaps | `Book::ordered` |
+//! | an ordered reader has left behind at most one consumer | `Book::judge_leftovers` |
 //! | no reader ends by itself | `roles` |
 //! | after the last fault no reader is without messages for longer than [`FLOW`], and an ordered one [`CALL`], while there are any | `Book::judge` |
 //! | calls of the API stay below [`most_calls`] in every second | `Book::judge_calls` |

@@ -163,6 +163,9 @@ macro_rules! conformance {
                 consume_gives_everything_in_order
                 consume_holds_no_more_than_it_may
                 consume_is_drained_and_stopped_from_elsewhere
+                what_was_asked_for_ends_with_who_asked
+                an_ack_that_fails_says_so
+                missed_heartbeats_are_told_once_and_reading_goes_on
                 consume_outlives_a_killed_server_with_one_request_out
                 after_a_reconnect_the_requests_before_are_forgotten
                 consume_ends_when_its_consumer_is_deleted
@@ -176,6 +179,7 @@ macro_rules! conformance {
             jetstream_ordered {
                 an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing
                 an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothing
+                an_ordered_consumer_is_drained_and_stopped_from_elsewhere
                 an_ordered_consumer_outlives_killed_servers
                 a_stream_that_was_replaced_is_read_from_its_beginning
                 a_slow_reader_of_a_pushed_stream_is_not_flooded
@@ -184,6 +188,8 @@ macro_rules! conformance {
             }
             jetstream_consumers {
                 a_consumer_is_created_updated_and_deleted
+                a_consumer_that_is_there_is_bound_and_read
+                what_a_server_would_change_is_refused_when_it_is_asked_to_be_pedantic
                 every_field_of_a_consumer_reaches_the_server
                 a_filter_stands_in_the_subject_of_the_request
                 consumers_are_listed_beyond_a_page
@@ -222,6 +228,9 @@ macro_rules! conformance {
                 a_server_of_2_10_does_what_it_can_and_the_rest_is_named
                 a_server_of_2_11_does_what_it_can_and_the_rest_is_named
                 the_level_is_asked_for_once_a_connection
+                a_message_with_a_header_that_the_server_is_too_old_for_is_not_sent
+                publishes_ask_for_the_level_once_a_connection
+                who_has_no_api_publishes_what_the_server_takes
                 who_may_not_ask_for_the_level_leaves_it_to_the_server
                 a_stream_that_the_server_is_too_old_for_is_listed
                 every_version_takes_what_all_know
@@ -308,6 +317,8 @@ macro_rules! conformance {
                 behind_a_503_one_by_one_keeps_the_order
                 a_chain_tells_what_others_have_moved
                 a_publisher_outlives_a_killed_server_and_stores_everything_once
+                a_publisher_asks_its_stream_for_how_long_ids_are_known
+                a_publisher_that_may_not_ask_sends_again_within_two_minutes
                 a_full_window_waits_and_a_server_that_stands_still_is_told
                 a_publisher_ends_with_its_connection_and_hides_nothing
             }

@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "no test takes all of them")]
 
 use std::error::Error;
-use std::future::IntoFuture;
+use std::fmt::Display;
+use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
 use midge::{Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events};
@@ -28,6 +29,32 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
         }
     };
     soon(wait).await;
+}
+
+/// Asks a cluster until it grants: while a leader is elected, nobody answers, or one that cannot.
+///
+/// Asking again is the only way. Advisories tell of a new leader, but not when its streams answer:
+/// the elections of the API, of the stream and of each consumer are apart, a server that was not
+/// elected says nothing, and a message of an event that was published while routes were down is lost.
+pub(crate) async fn granted<T, E, F>(mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, E>>,
+    E: Display,
+{
+    let mut last = String::from("nobody answered");
+    let asking = async {
+        loop {
+            match ask().await {
+                Ok(granted) => return granted,
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(granted) => granted,
+        Err(_) => panic!("it is not granted within a minute: {last}"),
+    }
 }
 
 pub(crate) async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {

@@ -75,7 +75,8 @@ pub enum AtomicBatchError {
         "the connection was lost, and the batch with it: nothing of it is stored, begin another one"
     )]
     Lost,
-    /// The server is too old for the commit, or did not say whether it is. The batch goes on.
+    /// The server is too old for the commit or for a header, or did not say whether it is. The batch
+    /// goes on.
     #[error(transparent)]
     Feature(#[from] FeatureError),
     /// No answer came. After a commit, the batch may be stored.
@@ -93,6 +94,7 @@ impl From<JetPublishError> for AtomicBatchError {
     fn from(error: JetPublishError) -> Self {
         match error {
             JetPublishError::Headers(error) => Self::Headers(error),
+            JetPublishError::Feature(error) => Self::Feature(error),
             JetPublishError::Refused(error) => Self::Refused(error),
             JetPublishError::NoStream { .. } => Self::NoStream,
             JetPublishError::Request(error) => Self::Request(error),
@@ -277,6 +279,7 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Adding<'_, S, P> {
                 AddState::New(headers, subject, payload) => {
                     this.batch.check_connection()?;
                     check_subject(&subject)?;
+                    this.batch.js.check_known(headers.need())?;
                     let mut headers = headers.into_map()?.unwrap_or_default();
                     this.state = match this.batch.batch.add(&mut headers)? {
                         Ask::Yes => {
@@ -381,6 +384,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> CommitBatch<'a, S, P> {
         let Self { batch, headers, subject, payload, how } = self;
         batch.check_connection()?;
         check_subject(&subject)?;
+        batch.js.check_known(headers.need())?;
         let mut headers = headers.into_map()?.unwrap_or_default();
         batch.batch.commit(&mut headers, how)?;
         Ok((batch.request(headers, subject, payload)?, batch.batch.clone()))

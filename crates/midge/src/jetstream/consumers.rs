@@ -2,17 +2,52 @@
 
 use midge_jetstream::{
     Action, ApiLevel, ConsumerConfig, ConsumerInfo, ConsumerName, CreateConsumerRequest,
-    Differences, Done, Need, PauseRequest, PauseState, ResetReply, ResetRequest, Time,
-    UnpinRequest,
+    Differences, Done, ErrorCode, NameError, Need, PauseRequest, PauseState, ResetReply,
+    ResetRequest, Time, UnpinRequest,
 };
 
+#[cfg(doc)]
+use super::JetStream;
 use super::list::List;
+use super::pull::Consumer;
 use super::request::{CallError, ConsumerError, FeatureError};
 use super::stream::Stream;
 
 const PAUSE: Need = Need::new("to pause a consumer", ApiLevel::V2_11);
 const UNPIN: Need = Need::new("to unpin a reader", ApiLevel::V2_11);
 const RESET: Need = Need::new("to reset a consumer", ApiLevel::V2_14);
+
+/// Why a consumer cannot be read by pulling.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// It was not told what it is.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It is pushed.
+    #[error("{name} is a push consumer: read it with push_consumer")]
+    Push {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl BindError {
+    /// What JetStream refused it for, if it did.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Call(error) => error.code(),
+            Self::Push { .. } => None,
+        }
+    }
+}
+
+impl From<NameError> for BindError {
+    fn from(error: NameError) -> Self {
+        Self::Call(error.into())
+    }
+}
 
 impl Stream {
     /// Creates a consumer. A durable one that is there with the same configuration is given as it
@@ -85,16 +120,32 @@ impl Stream {
             }
         }
         let mut call = self.context().call();
-        call.require(config.need()).await?;
+        call.require(self.context().need_of(config.need())).await?;
         let stream_name = self.name().to_string();
-        let request =
-            CreateConsumerRequest { stream_name, config: &config, action, pedantic: false };
+        let pedantic = self.context().is_pedantic();
+        let request = CreateConsumerRequest { stream_name, config: &config, action, pedantic };
         let info: ConsumerInfo = call.ask(&subject, Some(&request)).await?;
         let differences = Differences::between(&config, &info.config);
         if !differences.is_empty() {
             return Err(ConsumerError::Differs { differences, info: Box::new(info) });
         }
         Ok(info)
+    }
+
+    /// A pull consumer that is there, with what it is at the moment. [`JetStream::consumer`] does not
+    /// ask.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]; its code is [`ErrorCode::CONSUMER_NOT_FOUND`](super::ErrorCode::CONSUMER_NOT_FOUND)
+    /// when it is not there.
+    pub async fn consumer(&self, name: impl AsRef<str>) -> Result<Consumer, BindError> {
+        let info = self.consumer_info(name).await?;
+        if info.config.deliver_subject.is_some() {
+            return Err(BindError::Push { name: info.name });
+        }
+        let (stream, name) = (self.name().clone(), ConsumerName::new(&info.name)?);
+        Ok(Consumer::new(self.context(), stream, name, Some(info)))
     }
 
     /// What a consumer is now.
@@ -204,7 +255,7 @@ impl Stream {
         Ok(call.ask(&subject, request.as_ref()).await?)
     }
 
-    fn consumer_call(&self, verb: &str, name: &str) -> Result<String, midge_jetstream::NameError> {
+    fn consumer_call(&self, verb: &str, name: &str) -> Result<String, NameError> {
         let name = ConsumerName::new(name)?;
         Ok(format!("CONSUMER.{verb}.{}.{name}", self.name()))
     }

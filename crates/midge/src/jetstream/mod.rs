@@ -12,6 +12,7 @@ mod direct;
 mod fast;
 mod fetch;
 mod headers;
+mod level;
 pub(crate) mod list;
 mod message;
 pub(crate) mod ordered;
@@ -45,6 +46,7 @@ pub use midge_jetstream::{
 };
 
 pub use advisories::{Advisories, AdvisoryError, NextAdvisory};
+pub use consumers::BindError;
 pub use direct::{DirectBatch, DirectError, DirectLast, DirectMessages, NextDirect};
 pub use list::{Entry, List, NextEntry};
 pub use request::{CallError, ConfigureError, ConsumerError, FeatureError, StreamError};
@@ -93,37 +95,54 @@ pub struct JetStream {
     context: Arc<Context>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Context {
     client: Client,
     api: ApiPrefix,
     timeout: Duration,
-    /// The API level, and the connection on which it was told.
-    level: Mutex<Option<(u64, ApiLevel)>>,
+    pedantic: bool,
+    level: Arc<Mutex<Known>>,
+}
+
+/// What is known of the API level.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The connection on which it was asked for.
+    connection: Option<u64>,
+    /// `None`: whoever asks is not told.
+    level: Option<ApiLevel>,
 }
 
 impl JetStream {
     /// JetStream of the account that `client` is connected with, below `$JS.API`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self::with(client, ApiPrefix::default(), TIMEOUT)
+        let (api, level) = (ApiPrefix::default(), Arc::default());
+        Self::with(Context { client, api, timeout: TIMEOUT, pedantic: false, level })
     }
 
-    fn with(client: Client, api: ApiPrefix, timeout: Duration) -> Self {
-        Self { context: Arc::new(Context { client, api, timeout, level: Mutex::default() }) }
+    fn with(context: Context) -> Self {
+        Self { context: Arc::new(context) }
     }
 
     /// The same, below another prefix: of a domain, or of an import.
     #[must_use]
     pub fn with_prefix(&self, api: ApiPrefix) -> Self {
-        Self::with(self.client().clone(), api, self.timeout())
+        Self::with(Context { api, level: Arc::default(), ..Context::clone(&self.context) })
     }
 
     /// The same, with another time for a call, from its begin to the last answer; waiting for a
     /// connection and for room counts. Default: 5 s.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self::with(self.client().clone(), self.api_prefix().clone(), timeout)
+        Self::with(Context { timeout, ..Context::clone(&self.context) })
+    }
+
+    /// The same, but streams and consumers that the server would have to change to create or update
+    /// them are refused: [`ErrorCode::PEDANTIC`]. API level 1.
+    #[must_use]
+    pub fn pedantic(&self) -> Self {
+        Self::with(Context { pedantic: true, ..Context::clone(&self.context) })
     }
 
     /// The client.

@@ -10,8 +10,10 @@ use midge_proto::{AsSubject, Instant, RequestError};
 
 use super::JetStream;
 use super::headers::header_options;
+use super::level::Gate;
+use super::request::FeatureError;
 use crate::alarm::Alarm;
-use crate::{Client, Request, Requesting};
+use crate::{Request, Requesting};
 
 /// How often a message is sent again that no stream took (ADR-22).
 const RETRIES: u32 = 2;
@@ -39,7 +41,7 @@ impl JetStream {
         payload: P,
     ) -> Publish<'a, S, P> {
         Publish {
-            client: self.client().clone(),
+            js: self.clone(),
             request: self.client().request(subject, payload),
             headers: PublishHeaders::new(),
             timeout: self.timeout(),
@@ -56,6 +58,10 @@ pub enum JetPublishError {
     /// What was asked for contradicts itself. Nothing was sent.
     #[error(transparent)]
     Headers(#[from] PublishHeadersError),
+    /// The server, or domain, is too old for a header of it, or was asked and did not say. Nothing
+    /// was sent.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
     /// The stream refused it. It is not stored.
     #[error("the stream refused the message: {0}")]
     Refused(ApiError),
@@ -108,7 +114,7 @@ pub(super) fn read_ack(payload: &[u8]) -> Result<PubAck, JetPublishError> {
 #[derive(Debug)]
 #[must_use = "nothing is published until `.await`"]
 pub struct Publish<'a, S, P> {
-    client: Client,
+    js: JetStream,
     request: Request<'a, S, P>,
     headers: PublishHeaders,
     timeout: Duration,
@@ -140,22 +146,36 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for Publish<'a, S, P> {
     type IntoFuture = Publishing<'a, S, P>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { client, request, headers, timeout, retries, retry_wait } = self;
+        let Self { js, request, headers, timeout, retries, retry_wait } = self;
+        let gate = Gate::new(headers.need());
         let (request, state) = match headers.into_map() {
             Ok(Some(headers)) => (request.own_headers(headers), State::New),
             Ok(None) => (request, State::New),
             Err(error) => (request, State::Refused(Some(error))),
         };
         let requesting = request.into_future();
-        let alarm = Alarm::new(client.handle().shared.clone());
+        let alarm = Alarm::new(js.client().handle().shared.clone());
         let (deadline, attempts) = (Instant::ZERO, 0);
-        Publishing { requesting, state, alarm, timeout, deadline, attempts, retries, retry_wait }
+        Publishing {
+            js,
+            requesting,
+            state,
+            gate,
+            alarm,
+            timeout,
+            deadline,
+            attempts,
+            retries,
+            retry_wait,
+        }
     }
 }
 
 #[derive(Debug)]
 enum State {
     New,
+    /// It is asked whether the server knows what it needs.
+    Gated,
     Sent,
     Waiting(Instant),
     Refused(Option<PublishHeadersError>),
@@ -168,8 +188,10 @@ enum State {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Publishing<'a, S, P> {
+    js: JetStream,
     requesting: Requesting<'a, S, P>,
     state: State,
+    gate: Gate,
     alarm: Alarm,
     timeout: Duration,
     deadline: Instant,
@@ -190,7 +212,12 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Publishing<'_, S, P> {
             match &mut this.state {
                 State::New => {
                     this.deadline = this.alarm.now() + this.timeout;
-                    this.requesting.again(this.timeout);
+                    this.state = State::Gated;
+                }
+                State::Gated => {
+                    ready!(this.gate.poll(&this.js, this.deadline, context))?;
+                    let left = this.deadline - this.alarm.now();
+                    this.requesting.again(left);
                     this.state = State::Sent;
                 }
                 State::Sent => {

@@ -1,29 +1,33 @@
 //! Publishing many messages to streams, with many on their way.
 
+mod duplicates;
+mod message;
+
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use midge_jetstream::{
-    Answer, Outgoing, PublishHeaders, PublishHeadersError, PublishOrder, PublishWindow, Report,
-    WindowConfig, WindowOutput,
+    Answer, Outgoing, PublishHeadersError, PublishOrder, PublishWindow, Report, WindowConfig,
+    WindowOutput,
 };
 use midge_proto::{
-    AsSubject, HeaderError, HeaderMap, Instant, Position, PublishError, Subject, SubjectRef,
-    SubscribeError,
+    HeaderError, HeaderMap, Instant, Position, PublishError, Subject, SubjectRef, SubscribeError,
 };
 
+use self::duplicates::Duplicates;
+pub use self::message::{PublishWindowed, PublishingWindowed};
 use super::JetStream;
-use super::headers::header_options;
+use super::request::FeatureError;
+use crate::Subscription;
 use crate::alarm::{Alarm, Changes};
 use crate::ask::is_no_responders;
 use crate::queue::Limits;
 use crate::shared::{Inner, Room, RoomWait, Shared, lock};
 use crate::status::State;
 use crate::subscribe::Plan;
-use crate::{Client, Subscription};
 
 /// The time that may pass without any outcome. Long enough for a reconnect.
 const STALL: Duration = Duration::from_secs(30);
@@ -48,9 +52,10 @@ impl JetStream {
     /// # }
     /// ```
     pub fn publisher(&self) -> PublisherBuilder {
-        let client = self.client().clone();
-        let config = WindowConfig { ack_wait: self.timeout(), ..WindowConfig::default() };
-        PublisherBuilder { client, config, stall: STALL }
+        let duplicate_window = Duration::MAX;
+        let config =
+            WindowConfig { ack_wait: self.timeout(), duplicate_window, ..WindowConfig::default() };
+        PublisherBuilder { js: self.clone(), config, stall: STALL }
     }
 }
 
@@ -58,7 +63,7 @@ impl JetStream {
 #[derive(Clone, Debug)]
 #[must_use = "there is no publisher until `.await`"]
 pub struct PublisherBuilder {
-    client: Client,
+    js: JetStream,
     config: WindowConfig,
     stall: Duration,
 }
@@ -93,8 +98,10 @@ impl PublisherBuilder {
         self
     }
 
-    /// The `duplicate_window` of the stream, if it is not the 2 minutes that streams have by
-    /// default. A message that may have been stored is sent again within three quarters of it only.
+    /// For how long the streams know message ids again: their `duplicate_window`. A message that may
+    /// have been stored is sent again within three quarters of it only. Default: what a stream says
+    /// when it is asked, before the first message is sent again; 2 minutes, which streams have by
+    /// default, if it may not be asked.
     pub fn duplicate_window(mut self, time: Duration) -> Self {
         self.config.duplicate_window = time;
         self
@@ -137,9 +144,10 @@ impl Future for MakingPublisher {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { builder, made, wait } = &mut *self;
-        let shared = &builder.client.handle().shared;
+        let client = builder.js.client();
+        let shared = &client.handle().shared;
         let (plan, inbox) = made.get_or_insert_with(|| {
-            let inbox = builder.client.new_inbox() + ".";
+            let inbox = client.new_inbox() + ".";
             let subject = Subject::try_from(format!("{inbox}*"))
                 .expect("an inbox is a checked prefix and a token");
             (Plan::inbox(subject, Limits::NONE, None), inbox)
@@ -150,8 +158,8 @@ impl Future for MakingPublisher {
             |error| *error == SubscribeError::Full,
             |inner| plan.make(shared, inner),
         ))?;
-        let acks = Subscription::new(plan.made(builder.client.handle().clone(), sid));
-        let id = builder.client.new_inbox();
+        let acks = Subscription::new(plan.made(client.handle().clone(), sid));
+        let id = client.new_inbox();
         let id = format!("{}-", id.rsplit('.').next().unwrap_or_default());
         let mut window = PublishWindow::new(builder.config.clone(), id)?;
         let (changes, state) = Changes::new(shared.clone());
@@ -161,7 +169,9 @@ impl Future for MakingPublisher {
         Poll::Ready(Ok(Publisher {
             alarm: Alarm::new(shared.clone()),
             room: RoomWait::new(Room::Messages),
-            client: builder.client.clone(),
+            js: builder.js.clone(),
+            duplicates: Duplicates::new(builder.config.duplicate_window),
+            held: None,
             reports: builder.config.max_messages.max(REPORTS),
             stall: builder.stall,
             reply: inbox.clone(),
@@ -180,7 +190,7 @@ impl Future for MakingPublisher {
 
 impl Drop for MakingPublisher {
     fn drop(&mut self) {
-        self.wait.abandon(self.builder.client.shared());
+        self.wait.abandon(self.builder.js.client().shared());
     }
 }
 
@@ -194,6 +204,14 @@ pub enum PublisherError {
     /// The message, such as its subject, is not valid. It was not taken.
     #[error(transparent)]
     Publish(PublishError),
+    /// The server, or domain, is too old for a header of the message, or was asked and did not say.
+    /// The message was not taken.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// It is not known yet whether the server knows a header of the message: publish the first such
+    /// message of a connection with `.await`. The message was not taken.
+    #[error("it is not known yet what the server can do: publish with `.await`, which asks")]
+    LevelUnknown,
     /// There is no room in the window. The message was not taken.
     #[error("{pending} messages wait for their acks: publish with `.await`, or flush")]
     Full {
@@ -263,12 +281,15 @@ impl From<HeaderError> for PublisherError {
 /// Dropping it gives up what is on its way, which may be stored or not. A drain of the client waits
 /// until the publisher is dropped, for at most `drain_timeout`.
 pub struct Publisher {
-    client: Client,
+    js: JetStream,
     window: PublishWindow,
     acks: Subscription,
     changes: Changes,
     alarm: Alarm,
     room: RoomWait,
+    duplicates: Duplicates,
+    /// The subject of a message that is not sent again before its stream was asked.
+    held: Option<Subject>,
     /// Reports that may be unread.
     reports: usize,
     stall: Duration,
@@ -287,19 +308,6 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes a message, once there is room for it in the window.
-    ///
-    /// `.await` gives `Result<u64, PublisherError>`: the number of the message, from 1 on, by which
-    /// reports name it. The message is not stored yet then. Dropped before it is ready, the message
-    /// was not taken.
-    pub fn publish<S: AsSubject, P: AsRef<[u8]>>(
-        &mut self,
-        subject: S,
-        payload: P,
-    ) -> PublishWindowed<'_, S, P> {
-        PublishWindowed { publisher: self, headers: PublishHeaders::new(), subject, payload }
-    }
-
     /// Waits until the outcome of every message is known.
     ///
     /// `.await` gives `Result<(), PublisherError>`: [`PublisherError::Failed`] while there are
@@ -372,7 +380,7 @@ impl Publisher {
         subject: SubjectRef<'_>,
         headers: &mut Option<HeaderMap>,
         payload: &[u8],
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Result<u64, PublisherError>> {
         let block = headers.as_ref().map_or(0, |headers| headers.as_bytes().len());
         let size = subject.as_bytes().len() + block + payload.len();
@@ -393,7 +401,7 @@ impl Publisher {
     // ---- going on ------------------------------------------------------------------------
 
     /// Takes what has come, and sends what is due.
-    fn turn(&mut self, context: &Context<'_>) {
+    fn turn(&mut self, context: &mut Context<'_>) {
         while let Poll::Ready(state) = self.changes.poll(context) {
             self.changed(&state);
         }
@@ -408,10 +416,18 @@ impl Publisher {
             self.window.answered(token, answer, now);
         }
         self.send(now, Some(context));
+        while let Some(subject) = &self.held {
+            let subject = subject.borrowed();
+            match self.duplicates.poll(&self.js, subject, now, context) {
+                Poll::Ready(window) => self.window.limit_duplicates(window),
+                Poll::Pending => break,
+            }
+            self.send(now, Some(context));
+        }
     }
 
     fn changed(&mut self, state: &State) {
-        let shared = self.client.shared();
+        let shared = self.js.client().shared();
         let inner = lock(&shared.inner);
         if *state == State::Draining && inner.connection.is_connected() {
             return;
@@ -431,11 +447,17 @@ impl Publisher {
 
     /// Does what the window says, until it is idle. With a context, it waits for room.
     fn send(&mut self, now: Instant, context: Option<&Context<'_>>) {
-        let shared = &self.client.handle().shared;
+        let shared = &self.js.client().handle().shared;
+        self.held = None;
         loop {
             match self.window.poll(now) {
                 WindowOutput::Send(number) => {
                     let Some(outgoing) = self.window.outgoing(number) else { return };
+                    if outgoing.in_doubt && !self.duplicates.knows(outgoing.subject) {
+                        self.held = Some(outgoing.subject.to_subject());
+                        self.until = None;
+                        return;
+                    }
                     self.reply.truncate(self.inbox);
                     self.reply.push_str(itoa(&mut [0; 20], outgoing.token));
                     let sent = publish(shared, &outgoing, &self.reply, &mut self.room, context);
@@ -474,10 +496,8 @@ impl Publisher {
     }
 
     fn poll_alarm(&mut self, stalled: Option<Instant>, context: &Context<'_>) {
-        let until = match (self.until, stalled) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        let held = self.held.as_ref().and_then(|_| self.duplicates.due());
+        let until = [self.until, stalled, held].into_iter().flatten().min();
         match until {
             None => self.alarm.stop(),
             Some(until) => {
@@ -540,7 +560,7 @@ fn read_token(digits: &[u8]) -> Option<u64> {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.room.abandon(self.client.shared());
+        self.room.abandon(self.js.client().shared());
     }
 }
 
@@ -550,82 +570,5 @@ impl fmt::Debug for Publisher {
             .field("pending", &self.pending())
             .field("unread_reports", &self.unread_reports())
             .finish_non_exhaustive()
-    }
-}
-
-/// A message that is about to be published through a window. Made by [`Publisher::publish`].
-#[derive(Debug)]
-#[must_use = "nothing is published until `.await` or `try_send`"]
-pub struct PublishWindowed<'a, S, P> {
-    publisher: &'a mut Publisher,
-    headers: PublishHeaders,
-    subject: S,
-    payload: P,
-}
-
-impl<'a, S: AsSubject, P: AsRef<[u8]>> PublishWindowed<'a, S, P> {
-    header_options!();
-
-    /// Publishes it now, or not at all.
-    ///
-    /// # Errors
-    ///
-    /// [`PublisherError`]; the message was not taken then. [`PublisherError::Full`] when the window
-    /// is.
-    pub fn try_send(self) -> Result<u64, PublisherError> {
-        let mut publishing = self.into_future();
-        let mut context = Context::from_waker(Waker::noop());
-        match Pin::new(&mut publishing).poll(&mut context) {
-            Poll::Ready(result) => result,
-            Poll::Pending => {
-                Err(PublisherError::Full { pending: publishing.publisher.window.pending() })
-            }
-        }
-    }
-}
-
-impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for PublishWindowed<'a, S, P> {
-    type Output = Result<u64, PublisherError>;
-    type IntoFuture = PublishingWindowed<'a, S, P>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let Self { publisher, headers, subject, payload } = self;
-        let (headers, error) = match headers.into_map() {
-            Ok(headers) => (headers, None),
-            Err(error) => (None, Some(error)),
-        };
-        PublishingWindowed { publisher, headers, error, subject, payload }
-    }
-}
-
-/// The future of a [`PublishWindowed`]. Dropped before it is ready, the message was not taken.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct PublishingWindowed<'a, S, P> {
-    publisher: &'a mut Publisher,
-    headers: Option<HeaderMap>,
-    error: Option<PublishHeadersError>,
-    subject: S,
-    payload: P,
-}
-
-/// Nothing here is pinned by being polled.
-impl<S, P> Unpin for PublishingWindowed<'_, S, P> {}
-
-impl<S: AsSubject, P: AsRef<[u8]>> Future for PublishingWindowed<'_, S, P> {
-    type Output = Result<u64, PublisherError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(error) = this.error.take() {
-            return Poll::Ready(Err(error.into()));
-        }
-        let subject = this.subject.as_subject().map_err(PublishError::Subject);
-        let subject = subject.map_err(PublisherError::Publish)?;
-        if subject.has_wildcards() {
-            return Poll::Ready(Err(PublisherError::Publish(PublishError::Wildcard)));
-        }
-        let payload = this.payload.as_ref();
-        this.publisher.poll_take(subject, &mut this.headers, payload, context)
     }
 }

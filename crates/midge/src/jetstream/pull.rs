@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use midge_jetstream::{
-    ConsumerName, NameError, PullConfig, PullConfigError, PullEnd, PullGroup, PullMachine,
-    StreamName,
+    ConsumerInfo, ConsumerName, NameError, PullConfig, PullConfigError, PullEnd, PullGroup,
+    PullMachine, StreamName,
 };
 use midge_proto::Subject;
 
@@ -22,7 +22,8 @@ use super::reader::{Item, Reader, Target};
 use crate::Client;
 use crate::shared::lock;
 
-/// A pull consumer, by its name. Made by [`JetStream::consumer`]. A clone is the same.
+/// A pull consumer, by its name. Made by [`JetStream::consumer`], which does not ask for it, and by
+/// [`Stream::consumer`](super::Stream::consumer), which does. A clone is the same.
 ///
 /// There are three ways to read it:
 ///
@@ -43,6 +44,7 @@ pub struct Consumer {
 struct Inner {
     stream: StreamName,
     name: ConsumerName,
+    info: Option<ConsumerInfo>,
     target: Arc<Target>,
     /// The reader of the last `next` or `fetch`, for the next one.
     idle: Mutex<Idle>,
@@ -80,12 +82,7 @@ impl JetStream {
     ///
     /// [`NameError`] when nothing can have such a name.
     pub fn consumer(&self, stream: &str, name: &str) -> Result<Consumer, NameError> {
-        let (stream, name) = (StreamName::new(stream)?, ConsumerName::new(name)?);
-        let target = Arc::new(self.target(&stream, &name));
-        let seeds = AtomicU64::new(seed(self.client()));
-        let idle = Mutex::default();
-        let inner = Arc::new(Inner { stream, name, target, idle, seeds });
-        Ok(Consumer { inner, group: None })
+        Ok(Consumer::new(self, StreamName::new(stream)?, ConsumerName::new(name)?, None))
     }
 
     pub(crate) fn target(&self, stream: &StreamName, name: &ConsumerName) -> Target {
@@ -102,6 +99,18 @@ impl JetStream {
 }
 
 impl Consumer {
+    pub(super) fn new(
+        js: &JetStream,
+        stream: StreamName,
+        name: ConsumerName,
+        info: Option<ConsumerInfo>,
+    ) -> Self {
+        let target = Arc::new(js.target(&stream, &name));
+        let (seeds, idle) = (AtomicU64::new(seed(js.client())), Mutex::default());
+        let inner = Arc::new(Inner { stream, name, info, target, idle, seeds });
+        Self { inner, group: None }
+    }
+
     /// The same, as a member of a priority group (ADR-42), which each request names. The pin of the
     /// group is kept across calls, and dropped when the server says that another has it.
     #[must_use]
@@ -120,6 +129,13 @@ impl Consumer {
     #[must_use]
     pub fn name(&self) -> &ConsumerName {
         &self.inner.name
+    }
+
+    /// What it was when this handle was made, if the server told that then.
+    /// [`Stream::consumer_info`](super::Stream::consumer_info) asks.
+    #[must_use]
+    pub fn cached_info(&self) -> Option<&ConsumerInfo> {
+        self.inner.info.as_ref()
     }
 
     /// The next message. `.await` gives `Result<Option<JetMessage>, PullError>`; `None` when none

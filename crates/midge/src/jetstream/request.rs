@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use midge_jetstream::{
     AccountInfo, ApiError, ApiLevel, ConfigError, ConsumerInfo, Differences, ErrorCode, LevelError,
-    NameError, Need, ReplyError, StreamInfo, read_reply,
+    NameError, ReplyError, StreamInfo, read_reply,
 };
 use midge_proto::{Instant, Message, RequestError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::JetStream;
-use crate::shared::lock;
 
 /// The level that a request needs, which servers check since 2.12.
 const LEVEL: &str = "Nats-Required-Api-Level";
@@ -163,15 +162,20 @@ impl From<NameError> for FeatureError {
 /// One operation, which may be several requests, and when it must be over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
-    context: &'a JetStream,
+    pub(super) context: &'a JetStream,
     deadline: Instant,
-    level: Option<ApiLevel>,
+    /// What the server is to check in each request.
+    pub(super) level: Option<ApiLevel>,
 }
 
 impl JetStream {
     /// An operation that begins now.
     pub(crate) fn call(&self) -> Call<'_> {
-        let deadline = self.client().shared().after(self.timeout());
+        self.call_until(self.client().shared().after(self.timeout()))
+    }
+
+    /// An operation that is part of another, with its deadline.
+    pub(super) fn call_until(&self, deadline: Instant) -> Call<'_> {
         Call { context: self, deadline, level: None }
     }
 }
@@ -213,58 +217,18 @@ impl Call<'_> {
             Err(error) => Err(CallError::Request { subject, error }),
         }
     }
-
-    /// Asks for a level: of what is known, and of the server in each request that follows.
-    pub(crate) async fn require(&mut self, need: Option<Need>) -> Result<(), FeatureError> {
-        let Some(need) = need else { return Ok(()) };
-        match self.api_level().await {
-            Ok(level) => level.check(need)?,
-            // Who may not ask relies on the header.
-            Err(CallError::Request { error: RequestError::Permission(_), .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.level = Some(need.level);
-        Ok(())
-    }
-
-    /// The level, from the server unless it is known on this connection.
-    async fn api_level(&self) -> Result<ApiLevel, CallError> {
-        let connection = self.context.connection();
-        if let Some((known_on, level)) = *lock(&self.context.context.level)
-            && known_on == connection
-        {
-            return Ok(level);
-        }
-        let info: AccountInfo = self.ask("INFO", None::<&()>).await?;
-        let level = ApiLevel(info.api.level);
-        *lock(&self.context.context.level) = Some((connection, level));
-        Ok(level)
-    }
 }
 
 impl JetStream {
-    /// A number that is another after each change of the connection.
-    fn connection(&self) -> u64 {
-        lock(&self.client().shared().board).transition()
-    }
-
-    /// What the servers of this prefix or domain can do (ADR-44). Asked for once a connection.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`] when it had to be asked for and was not told.
-    pub async fn api_level(&self) -> Result<ApiLevel, CallError> {
-        self.call().api_level().await
-    }
-
     /// What the account uses of JetStream, and may use.
     ///
     /// # Errors
     ///
     /// [`CallError`]; [`CallError::NoResponders`] when JetStream is not there.
     pub async fn account_info(&self) -> Result<AccountInfo, CallError> {
+        let connection = self.connection();
         let info: AccountInfo = self.call().ask("INFO", None::<&()>).await?;
-        *lock(&self.context.level) = Some((self.connection(), ApiLevel(info.api.level)));
+        self.learn_level(connection, Some(ApiLevel(info.api.level)));
         Ok(info)
     }
 }

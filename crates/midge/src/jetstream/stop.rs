@@ -8,8 +8,9 @@ use crate::shared::lock;
 use crate::waiters::{WaiterKey, Waiters, Wakes, set_waker};
 
 /// What was asked of a stream of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wish {
+    #[default]
     None,
     Drain,
     Stop,
@@ -78,7 +79,7 @@ impl Stopper {
     }
 
     /// Ends the stream at once: its reader gets `None`. What came and was not read is delivered
-    /// again after the consumer's `ack_wait`.
+    /// again after the consumer's `ack_wait`, unless the consumer is one without acks.
     pub fn stop(&self) {
         self.control.ask(Wish::Stop);
     }

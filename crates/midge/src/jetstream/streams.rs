@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use midge_jetstream::{
     Differences, Done, ErrorCode, ListRequest, NameError, Pages, StreamConfig, StreamInfo,
-    StreamName,
+    StreamName, StreamRequest,
 };
 use serde_json::Value;
 
@@ -99,7 +99,7 @@ impl JetStream {
     async fn prepare(&self, config: &StreamConfig) -> Result<Call<'_>, StreamError> {
         config.check()?;
         let mut call = self.call();
-        call.require(config.need()).await?;
+        call.require(self.need_of(config.need())).await?;
         Ok(call)
     }
 
@@ -110,7 +110,8 @@ impl JetStream {
         config: &StreamConfig,
     ) -> Result<Stream, StreamError> {
         let name = StreamName::new(&config.name)?;
-        let info: StreamInfo = call.ask(&format!("STREAM.{verb}.{name}"), Some(config)).await?;
+        let request = StreamRequest { config, pedantic: self.context.pedantic };
+        let info: StreamInfo = call.ask(&format!("STREAM.{verb}.{name}"), Some(&request)).await?;
         let differences = Differences::between(config, &info.config);
         if !differences.is_empty() {
             return Err(StreamError::Differs { differences, info: Box::new(info) });

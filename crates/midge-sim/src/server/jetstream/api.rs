@@ -8,8 +8,9 @@ use midge_proto::Instant;
 use serde_json::{Value, json};
 
 use super::super::delivery::Message;
+use super::super::interest::matches;
 use super::consumer::Consumer;
-use super::stream::Stream;
+use super::stream::{DUPLICATE_WINDOW, Stream};
 use super::{JetStream, Say, Turn, time};
 
 /// A refusal, as the API writes it.
@@ -71,6 +72,7 @@ impl JetStream {
         let (payload, now) = (&message.payload, turn.now);
         let answer = match tokens.as_slice() {
             ["INFO"] => Ok(self.account()),
+            ["STREAM", "NAMES"] => self.stream_names(payload),
             ["STREAM", "CREATE", name] => self.create_stream(name, payload, now),
             ["STREAM", "INFO", name] => {
                 self.streams.get(*name).map(|it| it.info(now)).ok_or_else(no_stream)
@@ -123,12 +125,30 @@ impl JetStream {
             "limits": limits, "api": {"level": 5, "total": 0, "errors": 0}})
     }
 
+    /// The names of all streams, or of those that have a subject.
+    fn stream_names(&self, payload: &Bytes) -> Answer {
+        let request: Value = match payload.is_empty() {
+            true => Value::Null,
+            false => serde_json::from_slice(payload).map_err(|_| bad_request())?,
+        };
+        let subject = request["subject"].as_str();
+        let takes = |stream: &Stream| {
+            let mut patterns = stream.config.subjects.iter();
+            subject.is_none_or(|it| patterns.any(|own| matches(own.as_bytes(), it.as_bytes())))
+        };
+        let names = self.streams.iter().filter(|(_, stream)| takes(stream));
+        let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+        let total = names.len();
+        Ok(json!({"total": total, "offset": 0, "limit": 1024, "streams": names}))
+    }
+
     fn create_stream(&mut self, name: &str, payload: &Bytes, now: Instant) -> Answer {
         let mut config: StreamConfig =
             serde_json::from_slice(payload).map_err(|_| bad_request())?;
         if config.subjects.is_empty() {
             config.subjects.push(name.to_owned());
         }
+        config.duplicate_window.get_or_insert(DUPLICATE_WINDOW);
         match self.streams.get(name) {
             Some(there) if there.config == config => Ok(there.info(now)),
             Some(_) => {

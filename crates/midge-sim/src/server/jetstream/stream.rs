@@ -14,7 +14,8 @@ use super::consumer::Consumer;
 use super::{Say, Turn};
 use crate::Rng;
 
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// What streams have by default.
+pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// A message in a stream. The first one has the sequence 1, and none is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]

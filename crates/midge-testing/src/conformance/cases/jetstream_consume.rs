@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use midge::RequestError;
 use midge::jetstream::{
     AckError, ApiPrefix, Consume, JetMessage, JetStream, Limit, Notice, PullEnd, PullError,
     PullGroup,
@@ -308,6 +309,71 @@ pub async fn consume_is_drained_and_stopped_from_elsewhere<A: Adapter>() -> Outc
     while soon(messages.next()).await.is_some() {}
     assert_eq!(messages.end(), Some(&PullEnd::Stopped));
     soon(closing).await;
+    Ok(())
+}
+
+/// nats.go issue 2103: what was asked for cannot be taken back, and somebody else's message goes
+/// nowhere.
+pub async fn what_was_asked_for_ends_with_who_asked<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({"ack_wait": 60_000_000_000_u64})).await?;
+    let mut stopped = consumer.consume().await?;
+    assert!(poll_once(&mut Box::pin(stopped.next())).await.is_pending());
+    bench.until_info("num_waiting", 1).await?;
+    stopped.stop();
+    let mut dropped = consumer.fetch(5).await?;
+    assert!(poll_once(&mut Box::pin(dropped.next())).await.is_pending());
+    bench.until_info("num_waiting", 1).await?;
+    drop(dropped);
+    bench.until_info("num_waiting", 0).await?;
+    bench.publish_to_one(0..3).await?;
+    for wanted in 0..3 {
+        let message = soon(consumer.next()).await?.expect("nobody else gets it");
+        assert_eq!(number(&message), wanted);
+        assert_eq!(message.delivery().map(|it| it.delivered), Some(1));
+        soon(message.double_ack()).await?;
+    }
+    Ok(())
+}
+
+/// nats.rs issue 1477: nobody hears of an ack that failed.
+pub async fn an_ack_that_fails_says_so<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({})).await?;
+    bench.publish_to_one(0..2).await?;
+    let (first, second) = (soon(consumer.next()).await?, soon(consumer.next()).await?);
+    let (first, second) = (first.expect("a message"), second.expect("a message"));
+    bench.server.pause()?;
+    let unconfirmed = soon(first.double_ack().timeout(SHORT)).await;
+    assert_eq!(unconfirmed, Err(AckError::Unconfirmed(RequestError::TimedOut)));
+    assert!(!first.is_settled(), "it can be given again");
+    bench.server.resume()?;
+    soon(first.double_ack()).await?;
+    soon(bench.client.close()).await;
+    let error = soon(second.ack()).await;
+    assert!(matches!(error, Err(AckError::Publish(_))), "{error:?}");
+    assert!(!second.is_settled());
+    Ok(())
+}
+
+/// nats.go issues 1621, 1622, 1726: an error again and again, for as long as the server is silent.
+pub async fn missed_heartbeats_are_told_once_and_reading_goes_on<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({})).await?;
+    let (noticed, function) = noticing();
+    let heartbeat = Duration::from_millis(500);
+    let consuming = consumer.consume().heartbeat(heartbeat).on_notice(function);
+    let mut messages = consuming.await?;
+    let waiting = spawn::<A, _>(async move { number(&take(&mut messages).await) });
+    bench.until_info("num_waiting", 1).await?;
+    bench.server.pause()?;
+    until(|| has(&noticed, &Notice::HeartbeatsMissed)).await;
+    sleep(heartbeat * 5).await;
+    let told = noticed.lock().expect("nobody panics here").clone();
+    assert_eq!(told, [Notice::HeartbeatsMissed], "{told:?}");
+    bench.server.resume()?;
+    bench.publish_to_one(4..5).await?;
+    assert_eq!(soon(waiting).await, 4);
     Ok(())
 }
 

@@ -3,13 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use midge::jetstream::{
-    AckPolicy, CallError, ConsumerConfig, ConsumerError, DeliverPolicy, ErrorCode, FeatureError,
-    Listed, PriorityPolicy, ReplayPolicy,
+    AckPolicy, BindError, CallError, ConsumerConfig, ConsumerError, ConsumerLimits, DeliverPolicy,
+    ErrorCode, FeatureError, JetStream, Listed, PriorityPolicy, ReplayPolicy, StreamConfig,
+    StreamError,
 };
 
 use super::jetstream_streams::{in_memory, jetstream, store};
 use crate::conformance::steps::{connect, impatient, next, soon};
 use crate::conformance::{Adapter, Outcome};
+use crate::{NatsServer, Version};
 
 pub async fn a_consumer_is_created_updated_and_deleted<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
@@ -46,6 +48,47 @@ pub async fn a_consumer_is_created_updated_and_deleted<A: Adapter>() -> Outcome 
         let error = error.expect("it is gone");
         assert_eq!(error.code(), Some(ErrorCode::CONSUMER_NOT_FOUND), "{error}");
     }
+    Ok(())
+}
+
+pub async fn a_consumer_that_is_there_is_bound_and_read<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let stream = soon(js.create_stream(in_memory("s"))).await?;
+    let missing = soon(stream.consumer("c")).await.expect_err("it is not there");
+    assert_eq!(missing.code(), Some(ErrorCode::CONSUMER_NOT_FOUND));
+    soon(stream.create_consumer(ConsumerConfig::durable("c"))).await?;
+    let consumer = soon(stream.consumer("c")).await?;
+    let told = consumer.cached_info().expect("it was asked").config.durable_name.as_deref();
+    assert_eq!(told, Some("c"));
+    store(js.client(), "s.a", "x").await?;
+    assert_eq!(soon(consumer.next()).await?.expect("a message").payload(), b"x");
+    assert!(js.consumer("s", "c")?.cached_info().is_none(), "nobody was asked");
+    let push = ConsumerConfig { deliver_subject: Some("to".into()), ..ConsumerConfig::named("p") };
+    soon(stream.create_consumer(push)).await?;
+    let error = soon(stream.consumer("p")).await.expect_err("it is not pulled");
+    assert!(matches!(&error, BindError::Push { name } if name == "p"), "{error:?}");
+    Ok(())
+}
+
+pub async fn what_a_server_would_change_is_refused_when_it_is_asked_to_be_pedantic<A: Adapter>()
+-> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let limits = ConsumerLimits { max_ack_pending: Some(7), inactive_threshold: None };
+    let limited = StreamConfig { consumer_limits: limits, ..in_memory("s") };
+    let stream = soon(js.pedantic().create_stream(limited)).await?;
+    let refused = soon(stream.create_consumer(ConsumerConfig::durable("c"))).await;
+    assert_eq!(refused.err().and_then(|error| error.code()), Some(ErrorCode::PEDANTIC));
+    soon(js.stream("s")?.create_consumer(ConsumerConfig::durable("c"))).await?;
+    let brief = StreamConfig { max_age: Some(Duration::from_secs(1)), ..in_memory("t") };
+    soon(js.create_stream(brief.clone())).await?;
+    let brief = StreamConfig { name: "u".into(), subjects: vec!["u".into()], ..brief };
+    let refused = soon(js.pedantic().create_stream(brief)).await;
+    assert_eq!(refused.err().and_then(|error| error.code()), Some(ErrorCode::PEDANTIC));
+
+    let older = NatsServer::builder().version(Version::V2_10).jetstream(true).start()?;
+    let js = JetStream::new(connect::<A>(impatient(&older.url())).await?).pedantic();
+    let error = soon(js.create_stream(in_memory("s"))).await.expect_err("2.10 cannot be that");
+    assert!(matches!(error, StreamError::Level(_)), "{error:?}");
     Ok(())
 }
 

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use midge::Event;
 use midge::jetstream::{
-    ApiLevel, Compression, ConsumerConfig, ConsumerError, ConsumerLimits, DirectError, Discard,
-    FeatureError, JetStream, LevelError, Listed, PersistMode, PriorityPolicy, Republish, Retention,
+    ApiLevel, AtomicBatchError, Compression, ConsumerConfig, ConsumerError, ConsumerLimits,
+    DirectError, Discard, FeatureError, JetPublishError, JetStream, LevelError, Listed,
+    PersistMode, PriorityPolicy, PubAck, PublisherError, Republish, Retention, Schedule,
     StreamConfig, StreamError, SubjectTransform, Time,
 };
 
 use super::jetstream_streams::{in_memory, jetstream, store};
-use crate::conformance::steps::{connect, impatient, next, soon};
+use crate::conformance::steps::{connect, impatient, is_connected, next, soon, wait_for};
 use crate::conformance::{Adapter, Outcome};
 use crate::{NatsServer, Version};
 
@@ -139,11 +141,105 @@ pub async fn the_level_is_asked_for_once_a_connection<A: Adapter>() -> Outcome {
     let mut events = js.client().events();
     server.kill()?;
     server.restart()?;
-    crate::conformance::steps::wait_for(&mut events, crate::conformance::steps::is_connected).await;
+    wait_for(&mut events, is_connected).await;
     let observer = connect::<A>(impatient(&server.url())).await?;
     let mut asked = observer.subscribe("$JS.API.>").confirmed().await?;
     soon(js.create_stream(ttl())).await?;
     assert_eq!(next(&mut asked).await.subject(), "$JS.API.INFO", "it may be another server now");
+    Ok(())
+}
+
+fn lacks_header(result: Result<PubAck, JetPublishError>) -> LevelError {
+    match result {
+        Err(JetPublishError::Feature(FeatureError::Level(error))) => error,
+        other => panic!("too old, not {other:?}"),
+    }
+}
+
+pub async fn a_message_with_a_header_that_the_server_is_too_old_for_is_not_sent<A: Adapter>()
+-> Outcome {
+    let (_server, js) = of_version::<A>(Version::V2_10).await?;
+    soon(js.create_stream(in_memory("s"))).await?;
+    let second = Duration::from_secs(1);
+    let error = lacks_header(soon(js.publish("s.a", "").ttl(second)).await);
+    assert_eq!((error.what, error.needed), ("Nats-TTL", ApiLevel::V2_11));
+    let error = lacks_header(soon(js.publish("s.a", "").increment(1)).await);
+    assert_eq!((error.what, error.needed), ("Nats-Incr", ApiLevel::V2_12));
+    lacks_header(soon(js.publish("s.a", "").expect_last_sequence_of("s.>", 0)).await);
+    let once = Schedule::at(Time::UNIX_EPOCH, "s.b");
+    let error = lacks_header(soon(js.publish("s.a", "").schedule(&once)).await);
+    assert_eq!(error.needed, ApiLevel::V2_12);
+    lacks_header(soon(js.publish("s.a", "").cancel_schedule("s.b")).await);
+    let mut publisher = soon(js.publisher()).await?;
+    let error = soon(publisher.publish("s.a", "").ttl(second)).await;
+    assert!(matches!(error, Err(PublisherError::Feature(FeatureError::Level(_)))), "{error:?}");
+    soon(publisher.publish("s.a", "").message_id("1")).await?;
+    soon(publisher.flush()).await?;
+    let ack = soon(js.publish("s.a", "").expect_last_sequence(1)).await?;
+    assert_eq!(ack.seq, 2, "nothing else is stored");
+
+    let (_server, js) = of_version::<A>(Version::V2_12).await?;
+    let config = StreamConfig {
+        allow_atomic: true,
+        allow_msg_schedules: true,
+        allow_msg_ttl: true,
+        ..in_memory("s")
+    };
+    soon(js.create_stream(config)).await?;
+    soon(js.publish("s.a", "").schedule(&once)).await?;
+    let every = Schedule::every(second, "s.b");
+    let error = lacks_header(soon(js.publish("s.c", "").schedule(&every)).await);
+    assert_eq!((error.what, error.needed), ("Nats-Schedule", ApiLevel::V2_14));
+    let mut batch = soon(js.batch()).await?;
+    let error = soon(batch.add("s.c", "").schedule(&every)).await;
+    assert!(matches!(error, Err(AtomicBatchError::Feature(_))), "{error:?}");
+    soon(batch.add("s.d", "").ttl(second)).await?;
+    let error = soon(batch.commit("s.c", "").cancel_schedule("s.d")).await;
+    assert!(matches!(error, Err(AtomicBatchError::Feature(_))), "{error:?}");
+    assert_eq!(soon(batch.commit("s.d", "")).await?.count, Some(2));
+    Ok(())
+}
+
+pub async fn publishes_ask_for_the_level_once_a_connection<A: Adapter>() -> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    soon(js.create_stream(StreamConfig { allow_msg_ttl: true, ..in_memory("s") })).await?;
+    let mut events = js.client().events();
+    js.client().reconnect();
+    wait_for(&mut events, is_connected).await;
+    let observer = connect::<A>(impatient(&server.url())).await?;
+    let mut asked = observer.subscribe("$JS.API.>").confirmed().await?;
+    for _ in 0..3 {
+        soon(js.publish("s.a", "").ttl(Duration::from_secs(9))).await?;
+    }
+    soon(js.with_timeout(Duration::from_secs(9)).publish("s.a", "").never_expires()).await?;
+    soon(js.publish("s.a", "").message_id("1")).await?;
+    soon(js.stream("s")?.info()).await?;
+    assert_eq!(next(&mut asked).await.subject(), "$JS.API.INFO");
+    assert_eq!(next(&mut asked).await.subject(), "$JS.API.STREAM.INFO.s");
+    Ok(())
+}
+
+pub async fn who_has_no_api_publishes_what_the_server_takes<A: Adapter>() -> Outcome {
+    let config = r#"authorization { users: [
+        { user: a, password: p },
+        { user: u, password: p, permissions: { publish: ["s.>"] } },
+    ] }"#;
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let user = |name| impatient(&server.url()).user_and_password(name, "p");
+    let js = JetStream::new(connect::<A>(user("a")).await?);
+    soon(js.create_stream(StreamConfig { allow_msg_ttl: true, ..in_memory("s") })).await?;
+    let client = connect::<A>(user("u")).await?;
+    let mut denied = client.events();
+    let (js, second) = (JetStream::new(client), Duration::from_secs(1));
+    for seq in 1..=3 {
+        assert_eq!(soon(js.publish("s.a", "").ttl(second)).await?.seq, seq);
+    }
+    let mut denials = 0;
+    soon(js.client().close()).await;
+    while let Some(event) = soon(denied.next()).await {
+        denials += usize::from(matches!(event, Event::ServerError(_)));
+    }
+    assert_eq!(denials, 1, "it asks once");
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use midge::jetstream::{
-    DeliverPolicy, JetStream, Notice, Ordered, OrderedBuilder, OrderedError, PushEnd, PushError,
-    ResetCause,
+    DeliverPolicy, JetStream, Notice, Ordered, OrderedBuilder, OrderedEnd, OrderedError, PushEnd,
+    PushError, ResetCause,
 };
 use serde_json::{Value, json};
 
@@ -47,6 +47,22 @@ impl Bench {
         .await
     }
 
+    /// Waits until the only consumer has sent so many messages.
+    async fn until_sent(&self, count: u64) -> Outcome {
+        let name = self.consumers().await?.remove(0);
+        soon(async {
+            loop {
+                let info =
+                    api(&self.client, &format!("CONSUMER.INFO.S.{name}"), Value::Null).await?;
+                if info["delivered"]["consumer_seq"] == count {
+                    return Ok(());
+                }
+                crate::conformance::timer::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
     fn both(&self) -> [OrderedBuilder; 2] {
         [self.js.ordered("S"), self.js.ordered("S").push()]
     }
@@ -83,6 +99,40 @@ pub async fn an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing<A: A
     assert_eq!(all, [4998, 4999, 5000]);
     last.stop();
     assert!(soon(last.next()).await.is_none());
+    Ok(())
+}
+
+pub async fn an_ordered_consumer_is_drained_and_stopped_from_elsewhere<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    bench.publish_by_turns(1..101).await?;
+    for (builder, sent) in bench.both().into_iter().zip([50, 100]) {
+        let mut ordered = builder.max_messages(50).await?;
+        let mut got = vec![take(&mut ordered).await];
+        bench.until_sent(sent).await?;
+        let stopper = ordered.stopper();
+        stopper.drain();
+        while let Some(message) = soon(ordered.next()).await {
+            got.push(number(message?.payload()));
+        }
+        assert_eq!(got, Vec::from_iter(1..=sent), "what was sent is not lost");
+        assert_eq!(ordered.end(), Some(&OrderedEnd::Stopped));
+        soon(stopper.closed()).await;
+        bench.until_consumers(0).await?;
+    }
+    for builder in bench.both() {
+        let mut ordered = builder.from_sequence(101).await?;
+        let stopper = ordered.stopper();
+        let reading = spawn::<A, _>(async move { ordered.next().await.is_none() });
+        stopper.stop();
+        soon(stopper.closed()).await;
+        assert!(soon(reading).await);
+        bench.until_consumers(0).await?;
+    }
+    let mut ordered = bench.js.ordered("S").await?;
+    let (stopper, dropped) = (ordered.stopper(), ordered.stopper());
+    drop(ordered);
+    soon(stopper.closed()).await;
+    dropped.drain();
     Ok(())
 }
 
@@ -181,7 +231,7 @@ pub async fn a_stream_that_was_replaced_is_read_from_its_beginning<A: Adapter>()
     assert!(has(&noticed, &Notice::StreamReplaced));
     api(&bench.client, "STREAM.DELETE.S", Value::Null).await?;
     let end = soon(ordered.next()).await.expect("the reason");
-    assert!(matches!(end, Err(midge::jetstream::OrderedEnd::StreamGone(_))), "{end:?}");
+    assert!(matches!(end, Err(OrderedEnd::StreamGone(_))), "{end:?}");
     assert!(soon(ordered.next()).await.is_none());
     let refused = soon(bench.js.ordered("S")).await.err();
     assert!(matches!(refused, Some(OrderedError::Refused(_))), "{refused:?}");

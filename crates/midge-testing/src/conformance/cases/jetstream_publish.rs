@@ -350,6 +350,62 @@ pub async fn a_publisher_outlives_a_killed_server_and_stores_everything_once<A: 
     Ok(())
 }
 
+/// What becomes of a message that a server had not read when it was killed, if it is back only after
+/// `away`.
+async fn unread_by_a_killed_server<A: Adapter>(
+    window: Duration,
+    away: Duration,
+) -> Outcome<(Report, u64)> {
+    let (mut server, js) = jetstream::<A>().await?;
+    let more = json!({ "storage": "file", "duplicate_window": window.as_nanos() as u64 });
+    create(js.client(), "S", "s.*", more).await?;
+    let mut publisher = soon(js.publisher().report_stored()).await?;
+    server.pause()?;
+    let sent = Instant::now();
+    soon(publisher.publish("s.1", "1")).await?;
+    while js.client().pending_bytes() > 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    server.kill()?;
+    sleep(away.saturating_sub(sent.elapsed())).await;
+    server.restart()?;
+    let report = soon(publisher.next_report()).await.ok_or("it has an outcome")?;
+    Ok((report, count(js.client(), "S").await?))
+}
+
+pub async fn a_publisher_asks_its_stream_for_how_long_ids_are_known<A: Adapter>() -> Outcome {
+    let (second, short) = (Duration::from_secs(1), Duration::from_millis(50));
+    let (report, stored) = unread_by_a_killed_server::<A>(second, second).await?;
+    let failed = matches!(report, Report::Failed { failure: PublishFailure::Unknown, .. });
+    assert!(failed && stored == 0, "the stream may not know it again: {report:?}");
+    let (report, stored) = unread_by_a_killed_server::<A>(20 * second, short).await?;
+    assert!(matches!(report, Report::Stored { number: 1, .. }), "{report:?}");
+    assert_eq!(stored, 1);
+    Ok(())
+}
+
+pub async fn a_publisher_that_may_not_ask_sends_again_within_two_minutes<A: Adapter>() -> Outcome {
+    let config = r#"authorization { users: [
+        { user: a, password: p },
+        { user: u, password: p, permissions: { publish: ["s.>"] } },
+    ] }"#;
+    let mut server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let user = |name| impatient(&server.url()).user_and_password(name, "p");
+    create(&connect::<A>(user("a")).await?, "S", "s.*", json!({ "storage": "file" })).await?;
+    let js = JetStream::new(connect::<A>(user("u")).await?);
+    let mut publisher = soon(js.publisher().report_stored()).await?;
+    server.pause()?;
+    soon(publisher.publish("s.1", "1")).await?;
+    while js.client().pending_bytes() > 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    server.kill()?;
+    server.restart()?;
+    let report = soon(publisher.next_report()).await;
+    assert!(matches!(report, Some(Report::Stored { number: 1, .. })), "{report:?}");
+    Ok(())
+}
+
 pub async fn a_full_window_waits_and_a_server_that_stands_still_is_told<A: Adapter>() -> Outcome {
     let (server, js) = jetstream::<A>().await?;
     create(js.client(), "S", "s", json!({})).await?;

@@ -1,0 +1,157 @@
+//! The API level: asked for once a connection, and checked before what a server may be too old for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use midge_jetstream::{AccountInfo, ApiLevel, Need};
+use midge_proto::{Instant, RequestError};
+
+use super::request::{Call, CallError, FeatureError};
+use super::{JetStream, Known};
+use crate::shared::lock;
+
+const PEDANTIC: Need = Need::new("to be pedantic", ApiLevel::V2_11);
+
+impl JetStream {
+    /// What the servers of this prefix or domain can do (ADR-44). Asked for once a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] when it had to be asked for and was not told.
+    pub async fn api_level(&self) -> Result<ApiLevel, CallError> {
+        self.call().api_level().await
+    }
+
+    /// A number that is another after each change of the connection.
+    pub(super) fn connection(&self) -> u64 {
+        lock(&self.client().shared().board).transition()
+    }
+
+    /// What is known on this connection; `None`: it was not asked for.
+    fn known_level(&self) -> Option<Option<ApiLevel>> {
+        let known = *lock(&self.context.level);
+        (known.connection == Some(self.connection())).then_some(known.level)
+    }
+
+    /// Keeps what was said on a connection.
+    pub(super) fn learn_level(&self, connection: u64, level: Option<ApiLevel>) {
+        *lock(&self.context.level) = Known { connection: Some(connection), level };
+    }
+
+    pub(super) fn is_pedantic(&self) -> bool {
+        self.context.pedantic
+    }
+
+    /// What a configuration needs in this context.
+    pub(super) fn need_of(&self, config: Option<Need>) -> Option<Need> {
+        // No other need is lower.
+        config.or(self.context.pedantic.then_some(PEDANTIC))
+    }
+
+    /// Checks a need against what is known.
+    pub(super) fn check_known(&self, need: Option<Need>) -> Result<(), FeatureError> {
+        match (need, self.known_level()) {
+            (Some(need), Some(Some(level))) => Ok(level.check(need)?),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Asks for a level: of what is known, and of the server in each request that follows.
+    pub(crate) async fn require(&mut self, need: Option<Need>) -> Result<(), FeatureError> {
+        let Some(need) = need else { return Ok(()) };
+        // Who is not told relies on the header.
+        if self.context.known_level() != Some(None) {
+            let connection = self.context.connection();
+            match self.api_level().await {
+                Ok(level) => level.check(need)?,
+                Err(CallError::Request { error: RequestError::Permission(_), .. }) => {
+                    self.context.learn_level(connection, None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.level = Some(need.level);
+        Ok(())
+    }
+
+    /// The level, from the server unless it is known on this connection.
+    async fn api_level(&self) -> Result<ApiLevel, CallError> {
+        if let Some(Some(level)) = self.context.known_level() {
+            return Ok(level);
+        }
+        let connection = self.context.connection();
+        let info: AccountInfo = self.ask("INFO", None::<&()>).await?;
+        let level = ApiLevel(info.api.level);
+        self.context.learn_level(connection, Some(level));
+        Ok(level)
+    }
+}
+
+/// What a message to a stream needs, until it is known whether the server has it.
+///
+/// Servers that are too old store such a message as if the header were not there, and say nothing.
+#[derive(Default)]
+pub(super) struct Gate {
+    need: Option<Need>,
+    asking: Option<Asking>,
+}
+
+type Asking = Pin<Box<dyn Future<Output = Result<(), FeatureError>> + Send>>;
+
+impl Gate {
+    pub(super) fn new(need: Option<Need>) -> Self {
+        Self { need, asking: None }
+    }
+
+    /// Ready once, with the server's word. Asks only when nothing is known on this connection.
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        js: &JetStream,
+        deadline: Instant,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), FeatureError>> {
+        match self.need {
+            None => Poll::Ready(Ok(())),
+            Some(need) => self.poll_need(need, js, deadline, context),
+        }
+    }
+
+    fn poll_need(
+        &mut self,
+        need: Need,
+        js: &JetStream,
+        deadline: Instant,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), FeatureError>> {
+        let asking = match &mut self.asking {
+            Some(asking) => asking,
+            None if js.known_level().is_some() => return Poll::Ready(js.check_known(self.need)),
+            None => self.asking.insert(Box::pin(ask(js.clone(), deadline, need))),
+        };
+        let result = ready!(asking.as_mut().poll(context));
+        *self = Self::default();
+        Poll::Ready(result)
+    }
+}
+
+async fn ask(js: JetStream, deadline: Instant, need: Need) -> Result<(), FeatureError> {
+    let connection = js.connection();
+    match js.call_until(deadline).require(Some(need)).await {
+        // An account may have the subjects of a stream without the API.
+        Err(FeatureError::Call(CallError::NoResponders { .. })) => {
+            js.learn_level(connection, None);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("need", &self.need).finish_non_exhaustive()
+    }
+}

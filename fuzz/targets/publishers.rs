@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../src/publishers.rs"]
+mod publishers;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| publishers::publishers(data));
