@@ -482,6 +482,21 @@ fn a_fetch_whose_request_was_lost_asks_again() {
     assert_eq!(desk.pulls[1].expires, Some(6 * SECOND));
 }
 
+#[test]
+fn a_short_wait_asks_each_time() {
+    let mut desk = Desk::fetch(PullConfig { expires: 5 * MILLI, ..PullConfig::fetch(1) });
+    desk.machine.connected();
+    desk.run();
+    for round in 1..=3 {
+        assert_eq!((desk.pulls.len(), &desk.end), (round, &None));
+        desk.now = desk.now + 5 * MILLI;
+        desk.ended(408, "Request Timeout", 1);
+        assert_eq!(desk.end.take(), Some(PullEnd::Expired));
+        desk.machine.again(5 * MILLI, desk.now);
+        desk.run();
+    }
+}
+
 // ---- every status in every state ---------------------------------------------------------
 
 const STATUSES: &[(u16, &str)] = &[
