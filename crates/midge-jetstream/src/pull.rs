@@ -480,7 +480,7 @@ impl PullMachine {
         let mut expires = self.config.expires;
         if let Mode::Once(until) = self.mode {
             let rest = until.saturating_since(now);
-            if rest < REST && self.begun {
+            if rest.is_zero() || (rest < REST && self.begun) {
                 let end = self.refused.take().unwrap_or(PullEnd::Expired);
                 return self.ended(end);
             }

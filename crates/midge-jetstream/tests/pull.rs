@@ -497,6 +497,17 @@ fn a_short_wait_asks_each_time() {
     }
 }
 
+/// A request with no time left would be one that never expires.
+#[test]
+fn a_fetch_whose_time_was_over_before_it_began_asks_for_nothing() {
+    for late in [SECOND, 2 * SECOND, 9 * SECOND] {
+        let mut desk = Desk::fetch(PullConfig { expires: SECOND, ..PullConfig::fetch(10) });
+        desk.machine.connected();
+        desk.pass(late);
+        assert_eq!((desk.pulls.len(), desk.end), (0, Some(PullEnd::Expired)));
+    }
+}
+
 // ---- every status in every state ---------------------------------------------------------
 
 const STATUSES: &[(u16, &str)] = &[

@@ -13,8 +13,10 @@ use super::message::JetMessage;
 use super::pull::{Consumer, PullError, end_of_fetch};
 use super::reader::{Item, Reader};
 
-/// A fetch that is about to begin. Made by [`Consumer::fetch`]; `.await` begins it without
-/// waiting.
+/// A fetch that is about to begin. Made by [`Consumer::fetch`]; `.await` gives it without waiting.
+///
+/// Its time runs from `.await` on, and the request goes out when the [`Fetch`] is first polled: one
+/// that is polled after its time asks for nothing and ends as [`PullEnd::Expired`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked for until `.await`"]
 pub struct FetchBuilder<'a> {
@@ -39,7 +41,7 @@ impl<'a> FetchBuilder<'a> {
         self
     }
 
-    /// How long to wait for all of them; when the server does not say that the time is over, up to
+    /// How long to wait for all of them, from `.await` on; when the server does not say that the time is over, up to
     /// 2 s longer. Default: 30 s.
     pub fn expires(mut self, expires: Duration) -> Self {
         self.config.expires = expires;
