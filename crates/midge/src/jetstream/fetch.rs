@@ -56,7 +56,7 @@ impl<'a> FetchBuilder<'a> {
 
     /// How often the server says that it is there, by which a lost request is noticed and sent again:
     /// at least 500 ms, at most half of `expires`. Default: 2 s for `expires` of 5 s and more, else
-    /// none.
+    /// none. Not together with [`no_wait`](Self::no_wait).
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.config.heartbeat = Some(heartbeat);
         self
