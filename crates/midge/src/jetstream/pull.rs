@@ -310,8 +310,12 @@ impl Future for NextingMessage<'_> {
     }
 }
 
+/// Nobody asks a fetch to stop: that is a client that drains, where `None` would invite to ask again.
 pub(crate) fn end_of_fetch(end: PullEnd) -> Result<(), PullError> {
-    if end.is_regular() { Ok(()) } else { Err(PullError::End(end)) }
+    match end {
+        PullEnd::Done | PullEnd::Expired | PullEnd::NoMessages => Ok(()),
+        end => Err(PullError::End(end)),
+    }
 }
 
 impl Drop for NextingMessage<'_> {
