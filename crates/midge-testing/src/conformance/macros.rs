@@ -179,6 +179,8 @@ macro_rules! conformance {
             jetstream_pull_ends {
                 a_closed_client_ends_each_next
                 what_reads_when_its_client_closes_or_drains_says_which
+                a_next_has_no_options_of_calls_before_it
+                a_next_that_is_dropped_beside_other_calls_loses_no_message
             }
             jetstream_ordered {
                 an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing

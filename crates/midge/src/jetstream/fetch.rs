@@ -112,10 +112,8 @@ impl Fetch<'_> {
                 Poll::Ready(Item::Notice(_)) => {}
                 Poll::Ready(Item::Message(message)) => return Poll::Ready(Some(Ok(message))),
                 Poll::Ready(Item::End(end)) => {
-                    if let Some(reader) = self.reader.take()
-                        && reader.is_clean()
-                    {
-                        self.consumer.give_back(reader);
+                    if let Some(reader) = self.reader.take() {
+                        self.consumer.leave_fetched(reader);
                     }
                     self.end = Some(end.clone());
                     return Poll::Ready(end_of_fetch(end).err().map(Err));

@@ -96,6 +96,22 @@ impl Reader {
             && self.is_connected()
     }
 
+    /// Whether messages may come that were asked for.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        !self.given_up.is_empty()
+            || (self.inbox.is_some() && (self.machine.pending() > 0 || self.last.is_some()))
+    }
+
+    /// Gives up what another reader has asked for, and reads what comes of it all the same.
+    pub(crate) fn take_over(&mut self, mut other: Self) {
+        other.withdraw();
+        if let Some(mut inbox) = other.inbox.take() {
+            inbox.drain();
+            self.given_up.push(inbox);
+        }
+        self.given_up.append(&mut other.given_up);
+    }
+
     pub(crate) fn machine(&self) -> &PullMachine {
         &self.machine
     }
