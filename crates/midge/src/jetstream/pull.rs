@@ -55,6 +55,7 @@ struct Inner {
 #[derive(Default)]
 struct Idle {
     /// The readers of `next`, one for each group, which may have asked for a message.
+    #[expect(clippy::vec_box, reason = "boxes go from call to call without an allocation")]
     nexts: Vec<Box<Reader>>,
     /// A reader that a `fetch` has left clean.
     fetched: Option<Box<Reader>>,
@@ -64,8 +65,8 @@ struct Idle {
 
 impl Idle {
     fn take_next(&mut self, group: Option<&PullGroup>) -> Option<Box<Reader>> {
-        let same = |reader: &Box<Reader>| reader.machine().config().group.as_ref() == group;
-        let at = self.nexts.iter().position(same)?;
+        let mut groups = self.nexts.iter().map(|reader| reader.machine().config().group.as_ref());
+        let at = groups.position(|other| other == group)?;
         Some(self.nexts.swap_remove(at))
     }
 
