@@ -97,8 +97,8 @@ pub enum PullEnd {
     /// There is nothing now, and the request was not to wait.
     #[error("there are no messages now")]
     NoMessages,
-    /// It was stopped.
-    #[error("consuming was stopped")]
+    /// It was stopped or drained, or the client drains.
+    #[error("reading was stopped, or the client drains")]
     Stopped,
     /// The next message is larger than all bytes asked for.
     #[error("the next message is larger than `max_bytes` allows: ask for more bytes")]

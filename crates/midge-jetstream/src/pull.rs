@@ -62,6 +62,8 @@ pub struct PullMachine {
     silent: Option<Silence>,
     /// When the last request was sent, and how long it waits.
     asked: Option<(Instant, Duration)>,
+    /// A request was sent since the present fetch began.
+    begun: bool,
     /// Not before that.
     retry_at: Instant,
     backoff: Backoff,
@@ -142,6 +144,7 @@ impl PullMachine {
             silence_told: false,
             silent: None,
             asked: None,
+            begun: false,
             retry_at: Instant::ZERO,
             backoff: Backoff::new(seed),
             pin: None,
@@ -317,6 +320,7 @@ impl PullMachine {
         self.config.expires = expires;
         self.config.limit = Some(self.delivered.saturating_add(self.config.messages));
         self.end = None;
+        self.begun = false;
         self.refused = None;
         self.retry_at = Instant::ZERO;
         self.backoff.reset();
@@ -476,7 +480,7 @@ impl PullMachine {
         let mut expires = self.config.expires;
         if let Mode::Once(until) = self.mode {
             let rest = until.saturating_since(now);
-            if rest < REST && self.asked.is_some() {
+            if rest.is_zero() || (rest < REST && self.begun) {
                 let end = self.refused.take().unwrap_or(PullEnd::Expired);
                 return self.ended(end);
             }
@@ -501,6 +505,7 @@ impl PullMachine {
             excused: false,
         });
         self.asked = Some((now, expires));
+        self.begun = true;
         PullOutput::Pull(request)
     }
 

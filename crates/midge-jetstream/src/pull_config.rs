@@ -19,6 +19,7 @@ pub struct PullConfig {
     pub expires: Duration,
     /// How often the server says that it is there, while nothing else comes. Default to consume:
     /// 2 s, or half of `expires` if that is shorter, so that a server that died is noticed in 4 s.
+    /// Not together with `no_wait`.
     pub heartbeat: Option<Duration>,
     /// The request does not wait for messages.
     pub no_wait: bool,
@@ -56,6 +57,9 @@ pub enum PullConfigError {
     /// The server refuses such heartbeats.
     #[error("`heartbeat` must be at least 500 ms and at most half of `expires`, which is {0:?}")]
     Heartbeat(Duration),
+    /// A request that does not wait has no time for heartbeats: the server refuses it.
+    #[error("`heartbeat` goes with requests that wait: leave out it or `no_wait`")]
+    HeartbeatWithoutWait,
     /// More would be asked for without end.
     #[error("`{0}` must be less than what is asked for at a time")]
     Refill(&'static str),
@@ -130,6 +134,9 @@ impl PullConfig {
         if self.expires < least {
             return Err(PullConfigError::Expires(least));
         }
+        if self.no_wait && self.heartbeat.is_some() {
+            return Err(PullConfigError::HeartbeatWithoutWait);
+        }
         if let Some(heartbeat) = self.heartbeat
             && (heartbeat < SHORTEST_HEARTBEAT || heartbeat.saturating_mul(2) > self.expires)
         {
@@ -150,8 +157,9 @@ impl PullConfig {
     /// The heartbeat of a request that waits for `expires`.
     pub(crate) fn heartbeat(&self, expires: Duration, on_and_on: bool) -> Option<Duration> {
         let wanted = match self.heartbeat {
+            _ if self.no_wait => return None,
             Some(heartbeat) => heartbeat,
-            None if self.no_wait || !(on_and_on || expires >= HEARTBEAT_FROM) => return None,
+            None if !(on_and_on || expires >= HEARTBEAT_FROM) => return None,
             None => HEARTBEAT,
         };
         let heartbeat = wanted.min(expires / 2);
@@ -324,6 +332,10 @@ mod tests {
         }
         let fetch = PullConfig { expires: Duration::from_millis(1), ..PullConfig::fetch(1) };
         assert_eq!(fetch.check(false), Ok(()));
+        let no_wait = PullConfig { no_wait: true, ..PullConfig::fetch(1) };
+        assert_eq!(no_wait.check(false), Ok(()));
+        let wrong = PullConfig { heartbeat: Some(SECOND), ..no_wait };
+        assert_eq!(wrong.check(false), Err(PullConfigError::HeartbeatWithoutWait));
     }
 
     #[test]
@@ -336,5 +348,7 @@ mod tests {
         assert_eq!(fetch.heartbeat(seconds(6), false), Some(seconds(2)));
         let own = PullConfig { heartbeat: Some(Duration::from_millis(500)), ..fetch };
         assert_eq!(own.heartbeat(Duration::from_millis(900), false), None);
+        let no_wait = PullConfig { no_wait: true, ..own };
+        assert_eq!(no_wait.heartbeat(seconds(30), false), None);
     }
 }

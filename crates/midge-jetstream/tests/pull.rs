@@ -482,6 +482,32 @@ fn a_fetch_whose_request_was_lost_asks_again() {
     assert_eq!(desk.pulls[1].expires, Some(6 * SECOND));
 }
 
+#[test]
+fn a_short_wait_asks_each_time() {
+    let mut desk = Desk::fetch(PullConfig { expires: 5 * MILLI, ..PullConfig::fetch(1) });
+    desk.machine.connected();
+    desk.run();
+    for round in 1..=3 {
+        assert_eq!((desk.pulls.len(), &desk.end), (round, &None));
+        desk.now = desk.now + 5 * MILLI;
+        desk.ended(408, "Request Timeout", 1);
+        assert_eq!(desk.end.take(), Some(PullEnd::Expired));
+        desk.machine.again(5 * MILLI, desk.now);
+        desk.run();
+    }
+}
+
+/// A request with no time left would be one that never expires.
+#[test]
+fn a_fetch_whose_time_was_over_before_it_began_asks_for_nothing() {
+    for late in [SECOND, 2 * SECOND, 9 * SECOND] {
+        let mut desk = Desk::fetch(PullConfig { expires: SECOND, ..PullConfig::fetch(10) });
+        desk.machine.connected();
+        desk.pass(late);
+        assert_eq!((desk.pulls.len(), desk.end), (0, Some(PullEnd::Expired)));
+    }
+}
+
 // ---- every status in every state ---------------------------------------------------------
 
 const STATUSES: &[(u16, &str)] = &[

@@ -176,6 +176,12 @@ macro_rules! conformance {
                 overflow_and_priority_decide_who_gets_a_message
                 a_consumer_in_a_domain_is_read
             }
+            jetstream_pull_ends {
+                a_closed_client_ends_each_next
+                what_reads_when_its_client_closes_or_drains_says_which
+                a_next_has_no_options_of_calls_before_it
+                a_next_that_is_dropped_beside_other_calls_loses_no_message
+            }
             jetstream_ordered {
                 an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing
                 an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothing

@@ -13,8 +13,10 @@ use super::message::JetMessage;
 use super::pull::{Consumer, PullError, end_of_fetch};
 use super::reader::{Item, Reader};
 
-/// A fetch that is about to begin. Made by [`Consumer::fetch`]; `.await` begins it without
-/// waiting.
+/// A fetch that is about to begin. Made by [`Consumer::fetch`]; `.await` gives it without waiting.
+///
+/// Its time runs from `.await` on, and the request goes out when the [`Fetch`] is first polled: one
+/// that is polled after its time asks for nothing and ends as [`PullEnd::Expired`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked for until `.await`"]
 pub struct FetchBuilder<'a> {
@@ -39,7 +41,7 @@ impl<'a> FetchBuilder<'a> {
         self
     }
 
-    /// How long to wait for all of them; when the server does not say that the time is over, up to
+    /// How long to wait for all of them, from `.await` on; when the server does not say that the time is over, up to
     /// 2 s longer. Default: 30 s.
     pub fn expires(mut self, expires: Duration) -> Self {
         self.config.expires = expires;
@@ -54,7 +56,7 @@ impl<'a> FetchBuilder<'a> {
 
     /// How often the server says that it is there, by which a lost request is noticed and sent again:
     /// at least 500 ms, at most half of `expires`. Default: 2 s for `expires` of 5 s and more, else
-    /// none.
+    /// none. Not together with [`no_wait`](Self::no_wait).
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.config.heartbeat = Some(heartbeat);
         self
@@ -110,10 +112,8 @@ impl Fetch<'_> {
                 Poll::Ready(Item::Notice(_)) => {}
                 Poll::Ready(Item::Message(message)) => return Poll::Ready(Some(Ok(message))),
                 Poll::Ready(Item::End(end)) => {
-                    if let Some(reader) = self.reader.take()
-                        && reader.is_clean()
-                    {
-                        self.consumer.give_back(reader);
+                    if let Some(reader) = self.reader.take() {
+                        self.consumer.leave_fetched(reader);
                     }
                     self.end = Some(end.clone());
                     return Poll::Ready(end_of_fetch(end).err().map(Err));

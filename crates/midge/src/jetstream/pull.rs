@@ -46,17 +46,38 @@ struct Inner {
     name: ConsumerName,
     info: Option<ConsumerInfo>,
     target: Arc<Target>,
-    /// The reader of the last `next` or `fetch`, for the next one.
     idle: Mutex<Idle>,
     /// For the random part of waits.
     seeds: AtomicU64,
 }
 
+/// What calls leave to those after them.
 #[derive(Default)]
 struct Idle {
-    reader: Option<Box<Reader>>,
-    /// The pin of the group, as another reader has got it.
-    pin: Option<String>,
+    /// The readers of `next`, one for each group, which may have asked for a message.
+    #[expect(clippy::vec_box, reason = "boxes go from call to call without an allocation")]
+    nexts: Vec<Box<Reader>>,
+    /// A reader that a `fetch` has left clean.
+    fetched: Option<Box<Reader>>,
+    /// The pins that readers have got, by group.
+    pins: Vec<(String, String)>,
+}
+
+impl Idle {
+    fn take_next(&mut self, group: Option<&PullGroup>) -> Option<Box<Reader>> {
+        let mut groups = self.nexts.iter().map(|reader| reader.machine().config().group.as_ref());
+        let at = groups.position(|other| other == group)?;
+        Some(self.nexts.swap_remove(at))
+    }
+
+    fn pin(&self, group: &PullGroup) -> Option<String> {
+        self.pins.iter().find(|(name, _)| *name == group.name).map(|(_, pin)| pin.clone())
+    }
+
+    fn keep_pin(&mut self, group: &PullGroup, pin: Option<&str>) {
+        self.pins.retain(|(name, _)| *name != group.name);
+        self.pins.extend(pin.map(|pin| (group.name.clone(), pin.to_owned())));
+    }
 }
 
 /// Why messages of a consumer do not come.
@@ -173,59 +194,85 @@ impl Consumer {
 
     // ---- readers -------------------------------------------------------------------------
 
-    pub(crate) fn reader(&self, mut config: PullConfig, fetch: bool) -> Box<Reader> {
-        config.group.clone_from(&self.group);
-        let target = &self.inner.target;
-        let seed = self.inner.seeds.fetch_add(1, Ordering::Relaxed);
-        let now = target.client.shared().clock.now();
-        let mut idle = lock(&self.inner.idle);
-        let mut machine = match fetch {
-            true => PullMachine::fetch(config, seed, now),
-            false => PullMachine::consume(config, seed),
-        };
-        if self.group.is_some() {
-            machine.set_pin(idle.pin.clone());
-        }
-        let clean = idle.reader.take_if(|reader| fetch && reader.is_clean());
-        drop(idle);
-        match clean {
-            Some(mut reader) => {
+    pub(crate) fn reader(&self, config: PullConfig, fetch: bool) -> Box<Reader> {
+        let machine = self.machine(config, fetch);
+        let left = if fetch { lock(&self.inner.idle).fetched.take() } else { None };
+        match left {
+            Some(mut reader) if reader.is_clean() => {
                 reader.restart(machine);
                 reader
             }
-            None => Box::new(Reader::new(target.clone(), machine)),
+            _ => Box::new(Reader::new(self.inner.target.clone(), machine)),
         }
+    }
+
+    fn machine(&self, mut config: PullConfig, fetch: bool) -> PullMachine {
+        config.group.clone_from(&self.group);
+        let seed = self.inner.seeds.fetch_add(1, Ordering::Relaxed);
+        let mut machine = match fetch {
+            true => PullMachine::fetch(config, seed, self.inner.target.client.shared().clock.now()),
+            false => PullMachine::consume(config, seed),
+        };
+        if let Some(group) = &self.group {
+            machine.set_pin(lock(&self.inner.idle).pin(group));
+        }
+        machine
     }
 
     /// The reader of `next`, which may have asked for a message already.
     fn next_reader(&self, expires: Duration) -> Box<Reader> {
         let now = self.inner.target.client.shared().clock.now();
         let mut idle = lock(&self.inner.idle);
-        let reader = idle.reader.take_if(|reader| reader.machine().config().messages == 1);
+        let reader = idle.take_next(self.group.as_ref());
+        let pin = self.group.as_ref().and_then(|group| idle.pin(group));
         drop(idle);
         match reader {
             Some(mut reader) => {
-                reader.machine_mut().again(expires, now);
+                let machine = reader.machine_mut();
+                machine.again(expires, now);
+                if self.group.is_some() {
+                    machine.set_pin(pin);
+                }
                 reader
             }
-            None => self.reader(PullConfig { expires, ..PullConfig::fetch(1) }, true),
+            None => {
+                let config = PullConfig { expires, ..PullConfig::fetch(1) };
+                Box::new(Reader::new(self.inner.target.clone(), self.machine(config, true)))
+            }
         }
     }
 
-    /// Keeps a reader for the next call, and the pin for all.
-    pub(crate) fn give_back(&self, reader: Box<Reader>) {
-        let mut idle = lock(&self.inner.idle);
-        if self.group.is_some() {
-            idle.pin = reader.machine().pin().map(str::to_owned);
+    /// Keeps the reader of a `next` with what it has asked for, and its pin.
+    fn leave_next(&self, mut reader: Box<Reader>) {
+        self.keep_pin(&reader);
+        while reader.is_clean() || reader.is_outstanding() {
+            let mut idle = lock(&self.inner.idle);
+            let Some(mut other) = idle.take_next(self.group.as_ref()) else {
+                idle.nexts.push(reader);
+                return;
+            };
+            drop(idle);
+            // Of two one is enough, which reads out what the other has asked for.
+            if !reader.is_outstanding() {
+                std::mem::swap(&mut reader, &mut other);
+            }
+            if other.is_outstanding() {
+                reader.take_over(*other);
+            }
         }
-        let old = idle.reader.replace(reader);
-        drop(idle);
+    }
+
+    /// Keeps the reader of a `fetch` if nothing is outstanding, and its pin.
+    pub(crate) fn leave_fetched(&self, reader: Box<Reader>) {
+        self.keep_pin(&reader);
+        let left = reader.is_clean().then_some(reader);
+        let old = left.and_then(|reader| lock(&self.inner.idle).fetched.replace(reader));
         drop(old);
     }
 
     pub(crate) fn keep_pin(&self, reader: &Reader) {
-        if self.group.is_some() {
-            lock(&self.inner.idle).pin = reader.machine().pin().map(str::to_owned);
+        if let Some(group) = &self.group {
+            lock(&self.inner.idle).keep_pin(group, reader.machine().pin());
         }
     }
 }
@@ -276,8 +323,8 @@ impl<'a> IntoFuture for NextMessage<'a> {
 
 /// The future of a [`NextMessage`].
 ///
-/// Dropped before it is ready, no message is lost: what was asked for comes to the next call on
-/// this consumer, or a clone of it. If there is none, the server delivers it again after `ack_wait`.
+/// Dropped before it is ready, no message is lost: what was asked for comes to the next `next` of
+/// this consumer, or of a clone of it, in the same group. If there is none, the server delivers it again after `ack_wait`.
 #[must_use = "futures do nothing unless polled"]
 pub struct NextingMessage<'a> {
     next: NextMessage<'a>,
@@ -310,14 +357,18 @@ impl Future for NextingMessage<'_> {
     }
 }
 
+/// Nobody asks a fetch to stop: that is a client that drains, where `None` would invite to ask again.
 pub(crate) fn end_of_fetch(end: PullEnd) -> Result<(), PullError> {
-    if end.is_regular() { Ok(()) } else { Err(PullError::End(end)) }
+    match end {
+        PullEnd::Done | PullEnd::Expired | PullEnd::NoMessages => Ok(()),
+        end => Err(PullError::End(end)),
+    }
 }
 
 impl Drop for NextingMessage<'_> {
     fn drop(&mut self) {
         if let Some(reader) = self.reader.take() {
-            self.next.consumer.give_back(reader);
+            self.next.consumer.leave_next(reader);
         }
     }
 }

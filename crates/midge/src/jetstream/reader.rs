@@ -10,7 +10,7 @@ use midge_jetstream::{
     ErrorCode, Notice, PullEnd, PullMachine, PullOutput, PullRequest, ReplyError, StatusMessage,
     read_reply,
 };
-use midge_proto::{Instant, Message, Position, Subject};
+use midge_proto::{CloseReason, Instant, Message, Position, Subject};
 use serde::de::IgnoredAny;
 
 use super::message::JetMessage;
@@ -52,8 +52,8 @@ pub(crate) struct Reader {
     /// The last request.
     asked: Option<Position>,
     check: Option<Pin<Box<dyn Future<Output = Option<bool>> + Send>>>,
-    /// Nothing more is asked for; what has been sent is read.
-    draining: bool,
+    /// Nothing more is asked for; what has been sent is read, and then it ends so, for ever.
+    last: Option<PullEnd>,
 }
 
 impl Reader {
@@ -73,7 +73,7 @@ impl Reader {
             buffer: Vec::new(),
             asked: None,
             check: None,
-            draining: false,
+            last: None,
         };
         reader.changed(&state);
         reader
@@ -87,12 +87,29 @@ impl Reader {
 
     /// Whether nothing is outstanding, so that it may be used again.
     pub(crate) fn is_clean(&self) -> bool {
-        self.machine.pending() == 0
+        self.last.is_none()
+            && self.machine.pending() == 0
             && self.given_up.is_empty()
             && self.notices.is_empty()
             && self.check.is_none()
             && self.inbox.as_ref().is_some_and(|inbox| inbox.end().is_none())
             && self.is_connected()
+    }
+
+    /// Whether messages may come that were asked for.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        !self.given_up.is_empty()
+            || (self.inbox.is_some() && (self.machine.pending() > 0 || self.last.is_some()))
+    }
+
+    /// Gives up what another reader has asked for, and reads what comes of it all the same.
+    pub(crate) fn take_over(&mut self, mut other: Self) {
+        other.withdraw();
+        if let Some(mut inbox) = other.inbox.take() {
+            inbox.drain();
+            self.given_up.push(inbox);
+        }
+        self.given_up.append(&mut other.given_up);
     }
 
     pub(crate) fn machine(&self) -> &PullMachine {
@@ -105,7 +122,7 @@ impl Reader {
 
     /// Asks for nothing more, and lets come what was sent.
     pub(crate) fn drain(&mut self) {
-        self.draining = true;
+        self.last.get_or_insert(PullEnd::Stopped);
         self.withdraw();
         if let Some(inbox) = &mut self.inbox {
             inbox.drain();
@@ -124,7 +141,7 @@ impl Reader {
             if let Some(notice) = self.notices.pop_front() {
                 return Poll::Ready(Item::Notice(notice));
             }
-            if !self.draining
+            if self.last.is_none()
                 && let Some(end) = self.machine.end()
             {
                 return Poll::Ready(Item::End(end.clone()));
@@ -132,15 +149,19 @@ impl Reader {
             if let Some(item) = self.poll_inboxes(context) {
                 return Poll::Ready(item);
             }
-            if self.draining {
+            if let Some(last) = &self.last {
                 // The end of the last inbox comes by itself.
-                return match self.inbox.is_none() && self.given_up.is_empty() {
-                    true => Poll::Ready(Item::End(PullEnd::Stopped)),
-                    false => Poll::Pending,
-                };
+                if self.inbox.is_some() || !self.given_up.is_empty() {
+                    return Poll::Pending;
+                }
+                let end = self.machine.end().filter(|end| **end == PullEnd::Done);
+                return Poll::Ready(Item::End(end.unwrap_or(last).clone()));
             }
             while let Poll::Ready(state) = self.changes.poll(context) {
                 self.changed(&state);
+            }
+            if self.last.is_some() {
+                continue;
             }
             self.poll_check(context);
             match self.decide() {
@@ -176,18 +197,14 @@ impl Reader {
             match inbox.poll_message(context) {
                 Poll::Pending => return None,
                 Poll::Ready(None) => {
-                    let end = inbox.end();
-                    self.inbox = None;
-                    return match end {
-                        _ if self.draining => None,
-                        Some(EndReason::Denied(error)) => {
-                            Some(Item::End(PullEnd::Refused(0, error.to_string())))
-                        }
-                        Some(EndReason::Drained | EndReason::Unsubscribed) => {
-                            Some(Item::End(PullEnd::Stopped))
-                        }
-                        _ => Some(Item::End(PullEnd::Closed)),
+                    let end = match inbox.end() {
+                        Some(EndReason::Denied(error)) => PullEnd::Refused(0, error.to_string()),
+                        Some(EndReason::Drained | EndReason::Unsubscribed) => PullEnd::Stopped,
+                        _ => PullEnd::Closed,
                     };
+                    self.inbox = None;
+                    self.last.get_or_insert(end);
+                    return None;
                 }
                 Poll::Ready(Some(message)) => {
                     if message.headers().is_some() {
@@ -211,7 +228,7 @@ impl Reader {
 
     #[inline]
     fn deliver(&mut self, message: Message) -> Item {
-        if self.machine.has_work() && !self.draining {
+        if self.machine.has_work() && self.last.is_none() {
             // More is asked for before this one is worked on.
             self.decide();
         }
@@ -222,10 +239,13 @@ impl Reader {
         match state {
             State::Connected { .. } => self.machine.connected(),
             State::Connecting | State::Reconnecting { .. } => self.machine.disconnected(),
-            // The inbox ends by itself, once it is read out.
-            State::Draining if self.inbox.is_some() => self.drain(),
-            State::Closed { .. } if self.inbox.is_some() => self.draining = true,
-            State::Draining | State::Closed { .. } => self.machine.stop(),
+            State::Draining => self.drain(),
+            State::Closed { why } => {
+                // Of a drain of the client, its end alone may be seen.
+                let drained = *why == CloseReason::Drained && self.inbox.is_some();
+                let end = if drained { PullEnd::Stopped } else { PullEnd::Closed };
+                self.last.get_or_insert(end);
+            }
         }
     }
 
@@ -325,6 +345,10 @@ impl Reader {
         };
         let poll = self.alarm.poll(set, context);
         self.armed = poll.is_pending().then(|| (set, context.waker().clone()));
+        if poll.is_ready() && self.alarm.now() < set {
+            // Before its time: nobody turns the driver any more.
+            self.last.get_or_insert(PullEnd::Closed);
+        }
         poll
     }
 }

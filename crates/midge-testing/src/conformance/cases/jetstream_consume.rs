@@ -21,7 +21,7 @@ const SHORT: Duration = Duration::from_millis(300);
 
 impl Bench {
     /// Makes the consumer `c`, with explicit acks.
-    async fn consumer(&self, config: Value) -> Outcome<midge::jetstream::Consumer> {
+    pub(super) async fn consumer(&self, config: Value) -> Outcome<midge::jetstream::Consumer> {
         let mut wanted = json!({"name": "c", "durable_name": "c", "ack_policy": "explicit"});
         for (key, value) in config.as_object().into_iter().flatten() {
             wanted[key] = value.clone();
@@ -31,11 +31,11 @@ impl Bench {
         Ok(self.js.consumer("S", "c")?)
     }
 
-    async fn info(&self) -> Outcome<Value> {
+    pub(super) async fn info(&self) -> Outcome<Value> {
         api(&self.client, "CONSUMER.INFO.S.c", Value::Null).await
     }
 
-    async fn publish_to_one(&self, numbers: std::ops::Range<usize>) -> Outcome {
+    pub(super) async fn publish_to_one(&self, numbers: std::ops::Range<usize>) -> Outcome {
         for number in numbers {
             self.client.publish("s.n", number.to_string()).await?;
         }
@@ -44,7 +44,7 @@ impl Bench {
     }
 
     /// Waits until a number of the consumer's info is this.
-    async fn until_info(&self, field: &str, wanted: u64) -> Outcome {
+    pub(super) async fn until_info(&self, field: &str, wanted: u64) -> Outcome {
         let began = Instant::now();
         loop {
             let info = self.info().await?;
@@ -59,7 +59,7 @@ impl Bench {
     }
 }
 
-fn number(message: &JetMessage) -> usize {
+pub(super) fn number(message: &JetMessage) -> usize {
     std::str::from_utf8(message.payload()).ok().and_then(|it| it.parse().ok()).expect("a number")
 }
 

@@ -1,0 +1,153 @@
+//! How readers of one pull consumer end, and what they leave to each other.
+
+use std::time::{Duration, Instant};
+
+use midge::jetstream::{JetMessage, PullEnd, PullError, PullGroup};
+use serde_json::json;
+
+use super::jetstream_consume::number;
+use crate::conformance::steps::{poll_once, soon};
+use crate::conformance::streams_by_hand::Bench;
+use crate::conformance::{Adapter, Outcome};
+
+const SHORT: Duration = Duration::from_millis(300);
+const CLOSED: PullError = PullError::End(PullEnd::Closed);
+
+// ---- the end of the client ---------------------------------------------------------------
+
+pub async fn a_closed_client_ends_each_next<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let (used, waiting) = (bench.consumer(json!({})).await?, bench.js.consumer("S", "c")?);
+    let fresh = bench.js.consumer("S", "c")?;
+    bench.publish_to_one(0..1).await?;
+    assert_eq!(number(&soon(used.next()).await?.expect("a message")), 0);
+    let mut next = waiting.next().into_future();
+    assert!(poll_once(&mut next).await.is_pending());
+    soon(bench.client.close()).await;
+    let began = Instant::now();
+    assert_eq!(soon(next).await.err(), Some(CLOSED));
+    for consumer in [&fresh, &used, &waiting] {
+        for _ in 0..4 {
+            assert_eq!(soon(consumer.next()).await.err(), Some(CLOSED));
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    Ok(())
+}
+
+pub async fn what_reads_when_its_client_closes_or_drains_says_which<A: Adapter>() -> Outcome {
+    for drains in [false, true] {
+        let bench = Bench::new::<A>().await?;
+        let consumer = bench.consumer(json!({})).await?;
+        bench.publish_to_one(0..2).await?;
+        let mut messages = consumer.consume().await?;
+        assert_eq!(number(&soon(messages.next()).await.expect("it goes on")?), 0);
+        let mut fetch = consumer.fetch(10).await?;
+        assert!(poll_once(&mut Box::pin(fetch.next())).await.is_pending());
+        bench.until_info("num_ack_pending", 2).await?;
+        // A drain waits until all is read, and begins at once.
+        let mut draining = None;
+        let end = if drains {
+            draining = Some(bench.client.drain());
+            PullEnd::Stopped
+        } else {
+            soon(bench.client.close()).await;
+            PullEnd::Closed
+        };
+        assert_eq!(number(&soon(messages.next()).await.expect("what came is read out")?), 1);
+        let last = soon(messages.next()).await.map(Result::err);
+        assert_eq!(last, (!drains).then_some(Some(CLOSED)));
+        assert_eq!(messages.end(), Some(&end));
+        let last = soon(fetch.next()).await.map(Result::err);
+        assert_eq!(last, Some(Some(PullError::End(end))));
+        assert!(soon(fetch.next()).await.is_none());
+
+        // What begins afterwards ends at once.
+        if let Some(draining) = draining {
+            drop((messages, fetch));
+            soon(draining).await;
+        }
+        let mut messages = consumer.consume().await?;
+        assert_eq!(soon(messages.next()).await.map(Result::err), Some(Some(CLOSED)));
+        assert_eq!(messages.end(), Some(&PullEnd::Closed));
+        let mut fetch = consumer.fetch(10).await?;
+        assert_eq!(soon(fetch.next()).await.map(Result::err), Some(Some(CLOSED)));
+        assert_eq!(fetch.end(), Some(&PullEnd::Closed));
+    }
+    Ok(())
+}
+
+// ---- what is left to the next call -------------------------------------------------------
+
+pub async fn a_next_has_no_options_of_calls_before_it<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({})).await?;
+    let mut fetch = consumer.fetch(1).no_wait().await?;
+    assert!(soon(fetch.next()).await.is_none());
+    let began = Instant::now();
+    assert!(soon(consumer.next().expires(SHORT)).await?.is_none());
+    assert!(began.elapsed() >= SHORT, "it did not wait");
+
+    bench.publish_to_one(0..3).await?;
+    let mut fetch = consumer.fetch(1).max_bytes(200).await?;
+    assert_eq!(number(&soon(fetch.next()).await.expect("a message")?), 0);
+    assert!(soon(fetch.next()).await.is_none());
+    for wanted in 1..3 {
+        assert_eq!(number(&soon(consumer.next()).await?.expect("a message")), wanted);
+    }
+
+    let groups = json!({"priority_groups": ["g"], "priority_policy": "overflow"});
+    let consumer = bench.consumer(groups).await?;
+    let group = |pending| PullGroup { min_pending: Some(pending), ..PullGroup::new("g") };
+    let (later, now) = (consumer.clone().with_group(group(1000)), consumer.with_group(group(1)));
+    let mut next = later.next().into_future();
+    assert!(poll_once(&mut next).await.is_pending());
+    drop(next);
+    bench.publish_to_one(3..4).await?;
+    assert!(soon(now.next().expires(Duration::from_secs(4))).await?.is_some());
+    Ok(())
+}
+
+pub async fn a_next_that_is_dropped_beside_other_calls_loses_no_message<A: Adapter>() -> Outcome {
+    let first = |message: &JetMessage| message.delivery().map(|it| it.delivered) == Some(1);
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({})).await?;
+    let mut next = consumer.next().into_future();
+    assert!(poll_once(&mut next).await.is_pending());
+    bench.until_info("num_waiting", 1).await?;
+    drop(next);
+    let mut fetch = consumer.fetch(1).await?;
+    assert!(poll_once(&mut Box::pin(fetch.next())).await.is_pending());
+    bench.until_info("num_waiting", 2).await?;
+    bench.publish_to_one(0..2).await?;
+    assert_eq!(number(&soon(fetch.next()).await.expect("a message")?), 1);
+    assert!(soon(fetch.next()).await.is_none());
+    let message = soon(consumer.next()).await?.expect("a message");
+    assert!(number(&message) == 0 && first(&message));
+
+    // Two that are dropped, before and after something came for them.
+    for (from, early) in [(2, true), (4, false)] {
+        let mut nexts = [consumer.next().into_future(), consumer.next().into_future()];
+        for (next, waiting) in nexts.iter_mut().zip(1..) {
+            assert!(poll_once(next).await.is_pending());
+            bench.until_info("num_waiting", waiting).await?;
+        }
+        if early {
+            bench.publish_to_one(from..from + 2).await?;
+            bench.until_info("num_ack_pending", from as u64 + 2).await?;
+            drop(nexts);
+        } else {
+            drop(nexts);
+            bench.publish_to_one(from..from + 2).await?;
+        }
+        let mut got = Vec::new();
+        for _ in 0..2 {
+            let message = soon(consumer.next()).await?.expect("a message");
+            assert!(first(&message), "delivered again");
+            got.push(number(&message));
+        }
+        got.sort_unstable();
+        assert_eq!(got, [from, from + 1]);
+    }
+    Ok(())
+}
