@@ -276,6 +276,14 @@ macro_rules! conformance {
                 what_goes_while_it_waits_does_not_put_off_the_end
                 a_watch_is_stopped_from_elsewhere_and_leaves_nothing
             }
+            kv_cache {
+                a_cache_has_what_is_there_and_is_kept_current
+                a_cache_waits_for_a_revision_and_says_why_it_does_not_come
+                a_cache_outlives_a_killed_server
+                what_went_without_a_marker_is_found_when_the_consumer_was_lost
+                a_cache_does_not_give_what_is_older_than_the_ttl_of_its_bucket
+                a_cache_of_a_bucket_that_was_replaced_has_the_keys_of_the_new_one
+            }
             moves {
                 a_publisher_that_moves_loses_no_message_and_knows_it
                 a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing

@@ -22,6 +22,7 @@
 //! request `$JS.API.STREAM.MSG.GET.KV_<bucket>`. Writes are decided by the leader alone.
 
 mod buckets;
+mod cache;
 mod change;
 mod get;
 mod list;
@@ -42,6 +43,7 @@ pub use midge_jetstream::kv::{
 };
 
 pub use buckets::{BucketError, KeyValueNames, KeyValues, OpenError};
+pub use cache::{Cache, CacheBuilder, CacheError, CacheStatus, CacheWait, CacheWaitError};
 pub use change::{Change, ChangeError};
 pub use get::{Get, GetError};
 pub use list::{Entries, Keys, PurgeDeletesError};

@@ -262,6 +262,11 @@ impl Watch {
         self.ordered.last_sequence()
     }
 
+    /// When the server last said that it is there, other than by a revision.
+    pub(super) fn heard(&self) -> Instant {
+        self.ordered.heard()
+    }
+
     pub(super) fn poll_item(
         &mut self,
         context: &mut Context<'_>,
