@@ -284,6 +284,12 @@ macro_rules! conformance {
                 a_cache_does_not_give_what_is_older_than_the_ttl_of_its_bucket
                 a_cache_of_a_bucket_that_was_replaced_has_the_keys_of_the_new_one
             }
+            kv_views {
+                every_call_of_a_view_goes_through_its_codecs
+                what_was_written_without_the_codecs_is_an_error_in_its_place
+                paths_are_keys_and_a_cache_is_read_through_a_view
+                values_are_json_of_a_type
+            }
             moves {
                 a_publisher_that_moves_loses_no_message_and_knows_it
                 a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing

@@ -29,6 +29,9 @@ mod list;
 mod many;
 mod put;
 mod remove;
+#[cfg(feature = "serde")]
+mod typed;
+mod view;
 mod watch;
 
 use std::fmt;
@@ -38,8 +41,9 @@ use midge_jetstream::kv::BucketSubjects;
 use midge_jetstream::{ApiPrefix, StreamConfig};
 
 pub use midge_jetstream::kv::{
-    BucketConfig, BucketConfigError, BucketName, BucketNameError, BucketStatus, Entry, EntryError,
-    KeyError, NotABucket, Operation, WatchFilterError,
+    Base64Keys, Base64Values, BucketConfig, BucketConfigError, BucketName, BucketNameError,
+    BucketStatus, CodecError, Entry, EntryError, KeyCodec, KeyError, NotABucket, Operation,
+    PathKeys, PlainKeys, PlainValues, ValueCodec, WatchFilterError,
 };
 
 pub use buckets::{BucketError, KeyValueNames, KeyValues, OpenError};
@@ -50,6 +54,11 @@ pub use list::{Entries, Keys, PurgeDeletesError};
 pub use many::GetManyError;
 pub use put::{Create, CreateError, Put, PutError, Putting, Update, UpdateError};
 pub use remove::{Delete, DeleteError, Purge};
+#[cfg(feature = "serde")]
+pub use typed::{JsonValues, ValueError};
+pub use view::{
+    CodingError, HistoryError, View, ViewEntry, ViewError, ViewKeys, ViewWatch, ViewWatchItem,
+};
 pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
 
 use crate::jetstream::{JetStream, Stream};

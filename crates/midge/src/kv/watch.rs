@@ -146,6 +146,11 @@ impl WatchBuilder {
         self
     }
 
+    /// Whether values are left out.
+    pub(super) fn is_meta_only(&self) -> bool {
+        self.meta_only
+    }
+
     async fn begin(self) -> Result<Watch, WatchError> {
         let Self { kv, filters, include, ignore_deletes, meta_only, on_notice } = self;
         let bucket = &kv.bucket;

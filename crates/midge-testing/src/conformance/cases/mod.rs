@@ -18,6 +18,7 @@ pub mod kept;
 pub mod kv_buckets;
 pub mod kv_cache;
 pub mod kv_entries;
+pub mod kv_views;
 pub mod kv_watch;
 pub mod moves;
 pub mod rests;
