@@ -267,6 +267,7 @@ macro_rules! conformance {
                 what_is_left_of_deleted_keys_is_purged
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
+                keys_that_match_are_deleted_and_purged
             }
             kv_watch {
                 a_watch_of_an_empty_bucket_has_an_end_of_what_was_there

@@ -27,6 +27,7 @@ mod change;
 mod get;
 mod list;
 mod many;
+mod matching;
 mod put;
 mod remove;
 #[cfg(feature = "serde")]
@@ -52,6 +53,7 @@ pub use change::{Change, ChangeError};
 pub use get::{Get, GetError};
 pub use list::{Entries, Keys, PurgeDeletesError};
 pub use many::GetManyError;
+pub use matching::DeleteMatchingError;
 pub use put::{Create, CreateError, Put, PutError, Putting, Update, UpdateError};
 pub use remove::{Delete, DeleteError, Purge};
 #[cfg(feature = "serde")]
