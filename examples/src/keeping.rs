@@ -4,7 +4,9 @@ use std::io::{Write, stdout};
 
 use midge::Client;
 use midge::jetstream::{JetStream, Storage};
-use midge::kv::{BucketConfig, CreateError, KeyValue, UpdateError, WatchItem};
+use midge::kv::{
+    BucketConfig, CreateError, KeyValue, PathKeys, PlainValues, UpdateError, WatchItem,
+};
 
 use crate::Failure;
 
@@ -21,6 +23,9 @@ pub async fn keeping(client: &Client) -> Result<(), Failure> {
     values(&profiles).await?;
     watching(&profiles).await?;
     lists(&profiles).await?;
+    copies(&profiles).await?;
+    forms(&profiles).await?;
+    buckets(&js).await?;
     js.delete_key_value("profiles").await?;
     Ok(())
 }
@@ -111,5 +116,74 @@ pub async fn lists(profiles: &KeyValue) -> Result<(), Failure> {
     profiles.purge("hello.world").await?;
     let status = profiles.status().await?;
     writeln!(stdout(), "                   {} revisions are kept", status.values)?;
+    Ok(())
+}
+
+/// A copy in memory, which is kept current while nobody asks.
+///
+/// # Errors
+///
+/// The first call that fails.
+pub async fn copies(profiles: &KeyValue) -> Result<(), Failure> {
+    let cache = profiles.cache_of(["*.color"]).await?;
+    cache.completed().await?;
+    writeln!(stdout(), "a copy             {}", cache.keys().join(", "))?;
+    let revision = profiles.put("bob.color", "red").await?;
+    cache.wait_for(revision).await?;
+    if let Some(entry) = cache.get("bob.color") {
+        let value = String::from_utf8_lossy(entry.value());
+        writeln!(stdout(), "                   {}: {value}", entry.key())?;
+    }
+    let deleted = profiles.delete_matching("*.color").await?;
+    let left = profiles.keys_of(["*.color", "visits"]).await?.all().await?;
+    writeln!(stdout(), "                   {deleted} are deleted, left: {}", left.join(", "))?;
+    Ok(())
+}
+
+/// Keys and values in another form than the bucket has them in.
+///
+/// # Errors
+///
+/// The first call that fails.
+pub async fn forms(profiles: &KeyValue) -> Result<(), Failure> {
+    let files = profiles.view(PathKeys, PlainValues);
+    files.put("/home/sue/notes", b"buy milk").await?;
+    for entry in files.history("/home/>").await? {
+        let entry = entry?;
+        writeln!(stdout(), "another form       {} is {}", entry.key, entry.entry.key())?;
+    }
+    let scores = profiles.typed::<Vec<u32>>();
+    scores.put("sue.scores", &vec![3, 4]).await?;
+    let change = scores.change("sue.scores", |entry| {
+        let mut scores = entry.and_then(|entry| entry.value).unwrap_or_default();
+        scores.push(5);
+        Some(scores)
+    });
+    change.await?;
+    let entry = scores.get("sue.scores").await?;
+    let scores = entry.and_then(|entry| entry.value).unwrap_or_default();
+    writeln!(stdout(), "                   sum of {scores:?}: {}", scores.iter().sum::<u32>())?;
+    Ok(())
+}
+
+/// The buckets that there are, and one that is there already.
+///
+/// # Errors
+///
+/// The first call that fails.
+pub async fn buckets(js: &JetStream) -> Result<(), Failure> {
+    let config = BucketConfig::new("profiles");
+    let (profiles, differences) = js.create_or_open_key_value(config).await?;
+    writeln!(stdout(), "buckets            {}: {differences}", profiles.name())?;
+    let mut names = js.key_value_names();
+    while let Some(name) = names.next().await {
+        let status = js.open_key_value(&name?).await?.status().await?;
+        writeln!(
+            stdout(),
+            "                   {}: {} revisions",
+            status.config.bucket,
+            status.values
+        )?;
+    }
     Ok(())
 }

@@ -103,7 +103,15 @@ fn keys_and_values_are_the_same_on_everything() -> Outcome {
                 2: PUT world\n                   \
                 7: DEL \n                   \
                 blue, nothing, 3\n                   \
-                5 revisions are kept\n";
+                5 revisions are kept\n\
+                a copy             sue.color\n                   \
+                bob.color: red\n                   \
+                2 are deleted, left: visits\n\
+                another form       /home/sue/notes is _root_.home.sue.notes\n                   \
+                sum of [3, 4, 5]: 12\n\
+                buckets            profiles: max_msgs_per_subject was to be 1 and is 5, \
+                storage was to be \"file\" and is \"memory\"\n                   \
+                profiles: 11 revisions\n";
     for program in [
         env!("CARGO_BIN_EXE_keeping_tokio"),
         env!("CARGO_BIN_EXE_keeping_smol"),

@@ -6,6 +6,7 @@ use midge_proto::wire::ServerError;
 use midge_proto::{Disconnected, Fate, Instant, NotSent, Position, Sid, Sink};
 
 use crate::end::{End, EndReason};
+use crate::handler::Call;
 use crate::router::{Burst, Slot};
 use crate::shared::{Inner, Room, Shared, lock};
 use crate::subscribe::WhenFull;
@@ -158,7 +159,7 @@ impl Inner {
         }
         if let Some(handler) = slot.handler() {
             // It is called with the rest, then it goes away.
-            self.router.calls.push((sid, handler.clone()));
+            self.router.calls.push(Call::Handler(sid, handler.clone()));
         }
     }
 

@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 
 use midge_proto::{AsSubject, Message, Sid, Subject, SubscribeError};
 
+#[cfg(feature = "jetstream")]
+use crate::background::Background;
 use crate::confirm::Confirming;
 use crate::end::EndReason;
 use crate::queue::Queue;
@@ -87,16 +89,24 @@ impl fmt::Debug for Handler {
     }
 }
 
-/// Handlers that are due.
+/// What is due to be called by the driver, with no lock held.
+#[derive(Debug)]
+pub(crate) enum Call {
+    Handler(Sid, Arc<Handler>),
+    #[cfg(feature = "jetstream")]
+    Background(Arc<Background>),
+}
+
+/// Calls that are due.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    due: Vec<(Sid, Arc<Handler>)>,
+    due: Vec<Call>,
     /// Kept for its memory.
     batch: VecDeque<Message>,
 }
 
 impl Calls {
-    pub(crate) fn take(&mut self, due: &mut Vec<(Sid, Arc<Handler>)>) {
+    pub(crate) fn take(&mut self, due: &mut Vec<Call>) {
         if !due.is_empty() {
             std::mem::swap(&mut self.due, due);
         }
@@ -111,8 +121,12 @@ impl Calls {
         if self.due.is_empty() {
             return false;
         }
-        for (sid, handler) in &self.due {
-            handler.run(&mut self.batch, shared, *sid);
+        for call in &self.due {
+            match call {
+                Call::Handler(sid, handler) => handler.run(&mut self.batch, shared, *sid),
+                #[cfg(feature = "jetstream")]
+                Call::Background(background) => background.run(),
+            }
         }
         self.due.clear();
         true
@@ -122,9 +136,15 @@ impl Calls {
 /// What is not called when the driver goes will never be: after a panic of a handler, the others.
 impl Drop for Calls {
     fn drop(&mut self) {
-        for (_, handler) in self.due.drain(..) {
-            handler.stop(EndReason::Closed);
-            handler.queue.wake_reader();
+        for call in self.due.drain(..) {
+            match call {
+                Call::Handler(_, handler) => {
+                    handler.stop(EndReason::Closed);
+                    handler.queue.wake_reader();
+                }
+                #[cfg(feature = "jetstream")]
+                Call::Background(background) => background.stop(),
+            }
         }
     }
 }

@@ -66,17 +66,22 @@ impl AsRef<[u8]> for Json {
     }
 }
 
-/// Reading payloads that are JSON.
+/// Reading payloads that are JSON: of messages, and of entries of the key-value store.
 pub trait ReadJson {
+    /// Says what is wrong and where.
+    type Error;
+
     /// The payload as a value, which may borrow from the message.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] says what is wrong and where; the message is as it was.
-    fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, DecodeError>;
+    /// When it is none; the message is as it was.
+    fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Self::Error>;
 }
 
 impl ReadJson for Message {
+    type Error = DecodeError;
+
     fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, DecodeError> {
         serde_json::from_slice(self.payload())
             .map_err(|error| DecodeError { subject: self.subject().to_owned(), error })

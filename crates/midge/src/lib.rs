@@ -36,6 +36,8 @@
 mod alarm;
 mod ask;
 pub mod auth;
+#[cfg(feature = "jetstream")]
+mod background;
 pub mod blocking;
 mod choice;
 mod client;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use midge_proto::{Message, Position, RequestError, RequestId, Sid, Sink, Subject};
 
-use crate::handler::Handler;
+use crate::handler::{Call, Handler};
 use crate::queue::{Amount, Queue};
 use crate::subscribe::WhenFull;
 use crate::table::Table;
@@ -177,8 +177,8 @@ pub(crate) struct Router {
     pub(crate) responses: Vec<(RequestId, Result<Message, RequestError>)>,
     /// Messages that nobody gets, to be dropped without a lock.
     pub(crate) discarded: Vec<Message>,
-    /// Handlers that are due to be called without a lock.
-    pub(crate) calls: Vec<(Sid, Arc<Handler>)>,
+    /// What is due to be called without a lock.
+    pub(crate) calls: Vec<Call>,
 }
 
 impl Router {
@@ -206,7 +206,7 @@ impl Router {
                 slot.queue.put(&mut slot.staged, &mut slot.put, &mut self.discarded, wakes);
                 self.taken -= (self.discarded.len() - discarded) as u64;
                 if let Some(handler) = slot.handler() {
-                    self.calls.push((sid, handler.clone()));
+                    self.calls.push(Call::Handler(sid, handler.clone()));
                 }
             }
         }

@@ -205,6 +205,17 @@ impl Entry {
         }
     }
 
+    /// The same in memory of its own: of what came with it, nothing is held. For those that are kept.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        let brought = match self.brought {
+            Brought::Delivered(message) => Brought::Delivered(message.detach()),
+            Brought::Direct(message) => Brought::Direct(message.detach()),
+            stored @ Brought::Stored(_) => stored,
+        };
+        Self { brought, ..self }
+    }
+
     /// The size of the value in bytes, also where it was left out.
     #[must_use]
     pub fn size(&self) -> usize {

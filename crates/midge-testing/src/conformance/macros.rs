@@ -282,6 +282,7 @@ macro_rules! conformance {
                 what_is_left_of_deleted_keys_is_purged
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
+                keys_that_match_are_deleted_and_purged
             }
             kv_watch {
                 a_watch_of_an_empty_bucket_has_an_end_of_what_was_there
@@ -290,6 +291,20 @@ macro_rules! conformance {
                 a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys
                 what_goes_while_it_waits_does_not_put_off_the_end
                 a_watch_is_stopped_from_elsewhere_and_leaves_nothing
+            }
+            kv_cache {
+                a_cache_has_what_is_there_and_is_kept_current
+                a_cache_waits_for_a_revision_and_says_why_it_does_not_come
+                a_cache_outlives_a_killed_server
+                what_went_without_a_marker_is_found_when_the_consumer_was_lost
+                a_cache_does_not_give_what_is_older_than_the_ttl_of_its_bucket
+                a_cache_of_a_bucket_that_was_replaced_has_the_keys_of_the_new_one
+            }
+            kv_views {
+                every_call_of_a_view_goes_through_its_codecs
+                what_was_written_without_the_codecs_is_an_error_in_its_place
+                paths_are_keys_and_a_cache_is_read_through_a_view
+                values_are_json_of_a_type
             }
             moves {
                 a_publisher_that_moves_loses_no_message_and_knows_it

@@ -89,6 +89,8 @@ pub struct Ordered {
     armed: Option<(Instant, Waker)>,
     /// When the queue was last found empty.
     now: Instant,
+    /// When the server last said something that is no message.
+    heard: Instant,
     buffer: Vec<u8>,
     on_notice: Option<OnNotice>,
 }
@@ -203,6 +205,7 @@ impl Ordered {
     fn said(&mut self, message: &Message) {
         let Some(status) = StatusMessage::of(message) else { return };
         self.now = self.alarm.now();
+        self.heard = self.now;
         match (status.kind, message.reply_bytes()) {
             (StatusKind::FlowControl, Some(reply)) => {
                 answer_flow_control(self.js.client(), reply);
@@ -256,6 +259,7 @@ impl Ordered {
                 Ok((created, pending)) => {
                     let again = std::mem::replace(&mut self.begun, true);
                     let serial = self.machine.serial();
+                    self.heard = self.now;
                     self.machine.created(created, self.now);
                     if again && let Some(function) = &mut self.on_notice {
                         function(Notice::Recreated(format!("{}_{serial}", self.prefix)));

@@ -22,12 +22,17 @@
 //! request `$JS.API.STREAM.MSG.GET.KV_<bucket>`. Writes are decided by the leader alone.
 
 mod buckets;
+mod cache;
 mod change;
 mod get;
 mod list;
 mod many;
+mod matching;
 mod put;
 mod remove;
+#[cfg(feature = "serde")]
+mod typed;
+mod view;
 mod watch;
 
 use std::fmt;
@@ -37,17 +42,25 @@ use midge_jetstream::kv::BucketSubjects;
 use midge_jetstream::{ApiPrefix, StreamConfig};
 
 pub use midge_jetstream::kv::{
-    BucketConfig, BucketConfigError, BucketName, BucketNameError, BucketStatus, Entry, EntryError,
-    KeyError, NotABucket, Operation, WatchFilterError,
+    Base64Keys, Base64Values, BucketConfig, BucketConfigError, BucketName, BucketNameError,
+    BucketStatus, CodecError, Entry, EntryError, KeyCodec, KeyError, NotABucket, Operation,
+    PathKeys, PlainKeys, PlainValues, ValueCodec, WatchFilterError,
 };
 
 pub use buckets::{BucketError, KeyValueNames, KeyValues, OpenError};
+pub use cache::{Cache, CacheBuilder, CacheError, CacheStatus, CacheWait, CacheWaitError};
 pub use change::{Change, ChangeError};
 pub use get::{Get, GetError};
 pub use list::{Entries, Keys, PurgeDeletesError};
 pub use many::GetManyError;
+pub use matching::DeleteMatchingError;
 pub use put::{Create, CreateError, Put, PutError, Putting, Update, UpdateError};
 pub use remove::{Delete, DeleteError, Purge};
+#[cfg(feature = "serde")]
+pub use typed::{JsonValues, ValueError};
+pub use view::{
+    CodingError, HistoryError, View, ViewEntry, ViewError, ViewKeys, ViewWatch, ViewWatchItem,
+};
 pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
 
 use crate::jetstream::{JetStream, Stream};

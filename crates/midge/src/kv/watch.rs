@@ -146,6 +146,11 @@ impl WatchBuilder {
         self
     }
 
+    /// Whether values are left out.
+    pub(super) fn is_meta_only(&self) -> bool {
+        self.meta_only
+    }
+
     async fn begin(self) -> Result<Watch, WatchError> {
         let Self { kv, filters, include, ignore_deletes, meta_only, on_notice } = self;
         let bucket = &kv.bucket;
@@ -260,6 +265,11 @@ impl Watch {
     #[must_use]
     pub fn last_revision(&self) -> Option<u64> {
         self.ordered.last_sequence()
+    }
+
+    /// When the server last said that it is there, other than by a revision.
+    pub(super) fn heard(&self) -> Instant {
+        self.ordered.heard()
     }
 
     pub(super) fn poll_item(

@@ -291,3 +291,24 @@ pub async fn headers_of_a_value_do_not_pass_for_those_of_the_server<A: Adapter>(
     }
     Ok(())
 }
+
+pub async fn keys_that_match_are_deleted_and_purged<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 5, ..memory("b") }).await?;
+    for round in 0..2 {
+        for number in 0..250 {
+            soon(kv.put(&format!("a.{number}"), format!("{round}"))).await?;
+        }
+    }
+    soon(kv.put("b.1", "x")).await?;
+    soon(kv.delete("a.7")).await?;
+    assert_eq!(soon(kv.delete_matching("a.*")).await?, 249);
+    assert_eq!(soon(kv.keys()).await?.all().await?, ["b.1"]);
+    assert_eq!(soon(kv.history("a.3")).await?.all().await?.len(), 3, "the history stays");
+    assert_eq!(soon(kv.delete_matching("a.*")).await?, 0, "none has a value");
+    assert_eq!(soon(kv.purge_matching("a.>")).await?, 250);
+    assert_eq!(soon(kv.history("a.3")).await?.all().await?.len(), 1, "a marker");
+    assert_eq!(soon(kv.status()).await?.values, 251);
+    assert_eq!(value(&kv, "b.1").await?.as_deref(), Some(&b"x"[..]));
+    assert!(soon(kv.delete_matching("a..b")).await.is_err());
+    Ok(())
+}

@@ -187,6 +187,7 @@ impl OrderedBuilder {
             alarm,
             armed: None,
             now,
+            heard: Instant::ZERO,
             buffer: Vec::new(),
             on_notice: self.on_notice,
         };

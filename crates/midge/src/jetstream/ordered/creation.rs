@@ -1,5 +1,7 @@
 //! What was there when a consumer was made, for those who must know when they have seen it all.
 
+use midge_proto::Instant;
+
 use super::Ordered;
 
 /// What was found when a consumer was made.
@@ -17,6 +19,11 @@ impl Ordered {
     /// What was found when the present consumer was made; `None` between two.
     pub(crate) fn creation(&self) -> Option<Creation> {
         self.creation.filter(|creation| creation.serial == self.machine.serial())
+    }
+
+    /// When the server last made a consumer or spoke of one, other than by a message.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// The number of the last delivery of the present consumer.

@@ -1,0 +1,196 @@
+//! Buckets seen through codecs of keys and values, on a real nats-server.
+
+use std::time::Duration;
+
+use midge::Json;
+use midge::json::ReadJson;
+use midge::kv::{
+    Base64Keys, Base64Values, BucketConfig, CodingError, CreateError, DeleteError, PathKeys,
+    PlainValues, UpdateError, View, ViewEntry, ViewError, ViewWatch, ViewWatchItem,
+};
+
+use super::kv_buckets::{bucket, memory};
+use crate::conformance::steps::soon;
+use crate::conformance::{Adapter, Outcome};
+
+type Coded = View<Base64Keys, Base64Values>;
+
+fn text(entry: &ViewEntry<midge::Bytes>) -> (&str, Option<&[u8]>) {
+    (&entry.key, entry.value.as_deref())
+}
+
+async fn given(watch: &mut ViewWatch<Base64Keys, Base64Values>) -> ViewEntry<midge::Bytes> {
+    match soon(watch.next()).await {
+        Some(Ok(ViewWatchItem::Entry(entry))) => entry,
+        other => panic!("an entry, not {other:?}"),
+    }
+}
+
+pub async fn every_call_of_a_view_goes_through_its_codecs<A: Adapter>() -> Outcome {
+    let config = BucketConfig {
+        history: 10,
+        limit_marker_ttl: Some(Duration::from_secs(60)),
+        ..memory("b")
+    };
+    let (_server, kv) = bucket::<A>(config).await?;
+    let view: Coded = kv.view(Base64Keys, Base64Values);
+    assert_eq!(soon(view.put("Zoë M.mail", b"zoe")).await?, 1);
+    assert_eq!(soon(kv.keys()).await?.all().await?, ["Wm_DqyBN.bWFpbA"]);
+    let stored = soon(kv.get("Wm_DqyBN.bWFpbA")).await?.expect("it was put");
+    assert_eq!(stored.value(), b"em9l");
+    let entry = soon(view.get("Zoë M.mail")).await?.expect("it was put");
+    assert_eq!(text(&entry), ("Zoë M.mail", Some(&b"zoe"[..])));
+    assert_eq!(entry.entry.key(), "Wm_DqyBN.bWFpbA");
+
+    let exists = soon(view.create("Zoë M.mail", b"no", None)).await.expect_err("it has a value");
+    assert!(
+        matches!(exists.bucket(), Some(CreateError::Exists { key, revision: 1 }) if key == "Zoë M.mail"),
+        "{exists:?}"
+    );
+    assert_eq!(soon(view.create("Al.mail", b"al", Some(Duration::from_secs(60)))).await?, 2);
+    assert_eq!(soon(view.update("Al.mail", b"al 2", 2)).await?, 3);
+    let wrong = soon(view.update("Al.mail", b"al 3", 2)).await.expect_err("it is revision 3");
+    assert!(
+        matches!(wrong.bucket(), Some(UpdateError::WrongRevision { key, .. }) if key == "Al.mail"),
+        "{wrong:?}"
+    );
+    let longer = |entry: Option<ViewEntry<midge::Bytes>>| {
+        let value = entry.and_then(|entry| entry.value).unwrap_or_default();
+        Some([&value[..], b"!"].concat())
+    };
+    assert_eq!(soon(view.change("Al.mail", longer)).await?, Some(4));
+    let at = soon(view.get_as("Al.mail", |get| get.at(3))).await?.expect("it is kept");
+    assert_eq!(text(&at), ("Al.mail", Some(&b"al 2"[..])));
+
+    let many = soon(view.get_many(["Al.mail", "nobody.mail", "Zoë M.mail"])).await?;
+    let many: Vec<_> = many.into_iter().collect::<Result<_, _>>()?;
+    let many: Vec<_> = many.iter().map(|entry| entry.as_ref().map(text)).collect();
+    let (al, zoe) = (("Al.mail", Some(&b"al 2!"[..])), ("Zoë M.mail", Some(&b"zoe"[..])));
+    assert_eq!(many, [Some(al), None, Some(zoe)]);
+
+    let mut watch = soon(view.watch("*.mail")).await?;
+    assert_eq!(text(&given(&mut watch).await), zoe);
+    assert_eq!(text(&given(&mut watch).await), al);
+    assert_eq!(soon(watch.next()).await, Some(Ok(ViewWatchItem::InitialEnd)));
+    soon(view.put("Al.phone", b"1")).await?;
+    let refused = soon(view.delete("Al.mail", Some(3))).await.expect_err("it is revision 4");
+    assert!(
+        matches!(refused.bucket(), Some(DeleteError::WrongRevision { key, .. }) if key == "Al.mail"),
+        "{refused:?}"
+    );
+    soon(view.delete("Al.mail", Some(4))).await?;
+    soon(view.purge("Zoë M.mail", None)).await?;
+    assert_eq!(text(&given(&mut watch).await), ("Al.mail", None));
+    assert_eq!(text(&given(&mut watch).await), ("Zoë M.mail", None));
+    watch.stop();
+    assert_eq!(soon(watch.next()).await, None);
+    let mut meta =
+        soon(view.watch_as(["Al.*"], |watch| watch.meta_only().ignore_deletes())).await?;
+    assert_eq!(text(&given(&mut meta).await), ("Al.phone", None));
+
+    assert_eq!(soon(view.keys()).await?.all().await?, ["Al.phone"]);
+    assert!(soon(view.keys_of(["*.mail"])).await?.all().await?.is_empty());
+    let history = soon(view.history("Al.mail")).await?;
+    let history: Vec<_> = history.into_iter().collect::<Result<_, _>>()?;
+    let history: Vec<_> = history.iter().map(text).collect();
+    let of = |value| ("Al.mail", value);
+    assert_eq!(history, [of(Some(&b"al"[..])), of(Some(b"al 2")), of(Some(b"al 2!")), of(None)]);
+
+    let empty = soon(view.put("a..b", b"x")).await;
+    assert!(
+        matches!(&empty, Err(ViewError::Coding(CodingError::EncodeKey { key, .. })) if key == "a..b"),
+        "{empty:?}"
+    );
+    Ok(())
+}
+
+pub async fn what_was_written_without_the_codecs_is_an_error_in_its_place<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let view: Coded = kv.view(Base64Keys, Base64Values);
+    soon(view.put("first", b"1")).await?;
+    soon(kv.put("no/base64", "x")).await?;
+    soon(kv.put(&view.encode_key("second")?, "no base64")).await?;
+    soon(view.put("third", b"3")).await?;
+
+    let mut keys = soon(view.keys()).await?;
+    assert_eq!(soon(keys.next()).await, Some(Ok("first".to_owned())));
+    let wrong = soon(keys.next()).await.expect("the list goes on").expect_err("it is no base64");
+    let ViewError::Coding(CodingError::DecodeKey { bucket, stored, revision, .. }) = &wrong else {
+        panic!("{wrong:?}")
+    };
+    assert_eq!((bucket.as_str(), stored.as_str(), *revision), ("b", "no/base64", 2));
+    for key in ["second", "third"] {
+        assert_eq!(soon(keys.next()).await, Some(Ok(key.to_owned())));
+    }
+    assert_eq!(soon(keys.next()).await, None);
+
+    let is_wrong_value = |error: &CodingError| matches!(error, CodingError::DecodeValue { key, revision: 3, .. } if key == "second");
+    let mut watch = soon(view.watch(">")).await?;
+    assert_eq!(given(&mut watch).await.key, "first");
+    let key = soon(watch.next()).await;
+    assert!(matches!(key, Some(Err(ViewError::Coding(CodingError::DecodeKey { .. })))), "{key:?}");
+    let value = soon(watch.next()).await;
+    let Some(Err(ViewError::Coding(error))) = value else { panic!("{value:?}") };
+    assert!(is_wrong_value(&error), "{error}");
+    assert_eq!(given(&mut watch).await.key, "third");
+    assert_eq!(soon(watch.next()).await, Some(Ok(ViewWatchItem::InitialEnd)));
+
+    let got = soon(view.get("second")).await;
+    assert!(matches!(&got, Err(ViewError::Coding(error)) if is_wrong_value(error)), "{got:?}");
+    let many = soon(view.get_many(["first", "second"])).await?;
+    assert!(many[0].is_ok() && many[1].as_ref().is_err_and(is_wrong_value), "{many:?}");
+    let history = soon(view.history(">")).await?;
+    assert_eq!(history.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, true]);
+    let changed = soon(view.change("second", |_| Some(b"new".to_vec()))).await;
+    assert!(matches!(&changed, Err(ViewError::Coding(error)) if is_wrong_value(error)));
+    assert_eq!(soon(kv.get(&view.encode_key("second")?)).await?.map(|e| e.revision()), Some(3));
+    Ok(())
+}
+
+pub async fn paths_are_keys_and_a_cache_is_read_through_a_view<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let files = kv.view(PathKeys, PlainValues);
+    for path in ["/etc/hosts", "/etc/ssl/certs", "home/notes"] {
+        soon(files.put(path, path.as_bytes())).await?;
+    }
+    assert_eq!(soon(kv.keys_of(["_root_.etc.>"])).await?.all().await?.len(), 2);
+    assert_eq!(soon(files.keys_of(["/etc/*"])).await?.all().await?, ["/etc/hosts"]);
+    let cache = soon(kv.cache_of([files.encode_filter("/etc/>")?])).await?;
+    soon(cache.completed()).await?;
+    let entry = cache.get(&files.encode_key("/etc/ssl/certs")?).expect("it was there");
+    let entry = files.decode(entry)?;
+    assert_eq!(
+        (&*entry.key, entry.value.as_deref()),
+        ("/etc/ssl/certs", Some(&b"/etc/ssl/certs"[..]))
+    );
+    assert_eq!(cache.keys().len(), 2);
+    Ok(())
+}
+
+pub async fn values_are_json_of_a_type<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 5, ..memory("b") }).await?;
+    let visits = kv.typed::<(u64, String)>();
+    soon(visits.put("sue", &(1, "Mon".to_owned()))).await?;
+    let stored = soon(kv.get("sue")).await?.expect("it was put");
+    assert_eq!(stored.value(), br#"[1,"Mon"]"#);
+    let next = |entry: Option<ViewEntry<(u64, String)>>| {
+        let (visits, day) = entry.and_then(|entry| entry.value).unwrap_or_default();
+        Some((visits + 1, day))
+    };
+    soon(visits.change("sue", next)).await?;
+    let entry = soon(visits.get("sue")).await?.expect("it was put");
+    assert_eq!(entry.value, Some((2, "Mon".to_owned())));
+
+    soon(kv.put("bob", Json::new(&[1, 2])?)).await?;
+    let bob = soon(kv.get("bob")).await?.expect("it was put");
+    assert_eq!(bob.json::<Vec<u8>>()?, [1, 2]);
+    let error = bob.json::<String>().expect_err("it is a list");
+    assert_eq!((error.key(), error.revision()), ("bob", 3));
+    let error = soon(visits.get("bob")).await.expect_err("it is of another type");
+    let ViewError::Coding(CodingError::DecodeValue { key, revision, .. }) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((key.as_str(), *revision), ("bob", 3));
+    assert!(error.to_string().starts_with("revision 3 of \"bob\" cannot be decoded"), "{error}");
+    Ok(())
+}
