@@ -48,6 +48,8 @@ pub enum Call {
 pub enum Answer {
     /// It was written, and has this revision.
     Written(u64),
+    /// It was not written, for a reason that tells nothing of the key.
+    NotWritten,
     /// The last revision is not the expected one. Nothing was written.
     WrongRevision,
     /// The key has a value, of this revision. Nothing was written.

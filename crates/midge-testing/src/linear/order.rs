@@ -39,7 +39,9 @@ fn told(operation: &Operation) -> Option<(u64, u64)> {
         Answer::Written(revision)
         | Answer::Exists(revision)
         | Answer::Found(Some(Found { revision, .. })) => revision,
-        Answer::WrongRevision | Answer::Found(None) | Answer::Unknown => return None,
+        Answer::NotWritten | Answer::WrongRevision | Answer::Found(None) | Answer::Unknown => {
+            return None;
+        }
     };
     Some((operation.answered, revision))
 }

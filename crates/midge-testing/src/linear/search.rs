@@ -71,6 +71,7 @@ impl State {
                 Call::Update { expected, .. } | Call::Delete { expected: Some(expected) },
                 Answer::WrongRevision,
             ) => (self.revision != Revision::At(expected)).then_some(self),
+            (_, Answer::NotWritten) => Some(self),
             (Call::Read | Call::Put { .. }, Answer::WrongRevision | Answer::Exists(_)) => None,
             (call, Answer::Written(_) | Answer::Unknown) => {
                 let before = match call {

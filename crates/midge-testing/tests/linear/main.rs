@@ -96,6 +96,7 @@ fn what_cannot_be_is_found() {
     refuses(&[put, (DELETE, Answer::Written(2)), (CREATE, Answer::Exists(2))]);
     refuses(&[put, (UPDATE, Answer::Written(2)), (Call::Read, found(1, 10))]);
     refuses(&[put, (Call::Read, Answer::WrongRevision)]);
+    refuses(&[(PUT, Answer::NotWritten), (Call::Read, found(1, 10))]);
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn a_client_that_reads_from_replicas_is_found() {
 #[test]
 fn a_history_in_which_one_answer_is_another_is_found() {
     let (mut tried, mut missed) = (0, 0);
-    for seed in 0..300 {
+    for seed in 0..60 {
         let operations = run(seed, Habits::default());
         for place in 0..operations.len() {
             let mut corrupted = operations.clone();
@@ -185,5 +186,5 @@ fn a_history_in_which_one_answer_is_another_is_found() {
         }
     }
     // With a write behind every one that has no answer, as a rule; the first of a key can be any.
-    assert!(tried > 3_000 && missed * 100 < tried, "{missed} of {tried}");
+    assert!(tried > 2_000 && missed * 100 < tried, "{missed} of {tried}");
 }
