@@ -26,11 +26,11 @@ fn in_turn(steps: &[(Call, Answer)]) -> Vec<Operation> {
 }
 
 fn accepts(steps: &[(Call, Answer)]) {
-    check(&in_turn(steps)).unwrap();
+    check(&in_turn(steps)).expect("it is one");
 }
 
 fn refuses(steps: &[(Call, Answer)]) {
-    let violation = check(&in_turn(steps)).unwrap_err();
+    let violation = check(&in_turn(steps)).expect_err("it is none");
     assert!(matches!(violation, Violation::NotARegister { .. }), "{violation}");
 }
 

@@ -21,6 +21,7 @@
 //! must see it asks [the leader](Get::from_leader), which is slower and needs the permission to
 //! request `$JS.API.STREAM.MSG.GET.KV_<bucket>`. Writes are decided by the leader alone.
 
+mod batch;
 mod buckets;
 mod change;
 mod get;
@@ -41,6 +42,7 @@ pub use midge_jetstream::kv::{
     KeyError, NotABucket, Operation, WatchFilterError,
 };
 
+pub use batch::{Differing, WriteBatch, WriteBatchError};
 pub use buckets::{BucketError, KeyValueNames, KeyValues, OpenError};
 pub use change::{Change, ChangeError};
 pub use get::{Get, GetError};
@@ -50,7 +52,7 @@ pub use put::{Create, CreateError, Put, PutError, Putting, Update, UpdateError};
 pub use remove::{Delete, DeleteError, Purge};
 pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
 
-use crate::jetstream::{JetStream, Stream};
+use crate::jetstream::{CallError, JetStream, Stream};
 
 /// A bucket. Made by [`JetStream::create_key_value`] and [`JetStream::open_key_value`], among
 /// others.
@@ -70,6 +72,8 @@ struct Bucket {
     origin_subjects: BucketSubjects,
     direct: bool,
     max_value_size: Option<u32>,
+    /// Several keys can be written together; of a mirror, nothing is known.
+    atomic: bool,
 }
 
 impl KeyValue {
@@ -86,8 +90,17 @@ impl KeyValue {
         };
         let origin = Stream::new(js, origin_subjects.bucket().stream(), None);
         let (direct, max_value_size) = (config.allow_direct, config.max_msg_size);
-        let bucket =
-            Bucket { name, stream, subjects, origin, origin_subjects, direct, max_value_size };
+        let atomic = config.allow_atomic;
+        let bucket = Bucket {
+            name,
+            stream,
+            subjects,
+            origin,
+            origin_subjects,
+            direct,
+            max_value_size,
+            atomic,
+        };
         Ok(Self { bucket: Arc::new(bucket) })
     }
 
@@ -105,6 +118,12 @@ impl KeyValue {
 
     fn js(&self) -> &JetStream {
         self.bucket.stream.context()
+    }
+
+    /// Whether several keys can be written together. Where that was not so when it was opened, the
+    /// stream is asked.
+    async fn takes_batches(&self) -> Result<bool, CallError> {
+        Ok(self.bucket.atomic || self.bucket.origin.info().await?.config.allow_atomic)
     }
 
     /// What it is at the moment.

@@ -143,6 +143,11 @@ impl KeyValue {
         Update { kv: self, key, value, revision, timeout: None }
     }
 
+    /// The most bytes that a value may have, if that is less.
+    pub(super) fn limit_below(&self, size: usize) -> Option<u32> {
+        self.bucket.max_value_size.filter(|&limit| size > limit as usize)
+    }
+
     /// A message to a key, which is not sent yet.
     pub(super) fn write<'a, P: AsRef<[u8]>>(
         &self,
@@ -151,9 +156,7 @@ impl KeyValue {
     ) -> Result<Publish<'a, String, P>, PutError> {
         check_key(key)?;
         let size = value.as_ref().len();
-        if let Some(limit) = self.bucket.max_value_size
-            && size > limit as usize
-        {
+        if let Some(limit) = self.limit_below(size) {
             return Err(PutError::TooLarge { size, limit });
         }
         Ok(self.js().publish(self.bucket.subjects.written(key), value))
