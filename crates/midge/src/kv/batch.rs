@@ -148,7 +148,8 @@ impl KeyValue {
 ///
 /// The server learns of the revisions when all is there, and then stores everything or nothing.
 /// Where too many batches are open, it is tried again up to five times within about five seconds. A
-/// batch that may be stored is never sent again.
+/// batch that may be stored is never sent again. What a batch adds to each message, about 100 bytes,
+/// counts as part of the value where the bucket has a `max_value_size`.
 #[must_use = "nothing is stored until `.await`"]
 pub struct WriteBatch<'a> {
     kv: &'a KeyValue,

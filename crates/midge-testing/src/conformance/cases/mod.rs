@@ -15,6 +15,7 @@ pub mod jetstream_ordered;
 pub mod jetstream_publish;
 pub mod jetstream_streams;
 pub mod kept;
+pub mod kv_batch;
 pub mod kv_buckets;
 pub mod kv_entries;
 pub mod kv_watch;
