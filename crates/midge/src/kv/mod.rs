@@ -30,6 +30,7 @@ mod many;
 mod put;
 mod remove;
 mod watch;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,15 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use midge_jetstream::ApiError;
 use midge_jetstream::kv::{KeyError, check_key};
-use midge_jetstream::{ApiError, ApiLevel, Need};
 
 use super::get::GetError;
+use super::write::{Options, Unwritten, may_be_stored, timeout_option, ttl_option};
 use super::{Boxed, KeyValue};
 use crate::jetstream::{FeatureError, JetPublishError, Publish, Publishing};
 
-/// What a TTL of a single key needs.
-pub(super) const TTL: Need = Need::new("a TTL of a key", ApiLevel::V2_11);
 /// How often a key that is deleted is tried to be created.
 const ATTEMPTS: u32 = 10;
 
@@ -38,14 +37,6 @@ pub enum PutError {
     Publish(#[from] JetPublishError),
 }
 
-impl PutError {
-    /// Whether the value may have been stored nevertheless.
-    #[must_use]
-    pub fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Publish(error) if error.may_be_stored())
-    }
-}
-
 /// Why a value is not known to have taken the place of a revision.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,14 +54,6 @@ pub enum UpdateError {
     /// It was not stored, or that is not known.
     #[error(transparent)]
     Put(#[from] PutError),
-}
-
-impl UpdateError {
-    /// Whether the value may have been stored nevertheless.
-    #[must_use]
-    pub fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Put(error) if error.may_be_stored())
-    }
 }
 
 /// Why a key is not known to have been created.
@@ -102,13 +85,7 @@ pub enum CreateError {
     Put(#[from] PutError),
 }
 
-impl CreateError {
-    /// Whether the value may have been stored nevertheless.
-    #[must_use]
-    pub fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Put(error) if error.may_be_stored())
-    }
-}
+may_be_stored!(PutError::Publish, UpdateError::Put, CreateError::Put);
 
 impl KeyValue {
     /// Gives a key a value, whatever it had. `.await` gives `Result<u64, PutError>`: the revision.
@@ -126,7 +103,7 @@ impl KeyValue {
         key: &'a str,
         value: P,
     ) -> Create<'a, P> {
-        Create { kv: self, key, value, ttl: None, timeout: None }
+        Create { kv: self, key, value, options: Options::default() }
     }
 
     /// Gives a key a value if this is its last revision. `.await` gives `Result<u64, UpdateError>`:
@@ -140,7 +117,8 @@ impl KeyValue {
         value: P,
         revision: u64,
     ) -> Update<'a, P> {
-        Update { kv: self, key, value, revision, timeout: None }
+        let options = Options { expected: Some(revision), ..Options::default() };
+        Update { kv: self, key, value, options }
     }
 
     /// The most bytes that a value may have, if that is less.
@@ -162,35 +140,20 @@ impl KeyValue {
         Ok(self.js().publish(self.bucket.subjects.written(key), value))
     }
 
-    /// Stores a value if the last revision of the key is this one.
+    /// Stores a value if the last revision of the key is the expected one.
     pub(super) async fn write_expecting(
         &self,
         key: &str,
         value: &[u8],
-        expected: u64,
-        ttl: Option<Duration>,
-        timeout: Option<Duration>,
+        options: Options,
     ) -> Result<u64, UpdateError> {
-        let mut publish = self.write(key, value)?.expect_last_subject_sequence(expected);
-        if let Some(ttl) = ttl {
-            publish = publish.ttl(ttl);
-        }
-        if let Some(timeout) = timeout {
-            publish = publish.timeout(timeout);
-        }
-        match publish.await {
-            Ok(ack) => Ok(ack.seq),
-            Err(error) => Err(match wrong_revision(&error) {
-                Some(error) => UpdateError::WrongRevision { key: key.to_owned(), expected, error },
-                None => PutError::from(error).into(),
-            }),
-        }
+        self.send(self.write(key, value)?, options).await.map_err(|error| match error {
+            Unwritten::WrongRevision(expected, error) => {
+                UpdateError::WrongRevision { key: key.to_owned(), expected, error }
+            }
+            Unwritten::Publish(error) => PutError::from(error).into(),
+        })
     }
-}
-
-/// The stream's refusal, if it is for a revision that was not expected.
-pub(super) fn wrong_revision(error: &JetPublishError) -> Option<ApiError> {
-    error.refusal().filter(|error| error.err_code.is_wrong_last_sequence()).cloned()
 }
 
 /// A value that is about to be stored. Made by [`KeyValue::put`].
@@ -262,36 +225,22 @@ pub struct Create<'a, P> {
     kv: &'a KeyValue,
     key: &'a str,
     value: P,
-    ttl: Option<Duration>,
-    timeout: Option<Duration>,
+    options: Options,
 }
 
 impl<'a, P: AsRef<[u8]> + Send + 'a> Create<'a, P> {
-    /// It expires after this time: whole seconds, at least one. The bucket must have a
-    /// `limit_marker_ttl`; if it keeps a history, servers make a shorter time as long as that. API
-    /// level 1.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// How long to wait for the server, each time it is asked. Default: that of the
-    /// [`JetStream`](crate::jetstream::JetStream).
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+    ttl_option!("It expires");
+    timeout_option!();
 
     async fn create(self) -> Result<u64, CreateError> {
-        let Self { kv, key, value, ttl, timeout } = self;
+        let Self { kv, key, value, mut options } = self;
         let value = value.as_ref();
         check_key(key).map_err(PutError::from)?;
-        if ttl.is_some() {
-            kv.js().call().require(Some(TTL)).await?;
-        }
+        kv.check_ttl(options).await?;
         let mut expected = 0;
         for _ in 0..ATTEMPTS {
-            match kv.write_expecting(key, value, expected, ttl, timeout).await {
+            options.expected = Some(expected);
+            match kv.write_expecting(key, value, options).await {
                 Ok(revision) => return Ok(revision),
                 Err(UpdateError::WrongRevision { .. }) => {}
                 Err(UpdateError::Put(error)) => return Err(error.into()),
@@ -326,17 +275,11 @@ pub struct Update<'a, P> {
     kv: &'a KeyValue,
     key: &'a str,
     value: P,
-    revision: u64,
-    timeout: Option<Duration>,
+    options: Options,
 }
 
 impl<'a, P: AsRef<[u8]> + Send + 'a> Update<'a, P> {
-    /// How long to wait for the server. Default: that of the
-    /// [`JetStream`](crate::jetstream::JetStream).
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+    timeout_option!();
 }
 
 impl<'a, P: AsRef<[u8]> + Send + 'a> IntoFuture for Update<'a, P> {
@@ -344,9 +287,7 @@ impl<'a, P: AsRef<[u8]> + Send + 'a> IntoFuture for Update<'a, P> {
     type IntoFuture = Boxed<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { kv, key, value, revision, timeout } = self;
-        Box::pin(
-            async move { kv.write_expecting(key, value.as_ref(), revision, None, timeout).await },
-        )
+        let Self { kv, key, value, options } = self;
+        Box::pin(async move { kv.write_expecting(key, value.as_ref(), options).await })
     }
 }
