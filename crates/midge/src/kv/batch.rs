@@ -260,7 +260,12 @@ impl WriteBatch<'_> {
                 batch = batch.timeout(timeout);
             }
             let refusal = match self.send(&mut batch).await {
-                Ok(ack) => return Ok(self.revisions(&ack)),
+                Ok(ack) => {
+                    let kv = self.kv;
+                    let revisions = self.revisions(&ack);
+                    revisions.iter().for_each(|(key, &revision)| kv.note_written(key, revision));
+                    return Ok(revisions);
+                }
                 Err(WriteBatchError::Batch(AtomicBatchError::Refused(refusal))) => refusal,
                 Err(error) => return Err(error),
             };

@@ -54,8 +54,15 @@ impl KeyValue {
         let mut wanted: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let found = self.get_found(&wanted).await?;
-        Ok(keys.iter().map(|key| found.get(key.as_ref()).cloned().flatten()).collect())
+        let mut found = self.get_found(&wanted).await?;
+        if let Some(own) = &self.own {
+            let got = |key: &str| found.get(key).and_then(Option::as_ref);
+            wanted.retain(|key| own.is_missing(key, None, got(key)));
+            let newer = each(&wanted, |key| Box::pin(self.read_leader(key, None))).await?;
+            found.extend(newer);
+        }
+        let put = |key: &K| found.get(key.as_ref())?.clone().filter(Entry::is_put);
+        Ok(keys.iter().map(put).collect())
     }
 
     async fn get_found<'a>(
@@ -112,7 +119,7 @@ impl KeyValue {
                 continue;
             };
             if let Ok(at) = page.binary_search(&entry.key()) {
-                found.insert(page[at], Some(entry).filter(Entry::is_put));
+                found.insert(page[at], Some(entry));
             }
         }
         Ok(true)
@@ -123,7 +130,7 @@ impl KeyValue {
         &self,
         wanted: &[&'a str],
     ) -> Result<BTreeMap<&'a str, Option<Entry>>, GetError> {
-        each(wanted, |key| self.get(key).into_future()).await
+        each(wanted, |key| self.get(key).with_markers().into_future()).await
     }
 }
 

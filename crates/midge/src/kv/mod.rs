@@ -19,7 +19,9 @@
 //!
 //! Reads are answered by any server that has the bucket, and may miss what was just written. Who
 //! must see it asks [the leader](Get::from_leader), which is slower and needs the permission to
-//! request `$JS.API.STREAM.MSG.GET.KV_<bucket>`. Writes are decided by the leader alone.
+//! request `$JS.API.STREAM.MSG.GET.KV_<bucket>`; a handle that
+//! [reads what it has written](KeyValue::read_your_writes) does so where it has to. Writes are decided
+//! by the leader alone.
 
 mod batch;
 mod buckets;
@@ -27,6 +29,7 @@ mod change;
 mod get;
 mod list;
 mod many;
+mod own;
 mod put;
 mod remove;
 mod watch;
@@ -53,6 +56,7 @@ pub use put::{Create, CreateError, Put, PutError, Putting, Update, UpdateError};
 pub use remove::{Delete, DeleteError, Purge};
 pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
 
+use self::own::OwnWrites;
 use crate::jetstream::{CallError, JetStream, Stream};
 
 /// A bucket. Made by [`JetStream::create_key_value`] and [`JetStream::open_key_value`], among
@@ -62,6 +66,8 @@ use crate::jetstream::{CallError, JetStream, Stream};
 #[derive(Clone)]
 pub struct KeyValue {
     bucket: Arc<Bucket>,
+    /// What it has written, if it is to read that.
+    own: Option<Arc<OwnWrites>>,
 }
 
 struct Bucket {
@@ -102,13 +108,31 @@ impl KeyValue {
             max_value_size,
             atomic,
         };
-        Ok(Self { bucket: Arc::new(bucket) })
+        Ok(Self { bucket: Arc::new(bucket), own: None })
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &BucketName {
         &self.bucket.name
+    }
+
+    /// The same bucket, by a handle whose [`get`](Self::get) and [`get_many`](Self::get_many) give what
+    /// was written through it and its clones, or what is newer: where a server gives less or nothing,
+    /// the leader is asked, which needs the permission that [`from_leader`](Get::from_leader) needs.
+    ///
+    /// It remembers the highest revision of each of the 4,096 keys that it wrote last, by writes that
+    /// were acknowledged; each call of this method begins with none. A key that has expired since is
+    /// asked of the leader each time.
+    #[must_use]
+    pub fn read_your_writes(&self) -> Self {
+        Self { bucket: self.bucket.clone(), own: Some(Arc::default()) }
+    }
+
+    fn note_written(&self, key: &str, revision: u64) {
+        if let Some(own) = &self.own {
+            own.note(key, revision);
+        }
     }
 
     /// Its stream.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use midge_jetstream::ApiError;
 use midge_jetstream::kv::{KeyError, check_key};
 
 use super::get::GetError;
+use super::own::OwnWrites;
 use super::write::{Options, Unwritten, may_be_stored, timeout_option, ttl_option};
 use super::{Boxed, KeyValue};
 use crate::jetstream::{FeatureError, JetPublishError, Publish, Publishing};
@@ -93,7 +95,8 @@ impl KeyValue {
     /// It never expires by itself but by the TTL of the bucket: a TTL that the key was
     /// [created](Self::create) with ends here.
     pub fn put<'a, P: AsRef<[u8]>>(&self, key: &str, value: P) -> Put<'a, P> {
-        Put { publish: self.write(key, value) }
+        let own = self.own.clone().map(|own| (own, key.to_owned()));
+        Put { publish: self.write(key, value), own }
     }
 
     /// Gives a key a value if it has none: if it was never written, is deleted or has expired.
@@ -147,7 +150,7 @@ impl KeyValue {
         value: &[u8],
         options: Options,
     ) -> Result<u64, UpdateError> {
-        self.send(self.write(key, value)?, options).await.map_err(|error| match error {
+        self.send(key, self.write(key, value)?, options).await.map_err(|error| match error {
             Unwritten::WrongRevision(expected, error) => {
                 UpdateError::WrongRevision { key: key.to_owned(), expected, error }
             }
@@ -160,12 +163,14 @@ impl KeyValue {
 #[must_use = "nothing is stored until `.await`"]
 pub struct Put<'a, P> {
     publish: Result<Publish<'a, String, P>, PutError>,
+    /// Who wants to know of the revision of which key.
+    own: Option<(Arc<OwnWrites>, String)>,
 }
 
 impl<P: AsRef<[u8]>> Put<'_, P> {
     /// How long to wait for the server. Default: that of the [`JetStream`](crate::jetstream::JetStream).
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self { publish: self.publish.map(|publish| publish.timeout(timeout)) }
+        Self { publish: self.publish.map(|publish| publish.timeout(timeout)), ..self }
     }
 }
 
@@ -180,7 +185,8 @@ impl<'a, P: AsRef<[u8]>> IntoFuture for Put<'a, P> {
     type IntoFuture = Putting<'a, P>;
 
     fn into_future(self) -> Putting<'a, P> {
-        Putting { state: self.publish.map(IntoFuture::into_future).map_err(Some) }
+        let Self { publish, own } = self;
+        Putting { state: publish.map(IntoFuture::into_future).map_err(Some), own }
     }
 }
 
@@ -191,6 +197,7 @@ impl<'a, P: AsRef<[u8]>> IntoFuture for Put<'a, P> {
 #[must_use = "futures do nothing unless polled"]
 pub struct Putting<'a, P> {
     state: Result<Publishing<'a, String, P>, Option<PutError>>,
+    own: Option<(Arc<OwnWrites>, String)>,
 }
 
 /// Nothing here is pinned by being polled.
@@ -200,9 +207,13 @@ impl<P: AsRef<[u8]>> Future for Putting<'_, P> {
     type Output = Result<u64, PutError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.state {
+        let this = &mut *self;
+        match &mut this.state {
             Ok(publishing) => {
                 let ack = ready!(Pin::new(publishing).poll(context))?;
+                if let Some((own, key)) = &this.own {
+                    own.note(key, ack.seq);
+                }
                 Poll::Ready(Ok(ack.seq))
             }
             Err(error) => {

@@ -73,7 +73,7 @@ impl KeyValue {
         options: Options,
     ) -> Result<u64, DeleteError> {
         self.check_ttl(options).await?;
-        self.send(publish, options).await.map_err(|error| match error {
+        self.send(key, publish, options).await.map_err(|error| match error {
             Unwritten::WrongRevision(expected, error) => {
                 DeleteError::WrongRevision { key: key.to_owned(), expected, error }
             }

@@ -25,9 +25,10 @@ pub(super) enum Unwritten {
 }
 
 impl KeyValue {
-    /// Sends a write, and gives its revision.
+    /// Sends a write of a key, and gives its revision.
     pub(super) async fn send<P: AsRef<[u8]>>(
         &self,
+        key: &str,
         mut publish: Publish<'_, String, P>,
         options: Options,
     ) -> Result<u64, Unwritten> {
@@ -41,7 +42,10 @@ impl KeyValue {
             publish = publish.timeout(timeout);
         }
         let error = match publish.await {
-            Ok(ack) => return Ok(ack.seq),
+            Ok(ack) => {
+                self.note_written(key, ack.seq);
+                return Ok(ack.seq);
+            }
             Err(error) => error,
         };
         let wrong = error.refusal().filter(|refusal| refusal.err_code.is_wrong_last_sequence());
