@@ -274,6 +274,7 @@ macro_rules! conformance {
                 what_is_left_of_deleted_keys_is_purged
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
+                a_handle_reads_what_it_has_written
             }
             kv_watch {
                 a_watch_of_an_empty_bucket_has_an_end_of_what_was_there

@@ -279,9 +279,9 @@ impl WriteBatch<'_> {
                     self.pause(full, batch.id()).await;
                 }
                 code if code.is_wrong_last_sequence() => {
-                    let differing = self.differing().await;
+                    let (differing, moved) = self.look_again().await;
                     recreated += 1;
-                    if !differing.is_empty() || recreated == ATTEMPTS || !self.has_creates() {
+                    if !differing.is_empty() || !moved || recreated == ATTEMPTS {
                         return Err(WriteBatchError::WrongRevision { differing, error: refusal });
                     }
                 }
@@ -315,24 +315,21 @@ impl WriteBatch<'_> {
         keys.zip(before + 1..).collect()
     }
 
-    fn has_creates(&self) -> bool {
-        self.entries.iter().any(|entry| entry.create)
-    }
-
-    /// Reads the keys of which a revision is expected. What is to be created takes the place of its
-    /// marker the next time.
-    async fn differing(&mut self) -> Vec<Differing> {
+    /// Reads the keys of which a revision is expected, and gives those that have another. What is to
+    /// be created takes the place of its marker the next time: true if there is one that was not
+    /// known.
+    async fn look_again(&mut self) -> (Vec<Differing>, bool) {
         let kv = self.kv;
         let expecting = self.entries.iter().filter(|entry| entry.expected.is_some());
         let keys: Vec<&str> = expecting.map(|entry| &*entry.key).collect();
         let read = each(&keys, |key| Box::pin(kv.read_leader(key, None))).await;
-        let Ok(read) = read else { return Vec::new() };
+        let Ok(read) = read else { return (Vec::new(), false) };
         let last = |entry: Option<&super::Entry>| {
             entry.map_or((0, false), |entry| (entry.revision(), entry.is_put()))
         };
         let read: BTreeMap<String, (u64, bool)> =
             read.into_iter().map(|(key, entry)| (key.to_owned(), last(entry.as_ref()))).collect();
-        let mut differing = Vec::new();
+        let (mut differing, mut moved) = (Vec::new(), false);
         for entry in &mut self.entries {
             let (Some(expected), Some(&(revision, is_put))) =
                 (entry.expected, read.get(&entry.key))
@@ -340,13 +337,14 @@ impl WriteBatch<'_> {
                 continue;
             };
             if entry.create && !is_put {
+                moved |= expected != revision;
                 entry.expected = Some(revision);
             } else if revision != expected || entry.create {
                 let expected = if entry.create { 0 } else { expected };
                 differing.push(Differing { key: entry.key.clone(), expected, revision });
             }
         }
-        differing
+        (differing, moved)
     }
 
     /// Waits, by half at random, as ids of batches are.
