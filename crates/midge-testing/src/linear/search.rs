@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::{Answer, Call, Found, MAX_OPERATIONS, Operation, Stuck, Violation};
 
 /// Steps after which the search is given up.
-const STEPS: usize = 4_000_000;
+const STEPS: usize = 1_000_000;
 
 /// What a key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
