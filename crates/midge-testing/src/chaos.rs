@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use crate::Direction;
+use crate::{Direction, Random};
 
 /// Bytes that one trickle lasts, the bytes of each of its pieces, and the wait behind a piece.
 const TRICKLE: RangeInclusive<u64> = 20..=400;
@@ -102,8 +102,8 @@ pub(crate) struct Course {
 impl Course {
     pub(crate) fn new(chaos: Chaos, connection: u64, direction: Direction) -> Course {
         let place = connection.wrapping_mul(2).wrapping_add(direction as u64);
-        let mut plan = Random(chaos.seed ^ place.wrapping_mul(0xd134_2543_de82_ef95));
-        let pieces = Random(plan.next());
+        let mut plan = Random::new(chaos.seed ^ place.wrapping_mul(0xd134_2543_de82_ef95));
+        let pieces = Random::new(plan.next());
         let calm = plan.draw(1..=chaos.spacing.saturating_mul(2));
         Course { chaos, plan, pieces, calm, trickling: 0, held_until: None }
     }
@@ -153,25 +153,5 @@ impl Course {
     fn pause(&mut self, now: Instant) {
         let pause = self.pieces.draw(PAUSE_MICROS);
         self.held_until = Some(now + Duration::from_micros(pause));
-    }
-}
-
-/// The generator splitmix64.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number of `range`; the bias is nothing here.
-    fn draw(&mut self, range: RangeInclusive<u64>) -> u64 {
-        let count = range.end().saturating_sub(*range.start()).saturating_add(1);
-        range.start() + self.next() % count
     }
 }

@@ -8,6 +8,7 @@
 //! | a server that says exactly what the test says, byte by byte | [`ScriptedServer`] |
 //! | either of them over a wire that is long, stalls, or is cut | [`Link`] |
 //! | the same, disturbed at random places that a seed decides | [`Link::unleash`] and [`Chaos`] |
+//! | a key-value bucket, by what its clients were told | [`linear`] |
 //! | an adapter of Midge as every other is | `conformance!` (feature `conformance`) |
 //!
 //! Everything blocks, and nothing here needs an async runtime. It runs on Linux and macOS.
@@ -29,8 +30,10 @@ mod chaos;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 pub mod conformance;
+pub mod linear;
 mod link;
 mod peer;
+mod random;
 mod scripted;
 mod server;
 
@@ -40,6 +43,7 @@ pub use chaos::{Chaos, Faults};
 pub use conformance::{Adapter, Ending, Serving};
 pub use link::{Direction, Link, LinkBuilder};
 pub use peer::{Peer, ScriptError};
+pub use random::Random;
 pub use scripted::{Listener, ScriptedServer};
 pub use server::{
     Binary, Cluster, ClusterBuilder, FindError, LogError, NatsServer, NatsServerBuilder,

@@ -69,6 +69,30 @@ fn cases() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "getting",
+            vec![
+                stored("ab"),
+                now(with_header("s.a", "A: b", "c")),
+                now(with_header("s.n", "Nats-Expected-Last-Subject-Sequence: 1", "no")),
+                now(with_header("s.n", "Nats-Expected-Last-Subject-Sequence: 0", "no")),
+                now(with_header("s.n", "Nats-Expected-Last-Subject-Sequence: 2", "d")),
+                now(with_header("s.b", "Nats-Expected-Last-Subject-Sequence: 0", "")),
+                now(request("$JS.API.STREAM.MSG.GET.S", r#"{"last_by_subj":"s.n"}"#)),
+                now(request("$JS.API.STREAM.MSG.GET.S", r#"{"last_by_subj":"s.b"}"#)),
+                now(request("$JS.API.STREAM.MSG.GET.S", r#"{"seq":3}"#)),
+                now(request("$JS.API.STREAM.MSG.GET.S", r#"{"seq":9}"#)),
+                now(request("$JS.API.STREAM.MSG.GET.S", r#"{"last_by_subj":"s.x"}"#)),
+                now(request("$JS.API.DIRECT.GET.S.s.n", "")),
+                now(request("$JS.API.DIRECT.GET.S.s.a", "")),
+                now(request("$JS.API.DIRECT.GET.S.s.x", "")),
+                now(request("$JS.API.DIRECT.GET.S", r#"{"seq":3}"#)),
+                now(request("$JS.API.DIRECT.GET.S", r#"{"last_by_subj":"s.a"}"#)),
+                now(request("$JS.API.DIRECT.GET.S", r#"{"seq":9}"#)),
+                now(request("$JS.API.DIRECT.GET.S", r#"{"multi_last":["s.n","s.a","s.x"]}"#)),
+                now(request("$JS.API.DIRECT.GET.S", r#"{"multi_last":["s.x"],"batch":9}"#)),
+            ],
+        ),
+        (
             "consumers by the api",
             vec![
                 stored("abc"),
@@ -208,7 +232,7 @@ fn cases() -> Vec<(&'static str, Vec<Step>)> {
 fn jetstream_of_the_model_answers_as_that_of_a_real_server_does() {
     let mut wrong = Vec::new();
     for (name, steps) in cases() {
-        let create = r#"{"name":"S","subjects":["s.>"],"storage":"memory"}"#;
+        let create = r#"{"name":"S","subjects":["s.>"],"storage":"memory","allow_direct":true}"#;
         let begin = format!("{CONNECT}\r\nSUB r 1\r\nSUB i 2\r\n");
         let begin = begin + &request("$JS.API.STREAM.CREATE.S", create);
         let steps: Vec<Step> = [now(begin)].into_iter().chain(steps).collect();
@@ -291,7 +315,11 @@ fn messages(bytes: &[u8]) -> Vec<String> {
 }
 
 /// Fields of answers that the model has as a real server has them.
-const KEPT: [&str; 13] = [
+const KEPT: [&str; 17] = [
+    "/message/subject",
+    "/message/seq",
+    "/message/hdrs",
+    "/message/data",
     "/type",
     "/stream",
     "/seq",
@@ -315,7 +343,11 @@ fn plain(frame: &str) -> String {
         let kept = KEPT.iter().filter_map(|&key| Some(format!("{key}={}", json.pointer(key)?)));
         return kept.collect::<Vec<_>>().join(" ");
     }
-    // The time of the message is no part of it here.
+    // The time of the message is no part of it here, nor is how long it is written.
+    if let Some((before, after)) = payload.split_once("Nats-Time-Stamp: ") {
+        let after = after.split_once('\r').map_or("", |(_, after)| after);
+        return format!("HMSG {} T {}", before.escape_debug(), after.escape_debug());
+    }
     let tokens = line.split(' ').map(|token| match token.starts_with("$JS.ACK.") {
         true => {
             let mut tokens: Vec<&str> = token.split('.').collect();

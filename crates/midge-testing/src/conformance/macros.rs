@@ -262,6 +262,13 @@ macro_rules! conformance {
                 a_request_with_its_own_inbox_that_was_not_sent_reaches_no_server_that_comes_back
                 a_request_with_a_given_reply_that_was_not_sent_reaches_no_server_that_comes_back
             }
+            kv_batch {
+                keys_are_written_together_and_each_has_the_revision_that_is_told
+                a_batch_with_another_revision_writes_nothing_and_names_the_key
+                what_cannot_be_written_together_is_refused_before_it_is_sent
+                a_batch_waits_for_a_place_among_the_open_ones
+                a_batch_whose_commit_has_no_answer_is_not_sent_again
+            }
             kv_buckets {
                 a_bucket_is_created_opened_updated_and_deleted
                 every_option_of_a_bucket_reaches_the_server
@@ -283,6 +290,7 @@ macro_rules! conformance {
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
                 keys_that_match_are_deleted_and_purged
+                a_handle_reads_what_it_has_written
             }
             kv_watch {
                 a_watch_of_an_empty_bucket_has_an_end_of_what_was_there

@@ -6,6 +6,7 @@ use midge_jetstream::kv::{Entry, KeyError, check_key};
 
 use super::get::GetError;
 use super::put::{PutError, UpdateError};
+use super::write::Options;
 use super::{Boxed, KeyValue};
 
 /// Rounds, unless it is told otherwise.
@@ -103,7 +104,8 @@ where
                     return Ok(None);
                 };
                 let expected = last.map_or(0, |last| last.revision());
-                let written = kv.write_expecting(key, value.as_ref(), expected, None, None).await;
+                let options = Options { expected: Some(expected), ..Options::default() };
+                let written = kv.write_expecting(key, value.as_ref(), options).await;
                 match written {
                     Ok(revision) => return Ok(Some(revision)),
                     Err(UpdateError::WrongRevision { .. }) => {}

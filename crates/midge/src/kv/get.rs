@@ -34,7 +34,8 @@ impl KeyValue {
     ///
     /// `.await` gives `Result<Option<Entry>, GetError>`: `None` when the key was never written, is
     /// deleted or has expired. Any server that has the bucket answers, so that a revision that was
-    /// just written may be missing: [`from_leader`](Get::from_leader) does not miss it.
+    /// just written may be missing: [`from_leader`](Get::from_leader) does not miss it, and
+    /// [`read_your_writes`](Self::read_your_writes) does not miss what was written by the same handle.
     pub fn get<'a>(&'a self, key: &'a str) -> Get<'a> {
         Get { kv: self, key, revision: None, leader: false, markers: false }
     }
@@ -143,7 +144,15 @@ impl Get<'_> {
         }
         let entry = match leader || !kv.bucket.direct {
             true => kv.read_leader(key, revision).await?,
-            false => kv.read_direct(key, revision).await?,
+            false => {
+                let entry = kv.read_direct(key, revision).await?;
+                match &kv.own {
+                    Some(own) if own.is_missing(key, revision, entry.as_ref()) => {
+                        kv.read_leader(key, revision).await?
+                    }
+                    _ => entry,
+                }
+            }
         };
         Ok(entry.filter(|entry| markers || entry.is_put()))
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::future::{IntoFuture, poll_fn};
+use std::pin::Pin;
 use std::task::Poll;
 
 use midge_jetstream::DirectGetError;
@@ -53,8 +54,15 @@ impl KeyValue {
         let mut wanted: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let found = self.get_found(&wanted).await?;
-        Ok(keys.iter().map(|key| found.get(key.as_ref()).cloned().flatten()).collect())
+        let mut found = self.get_found(&wanted).await?;
+        if let Some(own) = &self.own {
+            let got = |key: &str| found.get(key).and_then(Option::as_ref);
+            wanted.retain(|key| own.is_missing(key, None, got(key)));
+            let newer = each(&wanted, |key| Box::pin(self.read_leader(key, None))).await?;
+            found.extend(newer);
+        }
+        let put = |key: &K| found.get(key.as_ref())?.clone().filter(Entry::is_put);
+        Ok(keys.iter().map(put).collect())
     }
 
     async fn get_found<'a>(
@@ -111,45 +119,56 @@ impl KeyValue {
                 continue;
             };
             if let Ok(at) = page.binary_search(&entry.key()) {
-                found.insert(page[at], Some(entry).filter(Entry::is_put));
+                found.insert(page[at], Some(entry));
             }
         }
         Ok(true)
     }
 
-    /// One after another, some at a time.
+    /// Those that a server gives one at a time.
     async fn get_each<'a>(
         &self,
         wanted: &[&'a str],
     ) -> Result<BTreeMap<&'a str, Option<Entry>>, GetError> {
-        let mut rest = wanted.iter();
-        let mut running = VecDeque::new();
-        let mut found = BTreeMap::new();
-        poll_fn(|context| {
-            loop {
-                while running.len() < PIPELINE
-                    && let Some(&key) = rest.next()
-                {
-                    running.push_back((key, self.get(key).into_future()));
-                }
-                let before = found.len();
-                for _ in 0..running.len() {
-                    let Some((key, mut get)) = running.pop_front() else { break };
-                    match get.as_mut().poll(context) {
-                        Poll::Ready(Ok(entry)) => drop(found.insert(key, entry)),
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                        Poll::Pending => running.push_back((key, get)),
-                    }
-                }
-                if running.is_empty() && rest.len() == 0 {
-                    return Poll::Ready(Ok(()));
-                }
-                if found.len() == before {
-                    return Poll::Pending;
+        each(wanted, |key| self.get(key).with_markers().into_future()).await
+    }
+}
+
+/// Asks for one key after another, some at a time.
+pub(super) async fn each<'a, F>(
+    keys: &[&'a str],
+    mut ask: impl FnMut(&'a str) -> F,
+) -> Result<BTreeMap<&'a str, Option<Entry>>, GetError>
+where
+    F: Future<Output = Result<Option<Entry>, GetError>> + Unpin,
+{
+    let mut rest = keys.iter();
+    let mut running = VecDeque::new();
+    let mut found = BTreeMap::new();
+    poll_fn(|context| {
+        loop {
+            while running.len() < PIPELINE
+                && let Some(&key) = rest.next()
+            {
+                running.push_back((key, ask(key)));
+            }
+            let before = found.len();
+            for _ in 0..running.len() {
+                let Some((key, mut get)) = running.pop_front() else { break };
+                match Pin::new(&mut get).poll(context) {
+                    Poll::Ready(Ok(entry)) => drop(found.insert(key, entry)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => running.push_back((key, get)),
                 }
             }
-        })
-        .await?;
-        Ok(found)
-    }
+            if running.is_empty() && rest.len() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if found.len() == before {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await?;
+    Ok(found)
 }

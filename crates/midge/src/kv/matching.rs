@@ -88,7 +88,7 @@ impl KeyValue {
         poll_fn(|context| removing.poll(context)).await
     }
 
-    fn remove(&self, entry: Entry, how: How) -> Boxed<'static, Result<u64, DeleteError>> {
+    fn remove_entry(&self, entry: Entry, how: How) -> Boxed<'static, Result<u64, DeleteError>> {
         let kv = self.clone();
         Box::pin(async move {
             let (key, revision) = (entry.key(), entry.revision());
@@ -118,7 +118,7 @@ impl Removing<'_> {
             {
                 let end = match item {
                     Some(Ok(WatchItem::Entry(entry))) => {
-                        self.running.push_back(self.kv.remove(entry, self.how));
+                        self.running.push_back(self.kv.remove_entry(entry, self.how));
                         continue;
                     }
                     Some(Ok(WatchItem::InitialEnd)) => None,

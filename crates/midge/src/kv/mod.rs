@@ -19,8 +19,11 @@
 //!
 //! Reads are answered by any server that has the bucket, and may miss what was just written. Who
 //! must see it asks [the leader](Get::from_leader), which is slower and needs the permission to
-//! request `$JS.API.STREAM.MSG.GET.KV_<bucket>`. Writes are decided by the leader alone.
+//! request `$JS.API.STREAM.MSG.GET.KV_<bucket>`; a handle that
+//! [reads what it has written](KeyValue::read_your_writes) does so where it has to. Writes are decided
+//! by the leader alone.
 
+mod batch;
 mod buckets;
 mod cache;
 mod change;
@@ -28,12 +31,14 @@ mod get;
 mod list;
 mod many;
 mod matching;
+mod own;
 mod put;
 mod remove;
 #[cfg(feature = "serde")]
 mod typed;
 mod view;
 mod watch;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,6 +52,7 @@ pub use midge_jetstream::kv::{
     PathKeys, PlainKeys, PlainValues, ValueCodec, WatchFilterError,
 };
 
+pub use batch::{Differing, WriteBatch, WriteBatchError};
 pub use buckets::{BucketError, KeyValueNames, KeyValues, OpenError};
 pub use cache::{Cache, CacheBuilder, CacheError, CacheStatus, CacheWait, CacheWaitError};
 pub use change::{Change, ChangeError};
@@ -63,7 +69,8 @@ pub use view::{
 };
 pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
 
-use crate::jetstream::{JetStream, Stream};
+use self::own::OwnWrites;
+use crate::jetstream::{CallError, JetStream, Stream};
 
 /// A bucket. Made by [`JetStream::create_key_value`] and [`JetStream::open_key_value`], among
 /// others.
@@ -72,6 +79,8 @@ use crate::jetstream::{JetStream, Stream};
 #[derive(Clone)]
 pub struct KeyValue {
     bucket: Arc<Bucket>,
+    /// What it has written, if it is to read that.
+    own: Option<Arc<OwnWrites>>,
 }
 
 struct Bucket {
@@ -83,6 +92,8 @@ struct Bucket {
     origin_subjects: BucketSubjects,
     direct: bool,
     max_value_size: Option<u32>,
+    /// Several keys can be written together; of a mirror, nothing is known.
+    atomic: bool,
 }
 
 impl KeyValue {
@@ -99,15 +110,42 @@ impl KeyValue {
         };
         let origin = Stream::new(js, origin_subjects.bucket().stream(), None);
         let (direct, max_value_size) = (config.allow_direct, config.max_msg_size);
-        let bucket =
-            Bucket { name, stream, subjects, origin, origin_subjects, direct, max_value_size };
-        Ok(Self { bucket: Arc::new(bucket) })
+        let atomic = config.allow_atomic;
+        let bucket = Bucket {
+            name,
+            stream,
+            subjects,
+            origin,
+            origin_subjects,
+            direct,
+            max_value_size,
+            atomic,
+        };
+        Ok(Self { bucket: Arc::new(bucket), own: None })
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &BucketName {
         &self.bucket.name
+    }
+
+    /// The same bucket, by a handle whose [`get`](Self::get) and [`get_many`](Self::get_many) give what
+    /// was written through it and its clones, or what is newer: where a server gives less or nothing,
+    /// the leader is asked, which needs the permission that [`from_leader`](Get::from_leader) needs.
+    ///
+    /// It remembers the highest revision of each of the 4,096 keys that it wrote last, by writes that
+    /// were acknowledged; each call of this method begins with none. A key that has expired since is
+    /// asked of the leader each time.
+    #[must_use]
+    pub fn read_your_writes(&self) -> Self {
+        Self { bucket: self.bucket.clone(), own: Some(Arc::default()) }
+    }
+
+    fn note_written(&self, key: &str, revision: u64) {
+        if let Some(own) = &self.own {
+            own.note(key, revision);
+        }
     }
 
     /// Its stream.
@@ -118,6 +156,12 @@ impl KeyValue {
 
     fn js(&self) -> &JetStream {
         self.bucket.stream.context()
+    }
+
+    /// Whether several keys can be written together. Where that was not so when it was opened, the
+    /// stream is asked.
+    async fn takes_batches(&self) -> Result<bool, CallError> {
+        Ok(self.bucket.atomic || self.bucket.origin.info().await?.config.allow_atomic)
     }
 
     /// What it is at the moment.

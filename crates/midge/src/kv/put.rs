@@ -3,18 +3,19 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use midge_jetstream::ApiError;
 use midge_jetstream::kv::{KeyError, check_key};
-use midge_jetstream::{ApiError, ApiLevel, Need};
 
 use super::get::GetError;
+use super::own::OwnWrites;
+use super::write::{Options, Unwritten, may_be_stored, timeout_option, ttl_option};
 use super::{Boxed, KeyValue};
 use crate::jetstream::{FeatureError, JetPublishError, Publish, Publishing};
 
-/// What a TTL of a single key needs.
-pub(super) const TTL: Need = Need::new("a TTL of a key", ApiLevel::V2_11);
 /// How often a key that is deleted is tried to be created.
 const ATTEMPTS: u32 = 10;
 
@@ -38,14 +39,6 @@ pub enum PutError {
     Publish(#[from] JetPublishError),
 }
 
-impl PutError {
-    /// Whether the value may have been stored nevertheless.
-    #[must_use]
-    pub fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Publish(error) if error.may_be_stored())
-    }
-}
-
 /// Why a value is not known to have taken the place of a revision.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,14 +56,6 @@ pub enum UpdateError {
     /// It was not stored, or that is not known.
     #[error(transparent)]
     Put(#[from] PutError),
-}
-
-impl UpdateError {
-    /// Whether the value may have been stored nevertheless.
-    #[must_use]
-    pub fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Put(error) if error.may_be_stored())
-    }
 }
 
 /// Why a key is not known to have been created.
@@ -102,13 +87,7 @@ pub enum CreateError {
     Put(#[from] PutError),
 }
 
-impl CreateError {
-    /// Whether the value may have been stored nevertheless.
-    #[must_use]
-    pub fn may_be_stored(&self) -> bool {
-        matches!(self, Self::Put(error) if error.may_be_stored())
-    }
-}
+may_be_stored!(PutError::Publish, UpdateError::Put, CreateError::Put);
 
 impl KeyValue {
     /// Gives a key a value, whatever it had. `.await` gives `Result<u64, PutError>`: the revision.
@@ -116,7 +95,8 @@ impl KeyValue {
     /// It never expires by itself but by the TTL of the bucket: a TTL that the key was
     /// [created](Self::create) with ends here.
     pub fn put<'a, P: AsRef<[u8]>>(&self, key: &str, value: P) -> Put<'a, P> {
-        Put { publish: self.write(key, value) }
+        let own = self.own.clone().map(|own| (own, key.to_owned()));
+        Put { publish: self.write(key, value), own }
     }
 
     /// Gives a key a value if it has none: if it was never written, is deleted or has expired.
@@ -126,7 +106,7 @@ impl KeyValue {
         key: &'a str,
         value: P,
     ) -> Create<'a, P> {
-        Create { kv: self, key, value, ttl: None, timeout: None }
+        Create { kv: self, key, value, options: Options::default() }
     }
 
     /// Gives a key a value if this is its last revision. `.await` gives `Result<u64, UpdateError>`:
@@ -140,7 +120,13 @@ impl KeyValue {
         value: P,
         revision: u64,
     ) -> Update<'a, P> {
-        Update { kv: self, key, value, revision, timeout: None }
+        let options = Options { expected: Some(revision), ..Options::default() };
+        Update { kv: self, key, value, options }
+    }
+
+    /// The most bytes that a value may have, if that is less.
+    pub(super) fn limit_below(&self, size: usize) -> Option<u32> {
+        self.bucket.max_value_size.filter(|&limit| size > limit as usize)
     }
 
     /// A message to a key, which is not sent yet.
@@ -151,55 +137,40 @@ impl KeyValue {
     ) -> Result<Publish<'a, String, P>, PutError> {
         check_key(key)?;
         let size = value.as_ref().len();
-        if let Some(limit) = self.bucket.max_value_size
-            && size > limit as usize
-        {
+        if let Some(limit) = self.limit_below(size) {
             return Err(PutError::TooLarge { size, limit });
         }
         Ok(self.js().publish(self.bucket.subjects.written(key), value))
     }
 
-    /// Stores a value if the last revision of the key is this one.
+    /// Stores a value if the last revision of the key is the expected one.
     pub(super) async fn write_expecting(
         &self,
         key: &str,
         value: &[u8],
-        expected: u64,
-        ttl: Option<Duration>,
-        timeout: Option<Duration>,
+        options: Options,
     ) -> Result<u64, UpdateError> {
-        let mut publish = self.write(key, value)?.expect_last_subject_sequence(expected);
-        if let Some(ttl) = ttl {
-            publish = publish.ttl(ttl);
-        }
-        if let Some(timeout) = timeout {
-            publish = publish.timeout(timeout);
-        }
-        match publish.await {
-            Ok(ack) => Ok(ack.seq),
-            Err(error) => Err(match wrong_revision(&error) {
-                Some(error) => UpdateError::WrongRevision { key: key.to_owned(), expected, error },
-                None => PutError::from(error).into(),
-            }),
-        }
+        self.send(key, self.write(key, value)?, options).await.map_err(|error| match error {
+            Unwritten::WrongRevision(expected, error) => {
+                UpdateError::WrongRevision { key: key.to_owned(), expected, error }
+            }
+            Unwritten::Publish(error) => PutError::from(error).into(),
+        })
     }
-}
-
-/// The stream's refusal, if it is for a revision that was not expected.
-pub(super) fn wrong_revision(error: &JetPublishError) -> Option<ApiError> {
-    error.refusal().filter(|error| error.err_code.is_wrong_last_sequence()).cloned()
 }
 
 /// A value that is about to be stored. Made by [`KeyValue::put`].
 #[must_use = "nothing is stored until `.await`"]
 pub struct Put<'a, P> {
     publish: Result<Publish<'a, String, P>, PutError>,
+    /// Who wants to know of the revision of which key.
+    own: Option<(Arc<OwnWrites>, String)>,
 }
 
 impl<P: AsRef<[u8]>> Put<'_, P> {
     /// How long to wait for the server. Default: that of the [`JetStream`](crate::jetstream::JetStream).
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self { publish: self.publish.map(|publish| publish.timeout(timeout)) }
+        Self { publish: self.publish.map(|publish| publish.timeout(timeout)), ..self }
     }
 }
 
@@ -214,7 +185,8 @@ impl<'a, P: AsRef<[u8]>> IntoFuture for Put<'a, P> {
     type IntoFuture = Putting<'a, P>;
 
     fn into_future(self) -> Putting<'a, P> {
-        Putting { state: self.publish.map(IntoFuture::into_future).map_err(Some) }
+        let Self { publish, own } = self;
+        Putting { state: publish.map(IntoFuture::into_future).map_err(Some), own }
     }
 }
 
@@ -225,6 +197,7 @@ impl<'a, P: AsRef<[u8]>> IntoFuture for Put<'a, P> {
 #[must_use = "futures do nothing unless polled"]
 pub struct Putting<'a, P> {
     state: Result<Publishing<'a, String, P>, Option<PutError>>,
+    own: Option<(Arc<OwnWrites>, String)>,
 }
 
 /// Nothing here is pinned by being polled.
@@ -234,9 +207,13 @@ impl<P: AsRef<[u8]>> Future for Putting<'_, P> {
     type Output = Result<u64, PutError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.state {
+        let this = &mut *self;
+        match &mut this.state {
             Ok(publishing) => {
                 let ack = ready!(Pin::new(publishing).poll(context))?;
+                if let Some((own, key)) = &this.own {
+                    own.note(key, ack.seq);
+                }
                 Poll::Ready(Ok(ack.seq))
             }
             Err(error) => {
@@ -259,36 +236,22 @@ pub struct Create<'a, P> {
     kv: &'a KeyValue,
     key: &'a str,
     value: P,
-    ttl: Option<Duration>,
-    timeout: Option<Duration>,
+    options: Options,
 }
 
 impl<'a, P: AsRef<[u8]> + Send + 'a> Create<'a, P> {
-    /// It expires after this time: whole seconds, at least one. The bucket must have a
-    /// `limit_marker_ttl`; if it keeps a history, servers make a shorter time as long as that. API
-    /// level 1.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// How long to wait for the server, each time it is asked. Default: that of the
-    /// [`JetStream`](crate::jetstream::JetStream).
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+    ttl_option!("It expires");
+    timeout_option!();
 
     async fn create(self) -> Result<u64, CreateError> {
-        let Self { kv, key, value, ttl, timeout } = self;
+        let Self { kv, key, value, mut options } = self;
         let value = value.as_ref();
         check_key(key).map_err(PutError::from)?;
-        if ttl.is_some() {
-            kv.js().call().require(Some(TTL)).await?;
-        }
+        kv.check_ttl(options).await?;
         let mut expected = 0;
         for _ in 0..ATTEMPTS {
-            match kv.write_expecting(key, value, expected, ttl, timeout).await {
+            options.expected = Some(expected);
+            match kv.write_expecting(key, value, options).await {
                 Ok(revision) => return Ok(revision),
                 Err(UpdateError::WrongRevision { .. }) => {}
                 Err(UpdateError::Put(error)) => return Err(error.into()),
@@ -323,17 +286,11 @@ pub struct Update<'a, P> {
     kv: &'a KeyValue,
     key: &'a str,
     value: P,
-    revision: u64,
-    timeout: Option<Duration>,
+    options: Options,
 }
 
 impl<'a, P: AsRef<[u8]> + Send + 'a> Update<'a, P> {
-    /// How long to wait for the server. Default: that of the
-    /// [`JetStream`](crate::jetstream::JetStream).
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+    timeout_option!();
 }
 
 impl<'a, P: AsRef<[u8]> + Send + 'a> IntoFuture for Update<'a, P> {
@@ -341,9 +298,7 @@ impl<'a, P: AsRef<[u8]> + Send + 'a> IntoFuture for Update<'a, P> {
     type IntoFuture = Boxed<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { kv, key, value, revision, timeout } = self;
-        Box::pin(
-            async move { kv.write_expecting(key, value.as_ref(), revision, None, timeout).await },
-        )
+        let Self { kv, key, value, options } = self;
+        Box::pin(async move { kv.write_expecting(key, value.as_ref(), options).await })
     }
 }

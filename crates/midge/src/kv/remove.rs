@@ -1,12 +1,11 @@
 //! Deleting and purging keys.
 
 use std::future::IntoFuture;
-use std::time::Duration;
 
 use midge_jetstream::kv::{KeyError, Operation, check_key};
 use midge_jetstream::{ApiError, Rollup};
 
-use super::put::{TTL, wrong_revision};
+use super::write::{Options, Unwritten, expect_option, timeout_option, ttl_option};
 use super::{Boxed, KeyValue};
 use crate::jetstream::{FeatureError, JetPublishError, Publish};
 
@@ -48,13 +47,13 @@ impl KeyValue {
     /// `Result<u64, DeleteError>`: the revision of the marker. A key that has no value gets a marker
     /// too.
     pub fn delete<'a>(&'a self, key: &'a str) -> Delete<'a> {
-        Delete { kv: self, key, expected: None, timeout: None }
+        Delete { kv: self, key, options: Options::default() }
     }
 
     /// Deletes a key and its history: a marker alone is left. `.await` gives
     /// `Result<u64, DeleteError>`: the revision of the marker.
     pub fn purge<'a>(&'a self, key: &'a str) -> Purge<'a> {
-        Purge { kv: self, key, expected: None, ttl: None, timeout: None }
+        Purge { kv: self, key, options: Options::default() }
     }
 
     fn mark(
@@ -66,28 +65,20 @@ impl KeyValue {
         let publish = self.js().publish(self.bucket.subjects.written(key), &[][..]);
         Ok(publish.header("KV-Operation", operation.as_str()))
     }
-}
 
-async fn send(
-    mut publish: Publish<'static, String, &'static [u8]>,
-    key: &str,
-    expected: Option<u64>,
-    timeout: Option<Duration>,
-) -> Result<u64, DeleteError> {
-    if let Some(revision) = expected {
-        publish = publish.expect_last_subject_sequence(revision);
-    }
-    if let Some(timeout) = timeout {
-        publish = publish.timeout(timeout);
-    }
-    match publish.await {
-        Ok(ack) => Ok(ack.seq),
-        Err(error) => Err(match (wrong_revision(&error), expected) {
-            (Some(error), Some(expected)) => {
+    async fn remove(
+        &self,
+        key: &str,
+        publish: Publish<'static, String, &'static [u8]>,
+        options: Options,
+    ) -> Result<u64, DeleteError> {
+        self.check_ttl(options).await?;
+        self.send(key, publish, options).await.map_err(|error| match error {
+            Unwritten::WrongRevision(expected, error) => {
                 DeleteError::WrongRevision { key: key.to_owned(), expected, error }
             }
-            _ => error.into(),
-        }),
+            Unwritten::Publish(error) => error.into(),
+        })
     }
 }
 
@@ -97,23 +88,12 @@ async fn send(
 pub struct Delete<'a> {
     kv: &'a KeyValue,
     key: &'a str,
-    expected: Option<u64>,
-    timeout: Option<Duration>,
+    options: Options,
 }
 
 impl Delete<'_> {
-    /// Only if this is its last revision.
-    pub fn expect_revision(mut self, revision: u64) -> Self {
-        self.expected = Some(revision);
-        self
-    }
-
-    /// How long to wait for the server. Default: that of the
-    /// [`JetStream`](crate::jetstream::JetStream).
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+    expect_option!();
+    timeout_option!();
 }
 
 impl<'a> IntoFuture for Delete<'a> {
@@ -121,10 +101,10 @@ impl<'a> IntoFuture for Delete<'a> {
     type IntoFuture = Boxed<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { kv, key, expected, timeout } = self;
+        let Self { kv, key, options } = self;
         Box::pin(async move {
             let publish = kv.mark(key, Operation::Delete)?;
-            send(publish, key, expected, timeout).await
+            kv.remove(key, publish, options).await
         })
     }
 }
@@ -135,32 +115,13 @@ impl<'a> IntoFuture for Delete<'a> {
 pub struct Purge<'a> {
     kv: &'a KeyValue,
     key: &'a str,
-    expected: Option<u64>,
-    ttl: Option<Duration>,
-    timeout: Option<Duration>,
+    options: Options,
 }
 
 impl Purge<'_> {
-    /// Only if this is its last revision.
-    pub fn expect_revision(mut self, revision: u64) -> Self {
-        self.expected = Some(revision);
-        self
-    }
-
-    /// The marker goes after this time: whole seconds, at least one. The bucket must have a
-    /// `limit_marker_ttl`; if it keeps a history, servers make a shorter time as long as that. API
-    /// level 1.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// How long to wait for the server. Default: that of the
-    /// [`JetStream`](crate::jetstream::JetStream).
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+    expect_option!();
+    ttl_option!("The marker goes");
+    timeout_option!();
 }
 
 impl<'a> IntoFuture for Purge<'a> {
@@ -168,14 +129,10 @@ impl<'a> IntoFuture for Purge<'a> {
     type IntoFuture = Boxed<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { kv, key, expected, ttl, timeout } = self;
+        let Self { kv, key, options } = self;
         Box::pin(async move {
-            let mut publish = kv.mark(key, Operation::Purge)?.rollup(Rollup::Subject);
-            if let Some(ttl) = ttl {
-                kv.js().call().require(Some(TTL)).await?;
-                publish = publish.ttl(ttl);
-            }
-            send(publish, key, expected, timeout).await
+            let publish = kv.mark(key, Operation::Purge)?.rollup(Rollup::Subject);
+            kv.remove(key, publish, options).await
         })
     }
 }

@@ -28,7 +28,7 @@ impl Error {
         description: Cow::Borrowed("JetStream system temporarily unavailable"),
     };
 
-    fn new(code: u16, err_code: u16, description: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn new(code: u16, err_code: u16, description: impl Into<Cow<'static, str>>) -> Self {
         Self { code, err_code, description: description.into() }
     }
 
@@ -51,7 +51,7 @@ impl Error {
     }
 }
 
-type Answer = Result<Value, Error>;
+pub(super) type Answer = Result<Value, Error>;
 
 fn no_stream() -> Error {
     Error::new(404, 10_059, "stream not found")
@@ -61,7 +61,7 @@ fn no_consumer() -> Error {
     Error::new(404, 10_014, "consumer not found")
 }
 
-fn bad_request() -> Error {
+pub(super) fn bad_request() -> Error {
     Error::new(400, 10_025, "invalid JSON")
 }
 
@@ -96,11 +96,19 @@ impl JetStream {
                 }
                 return;
             }
+            ["STREAM", "MSG", "GET", stream] => {
+                self.streams.get(*stream).ok_or_else(no_stream).and_then(|it| it.get(payload))
+            }
+            ["DIRECT", "GET", stream, subject @ ..] => {
+                self.get_directly(stream, &subject.join("."), message, turn);
+                return;
+            }
             // A server says nothing of what it does not know.
             _ => return,
         };
         let mut answer = answer.unwrap_or_else(|error| json!({"error": error.value()}));
         let kind = match tokens.as_slice() {
+            ["STREAM", "MSG", ..] => "STREAM_MSG_GET".to_owned(),
             [object, .., "CREATE", _] | [object, "CREATE", ..] => format!("{object}_CREATE"),
             [object, verb, ..] => format!("{object}_{verb}"),
             _ => "ACCOUNT_INFO".to_owned(),

@@ -6,6 +6,7 @@
 
 mod api;
 mod consumer;
+mod get;
 mod leader;
 mod pull;
 mod stream;
@@ -45,13 +46,15 @@ pub(super) struct JetStream {
     streams: BTreeMap<String, Stream>,
     /// When there is something to do, unless something happens before.
     due: Option<Instant>,
+    /// Messages that the replica lacks which answers direct gets.
+    behind: usize,
 }
 
 impl JetStream {
     /// `seed` decides elections, what is heard without a leader, and made up names.
     pub(super) fn new(seed: u64) -> Self {
         let (leadership, streams) = (Leadership::default(), BTreeMap::new());
-        Self { rng: Rng::new(seed ^ SALT), leadership, streams, due: None }
+        Self { rng: Rng::new(seed ^ SALT), leadership, streams, due: None, behind: 0 }
     }
 }
 
@@ -101,6 +104,10 @@ impl JetStream {
     fn listens(&self, subject: &[u8]) -> bool {
         let text = std::str::from_utf8(subject).unwrap_or_default();
         if let Some(call) = text.strip_prefix("$JS.API.") {
+            if let Some(get) = call.strip_prefix("DIRECT.GET.") {
+                let stream = self.streams.get(get.split('.').next().unwrap_or(""));
+                return stream.is_some_and(|stream| stream.config.allow_direct);
+            }
             let next = call.strip_prefix("CONSUMER.MSG.NEXT.").map(|it| it.split_once('.'));
             return next.is_none_or(|names| names.is_some_and(|(s, c)| self.has_consumer(s, c)));
         }
@@ -176,6 +183,11 @@ impl Cluster {
     pub fn consumers(&self, stream: &str) -> Vec<String> {
         let stream = self.jetstream.streams.get(stream);
         stream.iter().flat_map(|stream| stream.consumers.keys().cloned()).collect()
+    }
+
+    /// Direct gets are answered by a replica that lacks so many of the last messages of each stream.
+    pub fn set_replica_behind(&mut self, messages: usize) {
+        self.jetstream.behind = messages;
     }
 
     /// Gives a message that `server` has got to JetStream, if that listens; whether it does.

@@ -60,10 +60,16 @@ impl Stream {
         let known = id.as_ref().and_then(|id| self.ids.get(id)).map(|(sequence, _)| *sequence);
         let last = self.last();
         let expected = header("Nats-Expected-Last-Sequence");
+        let of_subject = self.messages.iter().rposition(|it| it.subject == message.subject);
+        let of_subject = of_subject.map_or(0, |place| place as u64 + 1);
+        let expected_of_subject = header("Nats-Expected-Last-Subject-Sequence");
+        let is_not = |it: &[u8], last: u64| *it != *last.to_string().as_bytes();
         let answer = if let Some(sequence) = known {
             format!("{{\"stream\":\"{name}\",\"seq\":{sequence},\"duplicate\": true}}")
-        } else if expected.is_some_and(|it| *it != *last.to_string().as_bytes()) {
+        } else if expected.is_some_and(|it| is_not(it, last)) {
             Error::wrong_last_sequence(last).to_ack(name)
+        } else if expected_of_subject.is_some_and(|it| is_not(it, of_subject)) {
+            Error::wrong_last_sequence(of_subject).to_ack(name)
         } else {
             self.messages.push(Stored {
                 subject: message.subject.clone(),

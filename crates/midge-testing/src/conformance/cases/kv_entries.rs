@@ -312,3 +312,26 @@ pub async fn keys_that_match_are_deleted_and_purged<A: Adapter>() -> Outcome {
     assert!(soon(kv.delete_matching("a..b")).await.is_err());
     Ok(())
 }
+
+pub async fn a_handle_reads_what_it_has_written<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(marked("b")).await?;
+    let own = kv.read_your_writes();
+    soon(own.put("put", "1")).await?;
+    let revision = soon(own.create("updated", "1")).await?;
+    soon(own.update("updated", "2", revision)).await?;
+    soon(own.put("deleted", "1")).await?;
+    soon(own.delete("deleted")).await?;
+    soon(own.create("gone", "1").ttl(SECOND)).await?;
+    // Others may write, and what is newer is as good.
+    soon(kv.put("put", "2")).await?;
+    until_gone(&kv, "gone").await?;
+    let keys = ["put", "updated", "deleted", "gone", "never"];
+    let wanted = [Some("2"), Some("2"), None, None, None];
+    let many = soon(own.get_many(keys)).await?;
+    for ((key, wanted), entry) in keys.iter().zip(wanted).zip(many) {
+        assert_eq!(entry.as_ref().map(Entry::value), wanted.map(str::as_bytes), "{key}");
+        assert_eq!(value(&own, key).await?.as_deref(), wanted.map(str::as_bytes), "{key}");
+    }
+    assert!(soon(own.get("deleted").with_markers()).await?.is_some());
+    Ok(())
+}

@@ -16,6 +16,7 @@ pub mod jetstream_publish;
 pub mod jetstream_pull_ends;
 pub mod jetstream_streams;
 pub mod kept;
+pub mod kv_batch;
 pub mod kv_buckets;
 pub mod kv_cache;
 pub mod kv_entries;

@@ -9,6 +9,7 @@ use midge_jetstream::{
     AckPolicy, ConsumerConfig, DeliverPolicy, NameError, Notice, OrderedMachine, PullConfig,
     ReplayPolicy, StreamName, Time,
 };
+use midge_proto::Instant;
 
 use super::stopping::Stopping;
 use super::{Boxed, OnNotice, Ordered, OrderedError};

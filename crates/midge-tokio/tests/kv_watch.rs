@@ -1,0 +1,171 @@
+//! Watches of buckets whose server is killed: while 100,000 updates are made, and before all that was
+//! there has been given.
+
+mod steps;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use midge::jetstream::{JetStream, Notice};
+use midge::kv::{BucketConfig, KeyValue, WatchItem};
+use midge_testing::NatsServer;
+use tokio::time::sleep;
+
+use steps::{Outcome, connect, impatient, soon};
+
+const WRITERS: u64 = 50;
+/// Of each writer.
+const KEYS: u64 = 20;
+const ROUNDS: u64 = 100;
+const UPDATES: u64 = WRITERS * KEYS * ROUNDS;
+
+/// A bucket in files that keeps one revision of each key.
+async fn bucket(server: &NatsServer) -> Outcome<KeyValue> {
+    let js = JetStream::new(connect(impatient(&server.url())).await?);
+    Ok(js.create_key_value(BucketConfig::new("b")).await?)
+}
+
+/// Updates keys in turn, and gives the revisions that each had.
+async fn update(kv: KeyValue, writer: u64, count: Arc<AtomicU64>) -> BTreeMap<String, Vec<u64>> {
+    let mut written = BTreeMap::<String, Vec<u64>>::new();
+    for round in 0..ROUNDS {
+        for number in 0..KEYS {
+            let key = format!("k.{writer}.{number}");
+            let revision = loop {
+                match kv.put(&key, round.to_string()).timeout(Duration::from_secs(2)).await {
+                    Ok(revision) => break revision,
+                    // Once more is as good: the last one counts.
+                    Err(_) => sleep(Duration::from_millis(10)).await,
+                }
+            };
+            written.entry(key).or_default().push(revision);
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    written
+}
+
+/// Revisions of each key until each has the one that it had last.
+async fn seen(
+    kv: KeyValue,
+    last: tokio::sync::oneshot::Receiver<BTreeMap<String, u64>>,
+) -> Outcome<BTreeMap<String, Vec<u64>>> {
+    let mut watch = kv.watch_all().updates_only().await?;
+    let mut seen = BTreeMap::<String, Vec<u64>>::new();
+    let (mut before, mut last, mut wanted) = (0, Some(last), None);
+    loop {
+        if let Some(receiver) = &mut last
+            && let Ok(all) = receiver.try_recv()
+        {
+            (wanted, last) = (all.values().max().copied(), None);
+        }
+        if wanted.is_some_and(|wanted| before >= wanted) {
+            return Ok(seen);
+        }
+        let next = tokio::time::timeout(Duration::from_millis(200), watch.next()).await;
+        match next {
+            // There may be a last one now.
+            Err(_) => {}
+            Ok(Some(Ok(WatchItem::Entry(entry)))) => {
+                assert!(entry.revision() > before, "revisions increase");
+                before = entry.revision();
+                seen.entry(entry.key().to_owned()).or_default().push(before);
+            }
+            Ok(Some(Ok(WatchItem::InitialEnd))) => {
+                assert_eq!(before, 0, "it comes first, and once")
+            }
+            Ok(end) => panic!("it ends with the test only: {end:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_a_hundred_thousand_updates_of_each_key_is_seen_though_the_server_is_killed()
+-> Outcome {
+    let mut server = NatsServer::builder().jetstream(true).start()?;
+    let kv = bucket(&server).await?;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let reading = tokio::spawn(seen(bucket(&server).await?, told));
+    let count = Arc::<AtomicU64>::default();
+    let update = |writer| tokio::spawn(update(kv.clone(), writer, count.clone()));
+    let writers: Vec<_> = (0..WRITERS).map(update).collect();
+    for quarter in 1..4 {
+        while count.load(Ordering::Relaxed) < UPDATES / 4 * quarter {
+            assert!(!reading.is_finished());
+            sleep(Duration::from_millis(5)).await;
+        }
+        server.kill()?;
+        server.restart()?;
+    }
+    let mut written = BTreeMap::new();
+    for writer in writers {
+        written.append(&mut writer.await?);
+    }
+    assert_eq!(written.len() as u64, WRITERS * KEYS);
+    let last: BTreeMap<_, _> = written
+        .iter()
+        .map(|(key, revisions)| (key.clone(), revisions[revisions.len() - 1]))
+        .collect();
+    tell.send(last.clone()).map_err(|_| "the watch goes on")?;
+    let seen = soon(reading).await??;
+    for (key, &last) in &last {
+        let seen = seen.get(key).ok_or_else(|| format!("nothing of {key}"))?;
+        assert_eq!(seen.last(), Some(&last), "the last one of {key}");
+        let skipped = written[key].iter().filter(|revision| !seen.contains(revision));
+        for revision in skipped {
+            assert!(*revision < last, "what was skipped of {key} is superseded");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_midway_leaves_one_end_behind_all_that_was_there() -> Outcome {
+    const ALL: usize = 1_500;
+    let mut server = NatsServer::builder().jetstream(true).start()?;
+    let kv = bucket(&server).await?;
+    for number in 0..ALL {
+        kv.put(&format!("k.{number}"), vec![0; 1_000]).await?;
+    }
+    let recreated = Arc::<AtomicU64>::default();
+    let count = recreated.clone();
+    let noticed = move |notice| {
+        count.fetch_add(u64::from(matches!(notice, Notice::Recreated(_))), Ordering::Relaxed);
+    };
+    let mut watch = kv.watch_all().on_notice(noticed).await?;
+    let (mut given, mut before) = (BTreeMap::new(), 0);
+    let mut ends = 0;
+    let written = ALL as u64 + 2;
+    while before < written {
+        let item = soon(watch.next()).await.ok_or("it goes on")??;
+        let WatchItem::Entry(entry) = item else {
+            assert!(given.len() == ALL, "{} keys before the end of what was there", given.len());
+            assert!(recreated.load(Ordering::Relaxed) > 0, "the consumer was lost before");
+            ends += 1;
+            continue;
+        };
+        assert!(entry.revision() > before, "revisions increase");
+        before = entry.revision();
+        given.insert(entry.key().to_owned(), before);
+        if given.len() == 100 && before == 100 {
+            server.kill()?;
+            server.restart()?;
+            // One that was given already, and one that was not.
+            for key in ["k.7", "k.1400"] {
+                while soon(kv.put(key, "again")).await.is_err() {}
+            }
+        }
+    }
+    // What is written behind it follows, and no other end.
+    let last = kv.put("last", "1").await?;
+    while before < last {
+        match soon(watch.next()).await.ok_or("it goes on")?? {
+            WatchItem::Entry(entry) => before = entry.revision(),
+            WatchItem::InitialEnd => ends += 1,
+        }
+    }
+    assert_eq!(ends, 1);
+    Ok(())
+}
