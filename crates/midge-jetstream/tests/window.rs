@@ -400,6 +400,17 @@ fn a_refusal_that_a_message_may_have_caused_itself_is_no_proof_that_it_is_not_st
 }
 
 #[test]
+fn behind_the_highest_number_a_chain_does_not_overflow() {
+    let mut rig = Rig::new(config(PublishOrder::Chained));
+    rig.push();
+    rig.push();
+    rig.turn();
+    let (token, ..) = rig.wire.remove(0);
+    rig.answer((token, format!("{{\"stream\":\"S\",\"seq\":{}}}", u64::MAX)));
+    assert_eq!(rig.wire.len(), 1);
+}
+
+#[test]
 fn a_late_answer_to_an_earlier_attempt_counts() {
     let mut rig = Rig::new(config(PublishOrder::Sent));
     rig.push();

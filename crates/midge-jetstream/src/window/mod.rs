@@ -303,7 +303,7 @@ impl PublishWindow {
         if self.config.order == PublishOrder::Chained {
             match &mut self.expected {
                 None => self.sync = Some(number),
-                Some(seq) => *seq += 1,
+                Some(seq) => *seq = seq.saturating_add(1),
             }
         }
         self.in_flight += 1;

@@ -74,7 +74,7 @@ impl KeyValue {
             };
             let old = now.is_some_and(|now| age_of(now) >= age.as_nanos() as i128);
             let subject = bucket.origin_subjects.stored(marker.key());
-            let before = marker.revision() + u64::from(old);
+            let before = marker.revision().saturating_add(old.into());
             purged += bucket.origin.purge().filter(&subject).before(before).await?;
         }
         Ok(purged)
