@@ -459,6 +459,9 @@ impl Ordered {
                         function(Notice::Recreated(format!("{}_{serial}", self.prefix)));
                     }
                     if self.machine.serial() == serial {
+                        if pending == 0 {
+                            self.machine.all_is_new();
+                        }
                         let last = created.stream.map_or(u64::MAX, |stream| stream.last);
                         self.creation = Some(Creation { serial, pending, last });
                     }
