@@ -138,7 +138,8 @@ impl OrderedBuilder {
         self
     }
 
-    /// What the names of its consumers begin with: a number follows. Default: a random one.
+    /// What the names of its consumers begin with. What is random follows, so that nobody takes over
+    /// what another one has left, and a number. Default: nothing.
     pub fn name_prefix(mut self, prefix: &str) -> Self {
         self.prefix = Some(prefix.to_owned());
         self
@@ -183,7 +184,10 @@ impl OrderedBuilder {
         let client = self.js.client().clone();
         let random = client.new_inbox();
         let token = random.rsplit('.').next().unwrap_or_default();
-        let prefix = self.prefix.unwrap_or_else(|| token.to_owned());
+        let prefix = match self.prefix {
+            Some(prefix) => format!("{prefix}_{token}"),
+            None => token.to_owned(),
+        };
         let seed = seed(&client);
         let by_subject = self.config.deliver_policy == DeliverPolicy::LastPerSubject;
         let machine = match self.push {

@@ -102,6 +102,33 @@ pub async fn an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing<A: A
     Ok(())
 }
 
+/// As what a process that was killed has left behind.
+pub async fn an_ordered_consumer_takes_over_none_of_the_same_prefix<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    bench.publish_by_turns(1..101).await?;
+    for push in [false, true] {
+        let begin = || {
+            let builder = bench.js.ordered("S").name_prefix("p");
+            if push { builder.push() } else { builder }
+        };
+        let (mut one, mut other) = (begin().await?, begin().await?);
+        for wanted in 1..=50 {
+            assert_eq!(take(&mut one).await, wanted);
+        }
+        let mut another = begin().await?;
+        for wanted in 1..=100 {
+            assert_eq!([take(&mut other).await, take(&mut another).await], [wanted; 2]);
+        }
+        for wanted in 51..=100 {
+            assert_eq!(take(&mut one).await, wanted);
+        }
+        assert!(bench.consumers().await?.iter().all(|name| name.starts_with("p_")));
+        drop((one, other, another));
+        bench.until_consumers(0).await?;
+    }
+    Ok(())
+}
+
 pub async fn an_ordered_consumer_is_drained_and_stopped_from_elsewhere<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     bench.publish_by_turns(1..101).await?;
