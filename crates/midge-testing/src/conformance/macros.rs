@@ -180,6 +180,7 @@ macro_rules! conformance {
                 an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing
                 an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothing
                 an_ordered_consumer_takes_over_none_of_the_same_prefix
+                an_ordered_consumer_that_cannot_begin_says_so_in_time
                 an_ordered_consumer_is_drained_and_stopped_from_elsewhere
                 an_ordered_consumer_outlives_killed_servers
                 a_stream_that_was_replaced_is_read_from_its_beginning

@@ -1,5 +1,6 @@
 //! A stream in order and without gaps.
 
+mod beginning;
 mod creation;
 mod stopping;
 
@@ -43,7 +44,7 @@ pub enum OrderedError {
     /// The server refused the consumer.
     #[error("the server refused the consumer: {0}")]
     Refused(ApiError),
-    /// The server did not answer.
+    /// The server did not answer in time, or there was no connection.
     #[error("the server did not answer when the consumer was to be made: {0}")]
     Unanswered(RequestError),
     /// The answer was not understood.
@@ -72,7 +73,7 @@ impl JetStream {
 }
 
 /// An ordered consumer that is about to begin. Made by [`JetStream::ordered`]; `.await` makes its
-/// first consumer.
+/// first consumer, within the time that the [`JetStream`] gives a call.
 #[must_use = "nothing is asked for until `.await`"]
 pub struct OrderedBuilder {
     js: JetStream,
@@ -237,19 +238,6 @@ impl OrderedBuilder {
     }
 }
 
-impl IntoFuture for OrderedBuilder {
-    type Output = Result<Ordered, OrderedError>;
-    type IntoFuture = Boxed<Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let mut ordered = self.build()?;
-            poll_fn(|context| ordered.poll_begun(context)).await?;
-            Ok(ordered)
-        })
-    }
-}
-
 impl fmt::Debug for OrderedBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OrderedBuilder").field("config", &self.config).finish_non_exhaustive()
@@ -313,23 +301,6 @@ impl Ordered {
     #[must_use]
     pub fn last_sequence(&self) -> Option<u64> {
         self.machine.cursor()
-    }
-
-    fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), OrderedError>> {
-        loop {
-            if self.begun {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(failure) = self.failure.take() {
-                return Poll::Ready(Err(failure));
-            }
-            if let Some(end) = self.machine.end() {
-                return Poll::Ready(Err(OrderedError::Ended(end.clone())));
-            }
-            if !self.work(context) {
-                return Poll::Pending;
-            }
-        }
     }
 
     pub(crate) fn poll_message(

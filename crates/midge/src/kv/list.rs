@@ -48,7 +48,8 @@ impl KeyValue {
 
     /// Deletes what is left of keys that were deleted: the revisions before, and markers that are
     /// older than `age`. Younger markers stay, for those who watch and were away; 30 minutes is
-    /// usual. Gives how many messages it deleted. What is written meanwhile stays.
+    /// usual. Gives how many messages it deleted. What is written meanwhile stays. While markers are
+    /// looked for, it waits for a connection that was lost, as long as that takes.
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use midge::RequestError;
 use midge::jetstream::{
     DeliverPolicy, JetStream, Notice, Ordered, OrderedBuilder, OrderedEnd, OrderedError, PushEnd,
     PushError, ResetCause,
@@ -126,6 +127,22 @@ pub async fn an_ordered_consumer_takes_over_none_of_the_same_prefix<A: Adapter>(
         drop((one, other, another));
         bench.until_consumers(0).await?;
     }
+    Ok(())
+}
+
+pub async fn an_ordered_consumer_that_cannot_begin_says_so_in_time<A: Adapter>() -> Outcome {
+    let mut bench = Bench::new::<A>().await?;
+    let before = bench.client.status().transition;
+    bench.server.kill()?;
+    until(|| bench.client.status().transition > before).await;
+    let js = bench.js.with_timeout(Duration::from_millis(200));
+    for builder in [js.ordered("S"), js.ordered("S").push()] {
+        let error = soon(builder).await.expect_err("there is no server");
+        assert!(matches!(error, OrderedError::Unanswered(RequestError::TimedOut)), "{error}");
+    }
+    soon(bench.client.close()).await;
+    let error = soon(js.ordered("S")).await.expect_err("it is closed");
+    assert!(matches!(error, OrderedError::Ended(OrderedEnd::Closed)), "{error}");
     Ok(())
 }
 
