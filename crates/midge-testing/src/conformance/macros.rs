@@ -301,6 +301,7 @@ macro_rules! conformance {
                 fast_ingest_stores_everything_in_order
                 fast_ingest_ends_at_a_message_that_is_refused
                 a_lost_connection_ends_fast_ingest
+                fast_ingest_whose_stream_goes_midway_ends_in_time
                 an_old_server_is_told_before_anything_is_sent
             }
             jetstream_publish {

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use midge_jetstream::{
-    ApiError, ApiLevel, BatchError, CommitError, FastAnswerError, FastEvent, FastIngest, Gaps,
-    Need, PubAck, PublishHeaders, PublishHeadersError,
+    ApiError, ApiLevel, BatchError, CommitError, FastEvent, FastIngest, Gaps, Need, PubAck,
+    PublishHeaders, PublishHeadersError,
 };
 use midge_proto::{
     AsSubject, HeaderMap, Instant, PublishError, Subject, SubjectRef, SubscribeError,
@@ -177,6 +177,7 @@ impl Future for Subscribing {
             last: None,
             notices: VecDeque::new(),
             end: None,
+            answered: false,
             quiet_since: None,
         }))
     }
@@ -293,6 +294,8 @@ pub struct FastBatch {
     last: Option<Subject>,
     notices: VecDeque<FastNotice>,
     end: Option<Result<PubAck, FastBatchError>>,
+    /// The stream has said anything at all.
+    answered: bool,
     quiet_since: Option<Instant>,
 }
 
@@ -396,10 +399,10 @@ impl FastBatch {
         while self.changes.poll(context).is_ready() {}
         let now = self.alarm.now();
         while let Poll::Ready(Some(message)) = self.acks.poll_message(context) {
-            self.quiet_since = None;
             if is_no_responders(&message) {
-                // Nobody took one of the messages; at first, that is all there is.
-                if self.machine.acknowledged() == 0 && self.connects.is_some() {
+                // Nobody took one of the messages; at first, that is all there is. Later, it is a
+                // silence like another, as of a stream without a leader.
+                if !self.answered && self.connects.is_some() {
                     self.machine.fail();
                     self.end = Some(Err(FastBatchError::NoStream));
                 }
@@ -416,10 +419,12 @@ impl FastBatch {
                 Ok(FastEvent::Failed(error)) if self.end.is_none() => {
                     self.end = Some(Err(FastBatchError::Refused(error)));
                 }
+                Ok(_) => {}
                 // Bytes that are no answer are for nobody.
-                Ok(_) | Err(FastAnswerError::Malformed(_)) => {}
-                Err(_) => {}
+                Err(_) => continue,
             }
+            self.answered = true;
+            self.quiet_since = None;
         }
         if self.end.is_none() && self.is_lost() {
             self.machine.fail();
