@@ -23,7 +23,7 @@ use crate::ask::is_no_responders;
 use crate::queue::Limits;
 use crate::shared::{Inner, Room, RoomWait, lock};
 use crate::subscribe::Plan;
-use crate::{Client, Subscription};
+use crate::{Client, EndReason, ServerError, Subscription};
 
 const FAST: Need = Need::new("for fast ingest", ApiLevel::V2_14);
 /// Messages between two acks at most.
@@ -228,6 +228,9 @@ pub enum FastBatchError {
     /// The inbox for acks could not be subscribed to.
     #[error("no acks could be received: {0}")]
     Inbox(SubscribeError),
+    /// The server denies the inbox for acks. What was sent may be stored.
+    #[error("no acks come, so the user must be permitted to subscribe to its inboxes: {0}")]
+    Denied(ServerError),
     /// The stream refused the batch, or does not know it any more.
     #[error("the stream refused the batch: {0}")]
     Refused(ApiError),
@@ -398,7 +401,11 @@ impl FastBatch {
     fn turn(&mut self, context: &Context<'_>) -> Result<(), FastBatchError> {
         while self.changes.poll(context).is_ready() {}
         let now = self.alarm.now();
-        while let Poll::Ready(Some(message)) = self.acks.poll_message(context) {
+        while let Poll::Ready(message) = self.acks.poll_message(context) {
+            let Some(message) = message else {
+                self.inbox_ended();
+                break;
+            };
             if is_no_responders(&message) {
                 // Nobody took one of the messages; at first, that is all there is. Later, it is a
                 // silence like another, as of a stream without a leader.
@@ -432,6 +439,16 @@ impl FastBatch {
             return Err(FastBatchError::Lost { acknowledged });
         }
         Ok(())
+    }
+
+    /// No answers will come.
+    fn inbox_ended(&mut self) {
+        if let Some(EndReason::Denied(error)) = self.acks.end()
+            && !self.machine.is_over()
+        {
+            self.machine.fail();
+            self.end = Some(Err(FastBatchError::Denied(error)));
+        }
     }
 
     fn is_lost(&self) -> bool {

@@ -429,6 +429,35 @@ pub async fn a_full_window_waits_and_a_server_that_stands_still_is_told<A: Adapt
     Ok(())
 }
 
+pub async fn a_publisher_that_may_have_no_acks_says_so<A: Adapter>() -> Outcome {
+    let config = r#"authorization { users: [
+        { user: a, password: p },
+        { user: u, password: p, permissions: { subscribe: { deny: "_INBOX.>" } } },
+    ] }"#;
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let user = |name| impatient(&server.url()).user_and_password(name, "p");
+    let other = connect::<A>(user("a")).await?;
+    create(&other, "S", "s", json!({})).await?;
+    let js = JetStream::new(connect::<A>(user("u")).await?);
+    let mut publisher = soon(js.publisher()).await?;
+    for _ in 0..3 {
+        publisher.publish("s", "").try_send()?;
+    }
+    let denied = soon(publisher.flush()).await;
+    assert!(matches!(denied, Err(PublisherError::Denied(_))), "{denied:?}");
+    let denied = soon(publisher.publish("s", "")).await;
+    assert!(matches!(denied, Err(PublisherError::Denied(_))), "{denied:?}");
+    for wanted in 1..=3 {
+        let report = soon(publisher.next_report()).await;
+        let Some(Report::Failed { number, failure, .. }) = report else { panic!("{report:?}") };
+        assert!(matches!(failure, PublishFailure::Unknown), "{failure}");
+        assert_eq!(number, wanted);
+    }
+    assert!(soon(publisher.next_report()).await.is_none());
+    assert_eq!(count(&other, "S").await?, 3);
+    Ok(())
+}
+
 pub async fn a_publisher_ends_with_its_connection_and_hides_nothing<A: Adapter>() -> Outcome {
     let (server, js) = jetstream::<A>().await?;
     create(js.client(), "S", "s", json!({})).await?;
