@@ -325,6 +325,7 @@ macro_rules! conformance {
                 a_publisher_that_may_not_ask_sends_again_within_two_minutes
                 a_full_window_waits_and_a_server_that_stands_still_is_told
                 a_publisher_that_may_have_no_acks_says_so
+                a_publisher_rests_while_the_outbound_queue_is_full
                 a_publisher_ends_with_its_connection_and_hides_nothing
             }
         }

@@ -477,13 +477,14 @@ impl Publisher {
     fn send(&mut self, now: Instant, context: Option<&Context<'_>>) {
         let shared = &self.js.client().handle().shared;
         self.held = None;
+        // What is left for want of room or a connection is gone on with by their wakers.
+        self.until = None;
         loop {
             match self.window.poll(now) {
                 WindowOutput::Send(number) => {
                     let Some(outgoing) = self.window.outgoing(number) else { return };
                     if outgoing.in_doubt && !self.duplicates.knows(outgoing.subject) {
                         self.held = Some(outgoing.subject.to_subject());
-                        self.until = None;
                         return;
                     }
                     self.reply.truncate(self.inbox);

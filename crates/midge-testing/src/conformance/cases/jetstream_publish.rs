@@ -13,7 +13,7 @@ use crate::NatsServer;
 use crate::conformance::steps::{assert_took, connect, impatient, soon};
 use crate::conformance::streams_by_hand::{count, create, payloads, update};
 use crate::conformance::tasks::spawn;
-use crate::conformance::timer::sleep;
+use crate::conformance::timer::{sleep, within};
 use crate::conformance::{Adapter, Outcome};
 
 async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> {
@@ -455,6 +455,44 @@ pub async fn a_publisher_that_may_have_no_acks_says_so<A: Adapter>() -> Outcome 
     }
     assert!(soon(publisher.next_report()).await.is_none());
     assert_eq!(count(&other, "S").await?, 3);
+    Ok(())
+}
+
+/// Waiting for room in the outbound queue is no reason to look again and again.
+pub async fn a_publisher_rests_while_the_outbound_queue_is_full<A: Adapter>() -> Outcome {
+    let server = NatsServer::builder().jetstream(true).start()?;
+    let options = impatient(&server.url()).max_pending(1 << 20);
+    let js = JetStream::new(connect::<A>(options).await?);
+    create(js.client(), "S", "s", json!({})).await?;
+    let wait = Duration::from_millis(200);
+    let builder = js.publisher().ack_wait(wait).duplicate_window(Duration::from_secs(120));
+    let mut publisher = soon(builder.window(1000, 1 << 30)).await?;
+    server.pause()?;
+    let payload = vec![0; 1 << 17];
+    let mut stuck = false;
+    while !stuck {
+        while js.client().pending_bytes() < 900_000 {
+            publisher.publish("s", &payload).try_send()?;
+        }
+        sleep(Duration::from_millis(20)).await;
+        stuck = js.client().pending_bytes() >= 900_000;
+    }
+    for _ in 0..10 {
+        publisher.publish("s", &payload).try_send()?;
+    }
+    let mut polls = 0;
+    {
+        let mut flush = std::pin::pin!(publisher.flush());
+        let counted = std::future::poll_fn(|context| {
+            polls += 1;
+            flush.as_mut().poll(context)
+        });
+        let flushed = within(Duration::from_secs(1), counted).await;
+        assert!(flushed.is_none(), "the server stands still");
+    }
+    assert!(polls < 1000, "{polls}");
+    server.resume()?;
+    soon(publisher.flush()).await?;
     Ok(())
 }
 
