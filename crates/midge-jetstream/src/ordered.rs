@@ -108,6 +108,8 @@ pub struct OrderedMachine {
     cursor: Option<u64>,
     /// It cannot be said from the first consumer alone where the next one would have to begin.
     by_subject: bool,
+    /// The message of the stream before the first one that the present consumer delivers.
+    before: u64,
     /// The last number of the consumer.
     consumer_sequence: u64,
     created: Option<Time>,
@@ -166,6 +168,7 @@ impl OrderedMachine {
             serial: 1,
             cursor: None,
             by_subject,
+            before: 0,
             consumer_sequence: 0,
             created: None,
             created_at: Instant::ZERO,
@@ -225,10 +228,11 @@ impl OrderedMachine {
                 self.notice(Notice::StreamBehind { handed_out, last: stream.last });
             }
         }
-        if self.cursor.is_none() && !self.by_subject {
-            self.cursor = Some(created.before);
-        }
         self.phase = Phase::Running;
+        self.before = created.before;
+        if !self.by_subject {
+            self.all_is_new();
+        }
         self.consumer_sequence = 0;
         self.created_at = now;
         self.heard = true;
@@ -239,6 +243,14 @@ impl OrderedMachine {
         if self.lost {
             self.lost = !self.connected;
             self.reset(ResetCause::Reconnected, now);
+        }
+    }
+
+    /// There was nothing for the consumer that was made, or what there was has come or gone: another
+    /// one begins behind the last message, else where this one began, also by subject.
+    pub fn all_is_new(&mut self) {
+        if self.phase == Phase::Running {
+            self.cursor.get_or_insert(self.before);
         }
     }
 

@@ -248,6 +248,27 @@ fn whatever_says_that_the_consumer_is_lost_makes_another_at_once() {
 }
 
 #[test]
+fn by_subject_the_next_consumer_begins_in_the_same_way_until_all_is_new() {
+    for told in [false, true] {
+        let mut machine = OrderedMachine::push(SECOND, true, 5);
+        let now = Instant::ZERO;
+        machine.connected(now);
+        let create = machine.poll(now);
+        assert_eq!(create, OrderedOutput::Create { serial: 1, from: None });
+        machine.created(Created { before: 7, stream: None }, now);
+        if told {
+            machine.all_is_new();
+        }
+        machine.inbox_lost(now);
+        let notice = OrderedOutput::Notice(Notice::Reset(ResetCause::ConsumerLost));
+        assert_eq!(machine.poll(now), notice);
+        assert_eq!(machine.poll(now), OrderedOutput::Delete { serial: 1 });
+        let create = machine.poll(now);
+        assert_eq!(create, OrderedOutput::Create { serial: 2, from: told.then_some(8) });
+    }
+}
+
+#[test]
 fn missed_heartbeats_and_a_new_connection_make_another() {
     for pulls in [false, true] {
         let mut world = running(pulls);

@@ -371,6 +371,45 @@ fn an_answer_that_is_lost_is_asked_for_by_the_same_id() {
     assert!(ack.duplicate);
 }
 
+/// A server alone looks at what is expected before it looks at the id.
+#[test]
+fn a_refusal_that_a_message_may_have_caused_itself_is_no_proof_that_it_is_not_stored() {
+    for order in [PublishOrder::Sent, PublishOrder::Chained, PublishOrder::OneByOne] {
+        for (code, may_be_stored) in
+            [(10071, true), (10164, true), (10070, true), (10077, true), (10054, false)]
+        {
+            let answer = format!("{{\"error\":{{\"code\":400,\"err_code\":{code}}}}}");
+            let mut rig = Rig::new(config(order));
+            for in_doubt in [false, true] {
+                rig.push();
+                rig.turn();
+                if in_doubt {
+                    rig.lose_connection(0);
+                    rig.window.connected();
+                    rig.turn();
+                }
+                let (token, ..) = rig.wire.remove(0);
+                rig.answer((token, answer.clone()));
+                let report = rig.reports.pop();
+                let Some(Report::Failed { failure, .. }) = report else { panic!("{report:?}") };
+                let unknown = matches!(failure, PublishFailure::Unknown);
+                assert_eq!(unknown, in_doubt && may_be_stored, "{order:?} {code} {failure}");
+            }
+        }
+    }
+}
+
+#[test]
+fn behind_the_highest_number_a_chain_does_not_overflow() {
+    let mut rig = Rig::new(config(PublishOrder::Chained));
+    rig.push();
+    rig.push();
+    rig.turn();
+    let (token, ..) = rig.wire.remove(0);
+    rig.answer((token, format!("{{\"stream\":\"S\",\"seq\":{}}}", u64::MAX)));
+    assert_eq!(rig.wire.len(), 1);
+}
+
 #[test]
 fn a_late_answer_to_an_earlier_attempt_counts() {
     let mut rig = Rig::new(config(PublishOrder::Sent));

@@ -18,6 +18,7 @@ impl PublishWindow {
         // What is said of an earlier attempt counts if it is good.
         let current = u64::from(entry.attempt) == token & ((1 << ATTEMPT_BITS) - 1)
             && matches!(entry.state, State::Sent { .. });
+        let in_doubt = entry.doubt.is_some();
         let payload = match answer {
             Answer::Payload(payload) => payload,
             Answer::NoResponders if current => return self.unanswered(number, now),
@@ -42,7 +43,7 @@ impl PublishWindow {
                     self.land(number);
                     self.recover(now);
                 }
-                _ => self.fail(number, PublishFailure::Refused(error)),
+                _ => self.fail(number, PublishFailure::refused(error, in_doubt)),
             },
             Err(error) => self.fail(number, PublishFailure::Malformed(error)),
         }

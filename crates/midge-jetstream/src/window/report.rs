@@ -2,7 +2,7 @@
 
 use midge_proto::PublishError;
 
-use crate::{ApiError, PubAck, ReplyError, Unpublished};
+use crate::{ApiError, ErrorCode, PubAck, ReplyError, Unpublished};
 
 /// What became of one message.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub enum Report {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishFailure {
-    /// The stream refused it.
+    /// The stream refused it, and does not have it.
     #[error("the stream refused the message: {0}")]
     Refused(ApiError),
     /// No stream listens on its subject, or its leader is being elected.
@@ -47,8 +47,11 @@ pub enum PublishFailure {
         attempts: u32,
     },
     /// It may have been stored: it was sent, no answer came, and the stream may not know it again
-    /// if it is sent once more.
-    #[error("the message may or may not be stored: no answer came within the duplicate window")]
+    /// if it is sent once more, or has refused it then for what may be its own doing: a server alone
+    /// looks at what a message expects before it looks at its id.
+    #[error(
+        "the message may or may not be stored: no answer came, and the stream may not know it again"
+    )]
     Unknown,
     /// It was not sent, and will not be.
     #[error("the message was not sent: {0}")]
@@ -56,4 +59,16 @@ pub enum PublishFailure {
     /// What answered is no stream.
     #[error("the answer is none of a stream: {0}")]
     Malformed(ReplyError),
+}
+
+impl PublishFailure {
+    /// `in_doubt`: it was sent before, and may be stored since.
+    pub(super) fn refused(error: ApiError, in_doubt: bool) -> Self {
+        let code = error.err_code;
+        // What the stream expects, and how much it holds, a message changes that it has stored.
+        let its_own_doing = code.is_wrong_last_sequence()
+            || code == ErrorCode::STREAM_WRONG_LAST_MSG_ID
+            || code == ErrorCode::STREAM_STORE_FAILED;
+        if in_doubt && its_own_doing { Self::Unknown } else { Self::Refused(error) }
+    }
 }

@@ -185,6 +185,8 @@ macro_rules! conformance {
             jetstream_ordered {
                 an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing
                 an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothing
+                an_ordered_consumer_takes_over_none_of_the_same_prefix
+                an_ordered_consumer_that_cannot_begin_says_so_in_time
                 an_ordered_consumer_is_drained_and_stopped_from_elsewhere
                 an_ordered_consumer_outlives_killed_servers
                 a_stream_that_was_replaced_is_read_from_its_beginning
@@ -296,6 +298,7 @@ macro_rules! conformance {
                 a_watch_of_an_empty_bucket_has_an_end_of_what_was_there
                 a_watch_gives_what_is_there_and_then_what_comes
                 a_watch_of_updates_outlives_killed_servers
+                a_watch_that_began_on_nothing_gives_every_revision_behind_a_lost_consumer
                 a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys
                 what_goes_while_it_waits_does_not_put_off_the_end
                 a_watch_is_stopped_from_elsewhere_and_leaves_nothing
@@ -327,6 +330,7 @@ macro_rules! conformance {
                 fast_ingest_stores_everything_in_order
                 fast_ingest_ends_at_a_message_that_is_refused
                 a_lost_connection_ends_fast_ingest
+                fast_ingest_whose_stream_goes_midway_ends_in_time
                 an_old_server_is_told_before_anything_is_sent
             }
             jetstream_publish {
@@ -349,6 +353,8 @@ macro_rules! conformance {
                 a_publisher_asks_its_stream_for_how_long_ids_are_known
                 a_publisher_that_may_not_ask_sends_again_within_two_minutes
                 a_full_window_waits_and_a_server_that_stands_still_is_told
+                a_publisher_that_may_have_no_acks_says_so
+                a_publisher_rests_while_the_outbound_queue_is_full
                 a_publisher_ends_with_its_connection_and_hides_nothing
             }
         }

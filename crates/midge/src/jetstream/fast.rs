@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use midge_jetstream::{
-    ApiError, ApiLevel, BatchError, CommitError, FastAnswerError, FastEvent, FastIngest, Gaps,
-    Need, PubAck, PublishHeaders, PublishHeadersError,
+    ApiError, ApiLevel, BatchError, CommitError, FastEvent, FastIngest, Gaps, Need, PubAck,
+    PublishHeaders, PublishHeadersError,
 };
 use midge_proto::{
     AsSubject, HeaderMap, Instant, PublishError, Subject, SubjectRef, SubscribeError,
@@ -23,7 +23,7 @@ use crate::ask::is_no_responders;
 use crate::queue::Limits;
 use crate::shared::{Inner, Room, RoomWait, lock};
 use crate::subscribe::Plan;
-use crate::{Client, Subscription};
+use crate::{Client, EndReason, ServerError, Subscription};
 
 const FAST: Need = Need::new("for fast ingest", ApiLevel::V2_14);
 /// Messages between two acks at most.
@@ -177,6 +177,7 @@ impl Future for Subscribing {
             last: None,
             notices: VecDeque::new(),
             end: None,
+            answered: false,
             quiet_since: None,
         }))
     }
@@ -227,6 +228,9 @@ pub enum FastBatchError {
     /// The inbox for acks could not be subscribed to.
     #[error("no acks could be received: {0}")]
     Inbox(SubscribeError),
+    /// The server denies the inbox for acks. What was sent may be stored.
+    #[error("no acks come, so the user must be permitted to subscribe to its inboxes: {0}")]
+    Denied(ServerError),
     /// The stream refused the batch, or does not know it any more.
     #[error("the stream refused the batch: {0}")]
     Refused(ApiError),
@@ -293,6 +297,8 @@ pub struct FastBatch {
     last: Option<Subject>,
     notices: VecDeque<FastNotice>,
     end: Option<Result<PubAck, FastBatchError>>,
+    /// The stream has said anything at all.
+    answered: bool,
     quiet_since: Option<Instant>,
 }
 
@@ -395,11 +401,15 @@ impl FastBatch {
     fn turn(&mut self, context: &Context<'_>) -> Result<(), FastBatchError> {
         while self.changes.poll(context).is_ready() {}
         let now = self.alarm.now();
-        while let Poll::Ready(Some(message)) = self.acks.poll_message(context) {
-            self.quiet_since = None;
+        while let Poll::Ready(message) = self.acks.poll_message(context) {
+            let Some(message) = message else {
+                self.inbox_ended();
+                break;
+            };
             if is_no_responders(&message) {
-                // Nobody took one of the messages; at first, that is all there is.
-                if self.machine.acknowledged() == 0 && self.connects.is_some() {
+                // Nobody took one of the messages; at first, that is all there is. Later, it is a
+                // silence like another, as of a stream without a leader.
+                if !self.answered && self.connects.is_some() {
                     self.machine.fail();
                     self.end = Some(Err(FastBatchError::NoStream));
                 }
@@ -416,10 +426,12 @@ impl FastBatch {
                 Ok(FastEvent::Failed(error)) if self.end.is_none() => {
                     self.end = Some(Err(FastBatchError::Refused(error)));
                 }
+                Ok(_) => {}
                 // Bytes that are no answer are for nobody.
-                Ok(_) | Err(FastAnswerError::Malformed(_)) => {}
-                Err(_) => {}
+                Err(_) => continue,
             }
+            self.answered = true;
+            self.quiet_since = None;
         }
         if self.end.is_none() && self.is_lost() {
             self.machine.fail();
@@ -427,6 +439,16 @@ impl FastBatch {
             return Err(FastBatchError::Lost { acknowledged });
         }
         Ok(())
+    }
+
+    /// No answers will come.
+    fn inbox_ended(&mut self) {
+        if let Some(EndReason::Denied(error)) = self.acks.end()
+            && !self.machine.is_over()
+        {
+            self.machine.fail();
+            self.end = Some(Err(FastBatchError::Denied(error)));
+        }
     }
 
     fn is_lost(&self) -> bool {

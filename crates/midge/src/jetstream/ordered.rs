@@ -1,5 +1,6 @@
 //! A stream in order and without gaps.
 
+mod beginning;
 mod builder;
 mod creation;
 mod stopping;
@@ -43,7 +44,7 @@ pub enum OrderedError {
     /// The server refused the consumer.
     #[error("the server refused the consumer: {0}")]
     Refused(ApiError),
-    /// The server did not answer.
+    /// The server did not answer in time, or there was no connection.
     #[error("the server did not answer when the consumer was to be made: {0}")]
     Unanswered(RequestError),
     /// The answer was not understood.
@@ -113,23 +114,6 @@ impl Ordered {
     #[must_use]
     pub fn last_sequence(&self) -> Option<u64> {
         self.machine.cursor()
-    }
-
-    fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), OrderedError>> {
-        loop {
-            if self.begun {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(failure) = self.failure.take() {
-                return Poll::Ready(Err(failure));
-            }
-            if let Some(end) = self.machine.end() {
-                return Poll::Ready(Err(OrderedError::Ended(end.clone())));
-            }
-            if !self.work(context) {
-                return Poll::Pending;
-            }
-        }
     }
 
     pub(crate) fn poll_message(
@@ -265,6 +249,9 @@ impl Ordered {
                         function(Notice::Recreated(format!("{}_{serial}", self.prefix)));
                     }
                     if self.machine.serial() == serial {
+                        if pending == 0 {
+                            self.machine.all_is_new();
+                        }
                         let last = created.stream.map_or(u64::MAX, |stream| stream.last);
                         self.creation = Some(Creation { serial, pending, last });
                     }

@@ -21,13 +21,13 @@ use self::duplicates::Duplicates;
 pub use self::message::{PublishWindowed, PublishingWindowed};
 use super::JetStream;
 use super::request::FeatureError;
-use crate::Subscription;
 use crate::alarm::{Alarm, Changes};
 use crate::ask::is_no_responders;
 use crate::queue::Limits;
 use crate::shared::{Inner, Room, RoomWait, Shared, lock};
 use crate::status::State;
 use crate::subscribe::Plan;
+use crate::{EndReason, ServerError, Subscription};
 
 /// The time that may pass without any outcome. Long enough for a reconnect.
 const STALL: Duration = Duration::from_secs(30);
@@ -180,6 +180,7 @@ impl Future for MakingPublisher {
             acks,
             changes,
             closed: false,
+            denied: None,
             until: None,
             next_turn: Instant::ZERO,
             seen: 0,
@@ -246,6 +247,10 @@ pub enum PublisherError {
     /// The inbox for acks could not be subscribed to.
     #[error("no acks could be received: {0}")]
     Inbox(SubscribeError),
+    /// The server denies the inbox for acks. The message was not taken; those that were sent are
+    /// reported, and may be stored.
+    #[error("no acks come, so the user must be permitted to subscribe to its inboxes: {0}")]
+    Denied(ServerError),
     /// The prefix of inboxes cannot stand in a header.
     #[error("no message ids can be made of the client's prefix of inboxes: {0}")]
     MessageId(HeaderError),
@@ -298,6 +303,8 @@ pub struct Publisher {
     /// Bytes of the inbox, with the dot behind it.
     inbox: usize,
     closed: bool,
+    /// Why no acks come.
+    denied: Option<ServerError>,
     /// When the window wants to be asked again.
     until: Option<Instant>,
     /// Acks are looked for by then, though there is room.
@@ -312,11 +319,14 @@ impl Publisher {
     ///
     /// `.await` gives `Result<(), PublisherError>`: [`PublisherError::Failed`] while there are
     /// reports of failed messages that were not read, [`PublisherError::Stalled`] when nothing
-    /// goes on.
+    /// goes on, [`PublisherError::Denied`] when no acks may come.
     pub async fn flush(&mut self) -> Result<(), PublisherError> {
         self.quiet_since = None;
         poll_fn(|context| {
             self.turn(context);
+            if let Some(error) = &self.denied {
+                return Poll::Ready(Err(PublisherError::Denied(error.clone())));
+            }
             if self.window.pending() == 0 {
                 return Poll::Ready(match self.window.unread_failures() {
                     0 => Ok(()),
@@ -369,6 +379,9 @@ impl Publisher {
         if self.closed {
             return Err(PublisherError::Closed);
         }
+        if let Some(error) = &self.denied {
+            return Err(PublisherError::Denied(error.clone()));
+        }
         if self.window.unread() >= self.reports {
             return Err(PublisherError::Unread { unread: self.window.unread() });
         }
@@ -406,7 +419,11 @@ impl Publisher {
             self.changed(&state);
         }
         let now = self.alarm.now();
-        while let Poll::Ready(Some(message)) = self.acks.poll_message(context) {
+        while let Poll::Ready(message) = self.acks.poll_message(context) {
+            let Some(message) = message else {
+                self.inbox_ended();
+                break;
+            };
             let token = message.subject_bytes().get(self.inbox..).and_then(read_token);
             let Some(token) = token else { continue };
             let answer = match is_no_responders(&message) {
@@ -423,6 +440,17 @@ impl Publisher {
                 Poll::Pending => break,
             }
             self.send(now, Some(context));
+        }
+    }
+
+    /// Nothing will be heard of any message.
+    fn inbox_ended(&mut self) {
+        let Some(EndReason::Denied(error)) = self.acks.end() else { return };
+        if self.denied.is_none() {
+            self.denied = Some(error);
+            let inner = lock(&self.js.client().shared().inner);
+            let dropped = &inner.connection.fates().dropped.positions;
+            self.window.closed(|position| dropped.contains(position));
         }
     }
 
@@ -449,13 +477,14 @@ impl Publisher {
     fn send(&mut self, now: Instant, context: Option<&Context<'_>>) {
         let shared = &self.js.client().handle().shared;
         self.held = None;
+        // What is left for want of room or a connection is gone on with by their wakers.
+        self.until = None;
         loop {
             match self.window.poll(now) {
                 WindowOutput::Send(number) => {
                     let Some(outgoing) = self.window.outgoing(number) else { return };
                     if outgoing.in_doubt && !self.duplicates.knows(outgoing.subject) {
                         self.held = Some(outgoing.subject.to_subject());
-                        self.until = None;
                         return;
                     }
                     self.reply.truncate(self.inbox);

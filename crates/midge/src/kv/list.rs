@@ -48,7 +48,8 @@ impl KeyValue {
 
     /// Deletes what is left of keys that were deleted: the revisions before, and markers that are
     /// older than `age`. Younger markers stay, for those who watch and were away; 30 minutes is
-    /// usual. Gives how many messages it deleted. What is written meanwhile stays.
+    /// usual. Gives how many messages it deleted. What is written meanwhile stays. While markers are
+    /// looked for, it waits for a connection that was lost, as long as that takes.
     ///
     /// # Errors
     ///
@@ -74,7 +75,7 @@ impl KeyValue {
             };
             let old = now.is_some_and(|now| age_of(now) >= age.as_nanos() as i128);
             let subject = bucket.origin_subjects.stored(marker.key());
-            let before = marker.revision() + u64::from(old);
+            let before = marker.revision().saturating_add(old.into());
             purged += bucket.origin.purge().filter(&subject).before(before).await?;
         }
         Ok(purged)

@@ -97,7 +97,8 @@ impl KeyValue {
     }
 }
 
-/// A watch that is about to begin. Made by [`KeyValue::watch`]; `.await` begins it.
+/// A watch that is about to begin. Made by [`KeyValue::watch`]; `.await` begins it, within the time
+/// that the `JetStream` gives a call.
 #[must_use = "nothing is watched until `.await`"]
 pub struct WatchBuilder {
     kv: KeyValue,

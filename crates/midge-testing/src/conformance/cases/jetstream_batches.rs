@@ -237,6 +237,32 @@ pub async fn a_lost_connection_ends_fast_ingest<A: Adapter>() -> Outcome {
     Ok(())
 }
 
+pub async fn fast_ingest_whose_stream_goes_midway_ends_in_time<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    // The stream has answered, with no message, or with some.
+    for before in [1, 30] {
+        create(js.client(), "S", "s", json!({ "allow_batched": true })).await?;
+        let timeout = Duration::from_millis(1500);
+        let mut batch = soon(js.fast_batch().flow(10, 1).timeout(timeout)).await?;
+        soon(batch.add("s", "first")).await?;
+        for _ in 0..before {
+            soon(batch.add("s", "more")).await?;
+        }
+        assert_eq!(batch.acknowledged() == 0, before == 1);
+        soon(js.delete_stream("S")).await?;
+        let ended = soon(async {
+            loop {
+                if let Err(error) = batch.add("s", "too late").await {
+                    return error;
+                }
+            }
+        });
+        let ended = ended.await;
+        assert!(matches!(ended, FastBatchError::TimedOut { .. }), "{ended:?}");
+    }
+    Ok(())
+}
+
 pub async fn an_old_server_is_told_before_anything_is_sent<A: Adapter>() -> Outcome {
     let server = NatsServer::builder().version(Version::V2_11).jetstream(true).start()?;
     let js = JetStream::new(connect::<A>(server.url()).await?);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use midge::RequestError;
 use midge::jetstream::{
     DeliverPolicy, JetStream, Notice, Ordered, OrderedBuilder, OrderedEnd, OrderedError, PushEnd,
     PushError, ResetCause,
@@ -99,6 +100,49 @@ pub async fn an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing<A: A
     assert_eq!(all, [4998, 4999, 5000]);
     last.stop();
     assert!(soon(last.next()).await.is_none());
+    Ok(())
+}
+
+/// As what a process that was killed has left behind.
+pub async fn an_ordered_consumer_takes_over_none_of_the_same_prefix<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    bench.publish_by_turns(1..101).await?;
+    for push in [false, true] {
+        let begin = || {
+            let builder = bench.js.ordered("S").name_prefix("p");
+            if push { builder.push() } else { builder }
+        };
+        let (mut one, mut other) = (begin().await?, begin().await?);
+        for wanted in 1..=50 {
+            assert_eq!(take(&mut one).await, wanted);
+        }
+        let mut another = begin().await?;
+        for wanted in 1..=100 {
+            assert_eq!([take(&mut other).await, take(&mut another).await], [wanted; 2]);
+        }
+        for wanted in 51..=100 {
+            assert_eq!(take(&mut one).await, wanted);
+        }
+        assert!(bench.consumers().await?.iter().all(|name| name.starts_with("p_")));
+        drop((one, other, another));
+        bench.until_consumers(0).await?;
+    }
+    Ok(())
+}
+
+pub async fn an_ordered_consumer_that_cannot_begin_says_so_in_time<A: Adapter>() -> Outcome {
+    let mut bench = Bench::new::<A>().await?;
+    let before = bench.client.status().transition;
+    bench.server.kill()?;
+    until(|| bench.client.status().transition > before).await;
+    let js = bench.js.with_timeout(Duration::from_millis(200));
+    for builder in [js.ordered("S"), js.ordered("S").push()] {
+        let error = soon(builder).await.expect_err("there is no server");
+        assert!(matches!(error, OrderedError::Unanswered(RequestError::TimedOut)), "{error}");
+    }
+    soon(bench.client.close()).await;
+    let error = soon(js.ordered("S")).await.expect_err("it is closed");
+    assert!(matches!(error, OrderedError::Ended(OrderedEnd::Closed)), "{error}");
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::NatsServer;
 use crate::conformance::steps::{assert_took, connect, impatient, soon};
 use crate::conformance::streams_by_hand::{count, create, payloads, update};
 use crate::conformance::tasks::spawn;
-use crate::conformance::timer::sleep;
+use crate::conformance::timer::{sleep, within};
 use crate::conformance::{Adapter, Outcome};
 
 async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> {
@@ -426,6 +426,73 @@ pub async fn a_full_window_waits_and_a_server_that_stands_still_is_told<A: Adapt
     server.resume()?;
     soon(publisher.flush()).await?;
     assert_eq!(count(js.client(), "S").await?, 10);
+    Ok(())
+}
+
+pub async fn a_publisher_that_may_have_no_acks_says_so<A: Adapter>() -> Outcome {
+    let config = r#"authorization { users: [
+        { user: a, password: p },
+        { user: u, password: p, permissions: { subscribe: { deny: "_INBOX.>" } } },
+    ] }"#;
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let user = |name| impatient(&server.url()).user_and_password(name, "p");
+    let other = connect::<A>(user("a")).await?;
+    create(&other, "S", "s", json!({})).await?;
+    let js = JetStream::new(connect::<A>(user("u")).await?);
+    let mut publisher = soon(js.publisher()).await?;
+    for _ in 0..3 {
+        publisher.publish("s", "").try_send()?;
+    }
+    let denied = soon(publisher.flush()).await;
+    assert!(matches!(denied, Err(PublisherError::Denied(_))), "{denied:?}");
+    let denied = soon(publisher.publish("s", "")).await;
+    assert!(matches!(denied, Err(PublisherError::Denied(_))), "{denied:?}");
+    for wanted in 1..=3 {
+        let report = soon(publisher.next_report()).await;
+        let Some(Report::Failed { number, failure, .. }) = report else { panic!("{report:?}") };
+        assert!(matches!(failure, PublishFailure::Unknown), "{failure}");
+        assert_eq!(number, wanted);
+    }
+    assert!(soon(publisher.next_report()).await.is_none());
+    assert_eq!(count(&other, "S").await?, 3);
+    Ok(())
+}
+
+/// Waiting for room in the outbound queue is no reason to look again and again.
+pub async fn a_publisher_rests_while_the_outbound_queue_is_full<A: Adapter>() -> Outcome {
+    let server = NatsServer::builder().jetstream(true).start()?;
+    let options = impatient(&server.url()).max_pending(1 << 20);
+    let js = JetStream::new(connect::<A>(options).await?);
+    create(js.client(), "S", "s", json!({})).await?;
+    let wait = Duration::from_millis(200);
+    let builder = js.publisher().ack_wait(wait).duplicate_window(Duration::from_secs(120));
+    let mut publisher = soon(builder.window(1000, 1 << 30)).await?;
+    server.pause()?;
+    let payload = vec![0; 1 << 17];
+    let mut stuck = false;
+    while !stuck {
+        while js.client().pending_bytes() < 900_000 {
+            publisher.publish("s", &payload).try_send()?;
+        }
+        sleep(Duration::from_millis(20)).await;
+        stuck = js.client().pending_bytes() >= 900_000;
+    }
+    for _ in 0..10 {
+        publisher.publish("s", &payload).try_send()?;
+    }
+    let mut polls = 0;
+    {
+        let mut flush = std::pin::pin!(publisher.flush());
+        let counted = std::future::poll_fn(|context| {
+            polls += 1;
+            flush.as_mut().poll(context)
+        });
+        let flushed = within(Duration::from_secs(1), counted).await;
+        assert!(flushed.is_none(), "the server stands still");
+    }
+    assert!(polls < 1000, "{polls}");
+    server.resume()?;
+    soon(publisher.flush()).await?;
     Ok(())
 }
 

@@ -166,6 +166,27 @@ pub async fn a_watch_of_updates_outlives_killed_servers<A: Adapter>() -> Outcome
     until_consumers(&kv, 0).await
 }
 
+pub async fn a_watch_that_began_on_nothing_gives_every_revision_behind_a_lost_consumer<
+    A: Adapter,
+>() -> Outcome {
+    let config = BucketConfig { history: 5, ..memory("b") };
+    let (_server, kv) = bucket::<A>(config).await?;
+    soon(kv.put("other", "x")).await?;
+    let mut watch = kv.watch("a.*").await?;
+    initial_end(&mut watch).await;
+    soon(kv.put("b.x", "x")).await?;
+    let [name] = &consumers(&kv).await?[..] else { panic!("it has one consumer") };
+    let client = kv.stream().context().client().clone();
+    api(&client, &format!("CONSUMER.DELETE.KV_b.{name}"), Value::Null).await?;
+    for revision in 3..=5 {
+        assert_eq!(soon(kv.put("a.x", "x")).await?, revision);
+    }
+    for revision in 3..=5 {
+        assert_eq!(entry(&mut watch).await.revision(), revision);
+    }
+    Ok(())
+}
+
 pub async fn a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys<A: Adapter>() -> Outcome
 {
     let config = BucketConfig { history: 5, ..memory("b") };

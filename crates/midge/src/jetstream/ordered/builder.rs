@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{IntoFuture, poll_fn};
 use std::time::Duration;
 
 use midge_jetstream::{
@@ -12,7 +11,7 @@ use midge_jetstream::{
 use midge_proto::Instant;
 
 use super::stopping::Stopping;
-use super::{Boxed, OnNotice, Ordered, OrderedError};
+use super::{OnNotice, Ordered, OrderedError};
 use crate::alarm::{Alarm, Changes};
 use crate::jetstream::JetStream;
 use crate::jetstream::pull::seed;
@@ -35,10 +34,10 @@ impl JetStream {
 }
 
 /// An ordered consumer that is about to begin. Made by [`JetStream::ordered`]; `.await` makes its
-/// first consumer.
+/// first consumer, within the time that the [`JetStream`] gives a call.
 #[must_use = "nothing is asked for until `.await`"]
 pub struct OrderedBuilder {
-    js: JetStream,
+    pub(super) js: JetStream,
     stream: Result<StreamName, NameError>,
     config: ConsumerConfig,
     pull: PullConfig,
@@ -101,7 +100,8 @@ impl OrderedBuilder {
         self
     }
 
-    /// What the names of its consumers begin with: a number follows. Default: a random one.
+    /// What the names of its consumers begin with. What is random follows, so that nobody takes over
+    /// what another one has left, and a number. Default: nothing.
     pub fn name_prefix(mut self, prefix: &str) -> Self {
         self.prefix = Some(prefix.to_owned());
         self
@@ -140,13 +140,16 @@ impl OrderedBuilder {
         self
     }
 
-    fn build(self) -> Result<Ordered, OrderedError> {
+    pub(super) fn build(self) -> Result<Ordered, OrderedError> {
         let stream = self.stream?;
         self.pull.check(true)?;
         let client = self.js.client().clone();
         let random = client.new_inbox();
         let token = random.rsplit('.').next().unwrap_or_default();
-        let prefix = self.prefix.unwrap_or_else(|| token.to_owned());
+        let prefix = match self.prefix {
+            Some(prefix) => format!("{prefix}_{token}"),
+            None => token.to_owned(),
+        };
         let seed = seed(&client);
         let by_subject = self.config.deliver_policy == DeliverPolicy::LastPerSubject;
         let machine = match self.push {
@@ -194,19 +197,6 @@ impl OrderedBuilder {
         };
         ordered.changed(&state);
         Ok(ordered)
-    }
-}
-
-impl IntoFuture for OrderedBuilder {
-    type Output = Result<Ordered, OrderedError>;
-    type IntoFuture = Boxed<Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let mut ordered = self.build()?;
-            poll_fn(|context| ordered.poll_begun(context)).await?;
-            Ok(ordered)
-        })
     }
 }
 

@@ -36,8 +36,10 @@ impl Ordered {
         self.subject("INFO", self.machine.serial())
     }
 
-    /// From now on, a consumer that is lost is followed by one that begins behind the last message.
+    /// From now on, a consumer that is lost is followed by one that begins behind the last message,
+    /// or where the present one began if there was none.
     pub(crate) fn by_sequence_from_now_on(&mut self) {
         self.by_subject_again = false;
+        self.machine.all_is_new();
     }
 }
