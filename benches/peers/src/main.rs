@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod servers;
 mod statistics;
+mod stored;
 mod weight;
 mod workload;
 

@@ -1,5 +1,6 @@
 //! Real nats-servers as the other side, and a feeder that publishes to them what a client receives.
 
+use std::cell::{RefCell, RefMut};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -13,6 +14,7 @@ use peers_contestant::{END, LAST, wire};
 
 use crate::Failure;
 use crate::servers::{BUFFER, Blast, REPEAT};
+use crate::stored::Storage;
 use crate::workload::Layer;
 
 /// A server without TLS, and one with.
@@ -59,6 +61,8 @@ pub(crate) struct Real {
     port: u16,
     websocket: u16,
     monitor: u16,
+    /// What asks it for streams, once something has.
+    storage: RefCell<Option<Storage>>,
 }
 
 impl Real {
@@ -90,7 +94,7 @@ impl Real {
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let server = Self { child, port, websocket, monitor };
+        let server = Self { child, port, websocket, monitor, storage: RefCell::default() };
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if Instant::now() > until {
@@ -107,6 +111,16 @@ impl Real {
             Layer::Tls => format!("tls://127.0.0.1:{}", self.port),
             Layer::WebSocket => format!("ws://127.0.0.1:{}", self.websocket),
         }
+    }
+
+    /// Its streams.
+    pub(crate) fn storage(&self) -> io::Result<RefMut<'_, Storage>> {
+        let mut storage = self.storage.borrow_mut();
+        if storage.is_none() {
+            *storage = Some(Storage::connect(self.port)?);
+        }
+        RefMut::filter_map(storage, Option::as_mut)
+            .map_err(|_| io::Error::other("streams cannot be asked for"))
     }
 
     /// Messages that it has received from all clients.

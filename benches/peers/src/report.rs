@@ -66,7 +66,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
         });
         let _ = writeln!(page, "\nRatios of Midge to others, within a repetition:\n");
         ratios(&mut page, records, &workloads);
-        if matches!(kind, Kind::Request | Kind::Requests | Kind::JsPublish) {
+        if kind.has_latency() {
             latencies(&mut page, records, &workloads);
         }
         if kind.is_memory() {
