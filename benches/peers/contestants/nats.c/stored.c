@@ -119,16 +119,26 @@ static void kv_get(int64_t keys) {
     done(times, count);
 }
 
+// As kvStore_Keys does it, which ends with a timeout when there are 100,000.
 static void kv_keys(void) {
     kvStore *kv = bucket();
-    kvKeysList keys;
+    kvWatcher *watcher = NULL;
     kvWatchOptions options;
     check(kvWatchOptions_Init(&options), "options");
-    options.Timeout = PATIENCE;
+    options.IgnoreDeletes = true;
+    options.MetaOnly = true;
+    char **keys = calloc((size_t)count, sizeof *keys);
     ready();
-    check(kvStore_Keys(&keys, kv, &options), "keys");
-    received = keys.Count;
-    kvKeysList_Destroy(&keys);
+    check(kvStore_WatchAll(&watcher, kv, &options), "watch");
+    for (;;) {
+        kvEntry *entry = NULL;
+        check(kvWatcher_Next(&entry, watcher, PATIENCE), "next");
+        // That was all that it held.
+        if (entry == NULL) break;
+        if (received < count) keys[received] = strdup(kvEntry_Key(entry));
+        received++;
+        kvEntry_Destroy(entry);
+    }
     done(NULL, 0);
 }
 
