@@ -15,7 +15,7 @@ const INTRODUCTION: &str = "\
 # What Midge costs beside other clients
 
 Written by `cargo xtask bench peers`. [benches/peers](../benches/peers/README.md) tells how it is
-measured, and what is not yet. The numbers are processor time of the client's process, user and
+measured, and who has no part in what. The numbers are processor time of the client's process, user and
 system, for each message or request: the median of the repetitions, and in parentheses the least and
 the most.
 
@@ -133,7 +133,8 @@ fn missing(page: &mut String, records: &Records) {
             if let Some(why) = failures.last() {
                 let count = failures.len();
                 let (name, what, size) = (one.name, workload.kind.title(), workload.size);
-                lines.push(format!("- {name}, {what}, {size} B: {count} runs failed; {why}"));
+                let unit = workload.kind.dimension();
+                lines.push(format!("- {name}, {what}, {size} {unit}: {count} runs failed; {why}"));
             }
         }
     }
