@@ -151,6 +151,9 @@ impl Contestant {
             "nats.js" | "nats.py" if kind == Kind::Publishers => {
                 Some("it has one thread, and no task waits when it publishes")
             }
+            "nats.c" if kind == Kind::ReceiveTls => {
+                Some("it wants a server that demands TLS, and the feeder one that does not")
+            }
             "nats.c" if layer == Some(Layer::WebSocket) => Some("it has no WebSocket"),
             "nats.js" if layer == Some(Layer::WebSocket) => {
                 Some("Node.js has had a WebSocket only since its release 22")
@@ -172,7 +175,17 @@ impl Contestant {
             ("nats.go", Kind::Requests) => 2,
             // Each waits for a link.
             (_, Kind::KvGetEach | Kind::KvGetMany) => 1,
-            ("nats.py", Kind::Publish | Kind::PublishHeaders) => 5,
+            ("nats.py", Kind::Publish) => 10,
+            ("nats.py", Kind::PublishHeaders) => 15,
+            ("nats.js", Kind::Requests) => 12,
+            ("nats.js", Kind::Receive | Kind::Publish) => 6,
+            ("nats.c", Kind::Receive) => 2,
+            ("nats.py", Kind::Receive | Kind::ReceiveHeaders | Kind::ReadHeaders) => 40,
+            // A million would take it a quarter of a minute.
+            ("nats.py", Kind::Burst) => 4,
+            ("nats.py", Kind::Subscriptions | Kind::Resubscribe) => 5,
+            ("nats.js", Kind::Subscriptions | Kind::Resubscribe) => 2,
+            ("nats.js" | "watermelon", Kind::Idle | Kind::Connect) => 2,
             (
                 _,
                 Kind::Burst | Kind::Subscriptions | Kind::Resubscribe | Kind::Idle | Kind::Connect,

@@ -17,34 +17,37 @@ use crate::servers::{BUFFER, Blast, REPEAT};
 use crate::stored::Storage;
 use crate::workload::Layer;
 
-/// A server without TLS, and one with.
+/// A server without TLS, one that offers it, and one that demands it.
 #[derive(Debug)]
 pub(crate) struct Reals {
     plain: Real,
     secure: Real,
+    strict: Real,
     certificate: PathBuf,
 }
 
 impl Reals {
-    /// Starts both from `program`; they write their logs into `directory`.
+    /// Starts them from `program`; they write their logs into `directory`.
     pub(crate) fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
         let made = rcgen::generate_simple_self_signed(["localhost".into(), "127.0.0.1".into()])?;
         let (certificate, key) = (directory.join("server.pem"), directory.join("server.key"));
         fs::write(&certificate, made.cert.pem())?;
         fs::write(&key, made.signing_key.serialize_pem())?;
-        // The feeder speaks to it without.
-        let tls = format!(
-            "allow_non_tls: true\ntls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n"
-        );
+        let tls = format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n");
+        // The feeder speaks without.
+        let offered = format!("allow_non_tls: true\n{tls}");
         let plain = Real::start(program, directory, "nats-server", "")?;
-        let secure = Real::start(program, directory, "nats-server-tls", &tls)?;
-        Ok(Self { plain, secure, certificate })
+        let secure = Real::start(program, directory, "nats-server-tls", &offered)?;
+        let strict = Real::start(program, directory, "nats-server-strict", &tls)?;
+        Ok(Self { plain, secure, strict, certificate })
     }
 
-    pub(crate) fn with(&self, layer: Layer) -> &Real {
+    pub(crate) fn with(&self, layer: Layer, is_fed: bool) -> &Real {
         match layer {
             Layer::None | Layer::WebSocket => &self.plain,
-            Layer::Tls => &self.secure,
+            Layer::Tls if is_fed => &self.secure,
+            // nats.c takes no other.
+            Layer::Tls => &self.strict,
         }
     }
 

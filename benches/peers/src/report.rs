@@ -78,7 +78,10 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<Vec<String>, 
             });
         }
         if kind == Kind::Burst {
-            let _ = writeln!(page, "\nMessages that were lost, of a million, at the worst:\n");
+            let _ = writeln!(
+                page,
+                "\nMessages that were lost, of a million (nats.py: of a quarter), at the worst:\n"
+            );
             table(&mut page, &workloads, |one, workload| {
                 let costs = records.costs(one.name, workload);
                 Spread::of(costs.map(|(_, cost)| cost.lost as f64)).map(|lost| figure(lost.most))

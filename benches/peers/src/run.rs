@@ -107,7 +107,7 @@ impl<'a> Opposite<'a> {
             return Ok(Self::Own(Server::start(workload.role(count)).map_err(failed)?));
         };
         let real = real.ok_or("there is no nats-server; xtask finds or fetches one")?;
-        let server = real.with(layer);
+        let server = real.with(layer, workload.kind.is_fed());
         if workload.kind.is_stored() {
             server.storage().and_then(|mut it| it.prepare(workload, count)).map_err(failed)?;
             let link = || Link::to(&server.address(layer)).latency(FAR).start();

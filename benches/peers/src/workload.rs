@@ -304,23 +304,25 @@ impl Workload {
     /// small ones: up to a second of work.
     pub(crate) fn count(self) -> u64 {
         match (self.kind, self.size) {
-            (Kind::Request, _) => 20_000,
+            (Kind::Request, _) => 10_000,
             (Kind::Requests, _) => 256_000,
             (Kind::FanOut, _) => 500_000,
             (Kind::Burst, _) => 1_000_000,
             (Kind::Subscriptions | Kind::Resubscribe, _) => 100_000,
             (Kind::Idle, _) => 1_000,
-            (Kind::Connect, _) => 500,
-            (Kind::Publishers, _) => 2_000_000,
+            (Kind::Connect, _) => 300,
+            (Kind::Publishers, _) => 1_000_000,
             (Kind::JsPublish, _) => 10_000,
             (Kind::KvPut | Kind::KvGet, _) => 10_000,
             (Kind::KvGetEach | Kind::KvGetMany, _) => 1_000,
             (Kind::JsWindow | Kind::JsConsume | Kind::KvKeys | Kind::KvWatch, _) => 100_000,
-            (kind, 0..=1024) if kind.real().is_some() => 500_000,
+            (kind, 129..=1024) if kind.real().is_some() => 200_000,
+            (kind, 0..=128) if kind.real().is_some() => 500_000,
             (kind, _) if kind.real().is_some() => 50_000,
+            (Kind::ReceiveHeaders | Kind::ReadHeaders, 0..=128) => 500_000,
             (_, 0..=128) => 2_000_000,
-            (_, 129..=1024) => 500_000,
-            (_, 1025..=8192) => 100_000,
+            (_, 129..=1024) => 400_000,
+            (_, 1025..=8192) => 80_000,
             _ => 20_000,
         }
     }
