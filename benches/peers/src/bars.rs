@@ -1,6 +1,7 @@
 //! What Midge promises of itself: what a full run is held against.
 
 use crate::contestant::LIMIT;
+use crate::run::Cost;
 use crate::weight::{ASYNC_NATS, ASYNC_NATS_LEAST, WITH_EVERYTHING, WITHOUT_TLS};
 use crate::workload::{Kind, Workload};
 
@@ -10,8 +11,55 @@ pub(crate) struct Bar {
     pub(crate) workload: Workload,
     pub(crate) one: &'static str,
     pub(crate) other: &'static str,
+    pub(crate) measure: Measure,
     pub(crate) most: f64,
 }
+
+/// What is compared, for each message or request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// Processor time.
+    Cpu,
+    /// Time that passed, in terms of another workload.
+    WallOf(Kind),
+    /// The time within which a half was answered.
+    Median,
+    /// And 99.9 %.
+    P999,
+}
+
+impl Measure {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Cpu => "processor time".to_owned(),
+            Self::WallOf(kind) => format!("time, the other in {}", kind.name()),
+            Self::Median => "median latency".to_owned(),
+            Self::P999 => "99.9 % latency".to_owned(),
+        }
+    }
+
+    /// Of one run.
+    pub(crate) fn of(self, cost: &Cost) -> Option<f64> {
+        match self {
+            Self::Cpu => Some(cost.cpu * 1e9 / cost.count as f64),
+            Self::WallOf(_) => Some(cost.wall * 1e9 / cost.count as f64),
+            Self::Median => Some(cost.latency?[0]),
+            Self::P999 => Some(cost.latency?[2]),
+        }
+    }
+}
+
+impl Bar {
+    /// What `missed.md` calls it.
+    pub(crate) fn name(&self) -> String {
+        let Self { workload, one, other, measure, .. } = self;
+        let (kind, size) = (workload.kind.name(), workload.size);
+        format!("{kind} {size}: {one} to {other}, {}", measure.name())
+    }
+}
+
+/// Whichever client of others did best in a repetition.
+pub(crate) const FASTEST: &str = "the fastest peer";
 
 const CT: (&str, &str) = ("midge-tokio-ct", "async-nats-ct");
 const MT: (&str, &str) = ("midge-tokio-mt", "async-nats-mt");
@@ -77,9 +125,33 @@ const BARS: &[(Kind, usize, (&str, &str), f64)] = &[
     (Kind::JsWindow, 4096, MT, 1.0 / 3.0),
     (Kind::JsConsume, 128, CT, 1.0 / 3.0),
     (Kind::JsConsume, 128, MT, 1.0 / 3.0),
+    (Kind::KvPut, 128, CT, 1.0 / 2.0),
+    (Kind::KvPut, 128, MT, 1.0 / 2.0),
+    (Kind::KvGet, 128, CT, 1.0 / 2.0),
+    (Kind::KvGet, 128, MT, 1.0 / 2.0),
+    (Kind::KvKeys, 128, CT, 1.0 / 3.0),
+    (Kind::KvKeys, 128, MT, 1.0 / 3.0),
+    (Kind::KvWatch, 128, CT, 1.0 / 3.0),
+    (Kind::KvWatch, 128, MT, 1.0 / 3.0),
     (Kind::FanOut, 128, CT, 1.0 / 2.0),
     (Kind::FanOut, 128, MT, 1.0),
 ];
+
+/// Latencies, at or below those of the fastest peer.
+const LATENCIES: &[(Kind, Measure)] = &[
+    (Kind::Request, Measure::Median),
+    (Kind::Request, Measure::P999),
+    (Kind::KvPut, Measure::Median),
+    (Kind::KvGet, Measure::Median),
+];
+const ADAPTERS: [&str; 4] = ["midge-tokio-ct", "midge-tokio-mt", "midge-smol", "midge-std"];
+/// A thousand keys in one call, in terms of a thousand calls.
+const MANY: f64 = 1.0 / 20.0;
+
+/// Processor nanoseconds, at most, of each subscription.
+pub(crate) const SUBSCRIBING: &[(&str, f64)] = &[(CT.0, 1_000.0), (STD_LIMIT.0, 1_000.0)];
+/// Who loses nothing of a burst at default limits, and has so many bytes of memory at most.
+pub(crate) const BURST: (&[&str], f64) = (&ADAPTERS, 32e6);
 
 /// Bytes of memory, at most, of each subscription or idle connection.
 pub(crate) const MEMORY: &[(Kind, &str, f64)] = &[
@@ -97,11 +169,21 @@ pub(crate) const WEIGHT: &[(&str, u64, Option<u64>)] =
 pub(crate) const BUILDS: &[(&str, &str)] =
     &[(WITHOUT_TLS, ASYNC_NATS_LEAST), (WITH_EVERYTHING, ASYNC_NATS)];
 
-pub(crate) fn all() -> impl Iterator<Item = Bar> {
-    BARS.iter().map(|&(kind, size, (one, other), most)| Bar {
-        workload: Workload { kind, size },
-        one,
-        other,
-        most,
-    })
+pub(crate) fn all() -> Vec<Bar> {
+    let mut all = Vec::new();
+    for &(kind, size, (one, other), most) in BARS {
+        let workload = Workload { kind, size };
+        all.push(Bar { workload, one, other, measure: Measure::Cpu, most });
+    }
+    for &(kind, measure) in LATENCIES {
+        let workload = Workload { kind, size: 128 };
+        let bar = |one| Bar { workload, one, other: FASTEST, measure, most: 1.0 };
+        all.extend(ADAPTERS.map(bar));
+    }
+    for (one, other) in [CT, MT, (CT.0, CT.0), (MT.0, MT.0)] {
+        let workload = Workload { kind: Kind::KvGetMany, size: 128 };
+        let measure = Measure::WallOf(Kind::KvGetEach);
+        all.push(Bar { workload, one, other, measure, most: MANY });
+    }
+    all
 }

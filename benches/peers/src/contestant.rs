@@ -123,6 +123,11 @@ impl Contestant {
         self.name.starts_with("midge")
     }
 
+    /// Whether it is a client of others.
+    pub(crate) fn is_peer(&self) -> bool {
+        !self.is_midge() && self.name != LIMIT
+    }
+
     /// Whether its allocations are calls of the C library, all of them.
     pub(crate) fn allocates_by_libc(&self) -> bool {
         matches!(self.source, Source::Rust(_) | Source::C)
@@ -130,28 +135,31 @@ impl Contestant {
 
     /// Why it has no part in a workload.
     pub(crate) fn declines(&self, workload: Workload) -> Option<&'static str> {
-        let is_rust = self.is_midge() || self.name.starts_with("async-nats");
-        match workload.kind {
-            Kind::ReadHeaders if self.name == LIMIT => {
-                Some("reading headers is no matter of a socket")
-            }
-            Kind::Publishers if self.name == LIMIT || self.name == "midge-hand" => {
+        let (kind, layer) = (workload.kind, workload.kind.real());
+        match self.name {
+            LIMIT if kind == Kind::ReadHeaders => Some("reading headers is no matter of a socket"),
+            LIMIT | "midge-hand" if kind == Kind::Publishers => {
                 Some("it has one thread and no tasks")
             }
-            Kind::Publishers if !is_rust && self.name != "nats.go" => Some("not written"),
-            kind if kind.is_stream() => {
-                let speaks = is_rust && self.name != "midge-hand";
-                (!speaks).then_some("not written")
-            }
-            Kind::Resubscribe
-                if self.name == "midge-hand" || !is_rust && self.name != "nats.go" =>
+            LIMIT | "midge-hand" | "watermelon"
+                if kind.is_stored()
+                    || matches!(kind, Kind::Publishers | Kind::Resubscribe)
+                    || matches!(layer, Some(Layer::Tls | Layer::WebSocket)) =>
             {
                 Some("not written")
             }
-            kind if matches!(kind.real(), Some(Layer::Tls | Layer::WebSocket)) => {
-                let speaks = is_rust && self.name != "midge-hand" || self.name == "nats.go";
-                (!speaks).then_some("not written")
+            "nats.js" | "nats.py" if kind == Kind::Publishers => {
+                Some("it has one thread, and no task waits when it publishes")
             }
+            "nats.c" if kind == Kind::ReceiveTls => {
+                Some("it wants a server that demands TLS, and the feeder one that does not")
+            }
+            "nats.c" if layer == Some(Layer::WebSocket) => Some("it has no WebSocket"),
+            "nats.js" if layer == Some(Layer::WebSocket) => {
+                Some("Node.js has had a WebSocket only since its release 22")
+            }
+            "nats.py" if layer == Some(Layer::WebSocket) => Some("it wants a package of its own"),
+            _ if kind == Kind::KvGetMany && !self.is_midge() => Some("it has no such call"),
             _ => None,
         }
     }
@@ -165,7 +173,19 @@ impl Contestant {
             // A thread for each subscription.
             ("nats.c", Kind::FanOut) => 20,
             ("nats.go", Kind::Requests) => 2,
-            ("nats.py", Kind::Publish | Kind::PublishHeaders) => 5,
+            // Each waits for a link.
+            (_, Kind::KvGetEach | Kind::KvGetMany) => 1,
+            ("nats.py", Kind::Publish) => 10,
+            ("nats.py", Kind::PublishHeaders) => 15,
+            ("nats.js", Kind::Requests) => 12,
+            ("nats.js", Kind::Receive | Kind::Publish) => 6,
+            ("nats.c", Kind::Receive) => 2,
+            ("nats.py", Kind::Receive | Kind::ReceiveHeaders | Kind::ReadHeaders) => 40,
+            // A million would take it a quarter of a minute.
+            ("nats.py", Kind::Burst) => 4,
+            ("nats.py", Kind::Subscriptions | Kind::Resubscribe) => 5,
+            ("nats.js", Kind::Subscriptions | Kind::Resubscribe) => 2,
+            ("nats.js" | "watermelon", Kind::Idle | Kind::Connect) => 2,
             (
                 _,
                 Kind::Burst | Kind::Subscriptions | Kind::Resubscribe | Kind::Idle | Kind::Connect,
@@ -258,7 +278,9 @@ impl Workshop {
         let program = self.target.join("c/nats-c");
         let mut compile = Command::new("gcc");
         compile.args(["-O2", "-Wall", "-Wextra", "-pthread", "-o"]).arg(&program);
-        compile.arg(self.source.join("contestants/nats.c/main.c"));
+        for file in ["main.c", "stored.c"] {
+            compile.arg(self.source.join("contestants/nats.c").join(file));
+        }
         compile.arg("-I").arg(root.join("usr/include"));
         compile.arg("-L").arg(&library).arg("-lnats");
         // Of the old kind, which holds for the libraries of the library too.
@@ -285,7 +307,9 @@ impl Workshop {
         let program = self.target.join("go/nats-go");
         let mut build = Command::new(compiler);
         build.args(["build", "-o"]).arg(&program);
-        build.arg(self.source.join("contestants/nats.go/main.go"));
+        for file in ["main.go", "stored.go"] {
+            build.arg(self.source.join("contestants/nats.go").join(file));
+        }
         build.env("GO111MODULE", "off").env("GOTOOLCHAIN", "local").env("GOFLAGS", "");
         build.env("GOPATH", root.join("usr/share/gocode"));
         build.env("GOCACHE", self.target.join("go/cache"));
@@ -299,7 +323,7 @@ impl Workshop {
         for file in ["package.json", "main.mjs"] {
             fs::copy(self.source.join("contestants/nats.js").join(file), place.join(file))?;
         }
-        if !place.join("node_modules/@nats-io/transport-node").exists() {
+        if !place.join("node_modules/@nats-io/kv").exists() {
             let mut install = Command::new("npm");
             install.args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&place);
             call(&mut install)?;
@@ -339,8 +363,9 @@ impl Workshop {
         for package in packages {
             let mark = venv.join(format!("has-{package}"));
             if !mark.exists() {
-                let mut install = Command::new(venv.join("bin/pip"));
-                call(install.args(["install", "--quiet", package]))?;
+                // Its own script names the place where it was made, which may be another.
+                let mut install = Command::new(venv.join("bin/python"));
+                call(install.args(["-m", "pip", "install", "--quiet", package]))?;
                 fs::write(mark, "")?;
             }
         }

@@ -4,12 +4,14 @@ mod about;
 mod bars;
 mod chart;
 mod contestant;
+mod promises;
 mod real;
 mod record;
 mod report;
 mod run;
 mod servers;
 mod statistics;
+mod stored;
 mod weight;
 mod workload;
 
@@ -146,8 +148,14 @@ fn bench(options: &Options) -> Result<(), Failure> {
     let records =
         if options.report { records } else { measure(options, &Workshop::new(&target), records)? };
     let directory = if options.is_full() { root.join("docs") } else { target.join("report") };
-    report::write(&records, &directory)?;
+    let wordless = report::write(&records, &directory)?;
     println!("wrote {}", directory.join("performance.md").display());
+    if !wordless.is_empty() {
+        println!(
+            "bars that were missed, and of which benches/peers/missed.md says nothing:\n  {}",
+            wordless.join("\n  ")
+        );
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Real nats-servers as the other side, and a feeder that publishes to them what a client receives.
 
+use std::cell::{RefCell, RefMut};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -13,36 +14,40 @@ use peers_contestant::{END, LAST, wire};
 
 use crate::Failure;
 use crate::servers::{BUFFER, Blast, REPEAT};
+use crate::stored::Storage;
 use crate::workload::Layer;
 
-/// A server without TLS, and one with.
+/// A server without TLS, one that offers it, and one that demands it.
 #[derive(Debug)]
 pub(crate) struct Reals {
     plain: Real,
     secure: Real,
+    strict: Real,
     certificate: PathBuf,
 }
 
 impl Reals {
-    /// Starts both from `program`; they write their logs into `directory`.
+    /// Starts them from `program`; they write their logs into `directory`.
     pub(crate) fn start(program: &Path, directory: &Path) -> Result<Self, Failure> {
         let made = rcgen::generate_simple_self_signed(["localhost".into(), "127.0.0.1".into()])?;
         let (certificate, key) = (directory.join("server.pem"), directory.join("server.key"));
         fs::write(&certificate, made.cert.pem())?;
         fs::write(&key, made.signing_key.serialize_pem())?;
-        // The feeder speaks to it without.
-        let tls = format!(
-            "allow_non_tls: true\ntls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n"
-        );
+        let tls = format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n");
+        // The feeder speaks without.
+        let offered = format!("allow_non_tls: true\n{tls}");
         let plain = Real::start(program, directory, "nats-server", "")?;
-        let secure = Real::start(program, directory, "nats-server-tls", &tls)?;
-        Ok(Self { plain, secure, certificate })
+        let secure = Real::start(program, directory, "nats-server-tls", &offered)?;
+        let strict = Real::start(program, directory, "nats-server-strict", &tls)?;
+        Ok(Self { plain, secure, strict, certificate })
     }
 
-    pub(crate) fn with(&self, layer: Layer) -> &Real {
+    pub(crate) fn with(&self, layer: Layer, is_fed: bool) -> &Real {
         match layer {
             Layer::None | Layer::WebSocket => &self.plain,
-            Layer::Tls => &self.secure,
+            Layer::Tls if is_fed => &self.secure,
+            // nats.c takes no other.
+            Layer::Tls => &self.strict,
         }
     }
 
@@ -59,6 +64,8 @@ pub(crate) struct Real {
     port: u16,
     websocket: u16,
     monitor: u16,
+    /// What asks it for streams, once something has.
+    storage: RefCell<Option<Storage>>,
 }
 
 impl Real {
@@ -90,7 +97,7 @@ impl Real {
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let server = Self { child, port, websocket, monitor };
+        let server = Self { child, port, websocket, monitor, storage: RefCell::default() };
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if Instant::now() > until {
@@ -107,6 +114,16 @@ impl Real {
             Layer::Tls => format!("tls://127.0.0.1:{}", self.port),
             Layer::WebSocket => format!("ws://127.0.0.1:{}", self.websocket),
         }
+    }
+
+    /// Its streams.
+    pub(crate) fn storage(&self) -> io::Result<RefMut<'_, Storage>> {
+        let mut storage = self.storage.borrow_mut();
+        if storage.is_none() {
+            *storage = Some(Storage::connect(self.port)?);
+        }
+        RefMut::filter_map(storage, Option::as_mut)
+            .map_err(|_| io::Error::other("streams cannot be asked for"))
     }
 
     /// Messages that it has received from all clients.

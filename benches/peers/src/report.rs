@@ -9,13 +9,13 @@ use crate::record::{Line, Records};
 use crate::run::Cost;
 use crate::statistics::{Spread, nanoseconds, ratio};
 use crate::workload::{Kind, Workload};
-use crate::{Failure, bars, chart};
+use crate::{Failure, chart, promises};
 
 const INTRODUCTION: &str = "\
 # What Midge costs beside other clients
 
 Written by `cargo xtask bench peers`. [benches/peers](../benches/peers/README.md) tells how it is
-measured, and what is not yet. The numbers are processor time of the client's process, user and
+measured, and who has no part in what. The numbers are processor time of the client's process, user and
 system, for each message or request: the median of the repetitions, and in parentheses the least and
 the most.
 
@@ -24,8 +24,9 @@ programs used at the same time. A number alone says little; ratios are taken wit
 whose runs of one workload follow each other.
 ";
 
-/// Writes the page `performance.md` and its plots into a directory.
-pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> {
+/// Writes the page `performance.md` and its plots into a directory. Gives the bars that were missed and of
+/// which `missed.md` says nothing.
+pub(crate) fn write(records: &Records, directory: &Path) -> Result<Vec<String>, Failure> {
     let plots = directory.join("performance");
     fs::create_dir_all(&plots)?;
     let mut page = INTRODUCTION.to_owned();
@@ -40,7 +41,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
         }
     }
     missing(&mut page, records);
-    promises(&mut page, records);
+    let wordless = promises::write(&mut page, records);
     behind(&mut page, records);
     weights(&mut page, records);
     for kind in Kind::ALL {
@@ -66,7 +67,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
         });
         let _ = writeln!(page, "\nRatios of Midge to others, within a repetition:\n");
         ratios(&mut page, records, &workloads);
-        if matches!(kind, Kind::Request | Kind::Requests | Kind::JsPublish) {
+        if kind.has_latency() {
             latencies(&mut page, records, &workloads);
         }
         if kind.is_memory() {
@@ -77,7 +78,10 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
             });
         }
         if kind == Kind::Burst {
-            let _ = writeln!(page, "\nMessages that were lost, of a million, at the worst:\n");
+            let _ = writeln!(
+                page,
+                "\nMessages that were lost, of a million (nats.py: of a quarter), at the worst:\n"
+            );
             table(&mut page, &workloads, |one, workload| {
                 let costs = records.costs(one.name, workload);
                 Spread::of(costs.map(|(_, cost)| cost.lost as f64)).map(|lost| figure(lost.most))
@@ -110,7 +114,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<(), Failure> 
         }
     }
     fs::write(directory.join("performance.md"), page)?;
-    Ok(())
+    Ok(wordless)
 }
 
 fn has_runs(records: &Records, workload: Workload) -> bool {
@@ -132,105 +136,14 @@ fn missing(page: &mut String, records: &Records) {
             if let Some(why) = failures.last() {
                 let count = failures.len();
                 let (name, what, size) = (one.name, workload.kind.title(), workload.size);
-                lines.push(format!("- {name}, {what}, {size} B: {count} runs failed; {why}"));
+                let unit = workload.kind.dimension();
+                lines.push(format!("- {name}, {what}, {size} {unit}: {count} runs failed; {why}"));
             }
         }
     }
     if !lines.is_empty() {
         let _ = writeln!(page, "\n{}", lines.join("\n"));
     }
-}
-
-fn promises(page: &mut String, records: &Records) {
-    let mut lines = String::new();
-    let (mut met, mut all) = (0, 0);
-    for bar in bars::all() {
-        let Some(spread) = ratio(records, (bar.one, bar.other), bar.workload) else { continue };
-        let is_met = spread.median <= bar.most;
-        met += u32::from(is_met);
-        all += 1;
-        let verdict = if is_met {
-            "met".to_owned()
-        } else {
-            format!("**missed by {:.2}×**", spread.median / bar.most)
-        };
-        let _ = writeln!(
-            lines,
-            "| {}, {} {} | {} to {} | {:.2} | {} | {verdict} |",
-            bar.workload.kind.title(),
-            bar.workload.size,
-            bar.workload.kind.dimension(),
-            bar.one,
-            bar.other,
-            bar.most,
-            ratio_text(spread)
-        );
-    }
-    if all > 0 {
-        let _ = write!(
-            page,
-            "\n## Bars\n\nWhat Midge sets itself, as ratios of processor time; {met} of {all} are \
-             met.\n\n| workload | ratio of | at most | measured | |\n|---|---|---|---|---|\n{lines}"
-        );
-    }
-    let amounts: String = amounts(records).iter().map(Amount::row).collect();
-    if !amounts.is_empty() {
-        let _ = write!(
-            page,
-            "\nAnd in amounts:\n\n| what | at most | measured | |\n|---|---|---|---|\n{amounts}"
-        );
-    }
-}
-
-/// A promise that is no ratio of times, and what was measured.
-struct Amount {
-    what: String,
-    most: f64,
-    measured: f64,
-}
-
-impl Amount {
-    fn row(&self) -> String {
-        let Self { what, most, measured } = self;
-        let verdict = if measured <= most {
-            "met".to_owned()
-        } else {
-            format!("**missed by {:.2}×**", measured / most)
-        };
-        format!("| {what} | {} | {} | {verdict} |\n", figure(*most), figure(*measured))
-    }
-}
-
-fn amounts(records: &Records) -> Vec<Amount> {
-    let mut all = Vec::new();
-    for &(kind, name, most) in bars::MEMORY {
-        let workload = Workload::all().into_iter().find(|workload| workload.kind == kind);
-        let one = contestant::ALL.iter().find(|one| one.name == name);
-        let (Some(workload), Some(one)) = (workload, one) else { continue };
-        let each = |cost: &Cost| cost.grown as f64 / cost.count as f64;
-        if let Some(measured) = median(records, one, workload, each) {
-            let what = format!("{name}: bytes of memory of each {}", kind.unit());
-            all.push(Amount { what, most, measured });
-        }
-    }
-    let weights = records.weights();
-    let weight = |name: &str| weights.iter().find(|weight| weight.name == name).copied();
-    for &(name, crates, bytes) in bars::WEIGHT {
-        let Some(weight) = weight(name) else { continue };
-        let what = format!("{name}: crates");
-        all.push(Amount { what, most: crates as f64, measured: weight.crates as f64 });
-        if let Some(bytes) = bytes {
-            let what = format!("{name}: bytes of a stripped program");
-            all.push(Amount { what, most: bytes as f64, measured: weight.bytes as f64 });
-        }
-    }
-    for &(one, other) in bars::BUILDS {
-        if let (Some(mine), Some(theirs)) = (weight(one), weight(other)) {
-            let what = format!("{one}: a cold build, in terms of that of {other}");
-            all.push(Amount { what, most: 0.5, measured: mine.cpu / theirs.cpu });
-        }
-    }
-    all
 }
 
 /// Where a client costs less than the Midge of its flavour.
@@ -334,7 +247,7 @@ fn row(page: &mut String, name: &str, cells: &[Option<String>]) {
     let _ = writeln!(page, "| {name} |{}", cells.concat());
 }
 
-fn median(
+pub(crate) fn median(
     records: &Records,
     one: &Contestant,
     workload: Workload,
@@ -344,12 +257,12 @@ fn median(
     Spread::of(costs.map(|(_, cost)| value(cost))).map(|spread| spread.median)
 }
 
-fn ratio_text(Spread { least, median, most }: Spread) -> String {
+pub(crate) fn ratio_text(Spread { least, median, most }: Spread) -> String {
     format!("{median:.2} ({least:.2}–{most:.2})")
 }
 
 /// Three digits, with commas between thousands.
-fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     if value < 10.0 {
         return format!("{value:.1}");
     }

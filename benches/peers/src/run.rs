@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use midge_testing::Link;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeValLike;
@@ -22,6 +23,8 @@ use crate::workload::{Kind, Layer, Said, Workload};
 
 /// Where every one of them looks for certificates that it trusts.
 const TRUSTED: &str = "SSL_CERT_FILE";
+/// How long bytes travel to a server that is far away, and back.
+const FAR: Duration = Duration::from_micros(500);
 /// A contestant that takes longer is ended.
 const LONGEST: Duration = Duration::from_secs(90);
 
@@ -81,7 +84,20 @@ impl Counter {
 /// What a contestant is connected with.
 enum Opposite<'a> {
     Own(Server),
-    Real { server: &'a Real, layer: Layer, feeder: Option<Feeder>, before: u64, subscribed: u64 },
+    Real {
+        server: &'a Real,
+        layer: Layer,
+        feeder: Option<Feeder>,
+        before: u64,
+        subscribed: u64,
+    },
+    /// The same, where it is about a stream or a bucket.
+    Stored {
+        server: &'a Real,
+        link: Option<Link>,
+        workload: Workload,
+        count: u64,
+    },
 }
 
 impl<'a> Opposite<'a> {
@@ -91,7 +107,13 @@ impl<'a> Opposite<'a> {
             return Ok(Self::Own(Server::start(workload.role(count)).map_err(failed)?));
         };
         let real = real.ok_or("there is no nats-server; xtask finds or fetches one")?;
-        let server = real.with(layer);
+        let server = real.with(layer, workload.kind.is_fed());
+        if workload.kind.is_stored() {
+            server.storage().and_then(|mut it| it.prepare(workload, count)).map_err(failed)?;
+            let link = || Link::to(&server.address(layer)).latency(FAR).start();
+            let link = workload.kind.is_far().then(link).transpose().map_err(failed)?;
+            return Ok(Self::Stored { server, link, workload, count });
+        }
         let feeder = match workload.kind.is_fed() {
             true => Some(server.feed(workload.blast(count)).map_err(failed)?),
             false => None,
@@ -105,6 +127,8 @@ impl<'a> Opposite<'a> {
         match self {
             Self::Own(server) => server.address(),
             Self::Real { server, layer, .. } => server.address(*layer),
+            Self::Stored { link: Some(link), .. } => format!("127.0.0.1:{}", link.port()),
+            Self::Stored { server, .. } => server.address(Layer::None),
         }
     }
 
@@ -121,6 +145,7 @@ impl<'a> Opposite<'a> {
         match self {
             Self::Own(server) => server.release(),
             Self::Real { feeder, .. } => feeder.iter().for_each(Feeder::release),
+            Self::Stored { .. } => {}
         }
     }
 
@@ -141,6 +166,10 @@ impl<'a> Opposite<'a> {
                     thread::sleep(Duration::from_millis(20));
                 }
                 Seen { bytes: None, messages }
+            }
+            Self::Stored { server, workload, count, .. } => {
+                let seen = server.storage().and_then(|mut it| it.seen(workload, count));
+                Seen { bytes: None, messages: seen.ok() }
             }
         }
     }

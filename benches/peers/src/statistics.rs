@@ -1,5 +1,7 @@
 //! Medians and their spread.
 
+use crate::bars::{Bar, FASTEST, Measure};
+use crate::contestant;
 use crate::record::Records;
 use crate::workload::Workload;
 
@@ -32,8 +34,29 @@ pub(crate) fn nanoseconds(
     contestant: &str,
     workload: Workload,
 ) -> Vec<(u32, f64)> {
+    values(records, contestant, workload, Measure::Cpu)
+}
+
+fn values(
+    records: &Records,
+    contestant: &str,
+    workload: Workload,
+    measure: Measure,
+) -> Vec<(u32, f64)> {
+    if contestant == FASTEST {
+        let mut least: Vec<(u32, f64)> = Vec::new();
+        for peer in contestant::ALL.iter().filter(|one| one.is_peer()) {
+            for (repetition, value) in values(records, peer.name, workload, measure) {
+                match least.iter_mut().find(|(its, _)| *its == repetition) {
+                    Some((_, known)) => *known = known.min(value),
+                    None => least.push((repetition, value)),
+                }
+            }
+        }
+        return least;
+    }
     let costs = records.costs(contestant, workload);
-    costs.map(|(repetition, cost)| (repetition, cost.cpu * 1e9 / cost.count as f64)).collect()
+    costs.filter_map(|(repetition, cost)| Some((repetition, measure.of(cost)?))).collect()
 }
 
 /// What one costs in terms of the other, in each repetition that has both.
@@ -42,11 +65,24 @@ pub(crate) fn ratio(
     (one, other): (&str, &str),
     workload: Workload,
 ) -> Option<Spread> {
-    let others = nanoseconds(records, other, workload);
-    let ratios =
-        nanoseconds(records, one, workload).into_iter().filter_map(|(repetition, mine)| {
-            let (_, theirs) = others.iter().find(|(its, _)| *its == repetition)?;
-            Some(mine / theirs)
-        });
+    let mine = nanoseconds(records, one, workload);
+    ratios(&mine, &nanoseconds(records, other, workload))
+}
+
+/// The same, by what a bar is about.
+pub(crate) fn held(records: &Records, bar: &Bar) -> Option<Spread> {
+    let theirs = match bar.measure {
+        Measure::WallOf(kind) => Workload { kind, ..bar.workload },
+        _ => bar.workload,
+    };
+    let mine = values(records, bar.one, bar.workload, bar.measure);
+    ratios(&mine, &values(records, bar.other, theirs, bar.measure))
+}
+
+fn ratios(mine: &[(u32, f64)], theirs: &[(u32, f64)]) -> Option<Spread> {
+    let ratios = mine.iter().filter_map(|(repetition, mine)| {
+        let (_, theirs) = theirs.iter().find(|(its, _)| its == repetition)?;
+        Some(mine / theirs)
+    });
     Spread::of(ratios)
 }

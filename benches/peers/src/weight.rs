@@ -123,7 +123,11 @@ const PROGRAMS: &[Program] = &[
         dependencies: "async-nats = { version = \"0.51\", default-features = false, features = [\"ring\"] }\nTOKIO",
         main: HELLO_ASYNC_NATS,
     },
-    Program { name: ASYNC_NATS, dependencies: "async-nats = \"0.51\"\nTOKIO", main: ASYNC_NATS },
+    Program {
+        name: ASYNC_NATS,
+        dependencies: "async-nats = \"0.51\"\nTOKIO",
+        main: HELLO_ASYNC_NATS,
+    },
 ];
 
 /// Builds each of them from nothing, below `target`.

@@ -34,6 +34,18 @@ pub(crate) enum Kind {
     JsWindow,
     /// From such a stream, each message acked.
     JsConsume,
+    /// Put into a bucket of a real nats-server, one after the other.
+    KvPut,
+    /// Get from such a bucket, one after the other.
+    KvGet,
+    /// List all keys of such a bucket.
+    KvKeys,
+    /// Watch such a bucket until all that it holds has come.
+    KvWatch,
+    /// Get 1,000 keys one after the other, over a link of 1 ms.
+    KvGetEach,
+    /// The same in one call.
+    KvGetMany,
     /// Receive over [`SUBSCRIPTIONS`] subscriptions in turn.
     FanOut,
     /// Messages at default limits.
@@ -64,7 +76,7 @@ pub(crate) struct Workload {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::Publish,
         Self::PublishHeaders,
         Self::Receive,
@@ -82,6 +94,12 @@ impl Kind {
         Self::JsPublish,
         Self::JsWindow,
         Self::JsConsume,
+        Self::KvPut,
+        Self::KvGet,
+        Self::KvKeys,
+        Self::KvWatch,
+        Self::KvGetEach,
+        Self::KvGetMany,
         Self::FanOut,
         Self::Burst,
         Self::Subscriptions,
@@ -110,6 +128,12 @@ impl Kind {
             Self::JsPublish => "js-publish",
             Self::JsWindow => "js-window",
             Self::JsConsume => "js-consume",
+            Self::KvPut => "kv-put",
+            Self::KvGet => "kv-get",
+            Self::KvKeys => "kv-keys",
+            Self::KvWatch => "kv-watch",
+            Self::KvGetEach => "kv-get-each",
+            Self::KvGetMany => "kv-get-many",
             Self::FanOut => "fan-out",
             Self::Burst => "burst",
             Self::Subscriptions => "subscriptions",
@@ -147,6 +171,12 @@ impl Kind {
             Self::JsPublish => "publish to a stream, one ack after the other",
             Self::JsWindow => "publish 128 B to a stream, with so many acks outstanding",
             Self::JsConsume => "receive from a stream, and ack each message",
+            Self::KvPut => "put into a bucket, one after the other",
+            Self::KvGet => "get from a bucket, one after the other",
+            Self::KvKeys => "list the keys of a bucket",
+            Self::KvWatch => "watch a bucket until all has come",
+            Self::KvGetEach => "get 1,000 keys one after the other, over a link of 1 ms",
+            Self::KvGetMany => "get 1,000 keys in one call, over a link of 1 ms",
             Self::FanOut => "receive over 1,000 subscriptions in turn",
             Self::Burst => "a burst at default limits",
             Self::Subscriptions => "subscriptions, 100,000 in one connection",
@@ -162,6 +192,8 @@ impl Kind {
             Self::Request | Self::Requests => "request",
             Self::Subscriptions | Self::Resubscribe => "subscription",
             Self::Idle | Self::Connect => "connection",
+            Self::KvPut | Self::KvGet | Self::KvGetEach | Self::KvGetMany => "key",
+            Self::KvKeys | Self::KvWatch => "entry",
             _ => "message",
         }
     }
@@ -179,6 +211,7 @@ impl Kind {
             | Self::JsPublish
             | Self::JsWindow
             | Self::JsConsume => Some(Layer::None),
+            kind if kind.is_bucket() => Some(Layer::None),
             Self::PublishTls | Self::ReceiveTls => Some(Layer::Tls),
             Self::PublishWs | Self::ReceiveWs => Some(Layer::WebSocket),
             _ => None,
@@ -190,9 +223,32 @@ impl Kind {
         matches!(self, Self::ReceiveReal | Self::ReceiveTls | Self::ReceiveWs)
     }
 
-    /// Whether it is about a stream.
-    pub(crate) fn is_stream(self) -> bool {
-        matches!(self, Self::JsPublish | Self::JsWindow | Self::JsConsume)
+    /// Whether it is about a stream or a bucket.
+    pub(crate) fn is_stored(self) -> bool {
+        matches!(self, Self::JsPublish | Self::JsWindow | Self::JsConsume) || self.is_bucket()
+    }
+
+    /// Whether it is about a bucket.
+    pub(crate) fn is_bucket(self) -> bool {
+        matches!(
+            self,
+            Self::KvPut
+                | Self::KvGet
+                | Self::KvKeys
+                | Self::KvWatch
+                | Self::KvGetEach
+                | Self::KvGetMany
+        )
+    }
+
+    /// Whether the server is a millisecond away, there and back.
+    pub(crate) fn is_far(self) -> bool {
+        matches!(self, Self::KvGetEach | Self::KvGetMany)
+    }
+
+    /// Whether it is told how long each took.
+    pub(crate) fn has_latency(self) -> bool {
+        matches!(self, Self::Request | Self::Requests | Self::JsPublish | Self::KvPut | Self::KvGet)
     }
 
     /// What the size of a workload counts.
@@ -223,6 +279,7 @@ impl Workload {
                 }
                 Kind::Publishers => &[1, 4, 16, 64],
                 Kind::JsPublish | Kind::JsConsume => &[128],
+                kind if kind.is_bucket() => &[128],
                 Kind::JsWindow => &[256, 4096],
                 _ => &[16, 128, 1024],
             };
@@ -237,7 +294,7 @@ impl Workload {
             Kind::Publish | Kind::Receive => self.size <= 128,
             Kind::PublishHeaders | Kind::ReceiveHeaders | Kind::ReadHeaders => self.size == 128,
             Kind::Publishers => self.size == 16,
-            Kind::JsPublish | Kind::JsWindow | Kind::JsConsume => true,
+            kind if kind.is_stored() => true,
             kind if kind.real().is_some() => self.size == 128,
             _ => true,
         }
@@ -247,21 +304,25 @@ impl Workload {
     /// small ones: up to a second of work.
     pub(crate) fn count(self) -> u64 {
         match (self.kind, self.size) {
-            (Kind::Request, _) => 20_000,
+            (Kind::Request, _) => 10_000,
             (Kind::Requests, _) => 256_000,
             (Kind::FanOut, _) => 500_000,
             (Kind::Burst, _) => 1_000_000,
             (Kind::Subscriptions | Kind::Resubscribe, _) => 100_000,
             (Kind::Idle, _) => 1_000,
-            (Kind::Connect, _) => 500,
-            (Kind::Publishers, _) => 2_000_000,
+            (Kind::Connect, _) => 300,
+            (Kind::Publishers, _) => 1_000_000,
             (Kind::JsPublish, _) => 10_000,
-            (Kind::JsWindow | Kind::JsConsume, _) => 100_000,
-            (kind, 0..=1024) if kind.real().is_some() => 500_000,
+            (Kind::KvPut | Kind::KvGet, _) => 10_000,
+            (Kind::KvGetEach | Kind::KvGetMany, _) => 1_000,
+            (Kind::JsWindow | Kind::JsConsume | Kind::KvKeys | Kind::KvWatch, _) => 100_000,
+            (kind, 129..=1024) if kind.real().is_some() => 200_000,
+            (kind, 0..=128) if kind.real().is_some() => 500_000,
             (kind, _) if kind.real().is_some() => 50_000,
+            (Kind::ReceiveHeaders | Kind::ReadHeaders, 0..=128) => 500_000,
             (_, 0..=128) => 2_000_000,
-            (_, 129..=1024) => 500_000,
-            (_, 1025..=8192) => 100_000,
+            (_, 129..=1024) => 400_000,
+            (_, 1025..=8192) => 80_000,
             _ => 20_000,
         }
     }
@@ -307,9 +368,18 @@ impl Workload {
                     return Err(format!("{} of {count} requests were answered", said.received));
                 }
             }
-            Kind::PublishReal | Kind::PublishTls | Kind::PublishWs => {
+            Kind::PublishReal
+            | Kind::PublishTls
+            | Kind::PublishWs
+            | Kind::JsPublish
+            | Kind::JsWindow
+            | Kind::JsConsume
+            | Kind::KvPut => {
+                if self.kind.is_stored() && said.received != count {
+                    return Err(format!("{} of {count} came about", said.received));
+                }
                 if seen.messages != Some(count) {
-                    return Err(format!("the server got {:?} of {count} messages", seen.messages));
+                    return Err(format!("the server has {:?} of {count} messages", seen.messages));
                 }
             }
             // What is lost is told.
@@ -322,9 +392,11 @@ impl Workload {
             Kind::Subscriptions
             | Kind::Idle
             | Kind::Connect
-            | Kind::JsPublish
-            | Kind::JsWindow
-            | Kind::JsConsume => {
+            | Kind::KvGet
+            | Kind::KvKeys
+            | Kind::KvWatch
+            | Kind::KvGetEach
+            | Kind::KvGetMany => {
                 if said.received != count {
                     return Err(format!("{} of {count} came about", said.received));
                 }

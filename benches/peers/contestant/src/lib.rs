@@ -22,10 +22,19 @@ pub const IN_FLIGHT: u64 = 256;
 /// Subscriptions of [`Workload::FanOut`].
 pub const SUBSCRIPTIONS: u64 = 1000;
 
-/// The stream of the workloads of JetStream, and its subject.
+/// The stream of the workloads of JetStream, which the tool has made, in memory.
 pub const STREAM: &str = "PEERS";
 /// The subject of [`STREAM`].
 pub const STREAM_SUBJECT: &str = "stream.orders.created";
+
+/// The consumer of [`STREAM`] that is made in [`Workload::JsConsume`].
+pub const CONSUMER: &str = "worker";
+
+/// The bucket of the workloads of key-value, which the tool has made, in memory, with
+/// [keys](wire::key) from 0 on, all written once.
+pub const BUCKET: &str = "PEERS";
+/// The keys that are written and read by turns.
+pub const KEYS: u64 = 1000;
 
 /// Bytes of a payload in workloads whose size is another number.
 pub const SHARED: usize = 128;
@@ -39,12 +48,24 @@ pub enum Workload {
     PublishHeaders,
     /// Publish from as many tasks as the size says, over one connection, and flush at the end.
     Publishers,
-    /// Publish to a stream that is in memory, and wait for each ack.
+    /// Publish to [`STREAM`], and wait for each ack.
     JsPublish,
-    /// Publish to such a stream with as many acks outstanding as the size says.
+    /// Publish to [`STREAM`] with as many acks outstanding as the size says.
     JsWindow,
-    /// Receive what such a stream holds by a pull consumer, and ack each message.
+    /// Receive what [`STREAM`] holds by a durable pull [`CONSUMER`], and ack each message.
     JsConsume,
+    /// Put one of [`KEYS`] keys of [`BUCKET`] after the other.
+    KvPut,
+    /// Get one of [`KEYS`] keys of [`BUCKET`] after the other.
+    KvGet,
+    /// List all keys of [`BUCKET`].
+    KvKeys,
+    /// Watch [`BUCKET`] until all that it holds has come.
+    KvWatch,
+    /// Get each of so many keys, one after the other.
+    KvGetEach,
+    /// Get so many keys in one call.
+    KvGetMany,
     /// Count the messages of a subscription.
     Receive,
     /// The same, and add up the lengths of all values of all headers.
@@ -100,6 +121,12 @@ impl Task {
             "js-publish" => Workload::JsPublish,
             "js-window" => Workload::JsWindow,
             "js-consume" => Workload::JsConsume,
+            "kv-put" => Workload::KvPut,
+            "kv-get" => Workload::KvGet,
+            "kv-keys" => Workload::KvKeys,
+            "kv-watch" => Workload::KvWatch,
+            "kv-get-each" => Workload::KvGetEach,
+            "kv-get-many" => Workload::KvGetMany,
             "receive" | "receive-headers" => Workload::Receive,
             "read-headers" => Workload::ReadHeaders,
             "request" => Workload::Request,
@@ -131,6 +158,12 @@ impl Task {
     pub fn payload(&self) -> Vec<u8> {
         let is_count = matches!(self.workload, Workload::Publishers | Workload::JsWindow);
         vec![b'x'; if is_count { SHARED } else { self.size }]
+    }
+
+    /// How many keys are used by turns.
+    #[must_use]
+    pub fn keys(&self) -> u64 {
+        if self.workload == Workload::KvGetEach { self.count } else { KEYS }
     }
 
     /// What each of the tasks of [`Workload::Publishers`] publishes.

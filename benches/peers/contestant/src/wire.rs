@@ -12,6 +12,12 @@ pub fn numbered(number: u64) -> String {
     format!("bench.orders.{number}")
 }
 
+/// One of the keys of a bucket.
+#[must_use]
+pub fn key(number: u64) -> String {
+    format!("orders.{number}")
+}
+
 /// Bytes of the values of [`HEADERS`].
 #[must_use]
 pub fn header_values() -> u64 {

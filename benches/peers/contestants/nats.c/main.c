@@ -1,10 +1,9 @@
 // nats.c with its defaults, but for the limits of the subscription that is measured.
 
-#include <nats/nats.h>
+#include "peers.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,16 +14,17 @@
 #define IN_FLIGHT 256
 #define SUBSCRIPTIONS 1000
 #define TIMEOUT 10000
+#define SHARED 128
 
 static const char *const NAMES[] = {"Nats-Msg-Id", "Content-Type", "Trace"};
 static const char *const VALUES[] = {"8a2f41", "text/plain", "00-4bf92f35"};
 
-static natsConnection *nc;
-static int64_t count;
-static int size;
-static char *payload;
+natsConnection *nc;
+int64_t count;
+int size;
+char *payload;
 
-static int64_t received;
+int64_t received;
 static bool last;
 static bool read_headers;
 static int64_t header_bytes;
@@ -32,21 +32,21 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 static bool has_ended;
 
-static void check(natsStatus status, const char *what) {
+void check(natsStatus status, const char *what) {
     if (status != NATS_OK) {
         fprintf(stderr, "%s: %s\n", what, natsStatus_GetText(status));
         exit(1);
     }
 }
 
-static void ready(void) {
+void ready(void) {
     char line[16];
     printf("ready\n");
     fflush(stdout);
     if (fgets(line, sizeof line, stdin) == NULL) exit(1);
 }
 
-static uint64_t now(void) {
+uint64_t now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
@@ -57,7 +57,7 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void done(uint32_t *times, int64_t number) {
+void done(uint32_t *times, int64_t number) {
     printf("done received=%lld last=%d headers=%lld", (long long)received, last,
            (long long)header_bytes);
     if (number > 0) {
@@ -69,6 +69,22 @@ static void done(uint32_t *times, int64_t number) {
     fflush(stdout);
     while (getchar() != EOF) {
     }
+}
+
+// With the certificate that the tool trusts, where TLS is due.
+static natsStatus connect_to(natsConnection **connection, const char *url, natsOptions *options) {
+    check(natsOptions_SetURL(options, url), "URL");
+    if (strncmp(url, "tls://", 6) == 0) {
+        check(natsOptions_SetSecure(options, true), "TLS");
+        check(natsOptions_LoadCATrustedCertificates(options, getenv("SSL_CERT_FILE")), "trust");
+    }
+    return natsConnection_Connect(connection, options);
+}
+
+static natsOptions *new_options(void) {
+    natsOptions *options = NULL;
+    check(natsOptions_Create(&options), "options");
+    return options;
 }
 
 static void publish(bool headers) {
@@ -206,15 +222,65 @@ static void request(int threads) {
     done(times, share * threads);
 }
 
-// A callback would have a thread for each.
-static void subscribe(void) {
-    natsSubscription **kept = calloc((size_t)count, sizeof(natsSubscription *));
+static void *publish_share(void *argument) {
+    (void)argument;
+    for (int64_t i = 0; i < share; i++) {
+        check(natsConnection_Publish(nc, SUBJECT, payload, SHARED), "publish");
+    }
+    return NULL;
+}
+
+static void publishers(void) {
+    pthread_t *each = calloc((size_t)size, sizeof *each);
+    share = count / size;
+    payload = realloc(payload, SHARED);
+    memset(payload, 'x', SHARED);
+    check(natsConnection_Flush(nc), "flush");
     ready();
+    for (int i = 0; i < size; i++) pthread_create(&each[i], NULL, publish_share, NULL);
+    for (int i = 0; i < size; i++) pthread_join(each[i], NULL);
+    check(natsConnection_FlushTimeout(nc, 60000), "flush");
+    done(NULL, 0);
+}
+
+// A callback would have a thread for each.
+static natsSubscription **subscribe_all(void) {
+    natsSubscription **kept = calloc((size_t)count, sizeof(natsSubscription *));
     for (int64_t i = 0; i < count; i++) {
         char subject[64];
         snprintf(subject, sizeof subject, "bench.orders.%lld", (long long)i);
         check(natsConnection_SubscribeSync(&kept[i], nc, subject), "subscribe");
     }
+    check(natsConnection_FlushTimeout(nc, 60000), "flush");
+    return kept;
+}
+
+static void subscribe(void) {
+    ready();
+    subscribe_all();
+    received = count;
+    done(NULL, 0);
+}
+
+static void on_reconnected(natsConnection *connection, void *closure) {
+    (void)connection;
+    (void)closure;
+    pthread_mutex_lock(&lock);
+    has_ended = true;
+    pthread_cond_signal(&ended);
+    pthread_mutex_unlock(&lock);
+}
+
+static void resubscribe(const char *url) {
+    natsOptions *options = new_options();
+    check(natsOptions_SetReconnectedCB(options, on_reconnected, NULL), "callback");
+    natsConnection_Destroy(nc);
+    check(connect_to(&nc, url, options), "connect");
+    subscribe_all();
+    ready();
+    pthread_mutex_lock(&lock);
+    while (!has_ended) pthread_cond_wait(&ended, &lock);
+    pthread_mutex_unlock(&lock);
     check(natsConnection_FlushTimeout(nc, 60000), "flush");
     received = count;
     done(NULL, 0);
@@ -251,22 +317,29 @@ int main(int argc, char **argv) {
         return 2;
     }
     char url[256];
-    snprintf(url, sizeof url, "nats://%s", argv[2]);
+    snprintf(url, sizeof url, strstr(argv[2], "://") ? "%s" : "nats://%s", argv[2]);
     count = atoll(argv[3]);
     size = atoi(argv[4]);
     payload = malloc((size_t)size);
     memset(payload, 'x', (size_t)size);
-    check(natsConnection_ConnectTo(&nc, url), "connect");
     const char *workload = argv[1];
+    natsOptions *options = new_options();
+    // A watcher gives no access to the limits of its subscription.
+    if (strcmp(workload, "kv-keys") == 0 || strcmp(workload, "kv-watch") == 0) {
+        check(natsOptions_SetMaxPendingMsgs(options, 10000000), "limits");
+    }
+    check(connect_to(&nc, url, options), "connect");
     if (strcmp(workload, "publish") == 0) publish(false);
     else if (strcmp(workload, "publish-headers") == 0) publish(true);
     else if (strcmp(workload, "request") == 0) request(1);
     else if (strcmp(workload, "requests") == 0) request(IN_FLIGHT);
     else if (strcmp(workload, "fan-out") == 0) fan_out();
     else if (strcmp(workload, "subscriptions") == 0) subscribe();
+    else if (strcmp(workload, "publishers") == 0) publishers();
+    else if (strcmp(workload, "resubscribe") == 0) resubscribe(url);
     else if (strcmp(workload, "idle") == 0) idle(url);
     else if (strcmp(workload, "connect") == 0) connect_each(url);
-    else {
+    else if (!stored(workload)) {
         read_headers = strcmp(workload, "read-headers") == 0;
         receive(strcmp(workload, "burst") == 0);
     }

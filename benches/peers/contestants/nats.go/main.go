@@ -271,6 +271,14 @@ func main() {
 		publish(nc, count, size, workload == "publish-headers")
 	case "publishers":
 		publishers(nc, count, size)
+	case "js-publish":
+		jsPublish(nc, count, size)
+	case "js-window":
+		jsWindow(nc, count, size)
+	case "js-consume":
+		jsConsume(nc, count)
+	case "kv-put", "kv-get", "kv-get-each", "kv-keys", "kv-watch":
+		bucket(nc, workload, count, size)
 	case "receive", "receive-headers", "read-headers", "burst":
 		receive(nc, count, workload == "read-headers", workload == "burst")
 	case "fan-out":

@@ -1,6 +1,8 @@
 // nats.js with its defaults.
 
 import { readSync, writeSync } from "node:fs";
+import { AckPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { Kvm } from "@nats-io/kv";
 import { connect, headers as newHeaders } from "@nats-io/transport-node";
 
 const SUBJECT = "bench.orders.created";
@@ -14,13 +16,19 @@ const IN_FLIGHT = 256;
 const TIMEOUT = 10_000;
 // Without a pause this would be one turn of the event loop, in which nothing is written.
 const PUBLISHES_IN_A_TURN = 8192;
+const STREAM = "PEERS";
+const STREAM_SUBJECT = "stream.orders.created";
+const CONSUMER = "worker";
+const BUCKET = "PEERS";
+const KEYS = 1000;
+const SHARED = 128;
 const LAST = "L".charCodeAt(0);
 const END = "E".charCodeAt(0);
 
 const [workload, server, countText, sizeText] = process.argv.slice(2);
 const count = Number(countText);
 const size = Number(sizeText);
-const payload = new Uint8Array(size).fill("x".charCodeAt(0));
+const payload = new Uint8Array(workload === "js-window" ? SHARED : size).fill("x".charCodeAt(0));
 const tally = { received: 0, last: 0, headers: 0, times: [] };
 
 /** Waits for a line, or for the end of the input. */
@@ -118,6 +126,93 @@ async function subscribe(nc) {
   tally.received = kept.length;
 }
 
+async function resubscribe(nc) {
+  for (let i = 0; i < count; i++) nc.subscribe(`bench.orders.${i}`);
+  await nc.flush();
+  const status = nc.status();
+  ready();
+  for await (const event of status) {
+    if (event.type === "reconnect") break;
+  }
+  await nc.flush();
+  tally.received = count;
+}
+
+async function timed(work) {
+  const start = performance.now();
+  const result = await work();
+  tally.times.push(performance.now() - start);
+  return result;
+}
+
+async function jsPublish(nc) {
+  const js = jetstream(nc);
+  ready();
+  for (let i = 0; i < count; i++) {
+    await timed(() => js.publish(STREAM_SUBJECT, payload));
+    tally.received += 1;
+  }
+}
+
+async function jsWindow(nc) {
+  const js = jetstream(nc);
+  ready();
+  const acks = [];
+  let oldest = 0;
+  for (let i = 0; i < count; i++) {
+    if (acks.length - oldest === size) {
+      await acks[oldest];
+      acks[oldest] = undefined;
+      oldest += 1;
+    }
+    acks.push(js.publish(STREAM_SUBJECT, payload));
+  }
+  await Promise.all(acks);
+  tally.received = count;
+}
+
+async function jsConsume(nc) {
+  const manager = await jetstreamManager(nc);
+  await manager.consumers.add(STREAM, {
+    durable_name: CONSUMER,
+    ack_policy: AckPolicy.Explicit,
+    max_ack_pending: -1,
+  });
+  const consumer = await jetstream(nc).consumers.get(STREAM, CONSUMER);
+  ready();
+  const messages = await consumer.consume();
+  for await (const message of messages) {
+    message.ack();
+    tally.received += 1;
+    if (tally.received === count) break;
+  }
+  await nc.flush();
+}
+
+async function bucket(nc) {
+  const kv = await new Kvm(nc).open(BUCKET);
+  const keys = workload === "kv-get-each" ? count : KEYS;
+  ready();
+  if (workload === "kv-put") {
+    for (let i = 0; i < count; i++) {
+      await timed(() => kv.put(`orders.${i % keys}`, payload));
+      tally.received += 1;
+    }
+  } else if (workload === "kv-keys") {
+    for await (const _ of await kv.keys()) tally.received += 1;
+  } else if (workload === "kv-watch") {
+    for await (const entry of await kv.watch()) {
+      if (entry.value.length === size) tally.received += 1;
+      if (tally.received === count) break;
+    }
+  } else {
+    for (let i = 0; i < count; i++) {
+      const entry = await timed(() => kv.get(`orders.${i % keys}`));
+      if (entry.value.length === size) tally.received += 1;
+    }
+  }
+}
+
 async function connectEach(keep) {
   ready();
   const kept = [];
@@ -144,7 +239,12 @@ async function requests(nc, share) {
   }
 }
 
-const nc = await connect({ servers: server });
+const options = { servers: server };
+if (server.startsWith("tls://")) {
+  options.servers = server.slice("tls://".length);
+  options.tls = { caFile: process.env.SSL_CERT_FILE };
+}
+const nc = await connect(options);
 switch (workload) {
   case "publish":
   case "publish-headers":
@@ -155,6 +255,25 @@ switch (workload) {
     break;
   case "subscriptions":
     await subscribe(nc);
+    break;
+  case "resubscribe":
+    await resubscribe(nc);
+    break;
+  case "js-publish":
+    await jsPublish(nc);
+    break;
+  case "js-window":
+    await jsWindow(nc);
+    break;
+  case "js-consume":
+    await jsConsume(nc);
+    break;
+  case "kv-put":
+  case "kv-get":
+  case "kv-get-each":
+  case "kv-keys":
+  case "kv-watch":
+    await bucket(nc);
     break;
   case "idle":
   case "connect":

@@ -1,20 +1,31 @@
 """nats-py with its defaults, but for the limits of the subscription that is measured."""
 
 import asyncio
+import os
+import ssl
 import sys
 import time
 
 import nats
+from nats.js.api import ConsumerConfig
 
 SUBJECT = "bench.orders.created"
 HEADERS = {"Nats-Msg-Id": "8a2f41", "Content-Type": "text/plain", "Trace": "00-4bf92f35"}
 SUBSCRIPTIONS = 1000
 IN_FLIGHT = 256
 TIMEOUT = 10
+STREAM = "PEERS"
+STREAM_SUBJECT = "stream.orders.created"
+CONSUMER = "worker"
+BUCKET = "PEERS"
+KEYS = 1000
+SHARED = 128
+# Messages that a pull asks for.
+BATCH = 256
 
 workload, server = sys.argv[1:3]
 count, size = int(sys.argv[3]), int(sys.argv[4])
-payload = b"x" * size
+payload = b"x" * (SHARED if workload == "js-window" else size)
 
 
 class Tally:
@@ -110,6 +121,86 @@ async def subscribe(nc):
     tally.received = count
 
 
+async def resubscribe():
+    back = asyncio.Event()
+
+    async def on_message(message):
+        pass
+
+    async def on_reconnected():
+        back.set()
+
+    nc = await nats.connect(f"nats://{server}", reconnected_cb=on_reconnected)
+    for number in range(count):
+        await nc.subscribe(f"bench.orders.{number}", cb=on_message)
+    await nc.flush(timeout=60)
+    ready()
+    await back.wait()
+    await nc.flush(timeout=60)
+    tally.received = count
+
+
+async def js_publish(nc):
+    js = nc.jetstream()
+    ready()
+    for _ in range(count):
+        start = time.perf_counter_ns()
+        await js.publish(STREAM_SUBJECT, payload)
+        times.append(time.perf_counter_ns() - start)
+        tally.received += 1
+
+
+async def js_window(nc):
+    js = nc.jetstream(publish_async_max_pending=size)
+    ready()
+    for _ in range(count):
+        await js.publish_async(STREAM_SUBJECT, payload, wait_stall=60)
+    await js.publish_async_completed()
+    tally.received = count
+
+
+async def js_consume(nc):
+    config = ConsumerConfig(max_ack_pending=-1)
+    subscription = await nc.jetstream().pull_subscribe(
+        STREAM_SUBJECT, durable=CONSUMER, stream=STREAM, config=config
+    )
+    ready()
+    while tally.received < count:
+        # It waits for as many as it asks for.
+        batch = min(BATCH, count - tally.received)
+        for message in await subscription.fetch(batch, timeout=60):
+            await message.ack()
+            tally.received += 1
+    await nc.flush(timeout=60)
+
+
+async def bucket(nc):
+    kv = await nc.jetstream().key_value(BUCKET)
+    keys = count if workload == "kv-get-each" else KEYS
+    ready()
+    if workload == "kv-put":
+        for number in range(count):
+            start = time.perf_counter_ns()
+            await kv.put(f"orders.{number % keys}", payload)
+            times.append(time.perf_counter_ns() - start)
+            tally.received += 1
+    elif workload == "kv-keys":
+        tally.received = len(await kv.keys())
+    elif workload == "kv-watch":
+        watcher = await kv.watchall()
+        async for entry in watcher:
+            # That was all that it held.
+            if entry is None:
+                break
+            tally.received += len(entry.value) == size
+    else:
+        for number in range(count):
+            start = time.perf_counter_ns()
+            entry = await kv.get(f"orders.{number % keys}")
+            times.append(time.perf_counter_ns() - start)
+            tally.received += len(entry.value) == size
+
+
 async def connect(keep):
     ready()
     kept = []
@@ -135,7 +226,10 @@ async def requests(nc, share):
 
 
 async def main():
-    nc = await nats.connect(f"nats://{server}")
+    if "://" in server:
+        nc = await nats.connect(server, tls=ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"]))
+    else:
+        nc = await nats.connect(f"nats://{server}")
     if workload.startswith("publish"):
         await publish(nc)
     elif workload == "request":
@@ -150,6 +244,16 @@ async def main():
         await fan_out(nc)
     elif workload == "subscriptions":
         await subscribe(nc)
+    elif workload == "resubscribe":
+        await resubscribe()
+    elif workload == "js-publish":
+        await js_publish(nc)
+    elif workload == "js-window":
+        await js_window(nc)
+    elif workload == "js-consume":
+        await js_consume(nc)
+    elif workload.startswith("kv-"):
+        await bucket(nc)
     elif workload in ("idle", "connect"):
         kept = await connect(workload == "idle")
     else:

@@ -1,5 +1,6 @@
 //! async-nats with its defaults, but for the capacity of the subscription that is measured.
 
+mod buckets;
 mod streams;
 
 use std::sync::Arc;
@@ -30,7 +31,10 @@ pub fn run(runtime: &Runtime) -> Result<(), Failure> {
 async fn work(task: &Task) -> Result<Tally, Failure> {
     // With the default a subscription drops what comes faster than it is read.
     let capacity = usize::try_from(task.count)?.saturating_add(65_536);
-    let receives = matches!(task.workload, Workload::Receive | Workload::ReadHeaders);
+    let receives = matches!(
+        task.workload,
+        Workload::Receive | Workload::ReadHeaders | Workload::KvKeys | Workload::KvWatch
+    );
     let options = ConnectOptions::new();
     let options = if receives { options.subscription_capacity(capacity) } else { options };
     let client = options.connect(task.url()).await?;
@@ -117,6 +121,12 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
         Workload::JsPublish | Workload::JsWindow | Workload::JsConsume => {
             tally = streams::stream(task, client).await?;
         }
+        Workload::KvPut
+        | Workload::KvGet
+        | Workload::KvKeys
+        | Workload::KvWatch
+        | Workload::KvGetEach
+        | Workload::KvGetMany => tally = buckets::bucket(task, client).await?,
         Workload::Resubscribe => {
             let back = Arc::new(Notify::new());
             let notify = back.clone();

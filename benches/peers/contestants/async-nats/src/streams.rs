@@ -1,4 +1,4 @@
-//! The workloads of JetStream.
+//! The workloads of JetStream, over a stream that the tool has made.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -6,28 +6,16 @@ use std::time::Instant;
 use async_nats::Client;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::jetstream::stream::{Config, StorageType};
 use async_nats::jetstream::{Context, new};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use peers_contestant::{STREAM, STREAM_SUBJECT, Tally, Task, Workload, ready};
+use peers_contestant::{CONSUMER, STREAM, STREAM_SUBJECT, Tally, Task, Workload, ready};
 
 use crate::Failure;
 
-const CONSUMER: &str = "worker";
-
-/// Publishes to a stream, or receives what one holds.
+/// Publishes to the stream, or receives what it holds.
 pub(crate) async fn stream(task: &Task, client: Client) -> Result<Tally, Failure> {
     let jetstream = new(client.clone());
-    let _ = jetstream.delete_stream(STREAM).await;
-    let config = Config {
-        name: STREAM.into(),
-        subjects: vec![STREAM_SUBJECT.into()],
-        storage: StorageType::Memory,
-        ..Config::default()
-    };
-    jetstream.create_stream(config).await?;
-    let mut stream = jetstream.get_stream(STREAM).await?;
     let payload = Bytes::from(task.payload());
     let mut tally = Tally::default();
     match task.workload {
@@ -44,10 +32,10 @@ pub(crate) async fn stream(task: &Task, client: Client) -> Result<Tally, Failure
             let context = windowed(&client, task.size);
             ready()?;
             publish(&context, task.count, task.size, &payload).await?;
-            tally.received = stream.info().await?.state.messages;
+            tally.received = task.count;
         }
         _ => {
-            publish(&windowed(&client, 256), task.count, 256, &payload).await?;
+            let stream = jetstream.get_stream(STREAM).await?;
             let config = pull::Config {
                 durable_name: Some(CONSUMER.into()),
                 max_ack_pending: -1,

@@ -24,7 +24,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         | Workload::Resubscribe
         | Workload::JsPublish
         | Workload::JsWindow
-        | Workload::JsConsume => return Err("not written".into()),
+        | Workload::JsConsume
+        | Workload::KvPut
+        | Workload::KvGet
+        | Workload::KvKeys
+        | Workload::KvWatch
+        | Workload::KvGetEach
+        | Workload::KvGetMany => return Err("not written".into()),
         Workload::Request => request(&task, socket, 1)?,
         Workload::Requests => request(&task, socket, IN_FLIGHT)?,
         Workload::FanOut => fan_out(&task, socket)?,

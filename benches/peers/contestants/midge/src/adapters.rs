@@ -4,6 +4,7 @@ use std::thread;
 
 use bytes::Bytes;
 use midge_std::Wait;
+use midge_tokio::midge::{Client, ConnectError};
 use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready};
 use tokio::runtime::Runtime;
 
@@ -15,53 +16,12 @@ use crate::{Failure, fan_out, publish, requests, share, stream, tasks};
 ///
 /// Those of connecting and of the work.
 pub fn tokio(runtime: &Runtime) -> Result<(), Failure> {
-    let task = Task::from_args()?;
-    let tally = runtime.block_on(async {
-        let client = midge_tokio::connect(task.url()).await?;
-        if task.workload == Workload::Publishers {
-            let payload = Bytes::from(task.payload());
-            client.flush().await?;
-            ready()?;
-            let each: Vec<_> = (0..task.size)
-                .map(|_| tokio::spawn(publish(client.clone(), task.share(), payload.clone())))
-                .collect();
-            for one in each {
-                one.await??;
-            }
-            client.flush().await?;
-            return Ok(Tally::default());
-        }
-        if task.workload == Workload::FanOut {
-            let all = fan_out(&client).await?;
-            ready()?;
-            let each: Vec<_> = all
-                .into_iter()
-                .map(|one| tokio::spawn(share(one, task.count / SUBSCRIPTIONS)))
-                .collect();
-            let mut tally = Tally::default();
-            for one in each {
-                tally.add(&one.await?);
-            }
-            return Ok(tally);
-        }
-        let Some(tasks) = tasks(&task) else {
-            return stream(&task, &client, async |url| midge_tokio::connect(url).await).await;
-        };
-        client.flush().await?;
-        ready()?;
-        let each = task.count / tasks;
-        if tasks == 1 {
-            return requests(client, each, task.size).await;
-        }
-        let all: Vec<_> =
-            (0..tasks).map(|_| tokio::spawn(requests(client.clone(), each, task.size))).collect();
-        let mut tally = Tally::default();
-        for one in all {
-            tally.add(&one.await??);
-        }
-        Ok(tally)
-    })?;
-    done(&tally)?;
+    let connect = async |url| midge_tokio::connect(url).await;
+    let spawn = |work: Share| {
+        let task = tokio::spawn(work);
+        async move { task.await? }
+    };
+    done(&runtime.block_on(run(connect, spawn))?)?;
     Ok(())
 }
 
@@ -71,121 +31,72 @@ pub fn tokio(runtime: &Runtime) -> Result<(), Failure> {
 ///
 /// Those of connecting and of the work.
 pub fn smol() -> Result<(), Failure> {
-    let task = Task::from_args()?;
-    let tally: Result<Tally, Failure> = smol::block_on(async {
-        let client = midge_smol::connect(task.url()).await?;
-        if task.workload == Workload::Publishers {
-            let payload = Bytes::from(task.payload());
-            client.flush().await?;
-            ready()?;
-            let each: Vec<_> = (0..task.size)
-                .map(|_| smol::spawn(publish(client.clone(), task.share(), payload.clone())))
-                .collect();
-            for one in each {
-                one.await?;
-            }
-            client.flush().await?;
-            return Ok(Tally::default());
-        }
-        if task.workload == Workload::FanOut {
-            let all = fan_out(&client).await?;
-            ready()?;
-            let each: Vec<_> = all
-                .into_iter()
-                .map(|one| smol::spawn(share(one, task.count / SUBSCRIPTIONS)))
-                .collect();
-            let mut tally = Tally::default();
-            for one in each {
-                tally.add(&one.await);
-            }
-            return Ok(tally);
-        }
-        let Some(tasks) = tasks(&task) else {
-            return stream(&task, &client, async |url| midge_smol::connect(url).await).await;
-        };
-        client.flush().await?;
-        ready()?;
-        let each = task.count / tasks;
-        if tasks == 1 {
-            return requests(client, each, task.size).await;
-        }
-        let all: Vec<_> =
-            (0..tasks).map(|_| smol::spawn(requests(client.clone(), each, task.size))).collect();
-        let mut tally = Tally::default();
-        for one in all {
-            tally.add(&one.await?);
-        }
-        Ok(tally)
-    });
-    done(&tally?)?;
+    let connect = async |url| midge_smol::connect(url).await;
+    done(&smol::block_on(run(connect, smol::spawn::<Result<Tally, Failure>>))?)?;
     Ok(())
 }
 
-/// Over blocking sockets, called from a thread, or from one for each request in flight.
+/// Over blocking sockets, called from a thread, or from one for each task.
 ///
 /// # Errors
 ///
 /// Those of connecting and of the work.
 pub fn std() -> Result<(), Failure> {
-    let task = Task::from_args()?;
-    let client = midge_std::connect(task.url())?;
-    if task.workload == Workload::Publishers {
-        let payload = Bytes::from(task.payload());
-        client.flush().wait()?;
-        ready()?;
-        let each: Vec<_> = (0..task.size)
-            .map(|_| {
-                let publish = publish(client.clone(), task.share(), payload.clone());
-                thread::spawn(move || blocking(publish))
-            })
-            .collect();
-        for one in each {
-            one.join().map_err(|_| "a thread panicked")??;
-        }
-        client.flush().wait()?;
-        done(&Tally::default())?;
-        return Ok(());
-    }
-    if task.workload == Workload::FanOut {
-        let all = blocking(fan_out(&client))?;
-        ready()?;
-        let mut tally = Tally::default();
-        let each: Vec<_> = all
-            .into_iter()
-            .map(|one| thread::spawn(move || blocking(share(one, task.count / SUBSCRIPTIONS))))
-            .collect();
-        for one in each {
-            tally.add(&one.join().map_err(|_| "a thread panicked")?);
-        }
-        done(&tally)?;
-        return Ok(());
-    }
-    let Some(tasks) = tasks(&task) else {
-        done(&blocking(stream(&task, &client, async |url| midge_std::connect(url)))?)?;
-        return Ok(());
+    let connect = async |url| midge_std::connect(url);
+    let spawn = |work: Share| {
+        let thread = thread::spawn(move || work.wait());
+        async move { thread.join().map_err(|_| "a thread panicked")? }
     };
-    client.flush().wait()?;
-    let each = task.count / tasks;
-    ready()?;
-    let mut tally = Tally::default();
-    if tasks == 1 {
-        tally = blocking(requests(client, each, task.size))?;
-    } else {
-        let all: Vec<_> = (0..tasks)
-            .map(|_| {
-                let requests = requests(client.clone(), each, task.size);
-                thread::spawn(move || blocking(requests))
-            })
-            .collect();
-        for one in all {
-            tally.add(&one.join().map_err(|_| "a thread panicked")??);
-        }
-    }
-    done(&tally)?;
+    done(&run(connect, spawn).wait()?)?;
     Ok(())
 }
 
-/// Waits as [`Wait`] does.
-fn blocking<T>(work: impl Future<Output = T>) -> T {
-    work.wait()
+/// What one of several tasks does.
+type Share = std::pin::Pin<Box<dyn Future<Output = Result<Tally, Failure>> + Send>>;
+
+/// The task of the command line. Where several tasks share it, each is spawned.
+async fn run<T>(
+    connect: impl AsyncFn(String) -> Result<Client, ConnectError>,
+    spawn: impl Fn(Share) -> T,
+) -> Result<Tally, Failure>
+where
+    T: Future<Output = Result<Tally, Failure>>,
+{
+    let task = Task::from_args()?;
+    let client = connect(task.url()).await?;
+    let shares: Vec<Share> = match task.workload {
+        Workload::Publishers => {
+            let payload = Bytes::from(task.payload());
+            let one = |_| Box::pin(publish(client.clone(), task.share(), payload.clone())) as Share;
+            (0..task.size).map(one).collect()
+        }
+        Workload::FanOut => {
+            let all = fan_out(&client).await?.into_iter();
+            all.map(|one| Box::pin(share(one, task.count / SUBSCRIPTIONS)) as Share).collect()
+        }
+        _ => match tasks(&task) {
+            Some(1) => {
+                client.flush().await?;
+                ready()?;
+                return requests(client, task.count, task.size).await;
+            }
+            Some(tasks) => {
+                let each = task.count / tasks;
+                let one = |_| Box::pin(requests(client.clone(), each, task.size)) as Share;
+                (0..tasks).map(one).collect()
+            }
+            None => return stream(&task, &client, connect).await,
+        },
+    };
+    client.flush().await?;
+    ready()?;
+    let running: Vec<T> = shares.into_iter().map(spawn).collect();
+    let mut tally = Tally::default();
+    for one in running {
+        tally.add(&one.await?);
+    }
+    if task.workload == Workload::Publishers {
+        client.flush().await?;
+    }
+    Ok(tally)
 }

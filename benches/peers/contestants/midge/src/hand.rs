@@ -46,7 +46,13 @@ pub fn run() -> Result<(), Failure> {
         | Workload::Resubscribe
         | Workload::JsPublish
         | Workload::JsWindow
-        | Workload::JsConsume => return Err("not written".into()),
+        | Workload::JsConsume
+        | Workload::KvPut
+        | Workload::KvGet
+        | Workload::KvKeys
+        | Workload::KvWatch
+        | Workload::KvGetEach
+        | Workload::KvGetMany => return Err("not written".into()),
         Workload::Subscriptions => {
             ready()?;
             for number in 0..task.count {

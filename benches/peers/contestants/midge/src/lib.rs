@@ -1,6 +1,7 @@
 //! Midge as the other contestants use their clients: with its defaults, through its usual calls.
 
 pub mod adapters;
+mod buckets;
 pub mod hand;
 mod streams;
 
@@ -121,6 +122,12 @@ async fn stream(
         Workload::JsPublish | Workload::JsWindow | Workload::JsConsume => {
             streams::stream(task, client).await
         }
+        Workload::KvPut
+        | Workload::KvGet
+        | Workload::KvKeys
+        | Workload::KvWatch
+        | Workload::KvGetEach
+        | Workload::KvGetMany => buckets::bucket(task, client).await,
         Workload::Request | Workload::Requests | Workload::FanOut | Workload::Publishers => {
             Err("this is done by tasks".into())
         }
@@ -148,22 +155,22 @@ async fn fan_out(client: &Client) -> Result<Vec<Subscription>, Failure> {
 }
 
 /// The share of one of them.
-async fn share(mut subscription: Subscription, count: u64) -> Tally {
+async fn share(mut subscription: Subscription, count: u64) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
     while let Some(message) = subscription.next().await {
         if tally.message(message.payload(), count) {
             break;
         }
     }
-    tally
+    Ok(tally)
 }
 
 /// The share of one task of several that publish.
-async fn publish(client: Client, count: u64, payload: Bytes) -> Result<(), Failure> {
+async fn publish(client: Client, count: u64, payload: Bytes) -> Result<Tally, Failure> {
     for _ in 0..count {
         client.publish(wire::SUBJECT, &payload).await?;
     }
-    Ok(())
+    Ok(Tally::default())
 }
 
 /// One request after the other.

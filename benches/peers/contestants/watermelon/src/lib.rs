@@ -54,7 +54,13 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
         | Workload::Resubscribe
         | Workload::JsPublish
         | Workload::JsWindow
-        | Workload::JsConsume => return Err("not written".into()),
+        | Workload::JsConsume
+        | Workload::KvPut
+        | Workload::KvGet
+        | Workload::KvKeys
+        | Workload::KvWatch
+        | Workload::KvGetEach
+        | Workload::KvGetMany => return Err("not written".into()),
         Workload::FanOut => {
             let mut each = Vec::new();
             for number in 0..SUBSCRIPTIONS {
