@@ -359,7 +359,8 @@ impl Driver {
     /// nothing.
     ///
     /// A request that is alone is written then by whoever makes it, in place of the driver, which is
-    /// not woken for it.
+    /// not woken for it; and a stream of messages from other threads by its publishers, 64 KiB at a
+    /// time or more, while the driver has nothing to write and [`Wait::until`] is at most 1 ms ahead.
     pub fn writes_now(&mut self, attempt: Attempt, stream: Weak<dyn WriteNow>) {
         if self.layered.stack.is_none() && self.keeps(attempt) {
             self.with(|inner| inner.direct = Some(Direct::new(attempt, stream)));

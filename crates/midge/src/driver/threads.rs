@@ -38,7 +38,7 @@ pub trait System: Send + Sync + 'static {
 }
 
 /// A stream of bytes that a [`System`] has opened. One thread reads while another writes, which may
-/// be one that makes a request, and either may shut it down meanwhile.
+/// be one that makes a request or publishes, and either may shut it down meanwhile.
 pub trait BlockingStream: Send + Sync + 'static {
     /// Midge begins no TLS on it and counts it as secure.
     fn is_secure(&self) -> bool {
