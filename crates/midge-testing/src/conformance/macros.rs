@@ -64,6 +64,7 @@ macro_rules! conformance {
                 messages_pass_over_tls
                 messages_pass_over_websocket
                 a_write_that_is_stuck_stops_no_read
+                several_publishers_at_full_speed_each_keep_their_order
                 a_reader_that_is_stuck_stops_no_write
                 a_reader_with_room_for_one_gets_everything
                 an_end_of_stream_is_noticed_and_the_server_found_again

@@ -160,6 +160,42 @@ pub async fn a_write_that_is_stuck_stops_no_read<A: Adapter>() -> Outcome {
     finish(server).await
 }
 
+/// Whoever writes, the driver or a publisher beside it, and though nobody flushes behind them.
+pub async fn several_publishers_at_full_speed_each_keep_their_order<A: Adapter>() -> Outcome {
+    const PUBLISHERS: usize = 4;
+    const COUNT: usize = 30_000;
+    let server = NatsServer::start()?;
+    let client = connect::<A>(server.url()).await?;
+    // On a machine that is busy otherwise, the reader may be slower than the default allows.
+    let reader = connect::<A>(ConnectOptions::new(server.url()).slow_hold(HOUR)).await?;
+    let mut subscription = reader.subscribe("out.*").await?;
+    soon(reader.flush()).await?;
+    let publish = |publisher| {
+        let client = client.clone();
+        spawn::<A, _>(async move {
+            let subject = format!("out.{publisher}");
+            for number in 0..COUNT {
+                let payload = format!("{number:>200}");
+                client.publish(&subject, payload).await.expect("the connection is up");
+            }
+        })
+    };
+    let publishers: Vec<_> = (0..PUBLISHERS).map(publish).collect();
+    let mut expected = [0; PUBLISHERS];
+    for _ in 0..PUBLISHERS * COUNT {
+        let message = next(&mut subscription).await;
+        let publisher: usize = message.subject()["out.".len()..].parse()?;
+        let number: usize = std::str::from_utf8(message.payload())?.trim_start().parse()?;
+        assert_eq!(number, expected[publisher], "of publisher {publisher}");
+        expected[publisher] += 1;
+    }
+    for publisher in publishers {
+        soon(publisher).await;
+    }
+    assert_eq!(subscription.dropped(), 0);
+    Ok(())
+}
+
 pub async fn a_reader_that_is_stuck_stops_no_write<A: Adapter>() -> Outcome {
     const COUNT: usize = 2000;
     let server = ScriptedServer::start(|mut listener| {
