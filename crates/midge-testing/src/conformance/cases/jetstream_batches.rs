@@ -258,7 +258,15 @@ pub async fn fast_ingest_whose_stream_goes_midway_ends_in_time<A: Adapter>() -> 
             }
         });
         let ended = ended.await;
-        assert!(matches!(ended, FastBatchError::TimedOut { .. }), "{ended:?}");
+        // A stream that is about to go may still answer, and has forgotten the batch by then.
+        let in_time = match &ended {
+            FastBatchError::TimedOut { .. } => true,
+            FastBatchError::Refused(error) => {
+                error.err_code == ErrorCode::BATCH_PUBLISH_UNKNOWN_BATCH_ID
+            }
+            _ => false,
+        };
+        assert!(in_time, "{ended:?}");
     }
     Ok(())
 }
