@@ -271,17 +271,13 @@ impl Workload {
         let mut all = Vec::new();
         for kind in Kind::ALL {
             let sizes: &[usize] = match kind {
-                Kind::Publish | Kind::Receive => &[16, 128, 1024, 8192, 65_536],
                 Kind::Request | Kind::Requests | Kind::FanOut | Kind::Burst => &[128],
                 Kind::Subscriptions | Kind::Resubscribe | Kind::Idle | Kind::Connect => &[16],
-                Kind::PublishTls | Kind::ReceiveTls | Kind::PublishWs | Kind::ReceiveWs => {
-                    &[128, 1024, 8192]
-                }
                 Kind::Publishers => &[1, 4, 16, 64],
                 Kind::JsPublish | Kind::JsConsume => &[128],
                 kind if kind.is_bucket() => &[128],
                 Kind::JsWindow => &[256, 4096],
-                _ => &[16, 128, 1024],
+                _ => &[16, 128, 1024, 8192, 65_536],
             };
             all.extend(sizes.iter().map(|&size| Self { kind, size }));
         }
@@ -318,7 +314,8 @@ impl Workload {
             (Kind::JsWindow | Kind::JsConsume | Kind::KvKeys | Kind::KvWatch, _) => 100_000,
             (kind, 129..=1024) if kind.real().is_some() => 200_000,
             (kind, 0..=128) if kind.real().is_some() => 500_000,
-            (kind, _) if kind.real().is_some() => 50_000,
+            (kind, 1025..=8192) if kind.real().is_some() => 50_000,
+            (kind, _) if kind.real().is_some() => 10_000,
             (Kind::ReceiveHeaders | Kind::ReadHeaders, 0..=128) => 500_000,
             (_, 0..=128) => 2_000_000,
             (_, 129..=1024) => 400_000,
