@@ -20,17 +20,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Workload::PublishHeaders => publish(&task, socket, true)?,
         Workload::Receive | Workload::Burst => receive(&task, socket)?,
         Workload::ReadHeaders => return Err("reading headers is no matter of a socket".into()),
-        Workload::Publishers
-        | Workload::Resubscribe
-        | Workload::JsPublish
-        | Workload::JsWindow
-        | Workload::JsConsume
-        | Workload::KvPut
-        | Workload::KvGet
-        | Workload::KvKeys
-        | Workload::KvWatch
-        | Workload::KvGetEach
-        | Workload::KvGetMany => return Err("not written".into()),
         Workload::Request => request(&task, socket, 1)?,
         Workload::Requests => request(&task, socket, IN_FLIGHT)?,
         Workload::FanOut => fan_out(&task, socket)?,
@@ -53,6 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Tally::of(task.count)
         }
+        _ => return Err("not written".into()),
     };
     done(&tally)?;
     Ok(())
