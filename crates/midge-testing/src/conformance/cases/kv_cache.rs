@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use midge::jetstream::OrderedEnd;
-use midge::kv::{BucketConfig, Cache, CacheWaitError, KeyValue};
-use serde_json::{Value, json};
+use midge::kv::{BucketConfig, Cache, CacheWaitError};
+use serde_json::Value;
 
 use super::kv_buckets::{bucket, memory};
+use super::kv_watch::{consumers, until_consumers};
 use crate::conformance::steps::{HOUR, connect, poll_once, soon, until};
 use crate::conformance::streams_by_hand::api;
 use crate::conformance::timer::sleep;
@@ -20,22 +21,6 @@ fn values(cache: &Cache) -> Vec<(String, String)> {
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-}
-
-async fn consumers(kv: &KeyValue) -> Outcome<Vec<String>> {
-    let names = api(kv.stream().context().client(), "CONSUMER.NAMES.KV_b", json!({})).await?;
-    let names = names["consumers"].as_array().cloned().unwrap_or_default();
-    Ok(names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-}
-
-async fn until_consumers(kv: &KeyValue, count: usize) -> Outcome {
-    soon(async {
-        while consumers(kv).await?.len() != count {
-            sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
-    })
-    .await
 }
 
 /// Nobody polls it: the driver keeps it current.

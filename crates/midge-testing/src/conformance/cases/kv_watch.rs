@@ -33,13 +33,13 @@ async fn rests(watch: &mut Watch) {
     assert!(poll_once(&mut next).await.is_pending());
 }
 
-async fn consumers(kv: &KeyValue) -> Outcome<Vec<String>> {
+pub(super) async fn consumers(kv: &KeyValue) -> Outcome<Vec<String>> {
     let names = api(kv.stream().context().client(), "CONSUMER.NAMES.KV_b", json!({})).await?;
     let names = names["consumers"].as_array().cloned().unwrap_or_default();
     Ok(names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
-async fn until_consumers(kv: &KeyValue, count: usize) -> Outcome {
+pub(super) async fn until_consumers(kv: &KeyValue, count: usize) -> Outcome {
     soon(async {
         while consumers(kv).await?.len() != count {
             sleep(Duration::from_millis(5)).await;
