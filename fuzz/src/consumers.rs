@@ -12,6 +12,8 @@ use midge_jetstream::{
 };
 use midge_proto::{Headers, Instant};
 
+use super::choices::Input;
+
 const MOST: u64 = 20;
 /// Outputs at one moment; a machine keeps 32 notices.
 const OUTPUTS: usize = 100;
@@ -34,36 +36,6 @@ pub(crate) fn consumers(data: &[u8]) {
         1 => pull(PullMachine::fetch(config, 1, Instant::ZERO), false, &mut input),
         2 => ordered(OrderedMachine::pull(config, first & 64 != 0, 1), &mut input),
         _ => ordered(OrderedMachine::push(Duration::from_secs(2), false, 1), &mut input),
-    }
-}
-
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn counted(&mut self) -> &'a [u8] {
-        let count = usize::from(self.byte()).min(self.0.len());
-        let (bytes, rest) = self.0.split_at(count);
-        self.0 = rest;
-        bytes
-    }
-
-    /// Mostly small, sometimes the largest there is.
-    fn number(&mut self) -> u64 {
-        match self.byte() {
-            255 => u64::MAX,
-            254 => u64::MAX - 1,
-            small => small.into(),
-        }
-    }
-
-    fn time(&mut self) -> Duration {
-        Duration::from_millis(u64::from(self.byte()) * 37)
     }
 }
 

@@ -13,6 +13,8 @@ use midge_jetstream::{
 };
 use midge_proto::{HeaderMap, Instant, Position, PublishError, SubjectRef};
 
+use super::choices::Input;
+
 const MOST: usize = 8;
 /// Outputs at one moment, at most: a message is sent or withdrawn a few times.
 const OUTPUTS: usize = 200;
@@ -33,35 +35,7 @@ pub(crate) fn publishers(data: &[u8]) {
     }
 }
 
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn counted(&mut self) -> &'a [u8] {
-        let count = usize::from(self.byte()).min(self.0.len());
-        let (bytes, rest) = self.0.split_at(count);
-        self.0 = rest;
-        bytes
-    }
-
-    /// Mostly small, sometimes the largest there is.
-    fn number(&mut self) -> u64 {
-        match self.byte() {
-            255 => u64::MAX,
-            254 => u64::MAX - 1,
-            small => small.into(),
-        }
-    }
-
-    fn time(&mut self) -> Duration {
-        Duration::from_millis(u64::from(self.byte()) * 37)
-    }
-
+impl Input<'_> {
     /// What a stream might answer, or not.
     fn answer(&mut self) -> Vec<u8> {
         match self.byte() % 8 {

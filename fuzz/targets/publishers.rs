@@ -1,5 +1,7 @@
 #![no_main]
 
+#[path = "../src/choices.rs"]
+mod choices;
 #[path = "../src/publishers.rs"]
 mod publishers;
 

@@ -1,6 +1,8 @@
 //! Every kept input of the fuzz targets of consumers and publishers, and many random ones, as ordinary
 //! tests. `fuzz/README.md` says how to find more.
 
+#[path = "../../../fuzz/src/choices.rs"]
+mod choices;
 #[path = "../../../fuzz/src/consumers.rs"]
 mod consumers;
 #[path = "../../../fuzz/src/publishers.rs"]
