@@ -1,10 +1,13 @@
 //! Streams for tests that are about something else: made and looked at by raw requests.
 
+use std::time::Duration;
+
 use midge::Client;
 use midge::jetstream::JetStream;
 use serde_json::{Value, json};
 
 use super::steps::{connect, impatient, soon};
+use super::timer::sleep;
 use super::{Adapter, Outcome};
 use crate::NatsServer;
 
@@ -72,6 +75,22 @@ async fn write(client: &Client, call: &str, name: &str, subject: &str, more: Val
 pub(crate) async fn count(client: &Client, name: &str) -> Outcome<u64> {
     let info = api(client, &format!("STREAM.INFO.{name}"), Value::Null).await?;
     info["state"]["messages"].as_u64().ok_or_else(|| "a stream has a state".into())
+}
+
+/// Waits until a stream has `wanted` messages; more fail. An ack says when one is stored; nothing says it of
+/// what was sent without.
+pub(crate) async fn until_count(client: &Client, name: &str, wanted: u64) -> Outcome {
+    soon(async {
+        loop {
+            let stored = count(client, name).await?;
+            if stored >= wanted {
+                assert_eq!(stored, wanted, "messages of {name}");
+                return Ok(());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
 }
 
 /// The payloads of a stream from its first message on, in order.

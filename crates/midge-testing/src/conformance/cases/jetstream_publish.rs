@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::NatsServer;
 use crate::conformance::steps::{assert_took, connect, impatient, soon};
-use crate::conformance::streams_by_hand::{count, create, payloads, update};
+use crate::conformance::streams_by_hand::{count, create, payloads, until_count, update};
 use crate::conformance::tasks::spawn;
 use crate::conformance::timer::{sleep, within};
 use crate::conformance::{Adapter, Outcome};
@@ -262,9 +262,7 @@ async fn with_one_503<A: Adapter>(order: PublishOrder) -> Outcome<(Vec<String>, 
     let client = js.client().clone();
     let opening = spawn::<A, _>(async move {
         let others = if order == PublishOrder::Sent { 9 } else { 3 };
-        while count(&client, "S").await? < others {
-            sleep(Duration::from_millis(5)).await;
-        }
+        until_count(&client, "S", others).await?;
         update(&client, "S", "s", json!({ "subjects": ["s", "later"] })).await
     });
     soon(publisher.flush()).await?;
@@ -454,7 +452,7 @@ pub async fn a_publisher_that_may_have_no_acks_says_so<A: Adapter>() -> Outcome 
         assert_eq!(number, wanted);
     }
     assert!(soon(publisher.next_report()).await.is_none());
-    assert_eq!(count(&other, "S").await?, 3);
+    until_count(&other, "S", 3).await?;
     Ok(())
 }
 
