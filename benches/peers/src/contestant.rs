@@ -141,9 +141,10 @@ impl Contestant {
             LIMIT | "midge-hand" if kind == Kind::Publishers => {
                 Some("it has one thread and no tasks")
             }
+            LIMIT if matches!(kind, Kind::KvGetEach | Kind::KvGetMany) => Some("not written"),
+            "midge-hand" | "watermelon" if kind.is_stored() => Some("not written"),
             LIMIT | "midge-hand" | "watermelon"
-                if kind.is_stored()
-                    || matches!(kind, Kind::Publishers | Kind::Resubscribe)
+                if matches!(kind, Kind::Publishers | Kind::Resubscribe)
                     || matches!(layer, Some(Layer::Tls | Layer::WebSocket)) =>
             {
                 Some("not written")

@@ -1,5 +1,7 @@
 //! What plain blocking sockets can do: bytes that were encoded before, and nothing parsed.
 
+mod stored;
+
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -42,6 +44,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Tally::of(task.count)
         }
+        Workload::JsPublish
+        | Workload::JsWindow
+        | Workload::JsConsume
+        | Workload::KvPut
+        | Workload::KvGet
+        | Workload::KvKeys
+        | Workload::KvWatch => stored::stored(&task, socket)?,
         _ => return Err("not written".into()),
     };
     done(&tally)?;
