@@ -21,7 +21,9 @@ pub(crate) fn peers(arguments: &[&str]) -> Result<(), Failure> {
 pub(crate) fn check() -> Result<(), Failure> {
     cargo::run(&["fmt", "--all", "--check", "--manifest-path", MANIFEST])?;
     let clippy = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets"];
-    cargo::run(&[&clippy[..], &PLACE, &["--", "-D", "warnings"]].concat())
+    cargo::run(&[&clippy[..], &PLACE, &["--", "-D", "warnings"]].concat())?;
+    let test = ["test", "--quiet", "--locked", "--package", "peers"];
+    cargo::run(&[&test[..], &PLACE].concat())
 }
 
 const PLACE: [&str; 4] = ["--manifest-path", MANIFEST, "--target-dir", TARGET_DIR];

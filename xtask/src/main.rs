@@ -69,7 +69,7 @@ cargo xtask <task>
   bench peers [option…]
                        measure Midge beside other clients, and write docs/performance.md; takes an hour
                        or less, with --quick a few minutes; --help lists the options
-  bench --check        rustfmt and clippy of benches/peers, which is no part of ci
+  bench --check        rustfmt, clippy and tests of benches/peers, no part of ci
   no-std               link the core without std on this machine, and run a session with it
   ci [--before-tests]  everything a submission must pass, in this order, up to the first failure:
                          toolchain  the compiler is the one that Cargo.toml promises (only with CI set)

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::bars::Bar;
+use crate::contestant::LIMIT;
 use crate::record::Records;
 use crate::report::{figure, median, ratio_text};
 use crate::run::Cost;
@@ -19,15 +21,18 @@ const MISSED: &str = include_str!("../missed.md");
 pub(crate) fn write(page: &mut String, records: &Records) -> Vec<String> {
     let mut missed = Vec::new();
     let mut lines = String::new();
-    let (mut met, mut all) = (0, 0);
+    let (mut met, mut all, mut below) = (0, 0, 0);
     for bar in bars::all() {
         let Some(spread) = held(records, &bar) else { continue };
         let is_met = spread.median <= bar.most;
         met += u32::from(is_met);
         all += 1;
+        let limit = if is_met { None } else { limit_above(records, &bar) };
+        below += u32::from(limit.is_some());
+        let limit = limit.map_or(String::new(), |it| format!("; the limit itself is {it:.2}"));
         let _ = writeln!(
             lines,
-            "| {}, {} {} | {} to {}, {} | {:.2} | {} | {} |",
+            "| {}, {} {} | {} to {}, {} | {:.2} | {} | {}{limit} |",
             bar.workload.kind.title(),
             bar.workload.size,
             bar.workload.kind.dimension(),
@@ -45,8 +50,15 @@ pub(crate) fn write(page: &mut String, records: &Records) -> Vec<String> {
     if all > 0 {
         let _ = write!(
             page,
-            "\n## Bars\n\nWhat Midge sets itself, as ratios; {met} of {all} are met.\n\n\
-             | workload | ratio of | at most | measured | |\n|---|---|---|---|---|\n{lines}"
+            "\n## Bars\n\nWhat Midge sets itself, as ratios; {met} of {all} are met.{}\n\n\
+             | workload | ratio of | at most | measured | |\n|---|---|---|---|---|\n{lines}",
+            match below {
+                0 => String::new(),
+                _ => format!(
+                    " Below what plain sockets cost: {below} of the others. Their rows say what the limit \
+                     itself is, by the same measure."
+                ),
+            }
         );
     }
     let amounts = amounts(records);
@@ -66,6 +78,15 @@ pub(crate) fn write(page: &mut String, records: &Records) -> Vec<String> {
         );
     }
     told(page, &missed)
+}
+
+/// What the limit is in terms of the peer, where that is more than the bar allows.
+fn limit_above(records: &Records, bar: &Bar) -> Option<f64> {
+    if bar.other == LIMIT {
+        return None;
+    }
+    let limit = held(records, &Bar { one: LIMIT, ..*bar })?.median;
+    (limit > bar.most).then_some(limit)
 }
 
 fn verdict(measured: f64, most: f64) -> String {
@@ -186,4 +207,61 @@ fn of(
 ) -> Option<f64> {
     let one = contestant::ALL.iter().find(|one| one.name == name)?;
     median(records, one, workload?, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write;
+    use crate::record::Records;
+
+    /// One workload, in which Midge and async-nats on one thread and the limit had these costs.
+    fn page(midge: &[f64], peer: &[f64], limit: &[f64]) -> String {
+        let mut lines = String::new();
+        for (name, costs) in [("midge-tokio-ct", midge), ("async-nats-ct", peer), ("limit", limit)]
+        {
+            for (number, cpu) in costs.iter().enumerate() {
+                lines.push_str(&format!(
+                    "{{\"run\":{{\"repetition\":{},\"contestant\":\"{name}\",\
+                     \"workload\":{{\"kind\":\"js-consume\",\"size\":128}},\"outcome\":{{\"Ok\":{{\
+                     \"count\":1,\"cpu\":{cpu},\"wall\":1,\"switches\":0,\"memory\":0,\
+                     \"calls\":null,\"latency\":null}}}}}}}}\n",
+                    number + 1
+                ));
+            }
+        }
+        let mut page = String::new();
+        write(&mut page, &Records::parse(&lines));
+        page
+    }
+
+    fn row(page: &str) -> &str {
+        page.lines().find(|line| line.starts_with("| receive from a stream")).expect("a row")
+    }
+
+    #[test]
+    fn a_bar_below_what_a_socket_costs_says_so() {
+        // Ratios of the limit are 0.8, 0.74 and 0.5, each within its repetition.
+        let page = page(&[9e-7, 9e-7, 9e-7], &[1e-6, 1e-6, 2e-6], &[8e-7, 7.4e-7, 1e-6]);
+        let row = row(&page);
+        assert!(row.ends_with("| **missed by 2.70×**; the limit itself is 0.74 |"), "{row}");
+        assert!(
+            page.contains("0 of 1 are met. Below what plain sockets cost: 1 of the others."),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn a_bar_that_a_socket_meets_is_only_missed() {
+        let page = page(&[9e-7], &[1e-6], &[3e-7]);
+        let row = row(&page);
+        assert!(row.ends_with("| **missed by 2.70×** |"), "{row}");
+        assert!(page.contains("0 of 1 are met.\n"), "{page}");
+    }
+
+    #[test]
+    fn a_bar_that_is_met_says_nothing_of_the_limit() {
+        let page = page(&[3e-7], &[1e-6], &[4e-7]);
+        let row = row(&page);
+        assert!(row.ends_with("| met |"), "{row}");
+    }
 }

@@ -54,8 +54,13 @@ impl Records {
         let text = fs::read_to_string(file).map_err(|error| {
             format!("{}: {error}; there is no run to go on with", file.display())
         })?;
-        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Ok(Self { file: file.to_owned(), lines })
+        Ok(Self { file: file.to_owned(), lines: lines(&text) })
+    }
+
+    /// What such a file says, of which there is none.
+    #[cfg(test)]
+    pub(crate) fn parse(text: &str) -> Self {
+        Self { file: PathBuf::new(), lines: lines(text) }
     }
 
     pub(crate) fn push(&mut self, line: Line) -> Result<(), Failure> {
@@ -127,4 +132,8 @@ impl Records {
         });
         mine.last()?.outcome.as_ref().ok()
     }
+}
+
+fn lines(text: &str) -> Vec<Line> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
