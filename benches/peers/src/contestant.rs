@@ -152,7 +152,7 @@ impl Contestant {
             "nats.js" | "nats.py" if kind == Kind::Publishers => {
                 Some("it has one thread, and no task waits when it publishes")
             }
-            "nats.c" if kind == Kind::ReceiveTls => {
+            "nats.c" if kind.is_fed() && layer == Some(Layer::Tls) => {
                 Some("it wants a server that demands TLS, and the feeder one that does not")
             }
             "nats.c" if layer == Some(Layer::WebSocket) => Some("it has no WebSocket"),

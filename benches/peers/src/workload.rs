@@ -26,6 +26,13 @@ pub(crate) enum Kind {
     /// To a real nats-server, over WebSocket.
     PublishWs,
     ReceiveWs,
+    /// To and from a real nats-server with three headers, which are not read.
+    PublishHeadersReal,
+    ReceiveHeadersReal,
+    PublishHeadersTls,
+    ReceiveHeadersTls,
+    PublishHeadersWs,
+    ReceiveHeadersWs,
     /// To the sink, from so many tasks as the size says.
     Publishers,
     /// To a stream of a real nats-server, one ack after the other.
@@ -76,7 +83,7 @@ pub(crate) struct Workload {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::Publish,
         Self::PublishHeaders,
         Self::Receive,
@@ -90,6 +97,12 @@ impl Kind {
         Self::ReceiveTls,
         Self::PublishWs,
         Self::ReceiveWs,
+        Self::PublishHeadersReal,
+        Self::ReceiveHeadersReal,
+        Self::PublishHeadersTls,
+        Self::ReceiveHeadersTls,
+        Self::PublishHeadersWs,
+        Self::ReceiveHeadersWs,
         Self::Publishers,
         Self::JsPublish,
         Self::JsWindow,
@@ -124,6 +137,12 @@ impl Kind {
             Self::ReceiveTls => "receive-tls",
             Self::PublishWs => "publish-ws",
             Self::ReceiveWs => "receive-ws",
+            Self::PublishHeadersReal => "publish-headers-real",
+            Self::ReceiveHeadersReal => "receive-headers-real",
+            Self::PublishHeadersTls => "publish-headers-tls",
+            Self::ReceiveHeadersTls => "receive-headers-tls",
+            Self::PublishHeadersWs => "publish-headers-ws",
+            Self::ReceiveHeadersWs => "receive-headers-ws",
             Self::Publishers => "publishers",
             Self::JsPublish => "js-publish",
             Self::JsWindow => "js-window",
@@ -148,6 +167,12 @@ impl Kind {
         match self {
             Self::PublishReal | Self::PublishTls | Self::PublishWs => Self::Publish.name(),
             Self::ReceiveReal | Self::ReceiveTls | Self::ReceiveWs => Self::Receive.name(),
+            Self::PublishHeadersReal | Self::PublishHeadersTls | Self::PublishHeadersWs => {
+                Self::PublishHeaders.name()
+            }
+            Self::ReceiveHeadersReal | Self::ReceiveHeadersTls | Self::ReceiveHeadersWs => {
+                Self::ReceiveHeaders.name()
+            }
             _ => self.name(),
         }
     }
@@ -167,6 +192,16 @@ impl Kind {
             Self::ReceiveTls => "receive from nats-server over TLS",
             Self::PublishWs => "publish to nats-server over WebSocket",
             Self::ReceiveWs => "receive from nats-server over WebSocket",
+            Self::PublishHeadersReal => "publish with three headers to nats-server",
+            Self::ReceiveHeadersReal => "receive with three headers, not read, from nats-server",
+            Self::PublishHeadersTls => "publish with three headers to nats-server over TLS",
+            Self::ReceiveHeadersTls => {
+                "receive with three headers, not read, from nats-server over TLS"
+            }
+            Self::PublishHeadersWs => "publish with three headers to nats-server over WebSocket",
+            Self::ReceiveHeadersWs => {
+                "receive with three headers, not read, from nats-server over WebSocket"
+            }
             Self::Publishers => "publish 128 B from several tasks",
             Self::JsPublish => "publish to a stream, one ack after the other",
             Self::JsWindow => "publish 128 B to a stream, with so many acks outstanding",
@@ -208,19 +243,27 @@ impl Kind {
         match self {
             Self::PublishReal
             | Self::ReceiveReal
+            | Self::PublishHeadersReal
+            | Self::ReceiveHeadersReal
             | Self::JsPublish
             | Self::JsWindow
             | Self::JsConsume => Some(Layer::None),
             kind if kind.is_bucket() => Some(Layer::None),
-            Self::PublishTls | Self::ReceiveTls => Some(Layer::Tls),
-            Self::PublishWs | Self::ReceiveWs => Some(Layer::WebSocket),
+            Self::PublishTls
+            | Self::ReceiveTls
+            | Self::PublishHeadersTls
+            | Self::ReceiveHeadersTls => Some(Layer::Tls),
+            Self::PublishWs | Self::ReceiveWs | Self::PublishHeadersWs | Self::ReceiveHeadersWs => {
+                Some(Layer::WebSocket)
+            }
             _ => None,
         }
     }
 
     /// Whether a real nats-server sends what is received.
     pub(crate) fn is_fed(self) -> bool {
-        matches!(self, Self::ReceiveReal | Self::ReceiveTls | Self::ReceiveWs)
+        let receives = matches!(self.command(), "receive" | "receive-headers");
+        receives && self.real().is_some()
     }
 
     /// Whether it is about a stream or a bucket.
@@ -260,8 +303,13 @@ impl Kind {
         }
     }
 
+    /// Whether TLS or WebSocket is between the client and its socket.
+    fn is_layered(self) -> bool {
+        matches!(self.real(), Some(Layer::Tls | Layer::WebSocket))
+    }
+
     fn has_headers(self) -> bool {
-        matches!(self, Self::PublishHeaders | Self::ReceiveHeaders | Self::ReadHeaders)
+        matches!(self.command(), "publish-headers" | "receive-headers" | "read-headers")
     }
 }
 
@@ -277,6 +325,8 @@ impl Workload {
                 Kind::JsPublish | Kind::JsConsume => &[128],
                 kind if kind.is_bucket() => &[128],
                 Kind::JsWindow => &[256, 4096],
+                // So that a full run takes less than an hour.
+                kind if kind.has_headers() && kind.is_layered() => &[128, 8192],
                 _ => &[16, 128, 1024, 8192, 65_536],
             };
             all.extend(sizes.iter().map(|&size| Self { kind, size }));
@@ -313,6 +363,7 @@ impl Workload {
             (Kind::KvGetEach | Kind::KvGetMany, _) => 1_000,
             (Kind::JsWindow | Kind::JsConsume | Kind::KvKeys | Kind::KvWatch, _) => 100_000,
             (kind, 129..=1024) if kind.real().is_some() => 200_000,
+            (kind, 0..=128) if kind.real().is_some() && kind.has_headers() => 250_000,
             (kind, 0..=128) if kind.real().is_some() => 500_000,
             (kind, 1025..=8192) if kind.real().is_some() => 50_000,
             (kind, _) if kind.real().is_some() => 10_000,
@@ -368,6 +419,9 @@ impl Workload {
             Kind::PublishReal
             | Kind::PublishTls
             | Kind::PublishWs
+            | Kind::PublishHeadersReal
+            | Kind::PublishHeadersTls
+            | Kind::PublishHeadersWs
             | Kind::JsPublish
             | Kind::JsWindow
             | Kind::JsConsume
@@ -404,6 +458,9 @@ impl Workload {
             | Kind::ReceiveReal
             | Kind::ReceiveTls
             | Kind::ReceiveWs
+            | Kind::ReceiveHeadersReal
+            | Kind::ReceiveHeadersTls
+            | Kind::ReceiveHeadersWs
             | Kind::FanOut => {
                 if said.received != count || !said.last {
                     return Err(format!(
