@@ -263,14 +263,33 @@ impl Workshop {
         about::version(contestant.source, &self.target)
     }
 
+    /// Builds the program of one that is written in Rust, with the lines of its code.
+    pub(crate) fn with_lines(&self, contestant: &Contestant) -> Result<PathBuf, Failure> {
+        let Source::Rust(package) = contestant.source else {
+            return Err(format!("{} is not written in Rust", contestant.name).into());
+        };
+        let lines = ["--config", "profile.release.debug=\"line-tables-only\""];
+        self.cargo(package, contestant.name, &self.target.join("profile"), &lines)
+    }
+
     fn rust(&self, package: &str, name: &str) -> Result<Vec<String>, Failure> {
+        Ok(vec![text(&self.cargo(package, name, &self.target, &[])?)])
+    }
+
+    fn cargo(
+        &self,
+        package: &str,
+        name: &str,
+        target: &Path,
+        settings: &[&str],
+    ) -> Result<PathBuf, Failure> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         // One package at a time, so that none gets features that another asks for.
         build.args(["build", "--release", "--quiet", "--locked", "--package", package]);
-        build.arg("--target-dir").arg(&self.target).current_dir(&self.source);
+        build.args(settings).arg("--target-dir").arg(target).current_dir(&self.source);
         call(&mut build)?;
-        Ok(vec![text(&self.target.join("release").join(name))])
+        Ok(target.join("release").join(name))
     }
 
     fn c(&self) -> Result<Vec<String>, Failure> {

@@ -4,6 +4,7 @@ mod about;
 mod bars;
 mod chart;
 mod contestant;
+mod profile;
 mod promises;
 mod real;
 mod record;
@@ -40,6 +41,8 @@ cargo xtask bench peers [options]
   --nats-server PATH  a real server, for the workloads that have one; xtask says it
   --resume            go on with what was stopped, with the same options
   --report            write the report of what was measured last, and measure nothing
+  --profile           where the time of Midge goes, by perf: writes docs/performance-profile.md, which
+                      later reports take in, and measures nothing else
   --list              list contestants and workloads
 
 A full run writes docs/performance.md and its plots; any other one writes target/peers/report.
@@ -55,6 +58,7 @@ struct Options {
     weigh: bool,
     resume: bool,
     report: bool,
+    profile: bool,
     list: bool,
     help: bool,
 }
@@ -75,6 +79,7 @@ impl Options {
                 "--weigh" => options.weigh = true,
                 "--resume" => options.resume = true,
                 "--report" => options.report = true,
+                "--profile" => options.profile = true,
                 "--list" => options.list = true,
                 "--help" => options.help = true,
                 _ => return Err(format!("there is no `{arg}`\n\n{HELP}").into()),
@@ -139,6 +144,13 @@ fn bench(options: &Options) -> Result<(), Failure> {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).canonicalize()?;
     let target = root.join("target/peers");
     fs::create_dir_all(&target)?;
+    let directory = if options.is_full() { root.join("docs") } else { target.join("report") };
+    if options.profile {
+        let shop = Workshop::new(&target);
+        let real = options.nats_server.as_deref().map(|program| shop.real(program)).transpose()?;
+        let chosen = |kind| options.chosen_workloads().iter().any(|workload| workload.kind == kind);
+        return profile::profile(&shop, real.as_ref(), chosen, &directory);
+    }
     let file = target.join(if options.is_full() { "full.jsonl" } else { "part.jsonl" });
     let records = if options.resume || options.report {
         Records::open(&file)?
@@ -147,7 +159,6 @@ fn bench(options: &Options) -> Result<(), Failure> {
     };
     let records =
         if options.report { records } else { measure(options, &Workshop::new(&target), records)? };
-    let directory = if options.is_full() { root.join("docs") } else { target.join("report") };
     let wordless = report::write(&records, &directory)?;
     println!("wrote {}", directory.join("performance.md").display());
     if !wordless.is_empty() {

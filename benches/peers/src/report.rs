@@ -9,7 +9,7 @@ use crate::record::{Line, Records};
 use crate::run::Cost;
 use crate::statistics::{Spread, nanoseconds, ratio};
 use crate::workload::{Kind, Workload};
-use crate::{Failure, chart, promises};
+use crate::{Failure, chart, profile, promises};
 
 const INTRODUCTION: &str = "\
 # What Midge costs beside other clients
@@ -42,6 +42,7 @@ pub(crate) fn write(records: &Records, directory: &Path) -> Result<Vec<String>, 
     }
     missing(&mut page, records);
     let wordless = promises::write(&mut page, records);
+    page.push_str(&profile::section(directory));
     behind(&mut page, records);
     weights(&mut page, records);
     for kind in Kind::ALL {

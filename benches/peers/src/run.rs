@@ -17,6 +17,7 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::profile::{Profiler, Sampler};
 use crate::real::{Feeder, Real, Reals};
 use crate::servers::{Seen, Server};
 use crate::workload::{Kind, Layer, Said, Workload};
@@ -56,11 +57,14 @@ pub(crate) struct Cost {
     pub(crate) latency: Option<[f64; 3]>,
 }
 
-/// Whether system calls are counted instead of time, and allocations, where they are seen.
+/// Whether more than time is looked at, which takes some.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trace<'a> {
     No,
+    /// System calls are counted, and allocations, where they are seen.
     Calls(Option<&'a Counter>),
+    /// Samples are taken.
+    Profile(&'a Profiler),
 }
 
 /// Counts allocations: a library that is loaded into a program before all others, and the file in
@@ -258,7 +262,11 @@ impl Running {
         server.settle();
         let tracer = match trace {
             Trace::Calls(_) => Some(Tracer::attach(self.pid)?),
-            Trace::No => None,
+            _ => None,
+        };
+        let sampler = match trace {
+            Trace::Profile(profiler) => Some(profiler.attach(self.pid)?),
+            _ => None,
         };
         let allocations = || match trace {
             Trace::Calls(Some(counter)) => counter.read(),
@@ -274,6 +282,7 @@ impl Running {
         server.release();
         let done = self.wait_for("done", LONGEST)?;
         let (wall, cpu) = (wall.elapsed(), time()? - cpu);
+        sampler.map_or(Ok(()), Sampler::finish)?;
         let allocated = allocations().zip(before).map(|(now, before)| now - before);
         let said = Said::parse(&done);
         let cost = Cost {
