@@ -189,13 +189,15 @@ impl Profiler {
     ) -> Result<(BTreeMap<Layer, u64>, f64), Failure> {
         let command = [self.program.display().to_string()];
         let count = one.count(workload, 1);
-        let (mut shares, mut time) = (BTreeMap::new(), 0.0);
+        let (mut shares, mut inside, mut time) = (BTreeMap::new(), BTreeMap::new(), 0.0);
         for _ in 0..RUNS {
             let cost = run::run(&command, real, workload, count, Trace::Profile(self))?;
             time += cost.cpu * 1e9 / (count * RUNS) as f64;
-            for (layer, samples) in self.read()? {
-                *shares.entry(layer).or_default() += samples;
-            }
+            self.read(&mut shares, &mut inside)?;
+        }
+        for (address, frames) in self.lines(inside.keys().copied())? {
+            let samples = inside.get(&address).copied().unwrap_or_default();
+            *shares.entry(written(&frames)).or_default() += samples;
         }
         Ok((shares, time))
     }
@@ -205,14 +207,16 @@ impl Profiler {
         Sampler::start(pid, &self.data)
     }
 
-    /// The samples that were taken.
-    fn read(&self) -> Result<BTreeMap<Layer, u64>, Failure> {
+    /// Adds the samples that were taken last: by layer, and by address those inside of the program.
+    fn read(
+        &self,
+        layers: &mut BTreeMap<Layer, u64>,
+        inside: &mut BTreeMap<u64, u64>,
+    ) -> Result<(), Failure> {
         let mut script = Command::new("perf");
         script.args(["script", "--fields", "ip,sym,dso", "--input"]).arg(&self.data);
         let output = script.stderr(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let mut layers = BTreeMap::new();
-        let mut inside: BTreeMap<u64, u64> = BTreeMap::new();
         let program = format!("({})", self.program.display());
         // The innermost frame first, each by its place in the file, and an empty line behind the last.
         for sample in text.split("\n\n") {
@@ -225,11 +229,7 @@ impl Profiler {
                 *layers.entry(outside(leaf, frames)).or_default() += 1;
             }
         }
-        for (address, files) in self.files(inside.keys().copied())? {
-            let samples = inside.get(&address).copied().unwrap_or_default();
-            *layers.entry(written(&files)).or_default() += samples;
-        }
-        Ok(layers)
+        Ok(())
     }
 
     /// Of a place in the file.
@@ -238,8 +238,9 @@ impl Profiler {
         part.map_or(place, |(start, address)| place - start + address)
     }
 
-    /// The files of the lines under addresses of the program, from what was inlined outwards.
-    fn files(
+    /// The functions and files of the lines under addresses of the program, each behind the other, from
+    /// what was inlined outwards.
+    fn lines(
         &self,
         addresses: impl Iterator<Item = u64>,
     ) -> Result<Vec<(u64, Vec<String>)>, Failure> {
@@ -252,8 +253,8 @@ impl Profiler {
         for line in output.lines() {
             if let Some(address) = line.strip_prefix("0x") {
                 all.push((u64::from_str_radix(address, 16)?, Vec::new()));
-            } else if let Some((_, files)) = all.last_mut() {
-                files.push(line.to_owned());
+            } else if let Some((_, frames)) = all.last_mut() {
+                frames.push(line.to_owned());
             }
         }
         Ok(all)
