@@ -1,12 +1,12 @@
 //! The JSON of INFO: what a server says about itself, at the start and whenever it changes.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize};
 
 /// The most URLs that [`ServerInfo::parse`] keeps of each list in an INFO.
 pub const MAX_URLS: usize = 256;
@@ -137,9 +137,16 @@ impl ServerInfo {
     /// As for [`parse`](Self::parse).
     pub fn parse_within(json: &[u8], max_urls: usize) -> Result<Self, InfoError> {
         let mut reader = serde_json::Deserializer::from_slice(json);
-        let parsed = reader.deserialize_map(InfoVisitor { max_urls });
-        let parsed = parsed.and_then(|info| reader.end().map(|()| info));
-        parsed.map_err(|error| InfoError::Json { reason: error.to_string() })
+        let mut object = Object { info: Self::default(), wrong: None };
+        let whole = AnyValue { max_urls, object: Some(&mut object) };
+        let read = whole.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+        let reason = match (read, object.wrong) {
+            (Ok(Value::Object), None) => return Ok(object.info),
+            (Ok(Value::Object), Some(field)) => format!("`{field}` has a wrong type"),
+            (Ok(_), _) => "it is not a JSON object".into(),
+            (Err(error), _) => error.to_string(),
+        };
+        Err(InfoError::Json { reason })
     }
 
     /// The JSON of an INFO, on one line.
@@ -198,124 +205,244 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Written by hand because a derived reader can neither bound a list nor forgive a field.
-struct InfoVisitor {
-    max_urls: usize,
+/// What is read of an INFO.
+struct Object {
+    info: ServerInfo,
+    /// The first field that decides how to connect and has a wrong type.
+    wrong: Option<&'static str>,
 }
 
-impl<'de> Visitor<'de> for InfoVisitor {
-    type Value = ServerInfo;
+impl Object {
+    fn set(&mut self, field: Field, value: Value) {
+        if !(field.set)(&mut self.info, value) {
+            self.wrong.get_or_insert(field.name);
+        }
+    }
+}
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
+/// A field that is known, and what sets it: false when it decides how to connect and has a wrong
+/// type.
+struct Field {
+    name: &'static str,
+    set: fn(&mut ServerInfo, Value) -> bool,
+}
+
+impl Field {
+    fn by_name(name: &str) -> Option<Self> {
+        macro_rules! one_of {
+            ($($name:literal => $set:expr,)*) => {
+                match name {
+                    $($name => Some(Self { name: $name, set: $set }),)*
+                    _ => None,
+                }
+            };
+        }
+        one_of! {
+            "headers" => |info, value| value.decides(&mut info.headers),
+            "max_payload" => |info, value| {
+                info.max_payload = -1;
+                matches!(value, Value::Null) || value.decides(&mut info.max_payload)
+            },
+            "auth_required" => |info, value| value.decides(&mut info.auth_required),
+            "tls_required" => |info, value| value.decides(&mut info.tls_required),
+            "tls_available" => |info, value| value.decides(&mut info.tls_available),
+            "nonce" => |info, value| value.decides(&mut info.nonce),
+            "ldm" => |info, value| value.decides(&mut info.lame_duck),
+            "connect_urls" => |info, value| {
+                value.lists(&mut info.connect_urls, &mut info.urls_dropped)
+            },
+            "ws_connect_urls" => |info, value| {
+                value.lists(&mut info.ws_connect_urls, &mut info.urls_dropped)
+            },
+            "server_id" => |info, value| value.informs(&mut info.server_id),
+            "server_name" => |info, value| value.informs(&mut info.server_name),
+            "version" => |info, value| value.informs(&mut info.version),
+            "go" => |info, value| value.informs(&mut info.go),
+            "git_commit" => |info, value| value.informs(&mut info.git_commit),
+            "proto" => |info, value| value.informs(&mut info.proto),
+            "host" => |info, value| value.informs(&mut info.host),
+            "port" => |info, value| value.informs(&mut info.port),
+            "client_id" => |info, value| value.informs(&mut info.client_id),
+            "client_ip" => |info, value| value.informs(&mut info.client_ip),
+            "tls_verify" => |info, value| value.informs(&mut info.tls_verify),
+            "jetstream" => |info, value| value.informs(&mut info.jetstream),
+            "ip" => |info, value| value.informs(&mut info.ip),
+            "cluster" => |info, value| value.informs(&mut info.cluster),
+            "cluster_dynamic" => |info, value| value.informs(&mut info.cluster_dynamic),
+            "domain" => |info, value| value.informs(&mut info.domain),
+            "connect_info" => |info, value| value.informs(&mut info.connect_info),
+            "remote_account" => |info, value| value.informs(&mut info.remote_account),
+            "acc_is_sys" => |info, value| value.informs(&mut info.acc_is_sys),
+            "api_lvl" => |info, value| value.informs(&mut info.api_lvl),
+            "xkey" => |info, value| value.informs(&mut info.xkey),
+        }
+    }
+}
+
+/// A value of any type.
+///
+/// Every type that serde is asked for is code of its own, with errors that can show any number: a
+/// hundred kilobytes of a program. So there is one type, and what is wrong with it is told here.
+enum Value {
+    Null,
+    Flag(bool),
+    Integer(i128),
+    Text(String),
+    /// The texts of a list, and how many values there are beyond the bound.
+    List(Vec<String>, usize),
+    Object,
+    Fraction,
+}
+
+impl Value {
+    /// A field that decides how to connect: a wrong type is an error.
+    fn decides<T: FromValue>(self, field: &mut T) -> bool {
+        let read = T::from_value(self);
+        let is_right = read.is_some();
+        *field = read.unwrap_or_default();
+        is_right
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ServerInfo, A::Error> {
-        let mut info = ServerInfo::default();
+    /// A field that informs: a wrong type counts as absent.
+    fn informs<T: FromValue>(self, field: &mut T) -> bool {
+        *field = T::from_value(self).unwrap_or_default();
+        true
+    }
+
+    /// A list of URLs.
+    fn lists(self, kept: &mut Vec<String>, dropped: &mut usize) -> bool {
+        let (urls, beyond) = match self {
+            Self::Null => (Vec::new(), 0),
+            Self::List(urls, beyond) => (urls, beyond),
+            _ => return false,
+        };
+        *kept = urls;
+        *dropped += beyond;
+        true
+    }
+}
+
+/// The type of a field. `None` is a wrong value; null counts as absent.
+trait FromValue: Default {
+    fn from_value(value: Value) -> Option<Self>;
+}
+
+impl FromValue for bool {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(false),
+            Value::Flag(flag) => Some(flag),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for Option<String> {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(None),
+            Value::Text(text) => Some(Some(text)),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: Value) -> Option<Self> {
+        Option::from_value(value).map(Option::unwrap_or_default)
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty)*) => {$(
+        impl FromValue for $integer {
+            fn from_value(value: Value) -> Option<Self> {
+                match value {
+                    Value::Null => Some(0),
+                    Value::Integer(integer) => integer.try_into().ok(),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+integers!(i32 u16 i64 u64 u32);
+
+/// Reads a value: of a list as many texts as are asked for, of an object only the one that is asked
+/// for.
+struct AnyValue<'a> {
+    max_urls: usize,
+    object: Option<&'a mut Object>,
+}
+
+impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyValue<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Flag(flag))
+    }
+
+    fn visit_i64<E>(self, integer: i64) -> Result<Value, E> {
+        Ok(Value::Integer(integer.into()))
+    }
+
+    fn visit_u64<E>(self, integer: u64) -> Result<Value, E> {
+        Ok(Value::Integer(integer.into()))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Fraction)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut texts = Vec::new();
+        while texts.len() < self.max_urls {
+            match list.next_element_seed(AnyValue { max_urls: 0, object: None })? {
+                Some(Value::Text(text)) => texts.push(text),
+                Some(_) => {}
+                None => return Ok(Value::List(texts, 0)),
+            }
+        }
+        let mut beyond = 0;
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            beyond += 1;
+        }
+        Ok(Value::List(texts, beyond))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
         while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "headers" => info.headers = required(&mut map)?.unwrap_or_default(),
-                "max_payload" => info.max_payload = required(&mut map)?.unwrap_or(-1),
-                "auth_required" => info.auth_required = required(&mut map)?.unwrap_or_default(),
-                "tls_required" => info.tls_required = required(&mut map)?.unwrap_or_default(),
-                "tls_available" => info.tls_available = required(&mut map)?.unwrap_or_default(),
-                "nonce" => info.nonce = required(&mut map)?,
-                "ldm" => info.lame_duck = required(&mut map)?.unwrap_or_default(),
-                "connect_urls" => {
-                    let Urls { kept, dropped } = map.next_value_seed(UrlsWithin(self.max_urls))?;
-                    info.connect_urls = kept;
-                    info.urls_dropped += dropped;
+            match (&mut self.object, Field::by_name(&key)) {
+                (Some(object), Some(field)) => {
+                    let value = AnyValue { max_urls: self.max_urls, object: None };
+                    object.set(field, map.next_value_seed(value)?);
                 }
-                "ws_connect_urls" => {
-                    let Urls { kept, dropped } = map.next_value_seed(UrlsWithin(self.max_urls))?;
-                    info.ws_connect_urls = kept;
-                    info.urls_dropped += dropped;
-                }
-                "server_id" => info.server_id = forgiven(&mut map)?,
-                "server_name" => info.server_name = forgiven(&mut map)?,
-                "version" => info.version = forgiven(&mut map)?,
-                "go" => info.go = forgiven(&mut map)?,
-                "git_commit" => info.git_commit = forgiven(&mut map)?,
-                "proto" => info.proto = forgiven(&mut map)?,
-                "host" => info.host = forgiven(&mut map)?,
-                "port" => info.port = forgiven(&mut map)?,
-                "client_id" => info.client_id = forgiven(&mut map)?,
-                "client_ip" => info.client_ip = forgiven(&mut map)?,
-                "tls_verify" => info.tls_verify = forgiven(&mut map)?,
-                "jetstream" => info.jetstream = forgiven(&mut map)?,
-                "ip" => info.ip = forgiven(&mut map)?,
-                "cluster" => info.cluster = forgiven(&mut map)?,
-                "cluster_dynamic" => info.cluster_dynamic = forgiven(&mut map)?,
-                "domain" => info.domain = forgiven(&mut map)?,
-                "connect_info" => info.connect_info = forgiven(&mut map)?,
-                "remote_account" => info.remote_account = forgiven(&mut map)?,
-                "acc_is_sys" => info.acc_is_sys = forgiven(&mut map)?,
-                "api_lvl" => info.api_lvl = forgiven(&mut map)?,
-                "xkey" => info.xkey = forgiven(&mut map)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(info)
-    }
-}
-
-/// A field that decides how to connect: a wrong type is an error.
-fn required<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-    map: &mut A,
-) -> Result<Option<T>, A::Error> {
-    map.next_value()
-}
-
-/// A field that informs: a wrong type counts as absent.
-fn forgiven<'de, A: MapAccess<'de>, T: Default + DeserializeOwned>(
-    map: &mut A,
-) -> Result<T, A::Error> {
-    let value: Value = map.next_value()?;
-    Ok(T::deserialize(value).unwrap_or_default())
-}
-
-#[derive(Default)]
-struct Urls {
-    kept: Vec<String>,
-    dropped: usize,
-}
-
-/// Reads a list up to a number of URLs.
-struct UrlsWithin(usize);
-
-impl<'de> DeserializeSeed<'de> for UrlsWithin {
-    type Value = Urls;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Urls, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for UrlsWithin {
-    type Value = Urls;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of URLs")
-    }
-
-    fn visit_unit<E>(self) -> Result<Urls, E> {
-        Ok(Urls::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Urls, A::Error> {
-        let mut urls = Urls::default();
-        while urls.kept.len() < self.0 {
-            match list.next_element::<Value>()? {
-                Some(Value::String(url)) => urls.kept.push(url),
-                Some(_) => {}
-                None => return Ok(urls),
-            }
-        }
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            urls.dropped += 1;
-        }
-        Ok(urls)
+        Ok(Value::Object)
     }
 }
