@@ -212,77 +212,103 @@ struct Object {
     wrong: Option<&'static str>,
 }
 
-impl Object {
-    fn set(&mut self, field: Field, value: Value) {
-        if !(field.set)(&mut self.info, value) {
-            self.wrong.get_or_insert(field.name);
-        }
+/// The fields that decide how to connect: a wrong type is an error. In others it counts as absent.
+const DECIDE: [&str; 9] = [
+    "headers",
+    "max_payload",
+    "auth_required",
+    "tls_required",
+    "tls_available",
+    "nonce",
+    "connect_urls",
+    "ws_connect_urls",
+    "ldm",
+];
+
+/// Where the value of a field goes.
+enum Field<'a> {
+    Flag(&'a mut bool),
+    Text(&'a mut String),
+    Nonce(&'a mut Option<String>),
+    Urls(&'a mut Vec<String>, &'a mut usize),
+    /// -1 when it is absent.
+    Limit(&'a mut i64),
+    I32(&'a mut i32),
+    U16(&'a mut u16),
+    U32(&'a mut u32),
+    U64(&'a mut u64),
+}
+
+impl<'a> Field<'a> {
+    /// `None` when nothing is known of it.
+    fn of(info: &'a mut ServerInfo, name: &str) -> Option<Self> {
+        Some(match name {
+            "server_id" => Self::Text(&mut info.server_id),
+            "server_name" => Self::Text(&mut info.server_name),
+            "version" => Self::Text(&mut info.version),
+            "go" => Self::Text(&mut info.go),
+            "git_commit" => Self::Text(&mut info.git_commit),
+            "proto" => Self::I32(&mut info.proto),
+            "host" => Self::Text(&mut info.host),
+            "port" => Self::U16(&mut info.port),
+            "headers" => Self::Flag(&mut info.headers),
+            "max_payload" => Self::Limit(&mut info.max_payload),
+            "client_id" => Self::U64(&mut info.client_id),
+            "client_ip" => Self::Text(&mut info.client_ip),
+            "auth_required" => Self::Flag(&mut info.auth_required),
+            "tls_required" => Self::Flag(&mut info.tls_required),
+            "tls_verify" => Self::Flag(&mut info.tls_verify),
+            "tls_available" => Self::Flag(&mut info.tls_available),
+            "nonce" => Self::Nonce(&mut info.nonce),
+            "jetstream" => Self::Flag(&mut info.jetstream),
+            "ip" => Self::Text(&mut info.ip),
+            "cluster" => Self::Text(&mut info.cluster),
+            "cluster_dynamic" => Self::Flag(&mut info.cluster_dynamic),
+            "domain" => Self::Text(&mut info.domain),
+            "connect_urls" => Self::Urls(&mut info.connect_urls, &mut info.urls_dropped),
+            "ws_connect_urls" => Self::Urls(&mut info.ws_connect_urls, &mut info.urls_dropped),
+            "ldm" => Self::Flag(&mut info.lame_duck),
+            "connect_info" => Self::Flag(&mut info.connect_info),
+            "remote_account" => Self::Text(&mut info.remote_account),
+            "acc_is_sys" => Self::Flag(&mut info.acc_is_sys),
+            "api_lvl" => Self::U32(&mut info.api_lvl),
+            "xkey" => Self::Text(&mut info.xkey),
+            _ => return None,
+        })
+    }
+
+    /// Null, as a wrong type, is as if the field were absent. False: the type is wrong.
+    fn set(self, value: Value) -> bool {
+        let is_null = matches!(value, Value::Null);
+        let is_right = match self {
+            Self::Flag(flag) => put(flag, value.flag()),
+            Self::Text(text) => put(text, value.text()),
+            Self::Nonce(nonce) => put(nonce, value.text().map(Some)),
+            Self::Urls(urls, dropped) => {
+                let (kept, beyond) = value.list().unzip();
+                *dropped += beyond.unwrap_or(0);
+                put(urls, kept)
+            }
+            Self::Limit(limit) => put(limit, value.integer().or(is_null.then_some(-1))),
+            Self::I32(integer) => put(integer, value.integer()),
+            Self::U16(integer) => put(integer, value.integer()),
+            Self::U32(integer) => put(integer, value.integer()),
+            Self::U64(integer) => put(integer, value.integer()),
+        };
+        is_right || is_null
     }
 }
 
-/// A field that is known, and what sets it: false when it decides how to connect and has a wrong
-/// type.
-struct Field {
-    name: &'static str,
-    set: fn(&mut ServerInfo, Value) -> bool,
-}
-
-impl Field {
-    fn by_name(name: &str) -> Option<Self> {
-        macro_rules! one_of {
-            ($($name:literal => $set:expr,)*) => {
-                match name {
-                    $($name => Some(Self { name: $name, set: $set }),)*
-                    _ => None,
-                }
-            };
-        }
-        one_of! {
-            "headers" => |info, value| value.decides(&mut info.headers),
-            "max_payload" => |info, value| {
-                info.max_payload = -1;
-                matches!(value, Value::Null) || value.decides(&mut info.max_payload)
-            },
-            "auth_required" => |info, value| value.decides(&mut info.auth_required),
-            "tls_required" => |info, value| value.decides(&mut info.tls_required),
-            "tls_available" => |info, value| value.decides(&mut info.tls_available),
-            "nonce" => |info, value| value.decides(&mut info.nonce),
-            "ldm" => |info, value| value.decides(&mut info.lame_duck),
-            "connect_urls" => |info, value| {
-                value.lists(&mut info.connect_urls, &mut info.urls_dropped)
-            },
-            "ws_connect_urls" => |info, value| {
-                value.lists(&mut info.ws_connect_urls, &mut info.urls_dropped)
-            },
-            "server_id" => |info, value| value.informs(&mut info.server_id),
-            "server_name" => |info, value| value.informs(&mut info.server_name),
-            "version" => |info, value| value.informs(&mut info.version),
-            "go" => |info, value| value.informs(&mut info.go),
-            "git_commit" => |info, value| value.informs(&mut info.git_commit),
-            "proto" => |info, value| value.informs(&mut info.proto),
-            "host" => |info, value| value.informs(&mut info.host),
-            "port" => |info, value| value.informs(&mut info.port),
-            "client_id" => |info, value| value.informs(&mut info.client_id),
-            "client_ip" => |info, value| value.informs(&mut info.client_ip),
-            "tls_verify" => |info, value| value.informs(&mut info.tls_verify),
-            "jetstream" => |info, value| value.informs(&mut info.jetstream),
-            "ip" => |info, value| value.informs(&mut info.ip),
-            "cluster" => |info, value| value.informs(&mut info.cluster),
-            "cluster_dynamic" => |info, value| value.informs(&mut info.cluster_dynamic),
-            "domain" => |info, value| value.informs(&mut info.domain),
-            "connect_info" => |info, value| value.informs(&mut info.connect_info),
-            "remote_account" => |info, value| value.informs(&mut info.remote_account),
-            "acc_is_sys" => |info, value| value.informs(&mut info.acc_is_sys),
-            "api_lvl" => |info, value| value.informs(&mut info.api_lvl),
-            "xkey" => |info, value| value.informs(&mut info.xkey),
-        }
-    }
+fn put<T: Default>(field: &mut T, value: Option<T>) -> bool {
+    let is_there = value.is_some();
+    *field = value.unwrap_or_default();
+    is_there
 }
 
 /// A value of any type.
 ///
-/// Every type that serde is asked for is code of its own, with errors that can show any number: a
-/// hundred kilobytes of a program. So there is one type, and what is wrong with it is told here.
+/// Every type that serde is asked for is code of its own, with errors that can show any number:
+/// 70 kB of a program. So there is one type, and what is wrong with it is told here.
 enum Value {
     Null,
     Flag(bool),
@@ -295,79 +321,22 @@ enum Value {
 }
 
 impl Value {
-    /// A field that decides how to connect: a wrong type is an error.
-    fn decides<T: FromValue>(self, field: &mut T) -> bool {
-        let read = T::from_value(self);
-        let is_right = read.is_some();
-        *field = read.unwrap_or_default();
-        is_right
+    fn flag(self) -> Option<bool> {
+        if let Self::Flag(flag) = self { Some(flag) } else { None }
     }
 
-    /// A field that informs: a wrong type counts as absent.
-    fn informs<T: FromValue>(self, field: &mut T) -> bool {
-        *field = T::from_value(self).unwrap_or_default();
-        true
+    fn text(self) -> Option<String> {
+        if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    /// A list of URLs.
-    fn lists(self, kept: &mut Vec<String>, dropped: &mut usize) -> bool {
-        let (urls, beyond) = match self {
-            Self::Null => (Vec::new(), 0),
-            Self::List(urls, beyond) => (urls, beyond),
-            _ => return false,
-        };
-        *kept = urls;
-        *dropped += beyond;
-        true
+    fn list(self) -> Option<(Vec<String>, usize)> {
+        if let Self::List(texts, beyond) = self { Some((texts, beyond)) } else { None }
+    }
+
+    fn integer<T: TryFrom<i128>>(self) -> Option<T> {
+        if let Self::Integer(integer) = self { integer.try_into().ok() } else { None }
     }
 }
-
-/// The type of a field. `None` is a wrong value; null counts as absent.
-trait FromValue: Default {
-    fn from_value(value: Value) -> Option<Self>;
-}
-
-impl FromValue for bool {
-    fn from_value(value: Value) -> Option<Self> {
-        match value {
-            Value::Null => Some(false),
-            Value::Flag(flag) => Some(flag),
-            _ => None,
-        }
-    }
-}
-
-impl FromValue for Option<String> {
-    fn from_value(value: Value) -> Option<Self> {
-        match value {
-            Value::Null => Some(None),
-            Value::Text(text) => Some(Some(text)),
-            _ => None,
-        }
-    }
-}
-
-impl FromValue for String {
-    fn from_value(value: Value) -> Option<Self> {
-        Option::from_value(value).map(Option::unwrap_or_default)
-    }
-}
-
-macro_rules! integers {
-    ($($integer:ty)*) => {$(
-        impl FromValue for $integer {
-            fn from_value(value: Value) -> Option<Self> {
-                match value {
-                    Value::Null => Some(0),
-                    Value::Integer(integer) => integer.try_into().ok(),
-                    _ => None,
-                }
-            }
-        }
-    )*};
-}
-
-integers!(i32 u16 i64 u64 u32);
 
 /// Reads a value: of a list as many texts as are asked for, of an object only the one that is asked
 /// for.
@@ -432,15 +401,18 @@ impl<'de> Visitor<'de> for AnyValue<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            match (&mut self.object, Field::by_name(&key)) {
-                (Some(object), Some(field)) => {
-                    let value = AnyValue { max_urls: self.max_urls, object: None };
-                    object.set(field, map.next_value_seed(value)?);
-                }
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+        while let Some(name) = map.next_key::<String>()? {
+            let object = self.object.as_deref_mut();
+            let field = object.and_then(|object| Field::of(&mut object.info, &name));
+            let Some(field) = field else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value = AnyValue { max_urls: self.max_urls, object: None };
+            let is_right = field.set(map.next_value_seed(value)?);
+            if let (false, Some(object)) = (is_right, &mut self.object) {
+                let wrong = DECIDE.into_iter().find(|field| *field == name);
+                object.wrong = object.wrong.or(wrong);
             }
         }
         Ok(Value::Object)
