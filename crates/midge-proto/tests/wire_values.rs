@@ -104,6 +104,8 @@ fn an_info_that_cannot_be_trusted_is_refused() {
         let error = ServerInfo::parse(json.as_bytes()).unwrap_err();
         assert!(error.to_string().contains("INFO"), "{json}");
     }
+    let error = ServerInfo::parse(br#"{"port":"x","ldm":1,"nonce":2}"#).unwrap_err();
+    assert!(error.to_string().contains("`ldm` has a wrong type"), "{error}");
     let deep = [b"{\"x\":".to_vec(), b"[".repeat(100_000)].concat();
     assert!(ServerInfo::parse(&deep).is_err());
 }

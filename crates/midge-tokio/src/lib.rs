@@ -24,6 +24,7 @@ mod transport;
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 
 use midge::{Client, ConnectError, ConnectOptions, Connecting, OptionsError};
 
@@ -46,9 +47,7 @@ pub use transport::Transport;
 ///
 /// Outside of a tokio runtime with its I/O and time drivers enabled.
 pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectError> {
-    let (connecting, driver) = connect_with(options)?;
-    tokio::spawn(driver);
-    connecting.await
+    start(options.into())?.await
 }
 
 /// Prepares a connection and hands back its driver, a future that must be polled for anything to
@@ -60,9 +59,7 @@ pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, Conne
 pub fn connect_with(
     options: impl Into<ConnectOptions>,
 ) -> Result<(Connecting, Driver), OptionsError> {
-    let clock = driver::clock();
-    let (connecting, driver) = midge::driver::connect(options.into(), clock.clone())?;
-    Ok((connecting, Driver::new(driver, Tokio::new(clock), tcp)))
+    prepare(options.into())
 }
 
 /// Connects over streams that `dialler` opens, and spawns the driver on the current runtime.
@@ -138,7 +135,27 @@ where
     F: Future<Output = io::Result<T>> + Send + 'static,
     T: Into<Transport>,
 {
-    let (connecting, driver) = connect_with(options)?;
-    tokio::spawn(driver.through(dialler));
+    let (connecting, driver) = prepare(options.into())?;
+    spawn(driver.through(dialler));
     connecting.await
+}
+
+// What follows is not generic: it is compiled once, here, and not into each program.
+
+fn start(options: ConnectOptions) -> Result<Connecting, OptionsError> {
+    let (connecting, driver) = prepare(options)?;
+    spawn(driver);
+    Ok(connecting)
+}
+
+fn prepare(options: ConnectOptions) -> Result<(Connecting, Driver), OptionsError> {
+    let clock = driver::clock();
+    let (connecting, driver) = midge::driver::connect(options, clock.clone())?;
+    Ok((connecting, Driver::new(driver, Tokio::new(clock), tcp)))
+}
+
+fn spawn(driver: Driver) {
+    // Boxed: else tokio's parts of a task, and each that drops one, have a copy for this type.
+    let driver: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(driver);
+    tokio::spawn(driver);
 }

@@ -139,7 +139,7 @@ impl Inner {
         let position = self.connection.publish_request(subject, reply, headers, payload)?;
         slot.extra().asked = Some(Asked { subject: subject.to_subject(), position });
         slot.extra().deadline = Some(self.timers.start(Owner::Deadline(sid), deadline));
-        self.inboxes.insert(sid);
+        self.inboxes.insert(sid.number(), sid);
         Ok(())
     }
 }

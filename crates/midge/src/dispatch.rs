@@ -155,7 +155,7 @@ impl Inner {
     fn end_queue(&mut self, sid: Sid, slot: &Slot, end: End, wakes: &mut Wakes) {
         slot.queue.end(end, wakes);
         if !slot.queue.is_read_out() {
-            self.unread.insert(sid, slot.queue.clone());
+            self.unread.insert(sid.number(), slot.queue.clone());
         }
         if let Some(handler) = slot.handler() {
             // It is called with the rest, then it goes away.
@@ -218,7 +218,7 @@ impl Inner {
 
     /// The report of the end, with what subscriptions have to say.
     fn report(&self, closed: &midge_proto::Closed) -> Closed {
-        let unread = self.unread.values().map(|queue| queue.unread().messages as u64).sum();
+        let unread = self.unread.iter().map(|queue| queue.unread().messages as u64).sum();
         Closed {
             why: closed.why.clone(),
             fates: closed.fates.clone(),

@@ -1,5 +1,6 @@
 //! Waiting until the server has processed what was published.
 
+use std::collections::VecDeque;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,6 +55,34 @@ pub(crate) struct PendingFlush {
     done: Option<(Outcome, Instant)>,
 }
 
+/// Flushes in the order in which they began, which is that of their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Flushes(VecDeque<(FlushId, PendingFlush)>);
+
+impl Flushes {
+    fn push(&mut self, id: FlushId, flush: PendingFlush) {
+        self.0.push_back((id, flush));
+    }
+
+    fn index(&self, id: FlushId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |(id, _)| *id).ok()
+    }
+
+    fn get_mut(&mut self, id: FlushId) -> Option<&mut PendingFlush> {
+        let index = self.index(id)?;
+        Some(&mut self.0[index].1)
+    }
+
+    fn remove(&mut self, id: FlushId) -> Option<PendingFlush> {
+        self.0.remove(self.index(id)?).map(|(_, flush)| flush)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Inner {
     /// The server has answered, or will not.
     pub(crate) fn flushed(
@@ -63,7 +92,7 @@ impl Inner {
         now: Instant,
         wakes: &mut Wakes,
     ) {
-        let Some(flush) = self.flushes.get_mut(&id) else { return };
+        let Some(flush) = self.flushes.get_mut(id) else { return };
         flush.done = Some((result, now));
         wakes.add(flush.waker.take());
         if let Some(timer) = flush.timer.take() {
@@ -73,13 +102,13 @@ impl Inner {
 
     /// The deadline of a flush has passed; its future sees to the rest.
     pub(crate) fn flush_is_due(&mut self, id: FlushId, wakes: &mut Wakes) {
-        if let Some(flush) = self.flushes.get_mut(&id) {
+        if let Some(flush) = self.flushes.get_mut(id) {
             wakes.add(flush.waker.take());
         }
     }
 
     fn forget_flush(&mut self, id: FlushId) -> Option<PendingFlush> {
-        let flush = self.flushes.remove(&id)?;
+        let flush = self.flushes.remove(id)?;
         if let Some(timer) = flush.timer {
             self.timers.stop(timer, Owner::Flush(id));
         }
@@ -156,7 +185,7 @@ impl Flushing {
             let id = shared.command(|inner| {
                 let id = inner.connection.flush()?;
                 let timer = Some(inner.timers.start(Owner::Flush(id), deadline));
-                inner.flushes.insert(id, PendingFlush { waker, timer, done: None });
+                inner.flushes.push(id, PendingFlush { waker, timer, done: None });
                 Ok::<_, midge_proto::FlushError>(id)
             })?;
             self.begun = Some(Begun { id, at: now, deadline });
@@ -164,7 +193,7 @@ impl Flushing {
         };
         let mut old = None;
         let poll = shared.command_if(|inner| {
-            let Some(flush) = inner.flushes.get_mut(&begun.id) else {
+            let Some(flush) = inner.flushes.get_mut(begun.id) else {
                 return (Poll::Ready(Err(midge_proto::FlushError::Closed.into())), false);
             };
             if let Some((result, at)) = flush.done.clone() {

@@ -3,24 +3,22 @@
 //! Locks are taken in this order: connection, then one of request slots, status board, or a
 //! subscription's queue. Wakers are woken, and messages dropped, with none held.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use midge_proto::{
-    Connection, FlushId, HeaderMap, Instant, Position, PublishError, Sid, SubjectRef,
-};
+use midge_proto::{Connection, HeaderMap, Instant, Position, PublishError, Sid, SubjectRef};
 
 use crate::driver::{Clock, Direct};
-use crate::flush::PendingFlush;
+use crate::flush::Flushes;
 use crate::layers::TlsSession;
 use crate::options::Settings;
 use crate::queue::Queue;
 use crate::request::Requests;
 use crate::router::{Burst, Router, Slot};
 use crate::status::Board;
+use crate::table::ByNumber;
 use crate::timers::{Owner, TimerKey, Timers};
 use crate::waiters::{WaiterKey, Waiters, Wakes};
 
@@ -71,18 +69,18 @@ pub(crate) struct Inner {
     pub(crate) connection: Connection,
     pub(crate) router: Router,
     pub(crate) timers: Timers,
-    pub(crate) flushes: BTreeMap<FlushId, PendingFlush>,
+    pub(crate) flushes: Flushes,
     /// Futures that wait, by what there is no room for.
     rooms: [Waiters; 3],
     /// Futures that wait for a moment.
     #[cfg(feature = "jetstream")]
     pub(crate) alarms: Waiters,
     /// Subscriptions that have ended and are not read out.
-    pub(crate) unread: BTreeMap<Sid, Arc<Queue>>,
+    pub(crate) unread: ByNumber<Arc<Queue>>,
     /// Messages that were in a queue and that nobody will read.
     pub(crate) discarded: u64,
     /// The inboxes of requests that were sent and have one of their own.
-    pub(crate) inboxes: BTreeSet<Sid>,
+    pub(crate) inboxes: ByNumber<Sid>,
     /// The core waits to hear that the queues are read out.
     pub(crate) draining: bool,
     /// Subscriptions for whose sake reading has stopped.
@@ -360,13 +358,13 @@ impl Inner {
             connection,
             router: Router::new(),
             timers: Timers::default(),
-            flushes: BTreeMap::new(),
+            flushes: Flushes::default(),
             rooms: Default::default(),
             #[cfg(feature = "jetstream")]
             alarms: Waiters::default(),
-            unread: BTreeMap::new(),
+            unread: ByNumber::new(),
             discarded: 0,
-            inboxes: BTreeSet::new(),
+            inboxes: ByNumber::new(),
             draining: false,
             holding: 0,
             driver: None,
@@ -466,7 +464,7 @@ impl Inner {
                 self.timers.stop(timer, Owner::Stall(sid));
             }
             if let Some(asked) = &extra.asked {
-                self.inboxes.remove(&sid);
+                self.inboxes.remove(sid.number());
                 self.connection.withdraw(asked.position);
             }
         }
@@ -519,7 +517,7 @@ impl Inner {
 
     /// A queue that had ended is read out, or nobody will read it.
     pub(crate) fn read_out(&mut self, sid: Sid) {
-        if self.unread.remove(&sid).is_some() {
+        if self.unread.remove(sid.number()).is_some() {
             self.check_drained();
         }
     }

@@ -9,7 +9,7 @@
 mod keeping;
 mod withdrawing;
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::{fmt, mem};
@@ -66,7 +66,7 @@ pub struct Outbound {
     /// Runs that the batch has a byte of.
     lent_runs: usize,
     /// Publishes that were taken back while their run was out.
-    recalled: BTreeSet<u64>,
+    recalled: Vec<u64>,
     /// Bytes of `handshake` that the batch has.
     lent_handshake: usize,
     /// User data may go out: the handshake is over.

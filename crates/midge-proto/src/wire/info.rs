@@ -1,12 +1,12 @@
 //! The JSON of INFO: what a server says about itself, at the start and whenever it changes.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize};
 
 /// The most URLs that [`ServerInfo::parse`] keeps of each list in an INFO.
 pub const MAX_URLS: usize = 256;
@@ -137,9 +137,16 @@ impl ServerInfo {
     /// As for [`parse`](Self::parse).
     pub fn parse_within(json: &[u8], max_urls: usize) -> Result<Self, InfoError> {
         let mut reader = serde_json::Deserializer::from_slice(json);
-        let parsed = reader.deserialize_map(InfoVisitor { max_urls });
-        let parsed = parsed.and_then(|info| reader.end().map(|()| info));
-        parsed.map_err(|error| InfoError::Json { reason: error.to_string() })
+        let mut object = Object { info: Self::default(), wrong: None };
+        let whole = AnyValue { max_urls, object: Some(&mut object) };
+        let read = whole.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+        let reason = match (read, object.wrong) {
+            (Ok(Value::Object), None) => return Ok(object.info),
+            (Ok(Value::Object), Some(field)) => format!("`{field}` has a wrong type"),
+            (Ok(_), _) => "it is not a JSON object".into(),
+            (Err(error), _) => error.to_string(),
+        };
+        Err(InfoError::Json { reason })
     }
 
     /// The JSON of an INFO, on one line.
@@ -198,124 +205,216 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Written by hand because a derived reader can neither bound a list nor forgive a field.
-struct InfoVisitor {
-    max_urls: usize,
+/// What is read of an INFO.
+struct Object {
+    info: ServerInfo,
+    /// The first field that decides how to connect and has a wrong type.
+    wrong: Option<&'static str>,
 }
 
-impl<'de> Visitor<'de> for InfoVisitor {
-    type Value = ServerInfo;
+/// The fields that decide how to connect: a wrong type is an error. In others it counts as absent.
+const DECIDE: [&str; 9] = [
+    "headers",
+    "max_payload",
+    "auth_required",
+    "tls_required",
+    "tls_available",
+    "nonce",
+    "connect_urls",
+    "ws_connect_urls",
+    "ldm",
+];
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
+/// Where the value of a field goes.
+enum Field<'a> {
+    Flag(&'a mut bool),
+    Text(&'a mut String),
+    Nonce(&'a mut Option<String>),
+    Urls(&'a mut Vec<String>, &'a mut usize),
+    /// -1 when it is absent.
+    Limit(&'a mut i64),
+    I32(&'a mut i32),
+    U16(&'a mut u16),
+    U32(&'a mut u32),
+    U64(&'a mut u64),
+}
+
+impl<'a> Field<'a> {
+    /// `None` when nothing is known of it.
+    fn of(info: &'a mut ServerInfo, name: &str) -> Option<Self> {
+        Some(match name {
+            "server_id" => Self::Text(&mut info.server_id),
+            "server_name" => Self::Text(&mut info.server_name),
+            "version" => Self::Text(&mut info.version),
+            "go" => Self::Text(&mut info.go),
+            "git_commit" => Self::Text(&mut info.git_commit),
+            "proto" => Self::I32(&mut info.proto),
+            "host" => Self::Text(&mut info.host),
+            "port" => Self::U16(&mut info.port),
+            "headers" => Self::Flag(&mut info.headers),
+            "max_payload" => Self::Limit(&mut info.max_payload),
+            "client_id" => Self::U64(&mut info.client_id),
+            "client_ip" => Self::Text(&mut info.client_ip),
+            "auth_required" => Self::Flag(&mut info.auth_required),
+            "tls_required" => Self::Flag(&mut info.tls_required),
+            "tls_verify" => Self::Flag(&mut info.tls_verify),
+            "tls_available" => Self::Flag(&mut info.tls_available),
+            "nonce" => Self::Nonce(&mut info.nonce),
+            "jetstream" => Self::Flag(&mut info.jetstream),
+            "ip" => Self::Text(&mut info.ip),
+            "cluster" => Self::Text(&mut info.cluster),
+            "cluster_dynamic" => Self::Flag(&mut info.cluster_dynamic),
+            "domain" => Self::Text(&mut info.domain),
+            "connect_urls" => Self::Urls(&mut info.connect_urls, &mut info.urls_dropped),
+            "ws_connect_urls" => Self::Urls(&mut info.ws_connect_urls, &mut info.urls_dropped),
+            "ldm" => Self::Flag(&mut info.lame_duck),
+            "connect_info" => Self::Flag(&mut info.connect_info),
+            "remote_account" => Self::Text(&mut info.remote_account),
+            "acc_is_sys" => Self::Flag(&mut info.acc_is_sys),
+            "api_lvl" => Self::U32(&mut info.api_lvl),
+            "xkey" => Self::Text(&mut info.xkey),
+            _ => return None,
+        })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ServerInfo, A::Error> {
-        let mut info = ServerInfo::default();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "headers" => info.headers = required(&mut map)?.unwrap_or_default(),
-                "max_payload" => info.max_payload = required(&mut map)?.unwrap_or(-1),
-                "auth_required" => info.auth_required = required(&mut map)?.unwrap_or_default(),
-                "tls_required" => info.tls_required = required(&mut map)?.unwrap_or_default(),
-                "tls_available" => info.tls_available = required(&mut map)?.unwrap_or_default(),
-                "nonce" => info.nonce = required(&mut map)?,
-                "ldm" => info.lame_duck = required(&mut map)?.unwrap_or_default(),
-                "connect_urls" => {
-                    let Urls { kept, dropped } = map.next_value_seed(UrlsWithin(self.max_urls))?;
-                    info.connect_urls = kept;
-                    info.urls_dropped += dropped;
-                }
-                "ws_connect_urls" => {
-                    let Urls { kept, dropped } = map.next_value_seed(UrlsWithin(self.max_urls))?;
-                    info.ws_connect_urls = kept;
-                    info.urls_dropped += dropped;
-                }
-                "server_id" => info.server_id = forgiven(&mut map)?,
-                "server_name" => info.server_name = forgiven(&mut map)?,
-                "version" => info.version = forgiven(&mut map)?,
-                "go" => info.go = forgiven(&mut map)?,
-                "git_commit" => info.git_commit = forgiven(&mut map)?,
-                "proto" => info.proto = forgiven(&mut map)?,
-                "host" => info.host = forgiven(&mut map)?,
-                "port" => info.port = forgiven(&mut map)?,
-                "client_id" => info.client_id = forgiven(&mut map)?,
-                "client_ip" => info.client_ip = forgiven(&mut map)?,
-                "tls_verify" => info.tls_verify = forgiven(&mut map)?,
-                "jetstream" => info.jetstream = forgiven(&mut map)?,
-                "ip" => info.ip = forgiven(&mut map)?,
-                "cluster" => info.cluster = forgiven(&mut map)?,
-                "cluster_dynamic" => info.cluster_dynamic = forgiven(&mut map)?,
-                "domain" => info.domain = forgiven(&mut map)?,
-                "connect_info" => info.connect_info = forgiven(&mut map)?,
-                "remote_account" => info.remote_account = forgiven(&mut map)?,
-                "acc_is_sys" => info.acc_is_sys = forgiven(&mut map)?,
-                "api_lvl" => info.api_lvl = forgiven(&mut map)?,
-                "xkey" => info.xkey = forgiven(&mut map)?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+    /// Null, as a wrong type, is as if the field were absent. False: the type is wrong.
+    fn set(self, value: Value) -> bool {
+        let is_null = matches!(value, Value::Null);
+        let is_right = match self {
+            Self::Flag(flag) => put(flag, value.flag()),
+            Self::Text(text) => put(text, value.text()),
+            Self::Nonce(nonce) => put(nonce, value.text().map(Some)),
+            Self::Urls(urls, dropped) => {
+                let (kept, beyond) = value.list().unzip();
+                *dropped += beyond.unwrap_or(0);
+                put(urls, kept)
             }
-        }
-        Ok(info)
+            Self::Limit(limit) => put(limit, value.integer().or(is_null.then_some(-1))),
+            Self::I32(integer) => put(integer, value.integer()),
+            Self::U16(integer) => put(integer, value.integer()),
+            Self::U32(integer) => put(integer, value.integer()),
+            Self::U64(integer) => put(integer, value.integer()),
+        };
+        is_right || is_null
     }
 }
 
-/// A field that decides how to connect: a wrong type is an error.
-fn required<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-    map: &mut A,
-) -> Result<Option<T>, A::Error> {
-    map.next_value()
+fn put<T: Default>(field: &mut T, value: Option<T>) -> bool {
+    let is_there = value.is_some();
+    *field = value.unwrap_or_default();
+    is_there
 }
 
-/// A field that informs: a wrong type counts as absent.
-fn forgiven<'de, A: MapAccess<'de>, T: Default + DeserializeOwned>(
-    map: &mut A,
-) -> Result<T, A::Error> {
-    let value: Value = map.next_value()?;
-    Ok(T::deserialize(value).unwrap_or_default())
+/// A value of any type.
+///
+/// Every type that serde is asked for is code of its own, with errors that can show any number:
+/// 70 kB of a program. So there is one type, and what is wrong with it is told here.
+enum Value {
+    Null,
+    Flag(bool),
+    Integer(i128),
+    Text(String),
+    /// The texts of a list, and how many values there are beyond the bound.
+    List(Vec<String>, usize),
+    Object,
+    Fraction,
 }
 
-#[derive(Default)]
-struct Urls {
-    kept: Vec<String>,
-    dropped: usize,
+impl Value {
+    fn flag(self) -> Option<bool> {
+        if let Self::Flag(flag) = self { Some(flag) } else { None }
+    }
+
+    fn text(self) -> Option<String> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    fn list(self) -> Option<(Vec<String>, usize)> {
+        if let Self::List(texts, beyond) = self { Some((texts, beyond)) } else { None }
+    }
+
+    fn integer<T: TryFrom<i128>>(self) -> Option<T> {
+        if let Self::Integer(integer) = self { integer.try_into().ok() } else { None }
+    }
 }
 
-/// Reads a list up to a number of URLs.
-struct UrlsWithin(usize);
+/// Reads a value: of a list as many texts as are asked for, of an object only the one that is asked
+/// for.
+struct AnyValue<'a> {
+    max_urls: usize,
+    object: Option<&'a mut Object>,
+}
 
-impl<'de> DeserializeSeed<'de> for UrlsWithin {
-    type Value = Urls;
+impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
+    type Value = Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Urls, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for UrlsWithin {
-    type Value = Urls;
+impl<'de> Visitor<'de> for AnyValue<'_> {
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of URLs")
+        f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Urls, E> {
-        Ok(Urls::default())
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Urls, A::Error> {
-        let mut urls = Urls::default();
-        while urls.kept.len() < self.0 {
-            match list.next_element::<Value>()? {
-                Some(Value::String(url)) => urls.kept.push(url),
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Flag(flag))
+    }
+
+    fn visit_i64<E>(self, integer: i64) -> Result<Value, E> {
+        Ok(Value::Integer(integer.into()))
+    }
+
+    fn visit_u64<E>(self, integer: u64) -> Result<Value, E> {
+        Ok(Value::Integer(integer.into()))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Fraction)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut texts = Vec::new();
+        while texts.len() < self.max_urls {
+            match list.next_element_seed(AnyValue { max_urls: 0, object: None })? {
+                Some(Value::Text(text)) => texts.push(text),
                 Some(_) => {}
-                None => return Ok(urls),
+                None => return Ok(Value::List(texts, 0)),
             }
         }
+        let mut beyond = 0;
         while list.next_element::<IgnoredAny>()?.is_some() {
-            urls.dropped += 1;
+            beyond += 1;
         }
-        Ok(urls)
+        Ok(Value::List(texts, beyond))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            let object = self.object.as_deref_mut();
+            let field = object.and_then(|object| Field::of(&mut object.info, &name));
+            let Some(field) = field else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value = AnyValue { max_urls: self.max_urls, object: None };
+            let is_right = field.set(map.next_value_seed(value)?);
+            if let (false, Some(object)) = (is_right, &mut self.object) {
+                let wrong = DECIDE.into_iter().find(|field| *field == name);
+                object.wrong = object.wrong.or(wrong);
+            }
+        }
+        Ok(Value::Object)
     }
 }

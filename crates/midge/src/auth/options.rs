@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::file::UserCredentials;
-use super::methods::Signed;
+use super::methods::{CredentialsFile, Jwt, KeyFile, Signed};
 use super::{AuthError, Provider, Sign, UserKey, jwt};
 use crate::{ConnectOptions, OptionsError};
 
@@ -16,7 +16,7 @@ impl ConnectOptions {
     /// A text that is none is refused when connecting, as [`OptionsError::Auth`]. Default: none.
     pub fn nkey(self, seed: impl AsRef<str>) -> Self {
         let key = UserKey::from_seed(seed.as_ref()).map_err(AuthError::from);
-        self.sign_with("nkey", key.map(|key| Signed::Key(Arc::new(key))))
+        self.sign_with("nkey", key)
     }
 
     /// A file with the seed of a user's nkey, as `nk -gen user` writes it, of less than 256 KiB. It is read
@@ -24,7 +24,7 @@ impl ConnectOptions {
     /// every connect, where that fails the attempt. Reading holds up the connection's driver.
     /// Default: none.
     pub fn nkey_file(self, path: impl Into<PathBuf>) -> Self {
-        self.sign_with("nkey_file", Ok(Signed::KeyFile(path.into())))
+        self.sign_with("nkey_file", Ok(KeyFile(path.into())))
     }
 
     /// The text of a credentials file: the JWT of a user, and the seed that signs for it.
@@ -35,11 +35,7 @@ impl ConnectOptions {
     /// is refused with [`ServerError::MaxControlLine`](crate::ServerError::MaxControlLine). Default:
     /// none.
     pub fn credentials(self, text: impl AsRef<str>) -> Self {
-        let credentials = UserCredentials::parse(text.as_ref());
-        self.sign_with(
-            "credentials",
-            credentials.map(|credentials| Signed::Credentials(Arc::new(credentials))),
-        )
+        self.sign_with("credentials", UserCredentials::parse(text.as_ref()))
     }
 
     /// A credentials file, such as `nsc` makes, of less than 256 KiB. It is read when connecting, where an
@@ -49,7 +45,7 @@ impl ConnectOptions {
     /// long there is [`auth_provider`](Self::auth_provider). Of its JWT, the server bounds the
     /// length as for [`credentials`](Self::credentials). Default: none.
     pub fn credentials_file(self, path: impl Into<PathBuf>) -> Self {
-        self.sign_with("credentials_file", Ok(Signed::CredentialsFile(path.into())))
+        self.sign_with("credentials_file", Ok(CredentialsFile(path.into())))
     }
 
     /// The JWT of a user, and what signs for it: a [`UserKey`], or a function from the server's
@@ -81,12 +77,17 @@ impl ConnectOptions {
 
     fn with_jwt(self, option: &'static str, text: &str, sign: Option<Arc<dyn Sign>>) -> Self {
         let jwt = jwt::check(text).map_err(AuthError::from);
-        self.sign_with(option, jwt.map(|(jwt, _)| Signed::Jwt(jwt.to_owned(), sign)))
+        self.sign_with(option, jwt.map(|(jwt, _)| Jwt { jwt: jwt.to_owned(), sign }))
     }
 
-    fn sign_with(mut self, option: &'static str, signed: Result<Signed, AuthError>) -> Self {
+    fn sign_with(
+        mut self,
+        option: &'static str,
+        signed: Result<impl Signed + 'static, AuthError>,
+    ) -> Self {
         match signed {
             Ok(signed) => {
+                let signed = Arc::new(signed);
                 if let Some(other) = self.settings_mut().auth.sign_with(option, signed) {
                     self.refuse(OptionsError::TwoSignatures { option, other });
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use midge_proto::{Attempt, DisconnectCause, ServerUrl, TlsMode, Wait};
 
 use super::{Driver, TURN_BYTES, Turn};
-use crate::layers::{self, Lent, Opening, Stack, WINDOW};
+use crate::layers::{self, Layers, Lent, Opening, Stack, WINDOW};
 use crate::shared::lock;
 
 /// The layers of the transport, if it needs any, and what must be known to make them.
@@ -86,8 +86,8 @@ impl Driver {
         let server_name = self.with(|inner| inner.connection.server_name().to_owned());
         let settings = &self.shared.settings.layers;
         match layers::at_connect(settings, self.layered.mode, &server, &server_name, secure) {
-            Ok((layers, _)) if layers.is_empty() => return false,
-            Ok((layers, secure)) => self.begin(attempt, Opening::Connect { secure }, layers),
+            Ok(None) => return false,
+            Ok(Some((layers, secure))) => self.begin(attempt, Opening::Connect { secure }, layers),
             Err(cause) => self.ended(attempt, cause),
         }
         true
@@ -96,12 +96,12 @@ impl Driver {
     /// Begins with TLS behind INFO.
     pub(super) fn start_tls(&mut self, attempt: Attempt, server_name: &str) {
         match layers::start_tls(&self.shared.settings.layers, server_name) {
-            Ok(layer) => self.begin(attempt, Opening::StartTls, vec![layer]),
+            Ok(layers) => self.begin(attempt, Opening::StartTls, layers),
             Err(cause) => self.ended(attempt, cause),
         }
     }
 
-    fn begin(&mut self, attempt: Attempt, opening: Opening, layers: Vec<Box<dyn layers::Layer>>) {
+    fn begin(&mut self, attempt: Attempt, opening: Opening, layers: Layers) {
         self.layered.reset();
         self.with(|inner| inner.direct = None);
         self.layered.stack = Some(Stack::new(attempt, opening, layers));

@@ -100,6 +100,31 @@ pub(crate) trait Layer: Send {
     }
 }
 
+/// What every stack has. Without TLS and WebSocket there is none, so there is no stack, and the
+/// compiler leaves out what would handle one.
+#[cfg(any(feature = "tls", feature = "websocket"))]
+pub(crate) type Exists = ();
+#[cfg(not(any(feature = "tls", feature = "websocket")))]
+pub(crate) type Exists = std::convert::Infallible;
+
+/// The layers that a stack is made of, the one next to the socket first. There is at least one.
+pub(crate) struct Layers {
+    layers: Vec<Box<dyn Layer>>,
+    exists: Exists,
+}
+
+impl Layers {
+    #[cfg(any(feature = "tls", feature = "websocket"))]
+    fn of(layers: Vec<Box<dyn Layer>>) -> Option<Self> {
+        (!layers.is_empty()).then_some(Self { layers, exists: () })
+    }
+
+    #[cfg(not(any(feature = "tls", feature = "websocket")))]
+    fn of(_: Vec<Box<dyn Layer>>) -> Option<Self> {
+        None
+    }
+}
+
 /// What the layers are set up with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
@@ -163,15 +188,15 @@ impl Settings {
     }
 }
 
-/// The layers that a fresh transport to a server begins with, the one next to the socket first;
-/// and whether they make it secure. `secure` when the transport is so by itself.
+/// The layers that a fresh transport to a server begins with, if any, and whether they make it
+/// secure. `secure` when the transport is so by itself.
 pub(crate) fn at_connect(
     settings: &Settings,
     mode: TlsMode,
     server: &ServerUrl,
     server_name: &str,
     secure: bool,
-) -> Result<(Vec<Box<dyn Layer>>, bool), DisconnectCause> {
+) -> Result<Option<(Layers, bool)>, DisconnectCause> {
     let (first, websocket) = match server.scheme() {
         Scheme::Nats | Scheme::Tls => (mode == TlsMode::First, false),
         Scheme::Ws => (false, true),
@@ -179,7 +204,7 @@ pub(crate) fn at_connect(
     };
     let mut layers: Vec<Box<dyn Layer>> = Vec::new();
     if first && !secure {
-        layers.push(start_tls(settings, server_name)?);
+        layers.push(tls(settings, server_name)?);
     }
     if websocket {
         #[cfg(feature = "websocket")]
@@ -187,19 +212,20 @@ pub(crate) fn at_connect(
         #[cfg(not(feature = "websocket"))]
         return Err(DisconnectCause::WebSocket("this program was built without it".into()));
     }
-    Ok((layers, first || secure))
+    Ok(Layers::of(layers).map(|layers| (layers, first || secure)))
 }
 
-/// The layer of a transport that is upgraded.
+/// The layers of a transport that is upgraded.
+pub(crate) fn start_tls(settings: &Settings, server_name: &str) -> Result<Layers, DisconnectCause> {
+    Layers::of(vec![tls(settings, server_name)?]).ok_or(DisconnectCause::TlsUnavailable)
+}
+
 #[cfg(feature = "tls")]
-pub(crate) fn start_tls(
-    settings: &Settings,
-    server_name: &str,
-) -> Result<Box<dyn Layer>, DisconnectCause> {
+fn tls(settings: &Settings, server_name: &str) -> Result<Box<dyn Layer>, DisconnectCause> {
     settings.tls.start(server_name)
 }
 
 #[cfg(not(feature = "tls"))]
-pub(crate) fn start_tls(_: &Settings, _: &str) -> Result<Box<dyn Layer>, DisconnectCause> {
+fn tls(_: &Settings, _: &str) -> Result<Box<dyn Layer>, DisconnectCause> {
     Err(DisconnectCause::TlsUnavailable)
 }

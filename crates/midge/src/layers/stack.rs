@@ -5,7 +5,7 @@ use std::mem;
 
 use midge_proto::{Attempt, DisconnectCause};
 
-use super::{Buffer, Layer, TlsSession, WINDOW};
+use super::{Buffer, Exists, Layer, Layers, TlsSession, WINDOW};
 
 /// Past this much that the socket does not take, nothing is decoded: answers to what the peer
 /// sends cannot pile up.
@@ -22,6 +22,7 @@ pub(crate) enum Opening {
 
 /// One transport's layers. The first is next to the socket, the last next to the core.
 pub(crate) struct Stack {
+    exists: Exists,
     attempt: Attempt,
     opening: Opening,
     stages: Vec<Stage>,
@@ -49,21 +50,24 @@ struct Stage {
 }
 
 /// Bytes lent out of a stack.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lent {
+    _exists: Exists,
     pub(crate) attempt: Attempt,
     pub(crate) buffer: Buffer,
 }
 
 impl Stack {
     /// Begins with the layer next to the socket.
-    pub(crate) fn new(attempt: Attempt, opening: Opening, layers: Vec<Box<dyn Layer>>) -> Self {
+    pub(crate) fn new(attempt: Attempt, opening: Opening, layers: Layers) -> Self {
+        let Layers { layers, exists } = layers;
         let stage = |layer| Stage { layer, input: Buffer::default(), out: Buffer::default() };
         let mut stages: Vec<_> = layers.into_iter().map(stage).collect();
         if let Some(stage) = stages.first_mut() {
             stage.layer.open(&mut stage.out);
         }
         Self {
+            exists,
             attempt,
             opening,
             stages,
@@ -108,7 +112,8 @@ impl Stack {
             return None;
         }
         self.reading = true;
-        Some(Lent { attempt: self.attempt, buffer: input.lend(&mut self.spare) })
+        let buffer = input.lend(&mut self.spare);
+        Some(Lent { _exists: self.exists, attempt: self.attempt, buffer })
     }
 
     /// The socket gave `count` bytes.
@@ -213,7 +218,8 @@ impl Stack {
         }
         let stage = self.stages.first_mut()?;
         self.writing = !stage.out.is_empty();
-        self.writing.then(|| Lent { attempt: self.attempt, buffer: mem::take(&mut stage.out) })
+        let buffer = mem::take(&mut stage.out);
+        self.writing.then_some(Lent { _exists: self.exists, attempt: self.attempt, buffer })
     }
 
     /// The socket took the first `written` bytes.

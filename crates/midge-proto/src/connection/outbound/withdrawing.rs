@@ -24,7 +24,9 @@ impl Outbound {
         if run.count > 1 {
             if index < self.front_runs && self.front.is_empty() {
                 // Where it begins cannot be seen: the bytes of the run are out.
-                self.recalled.insert(position.0);
+                if let Err(place) = self.recalled.binary_search(&position.0) {
+                    self.recalled.insert(place, position.0);
+                }
                 return false;
             }
             index = self.isolate(index, position.0);
