@@ -267,6 +267,8 @@ macro_rules! conformance {
             }
             kv_batch {
                 keys_are_written_together_and_each_has_the_revision_that_is_told
+                keys_are_purged_and_given_a_ttl_together
+                a_ttl_that_a_key_of_a_batch_cannot_have_is_refused
                 a_batch_with_another_revision_writes_nothing_and_names_the_key
                 what_cannot_be_written_together_is_refused_before_it_is_sent
                 a_batch_waits_for_a_place_among_the_open_ones
