@@ -277,6 +277,9 @@ macro_rules! conformance {
             kv_buckets {
                 a_bucket_is_created_opened_updated_and_deleted
                 every_option_of_a_bucket_reaches_the_server
+                the_status_of_a_bucket_is_all_that_it_was_asked_to_be
+                limit_markers_are_switched_on_later_and_not_off
+                a_wrong_revision_is_told_alike_by_either_code
                 what_is_no_bucket_is_told_and_not_listed
                 a_mirror_is_read_here_and_written_there
                 a_bucket_gathers_the_keys_of_others
@@ -291,6 +294,8 @@ macro_rules! conformance {
                 with_a_history_a_key_lives_as_long_as_a_marker
                 histories_and_keys_are_listed
                 many_keys_are_got_at_once
+                many_keys_are_got_that_are_more_than_a_server_sends_at_once
+                what_decides_a_write_is_read_from_the_leader
                 what_is_left_of_deleted_keys_is_purged
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
@@ -316,6 +321,7 @@ macro_rules! conformance {
             }
             kv_views {
                 every_call_of_a_view_goes_through_its_codecs
+                calls_of_a_view_have_the_options_of_the_bucket
                 what_was_written_without_the_codecs_is_an_error_in_its_place
                 paths_are_keys_and_a_cache_is_read_through_a_view
                 values_are_json_of_a_type
