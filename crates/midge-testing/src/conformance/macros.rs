@@ -307,6 +307,7 @@ macro_rules! conformance {
                 a_watch_gives_what_is_there_and_then_what_comes
                 a_watch_of_updates_outlives_killed_servers
                 a_watch_that_began_on_nothing_gives_every_revision_behind_a_lost_consumer
+                a_watch_from_a_revision_goes_on_behind_what_it_gave
                 a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys
                 what_goes_while_it_waits_does_not_put_off_the_end
                 a_watch_is_stopped_from_elsewhere_and_leaves_nothing

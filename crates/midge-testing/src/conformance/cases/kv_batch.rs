@@ -60,6 +60,15 @@ pub async fn keys_are_written_together_and_each_has_the_revision_that_is_told<A:
         is(&all_of, key, revisions[key], value);
     }
 
+    // A purge takes the history, and what is behind it in the batch has its own place.
+    let revisions = soon(kv.batch().purge("updated").put("put", "3")).await?;
+    let left = soon(soon(kv.history("updated")).await?.all()).await?;
+    assert_eq!(
+        left.iter().map(|entry| entry.revision()).collect::<Vec<_>>(),
+        [revisions["updated"]]
+    );
+    is(&all(&kv).await?, "put", revisions["put"], "3");
+
     // As many as there can be, one and one too many.
     let many = |count: usize| {
         (0..count).fold(kv.batch(), |batch, number| batch.create(format!("{count}.{number}"), "m"))
