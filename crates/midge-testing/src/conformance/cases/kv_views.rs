@@ -125,6 +125,8 @@ pub async fn calls_of_a_view_have_the_options_of_the_bucket<A: Adapter>() -> Out
     );
 
     // A server that stands still answers nothing: each call ends by its own time.
+    let js = kv.stream().context().clone().with_timeout(10 * minute);
+    let view: Coded = soon(js.open_key_value("b")).await?.view(Base64Keys, Base64Values);
     server.pause()?;
     let brief = Duration::from_millis(50);
     let put = view.put_as("a", b"1", |put| put.timeout(brief));
