@@ -1,12 +1,26 @@
 //! The key-value store: keys that get values, are watched, listed and deleted.
+//!
+//! What the README of nats.js shows of it is here:
+//!
+//! | there | here |
+//! |---|---|
+//! | `new Kvm(js)`, `kvm.create` with options, `kvm.open`, `kvm.list`, `kv.destroy` | [`keeping`], [`buckets`] |
+//! | `kv.create`, `kv.put`, `kv.update`, `kv.get`, a revision, what an entry has, its text and JSON, a key with dots | [`values`] |
+//! | `kv.watch` of all, of some, with options, its operations, `stop` | [`watching`] |
+//! | `kv.keys` with and without filters, `kv.history`, `kv.delete`, `kv.purge`, `kv.status` | [`lists`] |
+//! | a TTL of a key and of a marker, `purgeDeletes`, `purgeBucket` | [`lifetimes`] |
+//! | keys that are deleted by a pattern | [`copies`] |
+//! | codecs | [`forms`] |
 
 use std::io::{Write, stdout};
+use std::time::Duration;
 
-use midge::Client;
-use midge::jetstream::{JetStream, Storage};
+use midge::jetstream::{JetStream, Listed, Storage};
+use midge::json::ReadJson;
 use midge::kv::{
-    BucketConfig, CreateError, KeyValue, PathKeys, PlainValues, UpdateError, WatchItem,
+    BucketConfig, CreateError, Entry, KeyValue, PathKeys, PlainValues, UpdateError, WatchItem,
 };
+use midge::{Client, Json};
 
 use crate::Failure;
 
@@ -16,7 +30,7 @@ use crate::Failure;
 ///
 /// The first call that fails.
 pub async fn keeping(client: &Client) -> Result<(), Failure> {
-    let js = JetStream::new(client.clone());
+    let js = JetStream::new(client.clone()).with_timeout(Duration::from_secs(10));
     let config =
         BucketConfig { history: 5, storage: Storage::Memory, ..BucketConfig::new("profiles") };
     let profiles = js.create_key_value(config).await?;
@@ -25,9 +39,13 @@ pub async fn keeping(client: &Client) -> Result<(), Failure> {
     lists(&profiles).await?;
     copies(&profiles).await?;
     forms(&profiles).await?;
+    lifetimes(&js).await?;
     buckets(&js).await?;
-    js.delete_key_value("profiles").await?;
     Ok(())
+}
+
+fn text(entry: &Entry) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(entry.value())
 }
 
 /// Values that are put, created, and changed only if nobody else has changed them.
@@ -49,13 +67,30 @@ pub async fn values(profiles: &KeyValue) -> Result<(), Failure> {
         writeln!(stdout(), "                   {key} is not at revision {expected} any more")?;
     }
     if let Some(entry) = profiles.get("hello.world").await? {
-        let value = String::from_utf8_lossy(entry.value());
-        writeln!(stdout(), "                   {}: {value}", entry.key())?;
+        let (bucket, key, value) = (entry.bucket(), entry.key(), text(&entry));
+        let (revision, operation, size) = (entry.revision(), entry.operation(), entry.size());
+        let is_dated = entry.created().unix_nanos() > 0;
+        writeln!(
+            stdout(),
+            "                   {bucket} {key}: {value}, {operation}, revision {revision}, \
+             {size} bytes, dated: {is_dated}"
+        )?;
     }
+    if let Some(entry) = profiles.get("hello.world").at(revision).await? {
+        writeln!(stdout(), "                   at revision {revision}: {}", text(&entry))?;
+    }
+    profiles.put("sue.age", Json::new(&42)?).await?;
+    if let Some(entry) = profiles.get("sue.age").await? {
+        writeln!(stdout(), "                   sue is {}", entry.json::<u8>()?)?;
+    }
+    profiles.delete("sue.age").await?;
+    let gone = profiles.get("sue.age").await?;
+    let marker = profiles.get("sue.age").with_markers().await?.map(|entry| entry.operation());
+    writeln!(stdout(), "                   deleted: {}, {marker:?}", gone.is_none())?;
+    profiles.purge_deletes(Duration::ZERO).await?;
     for _ in 0..3 {
         let change = profiles.change("visits", |entry| {
-            let before = entry.map(|entry| String::from_utf8_lossy(entry.value()).into_owned());
-            let visits = before.and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+            let visits = entry.and_then(|entry| text(entry).parse::<u32>().ok()).unwrap_or(0);
             Some((visits + 1).to_string())
         });
         change.await?;
@@ -73,7 +108,7 @@ pub async fn watching(profiles: &KeyValue) -> Result<(), Failure> {
     while let Some(item) = watch.next().await {
         match item? {
             WatchItem::Entry(entry) => {
-                let value = String::from_utf8_lossy(entry.value());
+                let value = text(&entry);
                 let (key, operation) = (entry.key(), entry.operation());
                 writeln!(stdout(), "a watch            {operation} {key} {value}")?;
                 if !entry.is_put() {
@@ -87,6 +122,25 @@ pub async fn watching(profiles: &KeyValue) -> Result<(), Failure> {
             }
         }
     }
+    // Some keys; nothing of what there is; no values.
+    let watch = profiles.watch_many(["*.color", "visits"]).updates_only().meta_only();
+    let mut watch = watch.await?;
+    profiles.purge("sue.color").await?;
+    profiles.put("sue.color", "blue").await?;
+    while let Some(item) = watch.next().await {
+        if let WatchItem::Entry(entry) = item? {
+            let (operation, key, size) = (entry.operation(), entry.key(), entry.size());
+            writeln!(stdout(), "                   {operation} {key}, {size} bytes")?;
+            if entry.is_put() {
+                watch.stop();
+            }
+        }
+    }
+    // What came behind a revision that is known, but for what was deleted.
+    let mut watch = profiles.watch_all().from_revision(3).ignore_deletes().await?;
+    while let Some(WatchItem::Entry(entry)) = watch.next().await.transpose()? {
+        writeln!(stdout(), "                   from 3 on: {} {}", entry.revision(), entry.key())?;
+    }
     Ok(())
 }
 
@@ -98,24 +152,65 @@ pub async fn watching(profiles: &KeyValue) -> Result<(), Failure> {
 pub async fn lists(profiles: &KeyValue) -> Result<(), Failure> {
     let keys = profiles.keys().await?.all().await?;
     writeln!(stdout(), "lists              keys: {}", keys.join(", "))?;
+    let colors = profiles.keys_of(["*.color"]).await?.all().await?;
+    writeln!(stdout(), "                   colors: {}", colors.join(", "))?;
     for entry in profiles.history("hello.world").await?.all().await? {
-        let value = String::from_utf8_lossy(entry.value());
-        writeln!(
-            stdout(),
-            "                   {}: {} {value}",
-            entry.revision(),
-            entry.operation()
-        )?;
+        let (revision, operation, value) = (entry.revision(), entry.operation(), text(&entry));
+        let newer = entry.delta();
+        writeln!(stdout(), "                   {revision}: {operation} {value}, then {newer}")?;
     }
     let many = profiles.get_many(["sue.color", "bob.color", "visits"]).await?;
     let values = many.iter().map(|entry| match entry {
-        Some(entry) => String::from_utf8_lossy(entry.value()).into_owned(),
+        Some(entry) => text(entry).into_owned(),
         None => "nothing".to_owned(),
     });
     writeln!(stdout(), "                   {}", values.collect::<Vec<_>>().join(", "))?;
     profiles.purge("hello.world").await?;
+    let left = profiles.history("hello.world").await?.all().await?;
+    let left: Vec<_> = left.iter().map(|entry| entry.operation().to_string()).collect();
+    writeln!(stdout(), "                   purged: {}", left.join(", "))?;
     let status = profiles.status().await?;
-    writeln!(stdout(), "                   {} revisions are kept", status.values)?;
+    let (values, history, ttl) = (status.values, status.config.history, status.config.ttl);
+    writeln!(
+        stdout(),
+        "                   {values} revisions are kept, {history} of a key, for {ttl:?}, {}",
+        status.backing_store()
+    )?;
+    Ok(())
+}
+
+/// Keys and markers that go by themselves.
+///
+/// # Errors
+///
+/// The first call that fails.
+pub async fn lifetimes(js: &JetStream) -> Result<(), Failure> {
+    let config = BucketConfig {
+        storage: Storage::Memory,
+        limit_marker_ttl: Some(Duration::from_secs(60)),
+        ..BucketConfig::new("sessions")
+    };
+    let sessions = js.create_key_value(config).await?;
+    let mut watch = sessions.watch("sue").updates_only().await?;
+    sessions.create("sue", "here").ttl(Duration::from_secs(1)).await?;
+    while let Some(item) = watch.next().await {
+        if let WatchItem::Entry(entry) = item? {
+            writeln!(stdout(), "lifetimes          {} {}", entry.operation(), entry.key())?;
+            if !entry.is_put() {
+                watch.stop();
+            }
+        }
+    }
+    sessions.put("bob", "here").await?;
+    sessions.purge("bob").ttl(Duration::from_secs(3_600)).await?;
+    sessions.delete("tom").await?;
+    let young = sessions.purge_deletes(Duration::from_secs(30 * 60)).await?;
+    let all = sessions.purge_deletes(Duration::ZERO).await?;
+    writeln!(stdout(), "                   cleared away: {young}, then {all}")?;
+    sessions.put("bob", "here").await?;
+    let purged = sessions.stream().purge().await?;
+    writeln!(stdout(), "                   and {purged} without a marker")?;
+    js.delete_key_value("sessions").await?;
     Ok(())
 }
 
@@ -131,7 +226,7 @@ pub async fn copies(profiles: &KeyValue) -> Result<(), Failure> {
     let revision = profiles.put("bob.color", "red").await?;
     cache.wait_for(revision).await?;
     if let Some(entry) = cache.get("bob.color") {
-        let value = String::from_utf8_lossy(entry.value());
+        let value = text(&entry);
         writeln!(stdout(), "                   {}: {value}", entry.key())?;
     }
     let deleted = profiles.delete_matching("*.color").await?;
@@ -185,5 +280,15 @@ pub async fn buckets(js: &JetStream) -> Result<(), Failure> {
             status.values
         )?;
     }
+    let mut all = js.key_values();
+    while let Some(bucket) = all.next().await {
+        if let Listed::Found(status) = bucket? {
+            let (storage, replicas) = (status.config.storage, status.config.replicas);
+            writeln!(stdout(), "                   in {storage:?}, replicas: {replicas}")?;
+        }
+    }
+    js.delete_key_value("profiles").await?;
+    let gone = js.open_key_value("profiles").await.is_err();
+    writeln!(stdout(), "                   it is deleted: {gone}")?;
     Ok(())
 }

@@ -92,26 +92,43 @@ fn work_queues_and_logs_are_the_same_on_everything() -> Outcome {
 fn keys_and_values_are_the_same_on_everything() -> Outcome {
     let said = "a value            hello.world exists with revision 1\n                   \
                 hello.world is not at revision 1 any more\n                   \
-                hello.world: world\n\
+                profiles hello.world: world, PUT, revision 2, 5 bytes, dated: true\n                   \
+                at revision 1: hi\n                   \
+                sue is 42\n                   \
+                deleted: true, Some(Delete)\n\
                 a watch            PUT hello.world world\n\
                 a watch            PUT visits 3\n                   \
                 that is what there was\n\
                 a watch            PUT sue.color blue\n\
-                a watch            DEL hello.world \n\
+                a watch            DEL hello.world \n                   \
+                PURGE sue.color, 0 bytes\n                   \
+                PUT sue.color, 4 bytes\n                   \
+                from 3 on: 5 visits\n                   \
+                from 3 on: 6 visits\n                   \
+                from 3 on: 7 visits\n                   \
+                from 3 on: 11 sue.color\n\
                 lists              keys: visits, sue.color\n                   \
-                1: PUT hi\n                   \
-                2: PUT world\n                   \
-                7: DEL \n                   \
+                colors: sue.color\n                   \
+                1: PUT hi, then 2\n                   \
+                2: PUT world, then 1\n                   \
+                9: DEL , then 0\n                   \
                 blue, nothing, 3\n                   \
-                5 revisions are kept\n\
+                purged: PURGE\n                   \
+                6 revisions are kept, 5 of a key, for None, JetStream\n\
                 a copy             sue.color\n                   \
                 bob.color: red\n                   \
                 2 are deleted, left: visits\n\
                 another form       /home/sue/notes is _root_.home.sue.notes\n                   \
                 sum of [3, 4, 5]: 12\n\
+                lifetimes          PUT sue\n\
+                lifetimes          PURGE sue\n                   \
+                cleared away: 0, then 3\n                   \
+                and 1 without a marker\n\
                 buckets            profiles: max_msgs_per_subject was to be 1 and is 5, \
                 storage was to be \"file\" and is \"memory\"\n                   \
-                profiles: 11 revisions\n";
+                profiles: 12 revisions\n                   \
+                in Memory, replicas: 1\n                   \
+                it is deleted: true\n";
     for program in [
         env!("CARGO_BIN_EXE_keeping_tokio"),
         env!("CARGO_BIN_EXE_keeping_smol"),

@@ -8,6 +8,7 @@
 //! | a server that says exactly what the test says, byte by byte | [`ScriptedServer`] |
 //! | either of them over a wire that is long, stalls, or is cut | [`Link`] |
 //! | the same, disturbed at random places that a seed decides | [`Link::unleash`] and [`Chaos`] |
+//! | what passes over such wires, byte by byte | [`Recording`] |
 //! | a key-value bucket, by what its clients were told | [`linear`] |
 //! | an adapter of Midge as every other is | `conformance!` (feature `conformance`) |
 //!
@@ -34,6 +35,7 @@ pub mod linear;
 mod link;
 mod peer;
 mod random;
+mod recording;
 mod scripted;
 mod server;
 
@@ -44,6 +46,7 @@ pub use conformance::{Adapter, Ending, Serving};
 pub use link::{Direction, Link, LinkBuilder};
 pub use peer::{Peer, ScriptError};
 pub use random::Random;
+pub use recording::{Passed, Recording};
 pub use scripted::{Listener, ScriptedServer};
 pub use server::{
     Binary, Cluster, ClusterBuilder, FindError, LogError, NatsServer, NatsServerBuilder,

@@ -6,10 +6,16 @@
 //! 2017). A write without an answer may take effect at any later moment, or never.
 
 mod order;
+mod report;
 mod search;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::recording::{Passed, Recording};
+
+pub use report::{Report, Witness};
 
 /// The most operations that a key may have.
 pub const MAX_OPERATIONS: usize = 128;
@@ -93,6 +99,18 @@ impl Operation {
         self.answer == Answer::Unknown
     }
 
+    /// The revision that its client was told.
+    fn told(&self) -> Option<u64> {
+        match self.answer {
+            Answer::Written(revision)
+            | Answer::Exists(revision)
+            | Answer::Found(Some(Found { revision, .. })) => Some(revision),
+            Answer::NotWritten | Answer::WrongRevision | Answer::Found(None) | Answer::Unknown => {
+                None
+            }
+        }
+    }
+
     /// The value that it writes.
     fn value(&self) -> Option<u64> {
         match self.call {
@@ -125,6 +143,8 @@ pub struct History {
 struct Record {
     now: u64,
     operations: Vec<Operation>,
+    /// Where each is on the wire, if it is known.
+    wires: Vec<Option<(Recording, Range<usize>)>>,
 }
 
 impl History {
@@ -136,13 +156,38 @@ impl History {
 
     /// A client is about to ask. What is dropped without an answer was told nothing.
     pub fn call(&self, key: u32, call: Call) -> Calling {
+        self.begin(key, call, None)
+    }
+
+    /// The same for a client whose connections are recorded, and which asks for one thing at a time.
+    pub fn call_over(&self, key: u32, call: Call, recording: &Recording) -> Calling {
+        self.begin(key, call, Some(recording.clone()))
+    }
+
+    fn begin(&self, key: u32, call: Call, recording: Option<Recording>) -> Calling {
+        let wire = recording.map(|recording| {
+            let place = recording.place();
+            (recording, place..place)
+        });
         let mut record = self.lock();
         record.now += 1;
         let called = record.now;
         let place = record.operations.len();
         let (answer, answered) = (Answer::Unknown, u64::MAX);
         record.operations.push(Operation { key, call, answer, called, answered });
+        record.wires.push(wire);
         Calling { history: self.clone(), place }
+    }
+
+    /// What passed over the connections of the client while it asked for this: what it sent, what it
+    /// was answered, and what else there was. Nothing if it was not recorded.
+    #[must_use]
+    pub fn wire(&self, operation: &Operation) -> Vec<Passed> {
+        let record = self.lock();
+        // Each is asked for at a moment of its own.
+        let place = record.operations.binary_search_by_key(&operation.called, |one| one.called);
+        let wire = place.ok().and_then(|place| record.wires[place].as_ref());
+        wire.map(|(recording, places)| recording.passed(places.clone())).unwrap_or_default()
     }
 
     /// All operations, in the order of the calls.
@@ -175,6 +220,14 @@ impl Calling {
         let now = record.now;
         let operation = &mut record.operations[self.place];
         (operation.answer, operation.answered) = (answer, now);
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        if let Some((recording, places)) = &mut self.history.lock().wires[self.place] {
+            places.end = recording.place();
+        }
     }
 }
 

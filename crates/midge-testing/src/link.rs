@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::chaos::{Chaos, Course, Fault, Faults};
+use crate::recording::Recording;
 
 /// Bytes of one read, and of one piece that travels.
 const PIECE: usize = 64 * 1024;
@@ -91,6 +92,7 @@ pub struct LinkBuilder {
     server: String,
     latency: Duration,
     capacity: usize,
+    recording: Option<Recording>,
 }
 
 /// What the threads of a link share.
@@ -99,6 +101,7 @@ struct Shared {
     server: SocketAddr,
     latency: Duration,
     capacity: usize,
+    recording: Option<Recording>,
     orders: Mutex<Orders>,
     /// A connection is gone.
     gone: Condvar,
@@ -147,6 +150,12 @@ impl LinkBuilder {
         self
     }
 
+    /// Records what passes; one recording may be that of several links.
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
+        self
+    }
+
     /// Listens on a free port of `127.0.0.1`.
     ///
     /// # Errors
@@ -163,6 +172,7 @@ impl LinkBuilder {
             server,
             latency: self.latency,
             capacity: self.capacity,
+            recording: self.recording,
             orders: Mutex::default(),
             gone: Condvar::new(),
         });
@@ -177,7 +187,12 @@ impl LinkBuilder {
 impl Link {
     /// A link to the server at `address`: a host and port, or a URL, whose scheme is ignored.
     pub fn to(address: &str) -> LinkBuilder {
-        LinkBuilder { server: address.to_owned(), latency: Duration::ZERO, capacity: CAPACITY }
+        LinkBuilder {
+            server: address.to_owned(),
+            latency: Duration::ZERO,
+            capacity: CAPACITY,
+            recording: None,
+        }
     }
 
     /// Where clients connect to: `nats://127.0.0.1:<port>`.
@@ -446,7 +461,7 @@ impl Wire {
             }
             let readable = ready[place].intersects(!PollFlags::OUT);
             if readable && self.reads(direction, &orders, shared) {
-                let fault = self.read(direction, shared.latency)?;
+                let fault = self.read(direction, shared)?;
                 if let Some(fault) = fault {
                     orders.faults.count(fault);
                     self.suffer(fault, direction, shared.latency)?;
@@ -549,14 +564,18 @@ impl Wire {
         ))
     }
 
-    fn read(&mut self, direction: Direction, latency: Duration) -> io::Result<Option<Fault>> {
+    fn read(&mut self, direction: Direction, shared: &Shared) -> io::Result<Option<Fault>> {
         let place = direction.from();
         let course = &mut self.courses[place];
         let allowance = course.as_mut().map_or(PIECE as u64, Course::allowance);
         let most = usize::try_from(allowance).unwrap_or(PIECE).clamp(1, PIECE);
         match (&self.ends.0[place]).read(&mut self.scratch[..most]) {
             Ok(count) => {
-                self.flights[place].depart(&self.scratch[..count], latency);
+                let bytes = &self.scratch[..count];
+                if let Some(recording) = &shared.recording {
+                    recording.note(shared.server.port(), self.number, direction, bytes);
+                }
+                self.flights[place].depart(bytes, shared.latency);
                 let course = course.as_mut().filter(|_| count > 0);
                 Ok(course.and_then(|course| course.passed(count as u64, Instant::now())))
             }

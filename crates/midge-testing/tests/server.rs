@@ -225,3 +225,45 @@ fn the_servers_of_a_cluster_know_each_other_again_after_a_kill() {
     cluster.wait_until_joined().unwrap();
     assert_eq!(cluster.urls(), urls);
 }
+
+#[test]
+fn what_a_parted_server_tells_the_others_arrives_once_it_is_joined() {
+    let cluster = Cluster::builder().partable(true).start(3).unwrap();
+    let subscribe = |server: usize| {
+        let mut peer = Peer::connect(&cluster[server].url()).unwrap();
+        peer.expect("INFO").unwrap();
+        peer.send("CONNECT {\"verbose\":false,\"echo\":false}\r\nSUB s 1\r\nPING\r\n").unwrap();
+        peer.expect("PONG").unwrap();
+        peer
+    };
+    let [mut first, mut parted, mut last] = [subscribe(0), subscribe(1), subscribe(2)];
+    let publish = |peer: &mut Peer, word: &str| {
+        peer.send(format!("PUB s {}\r\n{word}\r\n", word.len())).unwrap();
+    };
+    let hears = |peer: &mut Peer, word: &str| loop {
+        match peer.expect("").unwrap() {
+            line if line.starts_with("MSG s 1") || line == "before" => {}
+            line => break assert_eq!(line, word),
+        }
+    };
+    // Servers tell each other of subscriptions, and nobody else of it.
+    let until_heard = |from: &mut Peer, to: &mut Peer| {
+        to.set_deadline(Duration::from_millis(100));
+        loop {
+            publish(from, "before");
+            if to.expect("MSG s 1").is_ok() {
+                break to.set_deadline(Duration::from_secs(10));
+            }
+        }
+    };
+    until_heard(&mut first, &mut parted);
+    until_heard(&mut first, &mut last);
+    until_heard(&mut parted, &mut last);
+    cluster.part(1);
+    publish(&mut parted, "parted");
+    publish(&mut first, "apart");
+    hears(&mut last, "apart");
+    cluster.join();
+    hears(&mut last, "parted");
+    hears(&mut parted, "apart");
+}

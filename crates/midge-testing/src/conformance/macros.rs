@@ -267,6 +267,8 @@ macro_rules! conformance {
             }
             kv_batch {
                 keys_are_written_together_and_each_has_the_revision_that_is_told
+                keys_are_purged_and_given_a_ttl_together
+                a_ttl_that_a_key_of_a_batch_cannot_have_is_refused
                 a_batch_with_another_revision_writes_nothing_and_names_the_key
                 what_cannot_be_written_together_is_refused_before_it_is_sent
                 a_batch_waits_for_a_place_among_the_open_ones
@@ -275,6 +277,9 @@ macro_rules! conformance {
             kv_buckets {
                 a_bucket_is_created_opened_updated_and_deleted
                 every_option_of_a_bucket_reaches_the_server
+                the_status_of_a_bucket_is_all_that_it_was_asked_to_be
+                limit_markers_are_switched_on_later_and_not_off
+                a_wrong_revision_is_told_alike_by_either_code
                 what_is_no_bucket_is_told_and_not_listed
                 a_mirror_is_read_here_and_written_there
                 a_bucket_gathers_the_keys_of_others
@@ -289,6 +294,8 @@ macro_rules! conformance {
                 with_a_history_a_key_lives_as_long_as_a_marker
                 histories_and_keys_are_listed
                 many_keys_are_got_at_once
+                many_keys_are_got_that_are_more_than_a_server_sends_at_once
+                what_decides_a_write_is_read_from_the_leader
                 what_is_left_of_deleted_keys_is_purged
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
@@ -300,6 +307,7 @@ macro_rules! conformance {
                 a_watch_gives_what_is_there_and_then_what_comes
                 a_watch_of_updates_outlives_killed_servers
                 a_watch_that_began_on_nothing_gives_every_revision_behind_a_lost_consumer
+                a_watch_from_a_revision_goes_on_behind_what_it_gave
                 a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys
                 what_goes_while_it_waits_does_not_put_off_the_end
                 a_watch_is_stopped_from_elsewhere_and_leaves_nothing
@@ -314,6 +322,7 @@ macro_rules! conformance {
             }
             kv_views {
                 every_call_of_a_view_goes_through_its_codecs
+                calls_of_a_view_have_the_options_of_the_bucket
                 what_was_written_without_the_codecs_is_an_error_in_its_place
                 paths_are_keys_and_a_cache_is_read_through_a_view
                 values_are_json_of_a_type

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Answer, Found, Operation, Violation};
+use super::{Answer, Operation, Violation};
 
 pub(super) fn check(operations: &[Operation]) -> Result<(), Violation> {
     let mut by_revision: BTreeMap<u64, &Operation> = BTreeMap::new();
@@ -35,13 +35,5 @@ pub(super) fn check(operations: &[Operation]) -> Result<(), Violation> {
 
 /// When a client got to know of which revision.
 fn told(operation: &Operation) -> Option<(u64, u64)> {
-    let revision = match operation.answer {
-        Answer::Written(revision)
-        | Answer::Exists(revision)
-        | Answer::Found(Some(Found { revision, .. })) => revision,
-        Answer::NotWritten | Answer::WrongRevision | Answer::Found(None) | Answer::Unknown => {
-            return None;
-        }
-    };
-    Some((operation.answered, revision))
+    Some((operation.answered, operation.told()?))
 }

@@ -6,13 +6,28 @@ use super::{Answer, Call, Found, MAX_OPERATIONS, Operation, Stuck, Violation};
 
 /// Steps after which the search is given up.
 const STEPS: usize = 1_000_000;
+/// The same where it only looks for a shorter contradiction.
+const SHORT: usize = 10_000;
 
 /// What a key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct State {
     revision: Revision,
-    /// `None` for nothing and for a marker.
-    value: Option<u64>,
+    value: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Value {
+    /// This one; `None` for nothing and for a marker.
+    Is(Option<u64>),
+    /// Any at all, as what came before is not looked at.
+    Any,
+}
+
+impl Value {
+    fn can_be(self, value: Option<u64>) -> bool {
+        self == Self::Any || self == Self::Is(value)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,16 +36,24 @@ enum Revision {
     At(u64),
     /// Of a write without an answer: a later one than this.
     After(u64),
+    /// Any at all.
+    Any,
 }
 
 impl State {
-    const NEW: Self = Self { revision: Revision::At(0), value: None };
+    const NEW: Self = Self { revision: Revision::At(0), value: Value::Is(None) };
+    const ANY: Self = Self { revision: Revision::Any, value: Value::Any };
 
     fn describe(self) -> String {
-        let value = self.value.map_or("no value".to_owned(), |value| format!("value {value}"));
+        let value = match self.value {
+            Value::Is(None) => "no value".to_owned(),
+            Value::Is(Some(value)) => format!("value {value}"),
+            Value::Any => "any value".to_owned(),
+        };
         match self.revision {
             Revision::At(revision) => format!("{value} at revision {revision}"),
             Revision::After(revision) => format!("{value} at a revision after {revision}"),
+            Revision::Any => format!("{value} at any revision"),
         }
     }
 
@@ -39,6 +62,7 @@ impl State {
         let can_be = match self.revision {
             Revision::At(revision) => revision == told,
             Revision::After(revision) => revision < told,
+            Revision::Any => true,
         };
         can_be.then_some(Self { revision: Revision::At(told), ..self })
     }
@@ -47,25 +71,30 @@ impl State {
         let last = match self.revision {
             Revision::At(last) => last,
             Revision::After(last) => last + 1,
+            Revision::Any => 0,
         };
         let revision = match revision {
             Some(revision) if revision <= last => return None,
             Some(revision) => Revision::At(revision),
             None => Revision::After(last),
         };
-        Some(Self { revision, value })
+        Some(Self { revision, value: Value::Is(value) })
     }
 
     /// What an operation makes of it; `None` where it would have been answered otherwise.
     /// `revision`: the one that a write without an answer had if it took effect, where known.
     fn step(self, operation: &Operation, revision: Option<u64>) -> Option<Self> {
         match (operation.call, operation.answer) {
-            (Call::Read, Answer::Found(None)) => (self == Self::NEW).then_some(self),
+            (Call::Read, Answer::Found(None)) => {
+                let empty = self.told(0).is_some() && self.value.can_be(None);
+                empty.then_some(Self::NEW)
+            }
             (Call::Read, Answer::Found(Some(Found { revision, value }))) => {
-                self.told(revision).filter(|state| state.value == value)
+                let state = self.told(revision).filter(|state| state.value.can_be(value));
+                state.map(|state| Self { value: Value::Is(value), ..state })
             }
             (Call::Create { .. }, Answer::Exists(revision)) => {
-                self.told(revision).filter(|state| state.value.is_some())
+                self.told(revision).filter(|state| state.value != Value::Is(None))
             }
             (
                 Call::Update { expected, .. } | Call::Delete { expected: Some(expected) },
@@ -75,7 +104,7 @@ impl State {
             (Call::Read | Call::Put { .. }, Answer::WrongRevision | Answer::Exists(_)) => None,
             (call, Answer::Written(_) | Answer::Unknown) => {
                 let before = match call {
-                    Call::Create { .. } => Some(self).filter(|state| state.value.is_none()),
+                    Call::Create { .. } => Some(self).filter(|state| state.value.can_be(None)),
                     Call::Update { expected, .. } | Call::Delete { expected: Some(expected) } => {
                         self.told(expected)
                     }
@@ -94,7 +123,62 @@ impl State {
 }
 
 /// Looks for an order of the operations on `key`.
-pub(super) fn check(key: u32, mut operations: Vec<Operation>) -> Result<(), Violation> {
+pub(super) fn check(key: u32, operations: Vec<Operation>) -> Result<(), Violation> {
+    check_from(State::NEW, key, operations, STEPS)
+}
+
+/// The answers among `operations`, which are no register, that contradict each other: without any of
+/// them the others would not, as far as a short search can tell.
+pub(super) fn contradiction(operations: &[Operation]) -> Vec<Operation> {
+    let contradicts = |from: State, operations: &[Operation], steps| {
+        let checked = check_from(from, 0, operations.to_vec(), steps);
+        matches!(checked, Err(Violation::NotARegister { .. }))
+    };
+    let mut moments: Vec<u64> = operations.iter().map(|operation| operation.answered).collect();
+    moments.sort_unstable();
+    // What was known at a moment is a history too: the first moment that is one too many.
+    let known_at = |moment: u64| -> Vec<Operation> {
+        let asked = operations.iter().filter(|operation| operation.called <= moment);
+        asked.map(|one| if one.answered <= moment { one.clone() } else { untold(one) }).collect()
+    };
+    let enough =
+        moments.partition_point(|&moment| !contradicts(State::NEW, &known_at(moment), STEPS));
+    let Some(&last) = moments.get(enough) else { return Vec::new() };
+    let known = known_at(last);
+    // What was answered before a moment may have left anything: the last moment that is enough.
+    let since = |moment: u64| -> Vec<Operation> {
+        known.iter().filter(|operation| operation.answered > moment).cloned().collect()
+    };
+    let enough = moments.partition_point(|&moment| contradicts(State::ANY, &since(moment), STEPS));
+    let (from, mut left) = match enough.checked_sub(1) {
+        Some(place) => (State::ANY, since(moments[place])),
+        None => (State::NEW, known),
+    };
+    // Reads first: without their answers there is less to search.
+    let mut places: Vec<usize> = (0..left.len()).collect();
+    places.sort_by_key(|&place| left[place].is_write());
+    for place in places {
+        let weaker = untold(&left[place]);
+        let told = std::mem::replace(&mut left[place], weaker);
+        if !contradicts(from, &left, SHORT) {
+            left[place] = told;
+        }
+    }
+    left.retain(|operation| !operation.is_unknown());
+    left
+}
+
+/// The same without its answer.
+fn untold(operation: &Operation) -> Operation {
+    Operation { answer: Answer::Unknown, answered: u64::MAX, ..operation.clone() }
+}
+
+fn check_from(
+    from: State,
+    key: u32,
+    mut operations: Vec<Operation>,
+    steps: usize,
+) -> Result<(), Violation> {
     // Nobody was told anything.
     operations.retain(|operation| operation.is_write() || !operation.is_unknown());
     let count = operations.len();
@@ -102,10 +186,11 @@ pub(super) fn check(key: u32, mut operations: Vec<Operation>) -> Result<(), Viol
         return Err(Violation::TooMany { key, count });
     }
     operations.sort_unstable_by_key(|operation| operation.called);
-    Search::new(operations).run(key)
+    Search::new(from, operations).run(key, steps)
 }
 
 struct Search {
+    from: State,
     operations: Vec<Operation>,
     /// The revisions of writes without an answer that others have read.
     read: Vec<Option<u64>>,
@@ -117,7 +202,7 @@ struct Search {
 }
 
 impl Search {
-    fn new(operations: Vec<Operation>) -> Self {
+    fn new(from: State, operations: Vec<Operation>) -> Self {
         let found = operations.iter().filter_map(|operation| match operation.answer {
             Answer::Found(Some(Found { revision, value: Some(value) })) => Some((value, revision)),
             _ => None,
@@ -129,12 +214,12 @@ impl Search {
         for (place, operation) in operations.iter().enumerate() {
             answered |= u128::from(!operation.is_unknown()) << place;
         }
-        let best = (0, Vec::new(), State::NEW);
-        Self { operations, read, answered, seen: HashSet::new(), best }
+        let best = (0, Vec::new(), from);
+        Self { from, operations, read, answered, seen: HashSet::new(), best }
     }
 
-    fn run(mut self, key: u32) -> Result<(), Violation> {
-        let mut stack = vec![(0_u128, State::NEW, Vec::new())];
+    fn run(mut self, key: u32, steps: usize) -> Result<(), Violation> {
+        let mut stack = vec![(0_u128, self.from, Vec::new())];
         while let Some((placed, state, order)) = stack.pop() {
             let done = (placed & self.answered).count_ones();
             if placed & self.answered == self.answered {
@@ -143,8 +228,8 @@ impl Search {
             if done >= self.best.0 {
                 self.best = (done, order.clone(), state);
             }
-            if self.seen.len() >= STEPS {
-                return Err(Violation::Undecided { key, steps: STEPS });
+            if self.seen.len() >= steps {
+                return Err(Violation::Undecided { key, steps });
             }
             let mut next = Vec::new();
             for place in self.candidates(placed) {

@@ -3,6 +3,8 @@
 use std::ops::{Index, IndexMut};
 
 use super::process::wait_for;
+use crate::link::{Direction, Link};
+
 use super::{ADDRESS_IN_USE, NatsServer, NatsServerBuilder, PATIENCE, StartError, unused_port};
 use super::{Search, Version};
 
@@ -22,6 +24,14 @@ use super::{Search, Version};
 #[derive(Debug)]
 pub struct Cluster {
     servers: Vec<NatsServer>,
+    routes: Vec<Route>,
+}
+
+/// The link that the routes between two servers go over.
+#[derive(Debug)]
+struct Route {
+    between: [usize; 2],
+    link: Link,
 }
 
 /// How a [`Cluster`] is started. Made by [`Cluster::builder`].
@@ -29,6 +39,7 @@ pub struct Cluster {
 #[must_use = "nothing runs until `start`"]
 pub struct ClusterBuilder {
     server: NatsServerBuilder,
+    partable: bool,
 }
 
 impl Cluster {
@@ -43,7 +54,7 @@ impl Cluster {
 
     /// A cluster to be set up.
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { server: NatsServer::builder() }
+        ClusterBuilder { server: NatsServer::builder(), partable: false }
     }
 
     /// The servers, in the order of their names.
@@ -54,6 +65,24 @@ impl Cluster {
     /// The URLs for clients, in the order of the servers' names.
     pub fn urls(&self) -> Vec<String> {
         self.servers.iter().map(NatsServer::url).collect()
+    }
+
+    /// Parts one server from the others: nothing that they tell each other arrives, and no connection
+    /// ends by it. What its clients and it tell each other is not touched. Does nothing unless the
+    /// cluster is [`partable`](ClusterBuilder::partable).
+    pub fn part(&self, server: usize) {
+        for route in self.routes.iter().filter(|route| route.between.contains(&server)) {
+            route.link.stall(Direction::ToServer);
+            route.link.stall(Direction::ToClient);
+        }
+    }
+
+    /// Ends every [`part`](Self::part): what was told meanwhile arrives late.
+    pub fn join(&self) {
+        for route in &self.routes {
+            route.link.resume(Direction::ToServer);
+            route.link.resume(Direction::ToClient);
+        }
     }
 
     /// Waits until each server tells its clients of all of them, as after a restart of one.
@@ -118,6 +147,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Whether the servers can be [parted](Cluster::part): then their routes go over links.
+    pub fn partable(mut self, partable: bool) -> Self {
+        self.partable = partable;
+        self
+    }
+
     /// Starts `size` servers and waits until each tells its clients of all of them.
     ///
     /// # Errors
@@ -145,22 +180,44 @@ impl ClusterBuilder {
                 ports.push(port);
             }
         }
-        let routes: Vec<String> =
-            ports.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
-        let routes = routes.join(", ");
-        let servers = ports.iter().enumerate().map(|(index, port)| {
+        let mut routes = Vec::new();
+        if self.partable {
+            let pairs = (0..size).flat_map(|to| (to + 1..size).map(move |from| [from, to]));
+            for between in pairs {
+                let link = Link::to(&format!("127.0.0.1:{}", ports[between[1]])).start();
+                routes.push(Route { between, link: link.map_err(&failed)? });
+            }
+        }
+        let servers = (0..size).map(|index| {
             let mut server = self.server.clone();
+            let port = ports[index];
+            let (known, advertised): (Vec<String>, _) = if self.partable {
+                // Of two servers the later one dials, over their link. What is advertised leads
+                // nowhere, so that nobody goes around a link. JetStream wants a route of each,
+                // and that to oneself does nothing.
+                let mine = routes.iter().filter(|route| route.between[0] == index);
+                let mine = mine.map(|route| route.link.port());
+                let urls = mine.chain([port]).map(route_url).collect();
+                (urls, "advertise: \"127.0.0.1:1\", ")
+            } else {
+                (ports.iter().copied().map(route_url).collect(), "")
+            };
             server.fixed_config = format!(
-                "server_name: {}\ncluster {{ name: midge, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}\n",
+                "server_name: {}\ncluster {{ name: midge, listen: \"127.0.0.1:{port}\", {advertised}routes: [{}] }}\n",
                 name(index),
+                known.join(", "),
             );
             server.start()
         });
         let servers = servers.collect::<Result<Vec<_>, _>>()?;
-        let cluster = Cluster { servers };
+        let cluster = Cluster { servers, routes };
         cluster.wait_until_joined()?;
         Ok(cluster)
     }
+}
+
+fn route_url(port: u16) -> String {
+    format!("\"nats-route://127.0.0.1:{port}\"")
 }
 
 fn name(index: usize) -> String {

@@ -1,6 +1,7 @@
 //! The judge of histories of buckets: what it accepts, and what it finds.
 
 mod scripted;
+mod wire;
 
 use midge_testing::linear::{
     Answer, Call, Found, History, MAX_OPERATIONS, Operation, Violation, check,
@@ -187,4 +188,48 @@ fn a_history_in_which_one_answer_is_another_is_found() {
     }
     // With a write behind every one that has no answer, as a rule; the first of a key can be any.
     assert!(tried > 2_000 && missed * 100 < tried, "{missed} of {tried}");
+}
+
+#[test]
+fn of_a_contradiction_those_answers_are_reported_that_it_takes() {
+    let history = History::new();
+    for (call, answer) in [
+        (Call::Read, Answer::Found(None)),
+        (PUT, Answer::Written(1)),
+        (CREATE, Answer::Exists(1)),
+        (Call::Put { value: 20 }, Answer::Unknown),
+        (UPDATE, Answer::Written(4)),
+        (Call::Read, found(4, 11)),
+        (Call::Update { value: 13, expected: 4 }, Answer::WrongRevision),
+        (Call::Update { value: 14, expected: 1 }, Answer::WrongRevision),
+        (Call::Read, found(4, 11)),
+        (DELETE, Answer::Written(7)),
+        (Call::Read, marker(7)),
+    ] {
+        history.call(1, call).answer(answer);
+    }
+    history.call(2, PUT).answer(Answer::Written(8));
+    let operations = history.operations();
+    let violation = check(&operations).expect_err("revision 4 is read after it is not the last");
+    let report = history.report(&operations, violation);
+    let answers = report.contradiction.iter().map(|witness| witness.operation.answer);
+    assert_eq!(answers.collect::<Vec<_>>(), [found(4, 11), Answer::WrongRevision, found(4, 11)]);
+    assert_eq!(report.operations.len(), 11, "all of the key, and none of the other one");
+    assert!(!report.is_witnessed(), "nobody has recorded it");
+}
+
+#[test]
+fn of_revisions_out_of_order_both_answers_are_reported() {
+    let history = History::new();
+    history.call(1, PUT).answer(Answer::Written(5));
+    history.call(2, CREATE).answer(Answer::Written(4));
+    history.call(3, CREATE).answer(Answer::Written(4));
+    let operations = history.operations();
+    let of = |operations: &[Operation]| {
+        let violation = check(operations).expect_err("4 comes after 5, and twice");
+        let report = history.report(operations, violation);
+        report.contradiction.iter().map(|it| it.operation.key).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&operations), [2, 3]);
+    assert_eq!(of(&operations[..2]), [1, 2]);
 }

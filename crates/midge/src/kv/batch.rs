@@ -6,7 +6,7 @@ use std::future::{IntoFuture, poll_fn};
 use std::time::Duration;
 
 use midge_jetstream::kv::{KeyError, Operation, check_key};
-use midge_jetstream::{ApiError, ErrorCode, PubAck, PublishHeaders};
+use midge_jetstream::{ApiError, ErrorCode, PubAck, PublishHeaders, PublishHeadersError, Rollup};
 use midge_proto::{HeaderMap, RequestError};
 
 use super::many::each;
@@ -43,6 +43,20 @@ pub enum WriteBatchError {
         size: usize,
         /// The `max_value_size` of the bucket.
         limit: u32,
+    },
+    /// A key that is neither created nor purged was given a TTL. Nothing was sent.
+    #[error("{key:?} is neither created nor purged: only then it can have a TTL")]
+    Ttl {
+        /// The key.
+        key: String,
+    },
+    /// A TTL is not one, or longer than there can be. Nothing was sent.
+    #[error("{key:?} cannot be written so: {error}")]
+    Headers {
+        /// The key.
+        key: String,
+        /// Why.
+        error: PublishHeadersError,
     },
     /// There are more keys than a server takes. Nothing was sent.
     #[error("the batch has {entries} keys, and {MAX_ENTRIES} can be written together at most")]
@@ -159,16 +173,24 @@ pub struct WriteBatch<'a> {
 
 struct Entry {
     key: String,
-    /// `None` for a marker.
-    value: Option<Vec<u8>>,
+    operation: Operation,
+    /// Empty for a marker.
+    value: Vec<u8>,
     expected: Option<u64>,
     /// A marker may be there.
     create: bool,
+    ttl: Option<Duration>,
 }
 
 impl Entry {
-    fn payload(&self) -> &[u8] {
-        self.value.as_deref().unwrap_or_default()
+    fn put(key: impl Into<String>, value: impl AsRef<[u8]>, expected: Option<u64>) -> Self {
+        let value = value.as_ref().to_vec();
+        let operation = Operation::Put;
+        Self { key: key.into(), operation, value, expected, create: false, ttl: None }
+    }
+
+    fn marker(key: impl Into<String>, operation: Operation, expected: Option<u64>) -> Self {
+        Self { operation, ..Self::put(key, [], expected) }
     }
 
     fn headers(&self) -> Result<HeaderMap, WriteBatchError> {
@@ -176,11 +198,30 @@ impl Entry {
         if let Some(revision) = self.expected {
             headers.expect_last_subject_sequence(revision);
         }
-        if self.value.is_none() {
-            headers.append("KV-Operation", Operation::Delete.as_str().as_bytes());
+        if self.operation != Operation::Put {
+            headers.append("KV-Operation", self.operation.as_str().as_bytes());
         }
-        let headers = headers.into_map().map_err(AtomicBatchError::Headers);
-        Ok(headers.map_err(WriteBatchError::Batch)?.unwrap_or_default())
+        if self.operation == Operation::Purge {
+            headers.rollup(Rollup::Subject);
+        }
+        if let Some(ttl) = self.ttl {
+            headers.ttl(ttl);
+        }
+        let headers = headers.into_map();
+        let headers =
+            headers.map_err(|error| WriteBatchError::Headers { key: self.key.clone(), error })?;
+        Ok(headers.unwrap_or_default())
+    }
+
+    /// As by itself (ADR-48): what is put would lose its TTL with the next put.
+    fn check_ttl(&self) -> Result<(), WriteBatchError> {
+        if self.ttl.is_none() {
+            return Ok(());
+        }
+        if !self.create && self.operation != Operation::Purge {
+            return Err(WriteBatchError::Ttl { key: self.key.clone() });
+        }
+        self.headers().map(drop)
     }
 }
 
@@ -192,30 +233,47 @@ impl WriteBatch<'_> {
 
     /// Gives a key a value, whatever it has.
     pub fn put(self, key: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
-        let value = Some(value.as_ref().to_vec());
-        self.add(Entry { key: key.into(), value, expected: None, create: false })
+        self.add(Entry::put(key, value, None))
     }
 
     /// Gives a key a value, if it has none: if it was never written, is deleted or has expired.
     pub fn create(self, key: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
-        let value = Some(value.as_ref().to_vec());
-        self.add(Entry { key: key.into(), value, expected: Some(0), create: true })
+        self.add(Entry { create: true, ..Entry::put(key, value, Some(0)) })
     }
 
     /// Gives a key a value, if this is its last revision.
     pub fn update(self, key: impl Into<String>, value: impl AsRef<[u8]>, revision: u64) -> Self {
-        let value = Some(value.as_ref().to_vec());
-        self.add(Entry { key: key.into(), value, expected: Some(revision), create: false })
+        self.add(Entry::put(key, value, Some(revision)))
     }
 
     /// Deletes a key, whatever it has.
     pub fn delete(self, key: impl Into<String>) -> Self {
-        self.add(Entry { key: key.into(), value: None, expected: None, create: false })
+        self.add(Entry::marker(key, Operation::Delete, None))
     }
 
     /// Deletes a key, if this is its last revision.
     pub fn delete_at(self, key: impl Into<String>, revision: u64) -> Self {
-        self.add(Entry { key: key.into(), value: None, expected: Some(revision), create: false })
+        self.add(Entry::marker(key, Operation::Delete, Some(revision)))
+    }
+
+    /// Deletes a key and its history, whatever it has.
+    pub fn purge(self, key: impl Into<String>) -> Self {
+        self.add(Entry::marker(key, Operation::Purge, None))
+    }
+
+    /// Deletes a key and its history, if this is its last revision.
+    pub fn purge_at(self, key: impl Into<String>, revision: u64) -> Self {
+        self.add(Entry::marker(key, Operation::Purge, Some(revision)))
+    }
+
+    /// What was added last, a key that is created or purged, goes after this time, as with
+    /// [`Create::ttl`](super::Create::ttl) and [`Purge::ttl`](super::Purge::ttl). Does nothing to an
+    /// empty batch.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        if let Some(last) = self.entries.last_mut() {
+            last.ttl = Some(ttl);
+        }
+        self
     }
 
     /// The longest wait for each word of the server. Default: that of the
@@ -234,15 +292,17 @@ impl WriteBatch<'_> {
             return Err(WriteBatchError::TooMany { entries: entries.len() });
         }
         let mut keys = BTreeSet::new();
-        for Entry { key, value, .. } in entries {
+        for entry in entries {
+            let Entry { key, value, .. } = entry;
             check_key(key)?;
             if !keys.insert(key) {
                 return Err(WriteBatchError::Twice { key: key.clone() });
             }
-            let size = value.as_ref().map_or(0, Vec::len);
+            let size = value.len();
             if let Some(limit) = kv.limit_below(size) {
                 return Err(WriteBatchError::TooLarge { key: key.clone(), size, limit });
             }
+            entry.check_ttl()?;
         }
         Ok(())
     }
@@ -301,10 +361,10 @@ impl WriteBatch<'_> {
         };
         let subject = |entry: &Entry| self.kv.bucket.subjects.written(&entry.key);
         for entry in before {
-            let message = batch.add(subject(entry), entry.payload()).headers(&entry.headers()?);
+            let message = batch.add(subject(entry), &entry.value).headers(&entry.headers()?);
             message.await.map_err(WriteBatchError::Batch)?;
         }
-        let commit = batch.commit(subject(last), last.payload()).headers(&last.headers()?);
+        let commit = batch.commit(subject(last), &last.value).headers(&last.headers()?);
         commit.await.map_err(committed)
     }
 

@@ -181,15 +181,15 @@ impl JetStream {
         }
     }
 
-    /// Deletes a bucket with all it holds.
+    /// Deletes a bucket with all it holds. A stream of the name that is none stays.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub async fn delete_key_value(&self, name: &str) -> Result<(), OpenError> {
-        let name = BucketName::new(name)?;
-        let deleted = self.delete_stream(name.stream()).await;
-        deleted.map_err(|error| OpenError::of(&name, error))
+        let bucket = self.open_key_value(name).await?;
+        let deleted = self.delete_stream(bucket.name().stream()).await;
+        deleted.map_err(|error| OpenError::of(bucket.name(), error))
     }
 
     /// The names of every bucket, in their order; mirrors among them.

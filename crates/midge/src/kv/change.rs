@@ -10,7 +10,7 @@ use super::write::Options;
 use super::{Boxed, KeyValue};
 
 /// Rounds, unless it is told otherwise.
-const ATTEMPTS: u32 = 10;
+pub(super) const ATTEMPTS: u32 = 10;
 
 /// Why a value was not changed, or is not known to be.
 #[derive(Debug, thiserror::Error)]

@@ -125,6 +125,10 @@ impl Get<'_> {
 
     /// From the leader of the bucket, which has all that was written; of a mirror, from that of its
     /// origin. It needs the permission to request `$JS.API.STREAM.MSG.GET.KV_<bucket>`.
+    ///
+    /// A leader that the other servers do not reach, or that stood still, takes itself for the leader
+    /// for some seconds more: a client of that server can read what is old meanwhile. Nothing is stored
+    /// by it then: an [update](KeyValue::update) of what was read so fails.
     pub fn from_leader(mut self) -> Self {
         self.leader = true;
         self

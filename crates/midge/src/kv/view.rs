@@ -9,11 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use midge_jetstream::kv::{BucketName, CodecError, Entry, KeyCodec, ValueCodec};
 
-use super::change::ChangeError;
+use super::change::{self, ChangeError};
 use super::get::{Get, GetError};
 use super::many::GetManyError;
-use super::put::{CreateError, PutError, UpdateError};
-use super::remove::DeleteError;
+use super::put::{Create, CreateError, Put, PutError, Update, UpdateError};
+use super::remove::{Delete, DeleteError, Purge};
 use super::{KeyValue, watch};
 
 pub use reading::{HistoryError, ViewKeys, ViewWatch, ViewWatchItem};
@@ -102,8 +102,10 @@ pub struct ViewEntry<T> {
 /// Keys and filters go in as the caller has them, and come out so. What somebody has written without
 /// the codecs is an error where it is met, and does not end a list or watch.
 ///
-/// A clone is cheap, and is the same view. What only the bucket itself has, such as options of a
-/// call, is had with [`encode_key`](Self::encode_key) and [`decode`](Self::decode).
+/// A clone is cheap, and is the same view. What only the bucket itself has, such as
+/// [batches](KeyValue::batch) and [copies](KeyValue::cache_of), is had with
+/// [`encode_key`](Self::encode_key), [`encode_filter`](Self::encode_filter) and
+/// [`decode`](Self::decode).
 pub struct View<K, V> {
     kv: KeyValue,
     codecs: Arc<(K, V)>,
@@ -255,8 +257,22 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
     ///
     /// [`ViewError`].
     pub async fn put(&self, key: &str, value: &V::Input) -> Result<u64, ViewError<PutError>> {
+        self.put_as(key, value, |put| put).await
+    }
+
+    /// The same with options of [`Put`]: `|put| put.timeout(second)`.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`].
+    pub async fn put_as(
+        &self,
+        key: &str,
+        value: &V::Input,
+        options: impl for<'a> FnOnce(Put<'a, Bytes>) -> Put<'a, Bytes>,
+    ) -> Result<u64, ViewError<PutError>> {
         let (stored, value) = (self.encode_key(key)?, self.encode_value(key, value)?);
-        self.kv.put(&stored, value).await.map_err(ViewError::Bucket)
+        options(self.kv.put(&stored, value)).await.map_err(ViewError::Bucket)
     }
 
     /// Gives a key a value if it has none, as [`KeyValue::create`], for as long as `ttl` if there is
@@ -271,12 +287,26 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
         value: &V::Input,
         ttl: Option<Duration>,
     ) -> Result<u64, ViewError<CreateError>> {
+        let create = self.create_as(key, value, |create| match ttl {
+            Some(ttl) => create.ttl(ttl),
+            None => create,
+        });
+        create.await
+    }
+
+    /// The same with options of [`Create`]: `|create| create.ttl(minute).timeout(second)`.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`].
+    pub async fn create_as(
+        &self,
+        key: &str,
+        value: &V::Input,
+        options: impl for<'a> FnOnce(Create<'a, Bytes>) -> Create<'a, Bytes>,
+    ) -> Result<u64, ViewError<CreateError>> {
         let (stored, value) = (self.encode_key(key)?, self.encode_value(key, value)?);
-        let mut create = self.kv.create(&stored, value);
-        if let Some(ttl) = ttl {
-            create = create.ttl(ttl);
-        }
-        create.await.map_err(|mut error| {
+        options(self.kv.create(&stored, value)).await.map_err(|mut error| {
             if let CreateError::Exists { key: named, .. } | CreateError::Contended { key: named } =
                 &mut error
             {
@@ -297,8 +327,23 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
         value: &V::Input,
         revision: u64,
     ) -> Result<u64, ViewError<UpdateError>> {
+        self.update_as(key, value, revision, |update| update).await
+    }
+
+    /// The same with options of [`Update`].
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`].
+    pub async fn update_as(
+        &self,
+        key: &str,
+        value: &V::Input,
+        revision: u64,
+        options: impl for<'a> FnOnce(Update<'a, Bytes>) -> Update<'a, Bytes>,
+    ) -> Result<u64, ViewError<UpdateError>> {
         let (stored, value) = (self.encode_key(key)?, self.encode_value(key, value)?);
-        self.kv.update(&stored, value, revision).await.map_err(|mut error| {
+        options(self.kv.update(&stored, value, revision)).await.map_err(|mut error| {
             if let UpdateError::WrongRevision { key: named, .. } = &mut error {
                 key.clone_into(named);
             }
@@ -314,6 +359,24 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
     /// [`ViewError`].
     pub async fn change<T: std::borrow::Borrow<V::Input>>(
         &self,
+        key: &str,
+        function: impl FnMut(Option<ViewEntry<V::Value>>) -> Option<T> + Send,
+    ) -> Result<Option<u64>, ViewError<ChangeError>>
+    where
+        K: Send + Sync,
+        V: Send + Sync,
+    {
+        self.change_within(change::ATTEMPTS, key, function).await
+    }
+
+    /// The same, tried so often at most, as [`Change::attempts`](super::Change::attempts).
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`].
+    pub async fn change_within<T: std::borrow::Borrow<V::Input>>(
+        &self,
+        attempts: u32,
         key: &str,
         mut function: impl FnMut(Option<ViewEntry<V::Value>>) -> Option<T> + Send,
     ) -> Result<Option<u64>, ViewError<ChangeError>>
@@ -334,7 +397,7 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
                 None
             })
         });
-        let changed = change.await;
+        let changed = change.attempts(attempts).await;
         if let Some(error) = failure {
             return Err(error.into());
         }
@@ -356,12 +419,25 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
         key: &str,
         expected: Option<u64>,
     ) -> Result<u64, ViewError<DeleteError>> {
+        let delete = self.delete_as(key, |delete| match expected {
+            Some(revision) => delete.expect_revision(revision),
+            None => delete,
+        });
+        delete.await
+    }
+
+    /// The same with options of [`Delete`].
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`].
+    pub async fn delete_as(
+        &self,
+        key: &str,
+        options: impl for<'a> FnOnce(Delete<'a>) -> Delete<'a>,
+    ) -> Result<u64, ViewError<DeleteError>> {
         let stored = self.encode_key(key)?;
-        let mut delete = self.kv.delete(&stored);
-        if let Some(revision) = expected {
-            delete = delete.expect_revision(revision);
-        }
-        delete.await.map_err(|error| deleting(key, error))
+        options(self.kv.delete(&stored)).await.map_err(|error| deleting(key, error))
     }
 
     /// Deletes a key and its history, as [`KeyValue::purge`]; with a revision, only if that is its last
@@ -375,12 +451,25 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
         key: &str,
         expected: Option<u64>,
     ) -> Result<u64, ViewError<DeleteError>> {
+        let purge = self.purge_as(key, |purge| match expected {
+            Some(revision) => purge.expect_revision(revision),
+            None => purge,
+        });
+        purge.await
+    }
+
+    /// The same with options of [`Purge`]: `|purge| purge.ttl(hour)`.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`].
+    pub async fn purge_as(
+        &self,
+        key: &str,
+        options: impl for<'a> FnOnce(Purge<'a>) -> Purge<'a>,
+    ) -> Result<u64, ViewError<DeleteError>> {
         let stored = self.encode_key(key)?;
-        let mut purge = self.kv.purge(&stored);
-        if let Some(revision) = expected {
-            purge = purge.expect_revision(revision);
-        }
-        purge.await.map_err(|error| deleting(key, error))
+        options(self.kv.purge(&stored)).await.map_err(|error| deleting(key, error))
     }
 }
 

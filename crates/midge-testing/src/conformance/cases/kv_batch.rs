@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use midge::jetstream::{AtomicBatchError, JetStream, Stream};
-use midge::kv::{BucketConfig, KeyValue, Operation, WriteBatchError};
+use midge::jetstream::{AtomicBatchError, ErrorCode, JetStream, Stream};
+use midge::kv::{BucketConfig, KeyValue, Operation, WatchItem, WriteBatchError};
 
 use super::jetstream_streams::jetstream;
 use super::kv_buckets::{bucket, memory};
 use crate::conformance::steps::{connect, impatient, soon};
 use crate::conformance::tasks::spawn;
+use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
 use crate::{Direction, Link, NatsServer};
 
@@ -59,6 +60,15 @@ pub async fn keys_are_written_together_and_each_has_the_revision_that_is_told<A:
         is(&all_of, key, revisions[key], value);
     }
 
+    // A purge takes the history, and what is behind it in the batch has its own place.
+    let revisions = soon(kv.batch().purge("updated").put("put", "3")).await?;
+    let left = soon(soon(kv.history("updated")).await?.all()).await?;
+    assert_eq!(
+        left.iter().map(|entry| entry.revision()).collect::<Vec<_>>(),
+        [revisions["updated"]]
+    );
+    is(&all(&kv).await?, "put", revisions["put"], "3");
+
     // As many as there can be, one and one too many.
     let many = |count: usize| {
         (0..count).fold(kv.batch(), |batch, number| batch.create(format!("{count}.{number}"), "m"))
@@ -71,6 +81,83 @@ pub async fn keys_are_written_together_and_each_has_the_revision_that_is_told<A:
     is(&all(&kv).await?, "1.0", revisions["1.0"], "m");
     let large = soon(many(1_001)).await;
     assert!(matches!(large, Err(WriteBatchError::TooMany { entries: 1_001 })), "{large:?}");
+    Ok(())
+}
+
+pub async fn keys_are_purged_and_given_a_ttl_together<A: Adapter>() -> Outcome {
+    let second = Duration::from_secs(1);
+    let config =
+        BucketConfig { limit_marker_ttl: Some(Duration::from_secs(60)), history: 1, ..atomic() };
+    let (_server, kv) = bucket::<A>(config).await?;
+    let last = soon(kv.put("at", "1")).await?;
+    soon(kv.put("brief", "1")).await?;
+    soon(kv.put("purged", "1")).await?;
+    soon(kv.put("kept", "1")).await?;
+    let mut watch = soon(kv.watch_all().updates_only()).await?;
+    assert_eq!(soon(watch.next()).await.transpose()?, Some(WatchItem::InitialEnd));
+
+    let batch = kv.batch().purge("purged").purge_at("at", last).create("session", "2").ttl(second);
+    let revisions = soon(batch.purge("brief").ttl(2 * second).put("kept", "2")).await?;
+    let all_of = all(&kv).await?;
+    for (key, value) in
+        [("purged", "PURGE"), ("at", "PURGE"), ("session", "2"), ("brief", "PURGE"), ("kept", "2")]
+    {
+        is(&all_of, key, revisions[key], value);
+    }
+    // The server says when the session is over; of a marker it says nothing.
+    let over = async {
+        while let Some(item) = watch.next().await {
+            if let WatchItem::Entry(entry) = item?
+                && entry.key() == "session"
+                && !entry.is_put()
+            {
+                assert_eq!(entry.operation(), Operation::Purge);
+                break;
+            }
+        }
+        Outcome::Ok(())
+    };
+    soon(over).await?;
+    soon(async {
+        while kv.get("brief").with_markers().await?.is_some() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        Outcome::Ok(())
+    })
+    .await?;
+    assert!(soon(kv.get("at").with_markers()).await?.is_some(), "it has no TTL");
+
+    // A purge that expects another revision undoes all.
+    let wrong = soon(kv.batch().put("kept", "3").purge_at("kept.too", 7)).await;
+    let Err(WriteBatchError::WrongRevision { differing, .. }) = wrong else { panic!("{wrong:?}") };
+    assert_eq!((&*differing[0].key, differing[0].expected), ("kept.too", 7));
+    is(&all(&kv).await?, "kept", revisions["kept"], "2");
+    Ok(())
+}
+
+pub async fn a_ttl_that_a_key_of_a_batch_cannot_have_is_refused<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(atomic()).await?;
+    soon(kv.put("k", "1")).await?;
+    let second = Duration::from_secs(1);
+    let before = kv.stream().context().client().statistics().out_messages;
+    for batch in [
+        kv.batch().put("a", "1").put("k", "2").ttl(second),
+        kv.batch().update("k", "2", 1).ttl(second),
+        kv.batch().delete("k").ttl(second),
+    ] {
+        let refused = soon(batch).await;
+        assert!(matches!(&refused, Err(WriteBatchError::Ttl { key }) if key == "k"), "{refused:?}");
+    }
+    let refused = soon(kv.batch().create("n", "1").ttl(Duration::from_millis(1_500))).await;
+    assert!(matches!(&refused, Err(WriteBatchError::Headers { key, .. }) if key == "n"));
+    assert_eq!(kv.stream().context().client().statistics().out_messages, before);
+    // A bucket without limit markers takes none.
+    let refused = soon(kv.batch().put("k", "2").create("n", "1").ttl(second)).await;
+    let Err(WriteBatchError::Batch(AtomicBatchError::Refused(error))) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(error.err_code, ErrorCode::MESSAGE_TTL_DISABLED);
+    is(&all(&kv).await?, "k", 1, "1");
     Ok(())
 }
 

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use midge::jetstream::{
-    ApiLevel, ApiPrefix, CallError, Compression, ErrorCode, External, JetStream, Listed, Republish,
-    Storage, StreamConfig, StreamSource,
+    ApiLevel, ApiPrefix, CallError, Compression, ErrorCode, External, JetStream, Listed, Placement,
+    Republish, Storage, StreamConfig, StreamSource,
 };
-use midge::kv::{BucketConfig, BucketError, KeyValue, OpenError};
+use midge::kv::{
+    BucketConfig, BucketError, CreateError, DeleteError, KeyValue, OpenError, PutError,
+    UpdateError, WriteBatchError,
+};
 
 use super::jetstream_streams::{in_memory, jetstream};
 use crate::conformance::steps::{connect, impatient, soon};
+use crate::conformance::tasks::spawn;
 use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
 use crate::{NatsServer, Version};
@@ -121,6 +125,89 @@ pub async fn every_option_of_a_bucket_reaches_the_server<A: Adapter>() -> Outcom
     Ok(())
 }
 
+pub async fn the_status_of_a_bucket_is_all_that_it_was_asked_to_be<A: Adapter>() -> Outcome {
+    let server = NatsServer::builder().jetstream(true).config("server_tags: [near]").start()?;
+    let js = JetStream::new(connect::<A>(impatient(&server.url())).await?);
+    let placement = Placement { tags: vec!["near".into()], ..Placement::default() };
+    let config = BucketConfig { placement, ..memory("origin") };
+    let origin = soon(js.create_key_value(config.clone())).await?;
+    for key in ["a", "b", "a"] {
+        soon(origin.put(key, "x")).await?;
+    }
+    let status = soon(origin.status()).await?;
+    assert_eq!(status.config, config);
+    assert_eq!((status.values, status.backing_store()), (2, "JetStream"));
+    assert_eq!(status.bytes, status.stream.state.bytes);
+
+    // What was left to be filled in is there, and comes back so that it can be given again.
+    let mirror = Some(StreamSource::new("origin"));
+    let mirror = BucketConfig { mirror, ..memory("mirror") };
+    let status = soon(soon(js.create_key_value(mirror.clone())).await?.status()).await?;
+    let of = status.config.mirror.as_ref().map(|source| &*source.name);
+    assert_eq!(of, Some("KV_origin"));
+    assert!(status.stream.config.mirror_direct && status.stream.config.allow_direct);
+    soon(js.create_key_value(status.config)).await?;
+    let sources = vec![StreamSource::new("origin")];
+    let sources = BucketConfig { sources, ..memory("sources") };
+    let status = soon(soon(js.create_key_value(sources.clone())).await?.status()).await?;
+    let [source] = &*status.config.sources else { panic!("{:?}", status.config) };
+    let [transform] = &*source.subject_transforms else { panic!("{source:?}") };
+    assert_eq!((&*source.name, &*transform.src), ("KV_origin", "$KV.origin.>"));
+    assert_eq!(transform.dest, "$KV.sources.>");
+    soon(js.create_key_value(status.config)).await?;
+    Ok(())
+}
+
+pub async fn limit_markers_are_switched_on_later_and_not_off<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let js = kv.stream().context().clone();
+    let second = Duration::from_secs(1);
+    let refused = soon(kv.create("k", "1").ttl(second)).await.expect_err("it has no markers");
+    let CreateError::Put(PutError::Publish(refused)) = &refused else { panic!("{refused}") };
+    let code = refused.refusal().map(|refusal| refusal.err_code);
+    assert_eq!(code, Some(ErrorCode::MESSAGE_TTL_DISABLED));
+    let marked = BucketConfig { limit_marker_ttl: Some(second), ..memory("b") };
+    soon(js.update_key_value(marked)).await?;
+    soon(kv.create("k", "1").ttl(second)).await?;
+    assert_eq!(soon(kv.status()).await?.config.limit_marker_ttl, Some(second));
+    assert!(soon(js.update_key_value(memory("b"))).await.is_err(), "servers do not take them away");
+    Ok(())
+}
+
+/// Servers tell a wrong revision by two codes, and by which it is depends on what they are at.
+pub async fn a_wrong_revision_is_told_alike_by_either_code<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    soon(js.create_key_value(memory("origin"))).await?;
+    let mirror = Some(StreamSource::new("origin"));
+    let kv = soon(js.create_key_value(BucketConfig { mirror, ..memory("copy") })).await?;
+    // The test answers in place of the bucket that is written to.
+    soon(js.delete_key_value("origin")).await?;
+    let client = js.client().clone();
+    let mut writes = soon(client.subscribe("$KV.origin.>")).await?;
+    soon(client.flush()).await?;
+    let answering = spawn::<A, _>(async move {
+        for code in [10_071, 10_164, 10_071, 10_164] {
+            let Some(write) = writes.next().await else { return };
+            let error =
+                format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"no"}}}}"#);
+            client.respond(&write, error).await.expect("it waits for an answer");
+        }
+    });
+    for code in [10_071, 10_164] {
+        let wrong = soon(kv.update("k", "x", 7)).await.expect_err("it is another one");
+        let UpdateError::WrongRevision { expected: 7, error, .. } = &wrong else {
+            panic!("{wrong}")
+        };
+        assert_eq!(error.err_code.0, code);
+    }
+    for _ in 0..2 {
+        let wrong = soon(kv.purge("k").expect_revision(7)).await;
+        assert!(matches!(wrong, Err(DeleteError::WrongRevision { expected: 7, .. })), "{wrong:?}");
+    }
+    soon(answering).await;
+    Ok(())
+}
+
 pub async fn what_is_no_bucket_is_told_and_not_listed<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     soon(js.create_stream(in_memory("orders"))).await?;
@@ -129,6 +216,12 @@ pub async fn what_is_no_bucket_is_told_and_not_listed<A: Adapter>() -> Outcome {
     soon(js.create_key_value(memory("b"))).await?;
     let error = soon(js.open_key_value("x")).await.expect_err("it is none");
     assert!(matches!(error, OpenError::NotABucket(_)), "{error}");
+    assert!(error.to_string().contains("KV_x"), "{error}");
+    let error = soon(js.create_or_open_key_value(memory("x"))).await.expect_err("it is none");
+    assert!(matches!(error, BucketError::NotABucket(_)), "{error}");
+    let error = soon(js.delete_key_value("x")).await.expect_err("it is none");
+    assert!(matches!(error, OpenError::NotABucket(_)), "{error}");
+    soon(js.stream("KV_x")?.info()).await?;
     for wrong in ["", "a.b", "a b", "*", "x>"] {
         let error = soon(js.open_key_value(wrong)).await.expect_err(wrong);
         assert!(matches!(error, OpenError::Name(_)), "{error}");
@@ -239,7 +332,13 @@ pub async fn an_old_server_is_told_what_it_lacks<A: Adapter>() -> Outcome {
     let error = soon(js.create_key_value(marked)).await.expect_err("2.10 has no markers");
     let BucketError::Level(error) = error else { panic!("{error}") };
     assert_eq!(error.needed, ApiLevel::V2_11);
+    let together = BucketConfig { allow_atomic: true, ..memory("b") };
+    let error = soon(js.create_key_value(together)).await.expect_err("2.10 has no batches");
+    let BucketError::Level(error) = error else { panic!("{error}") };
+    assert_eq!(error.needed, ApiLevel::V2_12);
     let kv = soon(js.create_key_value(memory("b"))).await?;
+    let refused = soon(kv.batch().put("k", "v")).await.expect_err("nor has the bucket");
+    assert!(matches!(refused, WriteBatchError::NotAllowed { .. }), "{refused}");
     let hour = Duration::from_secs(3600);
     assert!(soon(kv.create("k", "v").ttl(hour)).await.is_err(), "it would drop the TTL");
     assert!(soon(kv.get("k")).await?.is_none(), "nothing was sent");

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use midge::jetstream::ApiError;
+use midge::jetstream::{ApiError, JetStream};
 use midge::kv::{
     BucketConfig, ChangeError, CreateError, DeleteError, Entry, GetError, GetManyError, KeyError,
     KeyValue, Operation, PutError, UpdateError,
 };
 
 use super::kv_buckets::{bucket, memory};
+use crate::NatsServer;
 use crate::conformance::steps::{connect, impatient, soon};
 use crate::conformance::tasks::spawn;
 use crate::conformance::timer::sleep;
@@ -219,6 +220,65 @@ pub async fn many_keys_are_got_at_once<A: Adapter>() -> Outcome {
     Ok(())
 }
 
+/// Servers send no more at a time than one client may leave unread; they are asked for the rest.
+pub async fn many_keys_are_got_that_are_more_than_a_server_sends_at_once<A: Adapter>() -> Outcome {
+    let server = NatsServer::builder().jetstream(true).config("max_pending: 4MB").start()?;
+    let js = JetStream::new(connect::<A>(impatient(&server.url())).await?);
+    let kv = soon(js.create_key_value(marked("b"))).await?;
+    let value = vec![b'x'; 250_000];
+    let keys: Vec<String> = (0..60).map(|number| format!("k.{number}")).collect();
+    for key in &keys {
+        soon(kv.put(key, &value)).await?;
+    }
+    soon(kv.delete("k.10")).await?;
+    soon(kv.purge("k.20")).await?;
+    soon(kv.create("brief", "x").ttl(SECOND)).await?;
+    until_gone(&kv, "brief").await?;
+    let mut asks = soon(js.client().subscribe("$JS.API.DIRECT.GET.KV_b")).await?;
+    soon(js.client().flush()).await?;
+    let asked = keys.iter().map(String::as_str).chain(["brief", "never"]);
+    let got = soon(kv.get_many(asked)).await?;
+    for (place, entry) in got.iter().enumerate() {
+        let entry = entry.as_ref().map(|entry| (entry.key(), entry.value().len()));
+        let wanted = match place {
+            10 | 20 | 60.. => None,
+            place => Some((&*keys[place], value.len())),
+        };
+        assert_eq!(entry, wanted);
+    }
+    soon(js.client().publish("$JS.API.DIRECT.GET.KV_b", "end")).await?;
+    let mut count = 0;
+    while soon(asks.next()).await.expect("the end comes").payload() != b"end" {
+        count += 1;
+    }
+    assert!(count >= 4, "15 MB by 4 MB at most: {count}");
+    Ok(())
+}
+
+/// Others may be behind, and what they say would be tried in vain.
+pub async fn what_decides_a_write_is_read_from_the_leader<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let client = kv.stream().context().client().clone();
+    soon(kv.put("k", "1")).await?;
+    soon(kv.delete("k")).await?;
+    let mut asks = soon(client.subscribe("$JS.API.>")).await?;
+    soon(client.flush()).await?;
+    soon(kv.create("k", "2")).await?;
+    soon(kv.create("k", "3")).await.expect_err("it has a value");
+    soon(kv.change("k", |_| Some("4"))).await?;
+    soon(client.publish("$JS.API.end", "")).await?;
+    let mut asked = Vec::new();
+    loop {
+        let ask = soon(asks.next()).await.expect("the end comes");
+        match ask.subject() {
+            "$JS.API.end" => break,
+            subject => asked.push(subject.to_owned()),
+        }
+    }
+    assert_eq!(asked, ["$JS.API.STREAM.MSG.GET.KV_b"; 3]);
+    Ok(())
+}
+
 pub async fn what_is_left_of_deleted_keys_is_purged<A: Adapter>() -> Outcome {
     let (_server, kv) = bucket::<A>(BucketConfig { history: 5, ..memory("b") }).await?;
     for key in ["a", "b", "c"] {
@@ -250,7 +310,7 @@ pub async fn changes_of_many_tasks_are_all_made<A: Adapter>() -> Outcome {
     let mut tasks = Vec::new();
     for _ in 0..4 {
         let client = connect::<A>(impatient(&server.url())).await?;
-        let kv = soon(midge::jetstream::JetStream::new(client).open_key_value("b")).await?;
+        let kv = soon(JetStream::new(client).open_key_value("b")).await?;
         tasks.push(spawn::<A, _>(async move {
             for _ in 0..25 {
                 let add = |entry: Option<&Entry>| Some((number(entry) + 1).to_string());

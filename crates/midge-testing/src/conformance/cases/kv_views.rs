@@ -5,8 +5,8 @@ use std::time::Duration;
 use midge::Json;
 use midge::json::ReadJson;
 use midge::kv::{
-    Base64Keys, Base64Values, BucketConfig, CodingError, CreateError, DeleteError, PathKeys,
-    PlainValues, UpdateError, View, ViewEntry, ViewError, ViewWatch, ViewWatchItem,
+    Base64Keys, Base64Values, BucketConfig, ChangeError, CodingError, CreateError, DeleteError,
+    PathKeys, PlainValues, UpdateError, View, ViewEntry, ViewError, ViewWatch, ViewWatchItem,
 };
 
 use super::kv_buckets::{bucket, memory};
@@ -101,6 +101,45 @@ pub async fn every_call_of_a_view_goes_through_its_codecs<A: Adapter>() -> Outco
         matches!(&empty, Err(ViewError::Coding(CodingError::EncodeKey { key, .. })) if key == "a..b"),
         "{empty:?}"
     );
+    Ok(())
+}
+
+pub async fn calls_of_a_view_have_the_options_of_the_bucket<A: Adapter>() -> Outcome {
+    let minute = Duration::from_secs(60);
+    let (server, kv) =
+        bucket::<A>(BucketConfig { limit_marker_ttl: Some(minute), ..memory("b") }).await?;
+    let view: Coded = kv.view(Base64Keys, Base64Values);
+    let first = soon(view.create_as("Zoë", b"1", |create| create.ttl(minute))).await?;
+    let last = |key: &str| format!("$KV.b.{}", view.encode_key(key).expect("it has a form"));
+    let ttl = soon(kv.stream().last_message(&last("Zoë"))).await?;
+    assert_eq!(ttl.headers.get("Nats-TTL"), Some("60"));
+    let purge = view.purge_as("Zoë", |purge| purge.expect_revision(first).ttl(minute));
+    soon(purge).await?;
+    let ttl = soon(kv.stream().last_message(&last("Zoë"))).await?;
+    assert_eq!(ttl.headers.get("Nats-TTL"), Some("60"));
+    let never = soon(view.change_within(0, "Zoë", |_| Some(b"2".to_vec()))).await;
+    let never = never.expect_err("it was not tried");
+    assert!(
+        matches!(never.bucket(), Some(ChangeError::Contended { key, attempts: 0 }) if key == "Zoë"),
+        "{never:?}"
+    );
+
+    // A server that stands still answers nothing: each call ends by its own time.
+    let js = kv.stream().context().clone().with_timeout(10 * minute);
+    let view: Coded = soon(js.open_key_value("b")).await?.view(Base64Keys, Base64Values);
+    server.pause()?;
+    let brief = Duration::from_millis(50);
+    let put = view.put_as("a", b"1", |put| put.timeout(brief));
+    assert!(soon(put).await.is_err_and(|error| error.bucket().is_some()));
+    let create = view.create_as("a", b"1", |create| create.timeout(brief));
+    assert!(soon(create).await.is_err_and(|error| error.bucket().is_some()));
+    let update = view.update_as("a", b"1", 1, |update| update.timeout(brief));
+    assert!(soon(update).await.is_err_and(|error| error.bucket().is_some()));
+    let delete = view.delete_as("a", |delete| delete.timeout(brief));
+    assert!(soon(delete).await.is_err_and(|error| error.bucket().is_some()));
+    let purge = view.purge_as("a", |purge| purge.timeout(brief));
+    assert!(soon(purge).await.is_err_and(|error| error.bucket().is_some()));
+    server.resume()?;
     Ok(())
 }
 

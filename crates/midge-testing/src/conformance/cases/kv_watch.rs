@@ -187,6 +187,27 @@ pub async fn a_watch_that_began_on_nothing_gives_every_revision_behind_a_lost_co
     Ok(())
 }
 
+pub async fn a_watch_from_a_revision_goes_on_behind_what_it_gave<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 64, ..memory("b") }).await?;
+    for number in 0..1_500 {
+        soon(kv.put(&format!("k.{}", number % 30), "x")).await?;
+    }
+    let client = kv.stream().context().client().clone();
+    let mut watch = kv.watch_all().from_revision(201).await?;
+    for revision in 201..=1_500 {
+        if revision == 250 {
+            for name in consumers(&kv).await? {
+                api(&client, &format!("CONSUMER.DELETE.KV_b.{name}"), Value::Null).await?;
+            }
+        }
+        assert_eq!(entry(&mut watch).await.revision(), revision);
+    }
+    initial_end(&mut watch).await;
+    let revision = soon(kv.put("new", "x")).await?;
+    assert_eq!(entry(&mut watch).await.revision(), revision);
+    Ok(())
+}
+
 pub async fn a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys<A: Adapter>() -> Outcome
 {
     let config = BucketConfig { history: 5, ..memory("b") };
