@@ -157,7 +157,7 @@ pub struct Config {
     pub move_timeout: Duration,
     /// While messages are unconfirmed, a PING is added after so much time. Default: 100 ms.
     pub confirm_interval: Duration,
-    /// While messages are unconfirmed, a PING is added after so many bytes. Default: 256 KiB.
+    /// While messages are unconfirmed, a PING is added after so many bytes. Default: 1 MiB.
     pub confirm_bytes: usize,
 
     /// Unwritten bytes of messages while connected, past which a publish is refused. A single
@@ -240,7 +240,7 @@ impl Config {
             leave_lame_duck: None,
             move_timeout: Duration::from_secs(5),
             confirm_interval: Duration::from_millis(100),
-            confirm_bytes: 256 * 1024,
+            confirm_bytes: 1024 * 1024,
             max_pending: 8 << 20,
             reconnect_buffer: 8 << 20,
             max_kept_age: None,

@@ -8,8 +8,8 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
-use midge::driver::WriteNow;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use midge::driver::{Spare, WriteNow};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -119,6 +119,18 @@ impl midge::driver::Stream for Transport {
             Stream::Other(stream) => stream.as_mut().poll_read(context, &mut room),
         })?;
         Poll::Ready(Ok(room.filled().len()))
+    }
+
+    fn poll_read_spare(
+        &mut self,
+        spare: &mut Spare<'_>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = spare.buffer();
+        match &mut self.stream {
+            Stream::Tcp(read, _) => pin!(read.read_buf(&mut buffer)).poll(context),
+            Stream::Other(stream) => pin!(stream.read_buf(&mut buffer)).poll(context),
+        }
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

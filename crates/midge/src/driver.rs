@@ -40,7 +40,7 @@ use midge_proto::{
     Wait,
 };
 
-pub use bytes::{Receive, Transmit};
+pub use bytes::{Receive, Spare, Transmit};
 pub(crate) use direct::Direct;
 pub use direct::WriteNow;
 pub use midge_proto;

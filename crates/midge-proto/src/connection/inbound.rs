@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::ids::{Attempt, Sid};
 use super::output::Sink;
@@ -26,14 +27,17 @@ const BATCH: usize = 64;
 
 /// Room for one read, owned by the driver while it reads.
 ///
-/// It is initialised memory. Give it back with
-/// [`Connection::filled`](crate::Connection::filled), also when nothing was read.
+/// As a slice it is initialised memory; as [`spare`](Self::spare) it need not be, which saves writing
+/// each byte twice. Give it back with [`Connection::filled`](crate::Connection::filled), also when
+/// nothing was read.
 #[must_use = "a read buffer that is not given back stops the connection from ever reading again"]
 pub struct ReadBuffer {
     attempt: Attempt,
     /// TLS was up when it was lent.
     secure: bool,
     bytes: BytesMut,
+    /// Bytes that it has room for.
+    room: usize,
 }
 
 /// The bytes are not shown: they hold credentials and messages.
@@ -41,7 +45,7 @@ impl fmt::Debug for ReadBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadBuffer")
             .field("attempt", &self.attempt)
-            .field("len", &self.bytes.len())
+            .field("room", &self.room)
             .finish_non_exhaustive()
     }
 }
@@ -50,6 +54,25 @@ impl ReadBuffer {
     /// The transport to read from.
     pub fn attempt(&self) -> Attempt {
         self.attempt
+    }
+
+    /// How many bytes may be read.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// All of the room, empty: for who reads into memory that is not initialised. What was put in
+    /// stands at the start of the slice then.
+    pub fn spare(&mut self) -> Limit<&mut BytesMut> {
+        self.bytes.clear();
+        (&mut self.bytes).limit(self.room)
+    }
+
+    /// Makes the room a slice.
+    pub fn initialise(&mut self) {
+        if self.bytes.len() < self.room {
+            self.bytes.resize(self.room, 0);
+        }
     }
 
     pub(super) fn secure(&self) -> bool {
@@ -161,6 +184,8 @@ pub(super) struct Inbound {
     /// Bytes received and not yet decoded, then room for more.
     chunk: BytesMut,
     filled: usize,
+    /// How much may be read behind that, initialised or not.
+    spare: usize,
     /// Bytes of memory of the chunk, with what was cut off.
     capacity: usize,
     /// The length of the frame that the chunk was made for.
@@ -199,6 +224,7 @@ impl Inbound {
         Self {
             chunk: BytesMut::new(),
             filled: 0,
+            spare: 0,
             capacity: 0,
             largest: 0,
             lent: false,
@@ -244,15 +270,19 @@ impl Inbound {
             return &mut [];
         }
         self.make_room();
-        &mut self.chunk[self.filled..]
+        let end = self.filled + self.spare;
+        if self.chunk.len() < end {
+            self.chunk.resize(end, 0);
+        }
+        &mut self.chunk[self.filled..end]
     }
 
     pub(super) fn received(&mut self, count: usize) {
-        let room = self.chunk.len() - self.filled;
-        let count = count.min(room);
+        let count = count.min(self.spare).min(self.chunk.len() - self.filled);
         self.filled += count;
+        self.spare -= count;
         self.in_bytes += count as u64;
-        if count == room {
+        if self.spare == 0 {
             // There may have been more.
             self.grow(4);
         }
@@ -291,7 +321,8 @@ impl Inbound {
         }
         self.make_room();
         self.lent = true;
-        Some(ReadBuffer { attempt, secure, bytes: self.chunk.split_off(self.filled) })
+        let bytes = self.chunk.split_off(self.filled);
+        Some(ReadBuffer { attempt, secure, bytes, room: self.spare })
     }
 
     pub(super) fn give_back(&mut self, buffer: ReadBuffer, count: usize) {
@@ -304,12 +335,13 @@ impl Inbound {
     fn make_room(&mut self) {
         let least = (self.size / 4).max(MIN_READ.min(self.size));
         let quiet = self.quiet && self.need == 0 && self.filled <= self.size / 2;
-        if !quiet && self.chunk.len() >= self.need.max(self.filled + least) {
+        let end = self.filled + self.spare;
+        if !quiet && end >= self.need.max(self.filled + least) {
             return;
         }
         // The rest of a frame is read to where it is, rather than all of it moved for a larger read.
         let much = self.filled > least && self.chunk.capacity() < self.filled + least;
-        if much && self.need > self.filled && self.chunk.len() >= self.need {
+        if much && self.need > self.filled && end >= self.need {
             return;
         }
         // A line whose end is not in sight doubles its room, up to the longest that may come: it is
@@ -317,9 +349,7 @@ impl Inbound {
         let line = self.longest_line.saturating_sub(self.filled).min(self.filled).max(least);
         let needed = self.need.max(self.filled + line);
         if !quiet && self.chunk.capacity() >= needed {
-            // What is read next is made ready now, while the processor has it at hand.
-            let len = (self.filled + self.size).min(self.chunk.capacity());
-            return self.chunk.resize(len.max(needed), 0);
+            return self.offer(needed, self.chunk.capacity());
         }
         let capacity = self.capacity_for(needed);
         self.chunk.truncate(self.filled);
@@ -330,16 +360,21 @@ impl Inbound {
         {
             // Nobody shares the chunk any more: it starts anew, with what is left in front.
             self.retired.retain(|chunk| !chunk.bytes.is_unique());
-            let len = (self.filled + self.size).min(capacity);
-            return self.chunk.resize(len.max(needed), 0);
+            return self.offer(needed, capacity);
         }
         if !quiet && self.capacity > 0 {
             self.grow(2);
         }
         let mut next = self.recycled(capacity).unwrap_or_else(|| BytesMut::with_capacity(capacity));
         next.extend_from_slice(&self.chunk[..self.filled]);
-        next.resize((self.filled + self.size).min(capacity).max(needed), 0);
         self.replace(next);
+        self.offer(needed, capacity);
+    }
+
+    /// The next read may fill the chunk up to `needed` bytes, and by as much as is usual where there is
+    /// room for that. No more is touched, so that the processor has it at hand.
+    fn offer(&mut self, needed: usize, capacity: usize) {
+        self.spare = (self.filled + self.size).min(capacity).max(needed) - self.filled;
     }
 
     /// How large a chunk is that must hold `needed` bytes.
@@ -354,6 +389,7 @@ impl Inbound {
     /// Another chunk takes the place of this one, which messages may share.
     fn replace(&mut self, next: BytesMut) {
         self.quiet = false;
+        self.spare = 0;
         let capacity = core::mem::replace(&mut self.capacity, next.capacity());
         let old = core::mem::replace(&mut self.chunk, next);
         if capacity > 0 {

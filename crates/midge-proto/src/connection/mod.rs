@@ -533,6 +533,14 @@ impl Connection {
     /// The read buffer, to be filled while the connection is not locked. `None` unless
     /// [`Wait::read`], and while one is out.
     pub fn take_read(&mut self) -> Option<ReadBuffer> {
+        let mut buffer = self.take_spare()?;
+        buffer.initialise();
+        Some(buffer)
+    }
+
+    /// As [`take_read`](Self::take_read), for who reads into [`ReadBuffer::spare`]: a slice as long as
+    /// its room the buffer is only once it is [initialised](ReadBuffer::initialise).
+    pub fn take_spare(&mut self) -> Option<ReadBuffer> {
         if self.may_receive() {
             self.inbound.lend(self.session.attempt, self.session.secure)
         } else {

@@ -1,5 +1,6 @@
 //! Bytes in: bounds, back-pressure, memory.
 
+use bytes::BufMut;
 use midge_proto::{Action, Event, Message, Output};
 
 use crate::rig::{Rig, config};
@@ -101,6 +102,28 @@ fn a_read_buffer_is_as_good_with_tls_as_without() {
         rig.turn();
         rig.run("> CONNECT ...\n> PING");
     }
+}
+
+#[test]
+fn a_read_need_not_be_made_into_initialised_memory() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run("subscribe a\n> SUB a 1");
+    let mut buffer = rig.connection.take_spare().unwrap();
+    let room = buffer.room();
+    assert_eq!(buffer.spare().remaining_mut(), room);
+    buffer.spare().put_slice(b"PI");
+    assert_eq!(&buffer[..], b"PI");
+    // More than was put in never counts.
+    rig.connection.filled(buffer, room);
+    let mut buffer = rig.connection.take_spare().unwrap();
+    buffer.initialise();
+    assert_eq!(buffer.len(), buffer.room());
+    buffer[..4].copy_from_slice(b"NG\r\n");
+    rig.connection.filled(buffer, 4);
+    rig.turn();
+    rig.run("> PONG");
+    let room = rig.connection.read_buf().len();
+    assert_eq!(rig.connection.take_read().map(|buffer| buffer.len()), Some(room));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, BufMut};
 use midge_proto::{
     Action, Attempt, Batch, Config, Connection, Credentials, DisconnectCause, Event, Fate, Fates,
     FlushId, Instant, Output, Position, ReadBuffer, RequestError, RequestId, ServerUrl, Sid,
@@ -549,7 +549,7 @@ impl Walk {
             Step::Read(most) => self.read(most),
             Step::TakeRead => {
                 if self.buffer.is_none() {
-                    self.buffer = self.connection.take_read();
+                    self.buffer = self.connection.take_spare();
                 }
             }
             Step::Fill(most) => self.fill(most),
@@ -664,15 +664,23 @@ impl Walk {
 
     fn fill(&mut self, most: usize) {
         let Some(mut buffer) = self.buffer.take() else { return };
+        let spare = most.is_multiple_of(2);
+        if !spare {
+            buffer.initialise();
+        }
         if self.live != Some(buffer.attempt()) {
             // What an old transport delivers late is of no concern.
-            let count = buffer.len().min(most);
-            buffer[..count].fill(b'?');
+            let count = buffer.room().min(most);
+            buffer.spare().put_bytes(b'?', count);
             return self.connection.filled(buffer, count);
         }
         let peer = self.peers.last_mut().unwrap();
-        let count = peer.pending().len().min(most).min(buffer.len());
-        buffer[..count].copy_from_slice(&peer.pending()[..count]);
+        let count = peer.pending().len().min(most).min(buffer.room());
+        if spare {
+            buffer.spare().put_slice(&peer.pending()[..count]);
+        } else {
+            buffer[..count].copy_from_slice(&peer.pending()[..count]);
+        }
         peer.read(count);
         self.connection.filled(buffer, count);
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use bytes::BufMut;
 use midge_proto::{Attempt, Batch, DisconnectCause, ReadBuffer};
 
 use crate::layers::Lent;
@@ -101,6 +102,24 @@ impl Receive {
             Incoming::Core(buffer) => buffer.attempt(),
             Incoming::Wire(lent) => lent.attempt,
         }
+    }
+}
+
+/// Room for a read, whose memory need not be initialised: reading into it as a
+/// [`buffer`](Self::buffer) saves that. One read is made into it, by either method.
+#[derive(Debug)]
+pub struct Spare<'a>(pub(super) &'a mut ReadBuffer);
+
+impl Spare<'_> {
+    /// The room as what a read appends to.
+    pub fn buffer(&mut self) -> impl BufMut + '_ {
+        self.0.spare()
+    }
+
+    /// The room as initialised memory.
+    pub fn initialised(&mut self) -> &mut [u8] {
+        self.0.initialise();
+        self.0
     }
 }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
+use super::bytes::{Incoming, Spare};
 use super::transport::{Resume, WRITE_BYTES};
 use super::{Destination, Driver, Turn, WriteNow};
 
@@ -65,6 +66,15 @@ pub trait Stream {
         buffer: &mut [u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>>;
+
+    /// As [`poll_read`](Self::poll_read), into memory that need not be initialised. By default it is.
+    fn poll_read_spare(
+        &mut self,
+        spare: &mut Spare<'_>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read(spare.initialised(), context)
+    }
 
     /// Writes the stream beside its task, as long as it is there. Only for a stream that holds
     /// nothing back.
@@ -373,8 +383,11 @@ impl<S: Stream> Transport<S> {
         if !std::mem::take(&mut self.eager) {
             ready!(self.stream.poll_read_ready(context));
         }
-        let Some(mut buffer) = driver.take_read() else { return Poll::Ready(0) };
-        let polled = self.stream.poll_read(&mut buffer, context);
+        let Some(mut buffer) = driver.take_room() else { return Poll::Ready(0) };
+        let polled = match &mut buffer.0 {
+            Incoming::Core(room) => self.stream.poll_read_spare(&mut Spare(room), context),
+            Incoming::Wire(_) => self.stream.poll_read(&mut buffer, context),
+        };
         self.read_waits = polled.is_pending();
         let read = at_once(polled, buffer.len());
         let count = read.as_ref().map_or(0, |count| *count);

@@ -184,11 +184,19 @@ impl Driver {
 
     /// Room for a read; give it back with [`filled`](Self::filled). `None` unless [`Wait::read`].
     pub fn take_read(&mut self) -> Option<Receive> {
-        let incoming = match &mut self.layered.stack {
+        let mut room = self.take_room()?;
+        if let Incoming::Core(buffer) = &mut room.0 {
+            buffer.initialise();
+        }
+        Some(room)
+    }
+
+    /// The same, not initialised if it is the core's.
+    pub(super) fn take_room(&mut self) -> Option<Receive> {
+        Some(Receive(match &mut self.layered.stack {
             Some(stack) => Incoming::Wire(stack.take_read()?),
-            None => Incoming::Core(lock(&self.shared.inner).connection.take_read()?),
-        };
-        Some(Receive(incoming))
+            None => Incoming::Core(lock(&self.shared.inner).connection.take_spare()?),
+        }))
     }
 
     /// The read into `buffer` came back. What it gave stands at the start.
