@@ -377,7 +377,7 @@ impl Driver {
     ///
     /// Where requests come one after the other, and nothing else is expected, whoever waits for a
     /// reply reads it then, in place of the driver, whose [`Wait::read`] is off for as long and whose
-    /// [`Wait::until`] is at most 20 ms ahead.
+    /// [`Wait::until`] is at most 100 ms ahead.
     pub fn reads_now(&mut self, attempt: Attempt, stream: Weak<dyn ReadNow>) {
         self.with(|inner| {
             if let Some(direct) = inner.direct.as_mut().filter(|direct| direct.is_of(attempt)) {

@@ -265,7 +265,7 @@ impl Shared {
         let mut wakes = Wakes::default();
         let mut old = None;
         let mut inner = lock(&self.inner);
-        let reply = self.take_reply(&mut inner, id, buffer, polled, now, &mut wakes, &mut old);
+        let reply = self.take_reply(&mut inner, id, (buffer, polled), now, &mut wakes, &mut old);
         self.part(inner, &mut wakes);
         drop(old);
         reply
@@ -277,8 +277,7 @@ impl Shared {
         &self,
         inner: &mut Inner,
         id: RequestId,
-        buffer: ReadBuffer,
-        polled: Poll<io::Result<usize>>,
+        (buffer, polled): (ReadBuffer, Poll<io::Result<usize>>),
         now: Instant,
         wakes: &mut Wakes,
         old: &mut Option<Waker>,

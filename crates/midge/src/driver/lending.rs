@@ -5,7 +5,7 @@ use std::time::Duration;
 use midge_proto::Instant;
 
 /// How long the driver leaves reading to requests before it looks again.
-const NAP: Duration = Duration::from_millis(20);
+const NAP: Duration = Duration::from_millis(100);
 /// So many requests that were alone make it do so, at first,
 const FIRST: u32 = 16;
 /// and so many at most, once that was in vain.
