@@ -2,13 +2,13 @@
 
 use std::any::Any;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use async_io::Async;
-use midge::driver::WriteNow;
+use midge::driver::{ReadNow, WriteNow};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::net::TcpStream;
 
@@ -25,16 +25,32 @@ use smol::net::TcpStream;
 pub struct Transport {
     stream: Pin<Box<dyn Stream>>,
     /// Of a TCP socket.
-    writer: Option<Arc<Writer>>,
+    beside: Option<Arc<Beside>>,
     secure: bool,
 }
 
-/// Shared with those who write beside the driver.
-struct Writer(Arc<Async<std::net::TcpStream>>);
+/// Shared with those who write and read beside the driver.
+struct Beside(Arc<Async<std::net::TcpStream>>);
 
-impl WriteNow for Writer {
+impl WriteNow for Beside {
     fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.get_ref().write(bytes)
+    }
+}
+
+impl ReadNow for Beside {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_readable(context).map(drop)
+    }
+
+    fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.get_ref().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+            ready!(self.0.poll_readable(context))?;
+        }
     }
 }
 
@@ -46,8 +62,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> From<S> for Transport {
     fn from(stream: S) -> Self {
         let any: &dyn Any = &stream;
         let tcp = any.downcast_ref::<TcpStream>().cloned();
-        let writer = tcp.map(|tcp| Arc::new(Writer(tcp.into())));
-        Self { stream: Box::pin(stream), writer, secure: false }
+        let beside = tcp.map(|tcp| Arc::new(Beside(tcp.into())));
+        Self { stream: Box::pin(stream), beside, secure: false }
     }
 }
 
@@ -78,8 +94,13 @@ impl midge::driver::Stream for Transport {
     }
 
     fn write_now(&self) -> Option<Weak<dyn WriteNow>> {
-        let writer: Arc<dyn WriteNow> = self.writer.clone()?;
-        Some(Arc::downgrade(&writer))
+        let beside: Arc<dyn WriteNow> = self.beside.clone()?;
+        Some(Arc::downgrade(&beside))
+    }
+
+    fn read_now(&self) -> Option<Weak<dyn ReadNow>> {
+        let beside: Arc<dyn ReadNow> = self.beside.clone()?;
+        Some(Arc::downgrade(&beside))
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

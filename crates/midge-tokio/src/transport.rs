@@ -5,10 +5,10 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
-use midge::driver::{Spare, WriteNow};
+use midge::driver::{ReadNow, Spare, WriteNow};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -31,14 +31,14 @@ pub struct Transport {
 }
 
 enum Stream {
-    Tcp(OwnedReadHalf, Arc<Writer>),
+    Tcp(Arc<Reader>, Arc<Writer>),
     Other(Pin<Box<dyn Other>>),
 }
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
         let (read, write) = stream.into_split();
-        Self::Tcp(read, Arc::new(Writer(write)))
+        Self::Tcp(Arc::new(Reader(Mutex::new(read))), Arc::new(Writer(write)))
     }
 }
 
@@ -49,6 +49,35 @@ impl WriteNow for Writer {
     fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
     }
+}
+
+/// Shared with those who read beside the driver.
+struct Reader(Mutex<OwnedReadHalf>);
+
+impl Reader {
+    fn lock(&self) -> MutexGuard<'_, OwnedReadHalf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadNow for Reader {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.lock().as_ref().poll_read_ready(context).map(drop)
+    }
+
+    fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        poll_read(Pin::new(&mut *self.lock()), buffer, context)
+    }
+}
+
+fn poll_read(
+    stream: Pin<&mut (impl AsyncRead + ?Sized)>,
+    buffer: &mut [u8],
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut room = ReadBuf::new(buffer);
+    ready!(stream.poll_read(context, &mut room))?;
+    Poll::Ready(Ok(room.filled().len()))
 }
 
 trait Other: AsyncRead + AsyncWrite + Send {}
@@ -89,7 +118,7 @@ impl midge::driver::Stream for Transport {
 
     fn poll_read_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &self.stream {
-            Stream::Tcp(read, _) => read.as_ref().poll_read_ready(context).map(drop),
+            Stream::Tcp(read, _) => read.poll_read_ready(context),
             Stream::Other(_) => Poll::Ready(()),
         }
     }
@@ -113,12 +142,10 @@ impl midge::driver::Stream for Transport {
         buffer: &mut [u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut room = ReadBuf::new(buffer);
-        ready!(match &mut self.stream {
-            Stream::Tcp(read, _) => Pin::new(read).poll_read(context, &mut room),
-            Stream::Other(stream) => stream.as_mut().poll_read(context, &mut room),
-        })?;
-        Poll::Ready(Ok(room.filled().len()))
+        match &mut self.stream {
+            Stream::Tcp(read, _) => read.poll_read(buffer, context),
+            Stream::Other(stream) => poll_read(stream.as_mut(), buffer, context),
+        }
     }
 
     fn poll_read_spare(
@@ -128,7 +155,7 @@ impl midge::driver::Stream for Transport {
     ) -> Poll<io::Result<usize>> {
         let mut buffer = spare.buffer();
         match &mut self.stream {
-            Stream::Tcp(read, _) => pin!(read.read_buf(&mut buffer)).poll(context),
+            Stream::Tcp(read, _) => pin!(read.lock().read_buf(&mut buffer)).poll(context),
             Stream::Other(stream) => pin!(stream.read_buf(&mut buffer)).poll(context),
         }
     }
@@ -145,6 +172,16 @@ impl midge::driver::Stream for Transport {
             Stream::Tcp(_, write) => {
                 let write: Arc<dyn WriteNow> = write.clone();
                 Some(Arc::downgrade(&write))
+            }
+            Stream::Other(_) => None,
+        }
+    }
+
+    fn read_now(&self) -> Option<Weak<dyn ReadNow>> {
+        match &self.stream {
+            Stream::Tcp(read, _) => {
+                let read: Arc<dyn ReadNow> = read.clone();
+                Some(Arc::downgrade(&read))
             }
             Stream::Other(_) => None,
         }

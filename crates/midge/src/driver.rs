@@ -25,6 +25,7 @@ mod bytes;
 mod direct;
 mod gathering;
 mod layered;
+mod lending;
 mod task;
 mod threads;
 mod transport;
@@ -41,8 +42,8 @@ use midge_proto::{
 };
 
 pub use bytes::{Receive, Spare, Transmit};
-pub(crate) use direct::Direct;
-pub use direct::WriteNow;
+pub(crate) use direct::{Direct, Reader, Reply};
+pub use direct::{ReadNow, WriteNow};
 pub use midge_proto;
 pub use task::{Opening, Runtime, Stream, Task};
 pub use threads::{BlockingStream, System};
@@ -58,6 +59,7 @@ use crate::status::Board;
 use crate::waiters::Wakes;
 use gathering::Gathering;
 use layered::Layered;
+use lending::Lending;
 use transport::Transport;
 
 /// Bytes of messages that a turn hands over while it holds the connection's lock.
@@ -186,6 +188,7 @@ pub fn connect(
         discarded: Vec::new(),
         calls: Calls::default(),
         gathering: Gathering::default(),
+        lending: Lending::default(),
     };
     Ok((Connecting::new(Client::new(shared), at_once), driver))
 }
@@ -210,6 +213,7 @@ pub struct Driver {
     discarded: Vec<Message>,
     calls: Calls,
     gathering: Gathering,
+    lending: Lending,
 }
 
 impl Driver {
@@ -265,8 +269,9 @@ impl Driver {
             let auth = &mut self.authorizing;
             let mut step = self.shared.step(&mut inner, auth, now, &mut self.wakes);
             if let Step::Idle(wait) = &mut step {
-                let hands = if self.is_plain() { Some(&mut self.gathering) } else { None };
-                inner.hand_over(hands, now, wait);
+                let plain = self.is_plain();
+                inner.hand_over(plain.then_some(&mut self.gathering), now, wait);
+                inner.lend_reading(plain.then_some(&mut self.lending), now, wait);
                 if self.gathering.goes_on(wait.write, inner.connection.backlog()) {
                     step = Step::Turn(Turn::Yield);
                 }
@@ -367,6 +372,20 @@ impl Driver {
         }
     }
 
+    /// The stream of this transport can also be read beside the driver, as long as it is there. To be
+    /// said behind [`writes_now`](Self::writes_now), if at all.
+    ///
+    /// Where requests come one after the other, and nothing else is expected, whoever waits for a
+    /// reply reads it then, in place of the driver, whose [`Wait::read`] is off for as long and whose
+    /// [`Wait::until`] is at most 100 ms ahead.
+    pub fn reads_now(&mut self, attempt: Attempt, stream: Weak<dyn ReadNow>) {
+        self.with(|inner| {
+            if let Some(direct) = inner.direct.as_mut().filter(|direct| direct.is_of(attempt)) {
+                direct.reads(stream);
+            }
+        });
+    }
+
     /// A look-up or dial failed, or the transport ended, which [`filled`](Self::filled) mostly
     /// tells. If a write has failed before, that is the cause.
     pub fn closed(&mut self, attempt: Attempt, cause: DisconnectCause) {
@@ -425,6 +444,9 @@ impl Shared {
         now: Instant,
         wakes: &mut Wakes,
     ) -> Step {
+        if let Some(action) = inner.deferred.take() {
+            return inner.act(action, auth);
+        }
         self.expire(inner, now, wakes);
         let output = inner.connection.poll_into(now, TURN_BYTES, &mut inner.router);
         let changed = self.deliver(inner, now, wakes);
@@ -497,6 +519,27 @@ impl Inner {
         }
         if self.hands_over.is_some() {
             *wait = Wait { write: false, ..earlier(*wait, self.hands_over) };
+        }
+    }
+
+    /// Leaves reading to requests for a while, if they come one after the other.
+    fn lend_reading(&mut self, lending: Option<&mut Lending>, now: Instant, wait: &mut Wait) {
+        self.reader = None;
+        let before = self.lends_reading.take();
+        let beside = (std::mem::take(&mut self.alone), std::mem::take(&mut self.led));
+        let may = self.direct.as_ref().is_some_and(Direct::may_read);
+        let Some(lending) = lending.filter(|_| may) else { return };
+        // The inbox that requests share is a subscription.
+        let free = wait.read
+            && !wait.write
+            && self.hands_over.is_none()
+            && self.connection.is_connected()
+            && self.connection.requests() == 0
+            && self.connection.subscriptions() <= 1
+            && self.flushes.is_empty();
+        self.lends_reading = lending.lends(now, before, beside, free);
+        if self.lends_reading.is_some() {
+            *wait = Wait { read: false, ..earlier(*wait, self.lends_reading) };
         }
     }
 

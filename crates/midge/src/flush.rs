@@ -77,6 +77,10 @@ impl Flushes {
         self.0.remove(self.index(id)?).map(|(_, flush)| flush)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -10,6 +10,7 @@ use midge_proto::{
 };
 
 use crate::ask::{Asking, Question, checked_reply, is_no_responders};
+use crate::driver::{Reader, Reply};
 use crate::end::{End, EndReason};
 use crate::publish::HeadersToSend;
 use crate::shared::{Room, RoomWait, Shared, lock};
@@ -46,6 +47,17 @@ impl Requests {
             wakes.add(waker);
         }
         None
+    }
+}
+
+impl Requests {
+    /// Forgets who waits for a response that was read beside the driver. Drop what is returned with no
+    /// lock held.
+    pub(crate) fn remove(&mut self, id: RequestId) -> Option<Waker> {
+        match self.slots.remove(id) {
+            Some(Slot::Waiting(waker)) => waker,
+            _ => None,
+        }
     }
 }
 
@@ -165,14 +177,14 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
         Ok(State::Asking(Box::new(asking)))
     }
 
-    /// Sends it and returns its id, with a slot for the response.
+    /// Sends it and returns its id, with a slot for the response, and who reads that.
     fn poll_send(
         &self,
         deadline: Instant,
         now: Option<Instant>,
         wait: &mut RoomWait,
         context: &Context<'_>,
-    ) -> Poll<Result<RequestId, RequestError>> {
+    ) -> Poll<Result<(RequestId, Reader), RequestError>> {
         let Question { subject, headers, payload } = self.question()?;
         let shared = &self.client.handle().shared;
         let mut alone = None;
@@ -186,15 +198,16 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
                     // Under the connection's lock, so that the response cannot come first.
                     let slot = Slot::Waiting(Some(context.waker().clone()));
                     lock(&shared.requests).slots.insert(id, slot);
-                    alone = now.and_then(|now| inner.take_alone(now));
+                    alone = now.and_then(|now| inner.take_alone(now)).map(|alone| (id, alone));
                 }
                 (request, alone.is_none())
             },
         );
-        if let Some(alone) = alone {
-            alone.write(shared);
-        }
-        sent
+        let reader = match alone {
+            Some((id, alone)) => alone.write(shared, id, context.waker()),
+            None => Reader::Driver,
+        };
+        sent.map_ok(|id| (id, reader))
     }
 }
 
@@ -212,6 +225,8 @@ enum State {
     New,
     Unsent(Instant, RoomWait),
     Sent(RequestId),
+    /// Who waits is to read the reply.
+    Reading(RequestId),
     Asking(Box<Asking>),
     Asked(Box<Subscription>),
     Over,
@@ -263,9 +278,14 @@ impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
         }
         match &mut self.state {
             State::Unsent(deadline, wait) => {
-                let id = ready!(self.request.poll_send(*deadline, now, wait, context))?;
-                self.state = State::Sent(id);
-                return Poll::Pending;
+                let (id, reader) = ready!(self.request.poll_send(*deadline, now, wait, context))?;
+                self.state = match reader {
+                    Reader::Driver => State::Sent(id),
+                    Reader::Now | Reader::Woken => State::Reading(id),
+                };
+                if reader != Reader::Now {
+                    return Poll::Pending;
+                }
             }
             State::Asking(asking) => {
                 let inbox = ready!(asking.poll(self.request.question()?, context))?;
@@ -273,8 +293,17 @@ impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
             }
             _ => {}
         }
+        if let State::Reading(id) = self.state {
+            match self.request.client.shared().read_reply(id, context.waker()) {
+                Reply::Here(result) => return Poll::Ready(result),
+                Reply::NotYet => {}
+                Reply::Elsewhere => self.state = State::Sent(id),
+            }
+        }
         match &mut self.state {
-            State::Sent(id) => poll_response(self.request.client.shared(), *id, context.waker()),
+            State::Sent(id) | State::Reading(id) => {
+                poll_response(self.request.client.shared(), *id, context.waker())
+            }
             State::Asked(inbox) => poll_inbox(inbox, context),
             _ => panic!("a request was polled after it was ready"),
         }
@@ -323,7 +352,7 @@ impl<S, P> Drop for Requesting<'_, S, P> {
         let shared = self.request.client.shared();
         match &mut self.state {
             State::Unsent(_, wait) => wait.abandon(shared),
-            State::Sent(id) => {
+            State::Sent(id) | State::Reading(id) => {
                 let id = *id;
                 let slot = shared.command(|inner| {
                     inner.connection.cancel(id);

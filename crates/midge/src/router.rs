@@ -194,6 +194,12 @@ impl Router {
         }
     }
 
+    /// Takes the response to this request out of those that are not in their slots yet.
+    pub(crate) fn take_response(&mut self, id: RequestId) -> Option<Result<Message, RequestError>> {
+        let found = self.responses.iter().position(|(of, _)| *of == id)?;
+        Some(self.responses.swap_remove(found).1)
+    }
+
     /// Moves staged messages into their queues: one lock and at most one waker for each queue.
     pub(crate) fn deliver(&mut self, wakes: &mut Wakes) {
         if self.touched.is_empty() {

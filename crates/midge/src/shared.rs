@@ -3,12 +3,16 @@
 //! Locks are taken in this order: connection, then one of request slots, status board, or a
 //! subscription's queue. Wakers are woken, and messages dropped, with none held.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use midge_proto::{Connection, HeaderMap, Instant, Position, PublishError, Sid, SubjectRef};
+use midge_proto::{
+    Action, Attempt, Connection, HeaderMap, Instant, Position, PublishError, RequestId, Sid,
+    SubjectRef,
+};
 
 use crate::driver::{Clock, Direct};
 use crate::flush::Flushes;
@@ -103,6 +107,18 @@ pub(crate) struct Inner {
     pub(crate) hands_over: Option<Instant>,
     /// Bytes that they have handed to the transport since.
     pub(crate) beside: usize,
+    /// Who makes the only request reads its reply beside a driver that is idle, which looks again then.
+    pub(crate) lends_reading: Option<Instant>,
+    /// The request that does.
+    pub(crate) reader: Option<RequestId>,
+    /// It has the room for a read, and wakes the driver if that wants it meanwhile.
+    pub(crate) is_read: bool,
+    /// Requests that were written beside the driver since its last turn, and replies read.
+    pub(crate) alone: u32,
+    pub(crate) led: u32,
+    /// What came of such a read, and is for the driver.
+    pub(crate) deferred: Option<Action>,
+    pub(crate) read_error: Option<(Attempt, io::Error)>,
     /// What TLS has agreed on, on the present or last transport.
     pub(crate) tls: Option<TlsSession>,
 }
@@ -376,6 +392,13 @@ impl Inner {
             publisher: None,
             hands_over: None,
             beside: 0,
+            lends_reading: None,
+            reader: None,
+            is_read: false,
+            alone: 0,
+            led: 0,
+            deferred: None,
+            read_error: None,
             tls: None,
         }
     }
@@ -398,10 +421,18 @@ impl Inner {
     /// The waker of a driver that has nothing to do; from here on it has.
     #[inline]
     pub(crate) fn take_idle(&mut self) -> Option<Waker> {
-        self.hands_over = None;
         if !self.idle {
+            self.hands_over = None;
             return None;
         }
+        self.recall()
+    }
+
+    /// The waker of the driver, which is to do again whatever it has left to others.
+    pub(crate) fn recall(&mut self) -> Option<Waker> {
+        self.hands_over = None;
+        self.lends_reading = None;
+        self.reader = None;
         self.idle = false;
         self.driver.take()
     }

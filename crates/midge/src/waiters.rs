@@ -104,8 +104,11 @@ impl Waiters {
         }
     }
 
+    #[inline]
     pub(crate) fn wake_all(&mut self, wakes: &mut Wakes) {
-        self.wake_first(usize::MAX, wakes);
+        if !self.order.is_empty() {
+            self.wake_first(usize::MAX, wakes);
+        }
     }
 
     /// Wakes so many of those that were not woken since they last looked, the earliest first, and

@@ -1,21 +1,29 @@
-//! Writing past the driver: a request that nothing else surrounds, and runs of messages.
+//! Writing and reading past the driver: a request that nothing else surrounds, its reply, and runs of
+//! messages.
 //!
 //! A request that is alone leaves in the poll that makes it. It would only wait for the driver: for
 //! a task, or a thread, to be woken and to have its turn. With others beside it the driver is the
 //! better writer, since one write takes all of them.
+//!
+//! Where such requests follow each other, who makes them reads the replies too, once the driver has
+//! left that to them, see `lending.rs`.
 //!
 //! Of a stream of messages the publishers write themselves what has come together, once the driver
 //! has handed that over to them, see `gathering.rs`.
 
 use std::io;
 use std::sync::{Arc, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use midge_proto::{Attempt, Batch, Instant};
+use midge_proto::{
+    Attempt, Batch, Instant, Message, Output, ReadBuffer, RequestError, RequestId, Wait,
+};
 
+use super::TURN_BYTES;
 use super::bytes::{Outgoing, Transmit};
 use super::threads::BlockingStream;
-use super::transport::WRITE_BYTES;
+use super::transport::{WRITE_BYTES, is_temporary};
 use crate::shared::{Inner, RUN_BYTES, Room, Shared, lock};
 use crate::waiters::Wakes;
 
@@ -52,17 +60,43 @@ impl<S: BlockingStream> WriteNow for S {
     }
 }
 
+/// A stream that can be read beside its driver.
+///
+/// Both calls are made on any thread, and never while the driver makes one of the stream. What is not
+/// ready wakes whoever has asked last, here or by way of the driver's own calls.
+pub trait ReadNow: Send + Sync {
+    /// Ready when a read is worth trying, if only for its error.
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Reads some bytes. Nothing is the end of the stream, and is told again to the driver then, as
+    /// it is after an error.
+    fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>>;
+}
+
 /// The stream of the present transport.
 pub(crate) struct Direct {
     attempt: Attempt,
     stream: Weak<dyn WriteNow>,
     waits: bool,
+    reads: Option<Weak<dyn ReadNow>>,
 }
 
 impl Direct {
     pub(super) fn new(attempt: Attempt, stream: Weak<dyn WriteNow>) -> Self {
         let waits = stream.upgrade().is_some_and(|stream| stream.waits());
-        Self { attempt, stream, waits }
+        Self { attempt, stream, waits, reads: None }
+    }
+
+    pub(super) fn is_of(&self, attempt: Attempt) -> bool {
+        self.attempt == attempt
+    }
+
+    pub(super) fn reads(&mut self, stream: Weak<dyn ReadNow>) {
+        self.reads = Some(stream);
+    }
+
+    pub(super) fn may_read(&self) -> bool {
+        self.reads.is_some()
     }
 }
 
@@ -70,7 +104,19 @@ impl Direct {
 pub(crate) struct Beside {
     batch: Batch,
     stream: Arc<dyn WriteNow>,
+    /// The same stream, while reading is left to requests.
+    reads: Option<Arc<dyn ReadNow>>,
     now: Instant,
+}
+
+/// Who reads the reply to a request that was written beside the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Driver,
+    /// Who waits for it, by [`Shared::read_reply`]: now,
+    Now,
+    /// or once its waker is woken.
+    Woken,
 }
 
 impl Inner {
@@ -86,7 +132,12 @@ impl Inner {
         if !wait.write || until < alarm {
             return None;
         }
-        self.take_beside(DIRECT_BYTES, now)
+        let mut beside = self.take_beside(DIRECT_BYTES, now)?;
+        self.alone = self.alone.saturating_add(1);
+        if self.lends_reading.is_some() {
+            beside.reads = self.direct.as_ref().and_then(|direct| direct.reads.as_ref()?.upgrade());
+        }
+        Some(beside)
     }
 
     fn take_beside(&mut self, max: usize, now: Instant) -> Option<Beside> {
@@ -97,32 +148,57 @@ impl Inner {
             self.connection.settle(batch, 0);
             return None;
         };
-        Some(Beside { batch, stream, now })
+        Some(Beside { batch, stream, reads: None, now })
     }
 }
 
 impl Beside {
-    /// Writes the request. What is left to do, the driver is woken for, also to meet an error
+    /// Writes the request `id`. What is left to do, the driver is woken for, also to meet an error
     /// again. To be called with no lock held.
-    pub(crate) fn write(self, shared: &Arc<Shared>) {
+    pub(crate) fn write(self, shared: &Arc<Shared>, id: RequestId, waker: &Waker) -> Reader {
         let now = self.now;
+        let reads = self.reads.clone();
+        let mut ready = Poll::Pending;
         let mut wakes = Wakes::default();
-        let Some((mut inner, _)) = self.write_some(shared, &mut wakes) else { return };
+        let written = self.write_some(shared, &mut wakes, || {
+            if let Some(stream) = &reads {
+                ready = stream.poll_read_ready(&mut Context::from_waker(waker));
+            }
+        });
+        let Some((mut inner, _)) = written else { return Reader::Driver };
         let rests = inner.connection.rest(now).is_some_and(|wait| !wait.write);
-        if !rests {
-            wakes.add(inner.take_idle());
-        }
+        let left = rests && inner.idle && inner.lends_reading.is_some();
+        let reader = match reads {
+            Some(_) if left => {
+                inner.reader = Some(id);
+                if ready.is_ready() { Reader::Now } else { Reader::Woken }
+            }
+            // It may have taken the stream's wake-up from the driver.
+            Some(_) => {
+                wakes.add(inner.recall());
+                Reader::Driver
+            }
+            None => {
+                if !rests {
+                    wakes.add(inner.take_idle());
+                }
+                Reader::Driver
+            }
+        };
         shared.part(inner, &mut wakes);
+        reader
     }
 
-    /// True when all was taken.
+    /// Does what comes behind the write, and locks. True when all was taken.
     fn write_some<'a>(
         self,
         shared: &'a Arc<Shared>,
         wakes: &mut Wakes,
+        behind: impl FnOnce(),
     ) -> Option<(MutexGuard<'a, Inner>, bool)> {
         let mut transmit = Transmit::new(shared, Outgoing::Core(self.batch));
         let written = self.stream.write_now(&transmit);
+        behind();
         let len = transmit.len();
         let count = written.map_or(0, |count| count.min(len));
         let Some(Outgoing::Core(batch)) = transmit.take() else { return None };
@@ -155,7 +231,7 @@ impl Shared {
             drop(inner);
             wakes.wake();
             let len = run.batch.as_slice().len();
-            let Some((settled, all)) = run.write_some(self, &mut wakes) else { return };
+            let Some((settled, all)) = run.write_some(self, &mut wakes, || {}) else { return };
             inner = settled;
             inner.beside += len;
             if !all {
@@ -170,6 +246,85 @@ impl Shared {
         self.part(inner, &mut wakes);
     }
 
+    /// Reads the reply to this request, if it is there and still left to who waits for it.
+    pub(crate) fn read_reply(self: &Arc<Self>, id: RequestId, waker: &Waker) -> Reply {
+        let mut inner = lock(&self.inner);
+        if inner.reader != Some(id) {
+            return Reply::Elsewhere;
+        }
+        let Some((stream, mut buffer)) = inner.take_reading() else {
+            let driver = inner.recall();
+            drop(inner);
+            driver.inspect(Waker::wake_by_ref);
+            return Reply::Elsewhere;
+        };
+        drop(inner);
+        let polled = stream.poll_read(&mut buffer, &mut Context::from_waker(waker));
+        drop(stream);
+        let now = self.clock.now();
+        let mut wakes = Wakes::default();
+        let mut old = None;
+        let mut inner = lock(&self.inner);
+        let reply = self.take_reply(&mut inner, id, (buffer, polled), now, &mut wakes, &mut old);
+        self.part(inner, &mut wakes);
+        drop(old);
+        reply
+    }
+
+    /// What a read beside the driver gave. All but the one reply, with nothing to do behind it, is
+    /// for the driver.
+    fn take_reply(
+        &self,
+        inner: &mut Inner,
+        id: RequestId,
+        (buffer, polled): (ReadBuffer, Poll<io::Result<usize>>),
+        now: Instant,
+        wakes: &mut Wakes,
+        old: &mut Option<Waker>,
+    ) -> Reply {
+        let attempt = buffer.attempt();
+        let read = match polled {
+            Poll::Ready(Ok(count)) => count.min(buffer.len()),
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        inner.is_read = false;
+        inner.connection.filled(buffer, read);
+        let mut reply = Reply::Elsewhere;
+        let mut rests = false;
+        match polled {
+            Poll::Pending if inner.reader == Some(id) => return Reply::NotYet,
+            Poll::Ready(Err(error)) if !is_temporary(&error) => {
+                inner.read_error = Some((attempt, error));
+            }
+            Poll::Ready(Ok(1..)) => {
+                let output = inner.connection.poll_into(now, TURN_BYTES, &mut inner.router);
+                if let Some(result) = inner.router.take_response(id) {
+                    *old = lock(&self.requests).remove(id);
+                    reply = Reply::Here(result);
+                }
+                let changed = self.deliver(inner, now, wakes);
+                match output {
+                    Output::Idle(Wait { read: true, write: false, .. }) => {
+                        let calls = inner.router.calls.is_empty();
+                        let nothing = calls && inner.router.discarded.is_empty();
+                        rests = nothing && !changed && inner.reader == Some(id);
+                    }
+                    Output::Event(event) => self.note(inner, event, now, wakes),
+                    Output::Action(action) => inner.deferred = Some(action),
+                    Output::Idle(_) | Output::Yield => {}
+                }
+            }
+            Poll::Ready(_) | Poll::Pending => {}
+        }
+        inner.reader = None;
+        if rests && matches!(reply, Reply::Here(_)) {
+            inner.led += 1;
+        } else {
+            wakes.add(inner.recall());
+        }
+        reply
+    }
+
     /// Lets go of the lock after a write beside the driver, and wakes who is to be woken.
     fn part(&self, inner: MutexGuard<'_, Inner>, wakes: &mut Wakes) {
         let abandoned = inner.abandoned;
@@ -181,7 +336,25 @@ impl Shared {
     }
 }
 
+/// What came of the read of a reply.
+pub(crate) enum Reply {
+    Here(Result<Message, RequestError>),
+    /// The waker is woken for another try.
+    NotYet,
+    /// The driver reads it, or has.
+    Elsewhere,
+}
+
 impl Inner {
+    /// What a read needs beside the driver.
+    fn take_reading(&mut self) -> Option<(Arc<dyn ReadNow>, ReadBuffer)> {
+        let direct = self.direct.as_ref()?;
+        let stream = direct.reads.as_ref()?.upgrade()?;
+        let buffer = self.connection.take_read()?;
+        self.is_read = true;
+        Some((stream, buffer))
+    }
+
     /// What waits, if the driver has left it to publishers and will look again in time.
     fn take_run(&mut self, now: Instant, may_wait: bool) -> Option<Beside> {
         if !self.idle || self.hands_over.is_none_or(|until| until + LATE <= now) {

@@ -12,7 +12,7 @@ use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
 use super::bytes::{Incoming, Spare};
 use super::transport::{Resume, WRITE_BYTES};
-use super::{Destination, Driver, Turn, WriteNow};
+use super::{Destination, Driver, ReadNow, Turn, WriteNow};
 
 /// After so many rounds, or bytes read, others get their turn.
 const ROUNDS: usize = 32;
@@ -79,6 +79,12 @@ pub trait Stream {
     /// Writes the stream beside its task, as long as it is there. Only for a stream that holds
     /// nothing back.
     fn write_now(&self) -> Option<Weak<dyn WriteNow>> {
+        None
+    }
+
+    /// Reads the stream beside its task, as long as it is there. Only for one that is
+    /// [written](Self::write_now) so, too.
+    fn read_now(&self) -> Option<Weak<dyn ReadNow>> {
         None
     }
 
@@ -225,11 +231,14 @@ impl<R: Runtime> Task<R> {
                 match result {
                     Ok(stream) => {
                         let secure = stream.is_secure();
-                        let now = stream.write_now();
+                        let (write, read) = (stream.write_now(), stream.read_now());
                         self.link = Link::Open(attempt, Transport::new(stream));
                         driver.connected(attempt, secure);
-                        if let Some(now) = now {
-                            driver.writes_now(attempt, now);
+                        if let Some(write) = write {
+                            driver.writes_now(attempt, write);
+                        }
+                        if let Some(read) = read {
+                            driver.reads_now(attempt, read);
                         }
                     }
                     Err(error) => {
@@ -383,7 +392,10 @@ impl<S: Stream> Transport<S> {
         if !std::mem::take(&mut self.eager) {
             ready!(self.stream.poll_read_ready(context));
         }
-        let Some(mut buffer) = driver.take_room() else { return Poll::Ready(0) };
+        let Some(mut buffer) = driver.take_room() else {
+            // Who reads beside the driver wakes it then.
+            return if driver.is_read_beside() { Poll::Pending } else { Poll::Ready(0) };
+        };
         let polled = match &mut buffer.0 {
             Incoming::Core(room) => self.stream.poll_read_spare(&mut Spare(room), context),
             Incoming::Wire(_) => self.stream.poll_read(&mut buffer, context),

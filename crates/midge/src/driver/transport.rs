@@ -199,6 +199,11 @@ impl Driver {
         }))
     }
 
+    /// Somebody else has the room for a read.
+    pub(super) fn is_read_beside(&self) -> bool {
+        lock(&self.shared.inner).is_read
+    }
+
     /// The read into `buffer` came back. What it gave stands at the start.
     ///
     /// A read that is [interrupted](io::ErrorKind::Interrupted) or [would
@@ -216,7 +221,11 @@ impl Driver {
             }
         }
         match read {
-            Ok(0) => self.ended(attempt, DisconnectCause::Eof),
+            Ok(0) => {
+                let beside = lock(&self.shared.inner).read_error.take();
+                let error = beside.filter(|(of, _)| *of == attempt).map(|(_, error)| error);
+                self.ended(attempt, error.map_or(DisconnectCause::Eof, |error| io_cause(&error)));
+            }
             Err(error) if !is_temporary(&error) => self.ended(attempt, io_cause(&error)),
             Ok(_) | Err(_) => {}
         }
@@ -288,7 +297,7 @@ impl Driver {
     }
 }
 
-fn is_temporary(error: &io::Error) -> bool {
+pub(super) fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 

@@ -13,6 +13,7 @@ mod lifetime;
 mod many;
 mod options;
 mod own_inbox;
+mod reading;
 mod reconnecting;
 mod requests;
 mod rig;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use midge::driver::midge_proto::{Attempt, Wait};
-use midge::driver::{Clock, Driver, Turn, WriteNow};
+use midge::driver::{Clock, Driver, ReadNow, Turn, WriteNow};
 use midge::{Client, ConnectOptions, Instant};
 
 const INFO: &str = r#"INFO {"server_id":"S","max_payload":1048576,"headers":true,"proto":1} "#;
@@ -99,6 +99,19 @@ impl Rig {
     /// The transport can be written beside the driver too.
     pub(crate) fn writes_now(&mut self, stream: Weak<dyn WriteNow>) {
         self.driver.writes_now(self.attempt.expect("there is a transport"), stream);
+        self.run();
+    }
+
+    /// It can be read so, too.
+    pub(crate) fn reads_now(&mut self, stream: Weak<dyn ReadNow>) {
+        self.driver.reads_now(self.attempt.expect("there is a transport"), stream);
+        self.run();
+    }
+
+    /// The transport ends, as the driver reads it.
+    pub(crate) fn end(&mut self) {
+        let buffer = self.driver.take_read().expect("the driver reads");
+        self.driver.filled(buffer, Ok(0));
         self.run();
     }
 

@@ -51,8 +51,10 @@ impl Outbound {
                 self.kill(index);
             }
         }
-        for position in mem::take(&mut self.recalled) {
-            self.withdraw(Position(position));
+        if !self.recalled.is_empty() {
+            for position in mem::take(&mut self.recalled) {
+                self.withdraw(Position(position));
+            }
         }
     }
 
