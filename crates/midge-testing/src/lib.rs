@@ -27,6 +27,7 @@
 
 mod certificates;
 mod chaos;
+mod closed_port;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 pub mod conformance;
@@ -39,6 +40,7 @@ mod server;
 
 pub use certificates::{Authority, Identity};
 pub use chaos::{Chaos, Faults};
+pub use closed_port::ClosedPort;
 #[cfg(feature = "conformance")]
 pub use conformance::{Adapter, Ending, Serving};
 pub use link::{Direction, Link, LinkBuilder};
