@@ -216,6 +216,7 @@ fn one_course(rig: &mut Rig) -> Option<usize> {
         match rig.server.read(&mut buffer) {
             Ok(0) => break false,
             Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => break error.kind() == ErrorKind::ConnectionReset,
         }
     };

@@ -379,6 +379,18 @@ pub async fn missed_heartbeats_are_told_once_and_reading_goes_on<A: Adapter>() -
     Ok(())
 }
 
+/// Lets time pass, and tells how much of it at most passed beside the test.
+async fn longest_stall(time: Duration) -> Duration {
+    const STEP: Duration = Duration::from_millis(20);
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    while began.elapsed() < time {
+        let before = Instant::now();
+        sleep(STEP).await;
+        longest = longest.max(before.elapsed().saturating_sub(STEP));
+    }
+    longest
+}
+
 type Noticed = Arc<Mutex<Vec<Notice>>>;
 
 fn noticing() -> (Noticed, impl FnMut(Notice) + Send + 'static) {
@@ -500,16 +512,18 @@ pub async fn consume_keeps_to_the_limits_of_its_consumer<A: Adapter>() -> Outcom
 pub async fn consume_goes_on_behind_an_abyss_of_heartbeats<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;
-    // Heartbeats are missed after as long as that, on a machine that stands still for a while too.
-    let expires = Duration::from_secs(4);
+    let expires = Duration::from_secs(2);
     let (noticed, function) = noticing();
     let consuming = consumer.consume().expires(expires).heartbeat(expires / 2).on_notice(function);
     let mut messages = consuming.await?;
     let waiting = spawn::<A, _>(async move { number(&take(&mut messages).await) });
-    sleep(2 * expires + expires / 4).await;
+    let stood_still = longest_stall(2 * expires + expires / 4).await;
     bench.publish_to_one(9..10).await?;
     assert_eq!(soon(waiting).await, 9);
-    assert!(noticed.lock().expect("nobody panics here").is_empty(), "{noticed:?}");
+    // Where the machine stands still, heartbeats do so too, and that is told.
+    let mut noticed = noticed.lock().expect("nobody panics here").clone();
+    noticed.retain(|notice| *notice != Notice::HeartbeatsMissed || stood_still < expires / 8);
+    assert!(noticed.is_empty(), "{noticed:?}, and it stood still for {stood_still:?}");
     Ok(())
 }
 
