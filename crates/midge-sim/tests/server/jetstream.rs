@@ -190,6 +190,8 @@ fn cases() -> Vec<(&'static str, Vec<Step>)> {
                 now("SUB j 9\r\n"),
                 now(next(r#"{"batch":3}"#)),
                 now(next(r#"{"batch":3}"#).replace(" i ", " j ")),
+                // Its answer shows that a server has come to those before it, which it puts off.
+                now(next(r#"{"batch":1,"no_wait":true}"#)),
                 stored("a"),
                 stored("b"),
                 stored("c"),
