@@ -165,6 +165,8 @@ pub async fn a_fetch_gives_what_it_asked_for_and_ends<A: Adapter>() -> Outcome {
     let consumer = bench.consumer(json!({})).await?;
     assert_eq!(fetched(consumer.fetch(10).no_wait()).await?, Vec::<usize>::new());
     bench.publish_to_one(0..25).await?;
+    // A stream acknowledges a message before its consumers hear of it.
+    bench.until_info("num_pending", 25).await?;
     assert_eq!(fetched(consumer.fetch(10)).await?, Vec::from_iter(0..10));
     assert_eq!(fetched(consumer.fetch(10).no_wait()).await?, Vec::from_iter(10..20));
     assert_eq!(fetched(consumer.fetch(10).no_wait()).await?, Vec::from_iter(20..25));
