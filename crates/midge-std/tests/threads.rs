@@ -52,7 +52,8 @@ fn what_is_published_before_a_close_arrives() {
     let reader = connect(server.url()).unwrap();
     let mut subscription = reader.subscribe("all.>").wait().unwrap();
     reader.flush().wait().unwrap();
-    let client = connect(server.url()).unwrap();
+    // A close waits for the server so long.
+    let client = connect(ConnectOptions::new(server.url()).linger(LONG)).unwrap();
     for number in 0..50_000 {
         client.publish("all.numbers", format!("{number}")).wait().unwrap();
     }

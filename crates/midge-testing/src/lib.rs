@@ -28,6 +28,7 @@
 
 mod certificates;
 mod chaos;
+mod closed_port;
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 pub mod conformance;
@@ -41,6 +42,7 @@ mod server;
 
 pub use certificates::{Authority, Identity};
 pub use chaos::{Chaos, Faults};
+pub use closed_port::ClosedPort;
 #[cfg(feature = "conformance")]
 pub use conformance::{Adapter, Ending, Serving};
 pub use link::{Direction, Link, LinkBuilder};

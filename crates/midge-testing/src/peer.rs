@@ -10,6 +10,10 @@ pub(crate) const STEP: Duration = Duration::from_secs(10);
 /// One end of a TCP connection, moved byte by byte: the server's end inside a script
 /// ([`Listener::accept`](crate::Listener::accept)), or a client's end ([`Peer::connect`]).
 ///
+/// A real server asks its clients about two seconds after they have connected whether they are still
+/// there, and again now and then. A client's end answers that by itself inside [`Peer::expect`] and
+/// [`Peer::expect_exact`], unless a PING is what they want.
+///
 /// Each step that waits fails after 10 seconds, or after what [`Peer::set_deadline`] says.
 /// A peer reads only inside the steps that read. A script that does something else, such as
 /// waiting for a channel, has stopped reading.
@@ -18,7 +22,12 @@ pub struct Peer {
     stream: TcpStream,
     unread: Vec<u8>,
     deadline: Duration,
+    /// Whether it answers PINGs that nobody wants.
+    answers: bool,
 }
+
+/// What a server asks now and then.
+const PING: &[u8] = b"PING\r\n";
 
 /// Why a step of a script failed. The text says what was wanted and what came.
 #[derive(Debug, thiserror::Error)]
@@ -89,12 +98,12 @@ impl Peer {
             .ok_or_else(|| cannot_resolve(io::ErrorKind::NotFound.into()))?;
         let stream =
             TcpStream::connect_timeout(&address, STEP).map_err(ScriptError::io("connect"))?;
-        Peer::new(stream, STEP)
+        Ok(Peer { answers: true, ..Peer::new(stream, STEP)? })
     }
 
     pub(crate) fn new(stream: TcpStream, deadline: Duration) -> Result<Peer, ScriptError> {
         stream.set_nodelay(true).map_err(ScriptError::io("set TCP_NODELAY"))?;
-        Ok(Peer { stream, unread: Vec::new(), deadline })
+        Ok(Peer { stream, unread: Vec::new(), deadline, answers: false })
     }
 
     /// Each later step fails if it takes longer than `deadline`.
@@ -186,10 +195,16 @@ impl Peer {
     /// [`ScriptError::Closed`] if no whole line did.
     pub fn expect(&mut self, prefix: &str) -> Result<String, ScriptError> {
         let wanted = format!("a line starting with {prefix:?}");
-        let length = self.fill(&wanted, |unread| {
-            unread.iter().position(|&byte| byte == b'\n').map(|at| at + 1)
-        })?;
-        let line: Vec<u8> = self.unread.drain(..length).collect();
+        let line: Vec<u8> = loop {
+            let length = self.fill(&wanted, |unread| {
+                unread.iter().position(|&byte| byte == b'\n').map(|at| at + 1)
+            })?;
+            let line = self.unread.drain(..length).collect();
+            if !self.answers || line != PING || PING.starts_with(prefix.as_bytes()) {
+                break line;
+            }
+            self.send("PONG\r\n")?;
+        };
         if !line.starts_with(prefix.as_bytes()) {
             return Err(mismatch(wanted, &line));
         }
@@ -207,11 +222,22 @@ impl Peer {
     pub fn expect_exact(&mut self, wanted: impl AsRef<[u8]>) -> Result<(), ScriptError> {
         let wanted = wanted.as_ref();
         let shown = escaped(wanted);
-        let length = self.fill(&shown, |unread| {
-            let common = unread.len().min(wanted.len());
-            let decided = common == wanted.len() || unread[..common] != wanted[..common];
-            decided.then_some(common)
-        })?;
+        let answers = self.answers && !PING.starts_with(wanted) && !wanted.starts_with(PING);
+        let length = loop {
+            let length = self.fill(&shown, |unread| {
+                if answers && (unread.starts_with(PING) || PING.starts_with(unread)) {
+                    return unread.starts_with(PING).then_some(0);
+                }
+                let common = unread.len().min(wanted.len());
+                let decided = common == wanted.len() || unread[..common] != wanted[..common];
+                decided.then_some(common)
+            })?;
+            if length > 0 || wanted.is_empty() {
+                break length;
+            }
+            self.unread.drain(..PING.len());
+            self.send("PONG\r\n")?;
+        };
         let got: Vec<u8> = self.unread.drain(..length).collect();
         if got == wanted { Ok(()) } else { Err(mismatch(shown, &got)) }
     }

@@ -82,6 +82,26 @@ fn a_cut_is_an_end_of_stream_and_a_reset_is_a_reset() {
 }
 
 #[test]
+fn a_client_answers_a_ping_where_it_wants_something_else() {
+    let server = ScriptedServer::start(|mut listener| {
+        let mut client = listener.accept()?;
+        client.send_in_pieces("PING\r\nMSG a 1 2\r\nhi\r\n", 1)?;
+        client.expect_exact("PONG\r\n")?;
+        client.send("PING\r\n+OK\r\nPING\r\nPING\r\n")?;
+        client.expect_exact("PONG\r\nSUB a 1\r\n")?;
+        Ok(())
+    })
+    .unwrap();
+    let mut client = Peer::connect(&server.url()).unwrap();
+    client.expect_exact("MSG a 1 2\r\nhi\r\n").unwrap();
+    client.expect("+OK").unwrap();
+    client.expect("PING").unwrap();
+    client.expect_exact("PING\r\n").unwrap();
+    client.send("SUB a 1\r\n").unwrap();
+    server.finish().unwrap();
+}
+
+#[test]
 fn after_a_half_close_the_script_still_reads() {
     let server = ScriptedServer::start(|mut listener| {
         let mut client = listener.accept()?;
@@ -125,7 +145,9 @@ fn a_failed_step_shows_what_was_wanted_and_what_came() {
         leave: bool,
         step: impl FnOnce(&mut Peer) -> Result<(), ScriptError> + Send + 'static,
     ) -> String {
-        let server = ScriptedServer::start(|mut listener| {
+        let (sent, is_sent) = mpsc::channel::<()>();
+        let server = ScriptedServer::start(move |mut listener| {
+            let _ = is_sent.recv();
             listener.set_deadline(SOON);
             step(&mut listener.accept()?)
         })
@@ -133,6 +155,7 @@ fn a_failed_step_shows_what_was_wanted_and_what_came() {
         let mut client = Peer::connect(&server.url()).unwrap();
         client.send(bytes).unwrap();
         let kept = (!leave).then_some(client);
+        drop(sent);
         let text = server.finish().unwrap_err().to_string();
         drop(kept);
         text

@@ -88,13 +88,21 @@ impl Bench {
     }
 
     async fn leader(&self) -> Outcome<usize> {
-        let info = api(&self.client, "CONSUMER.INFO.S.c", Value::Null).await?;
-        let leader = info["cluster"]["leader"].as_str().unwrap_or_default().to_owned();
-        let urls = self.cluster.servers().iter();
-        let found = urls
-            .map(|server| server.info().unwrap_or_default())
-            .position(|info| info.contains(&format!("\"server_name\":\"{leader}\"")));
-        Ok(found.ok_or_else(|| format!("{leader:?} is no server of the cluster"))?)
+        let began = Instant::now();
+        loop {
+            let info = api(&self.client, "CONSUMER.INFO.S.c", Value::Null).await?;
+            let leader = info["cluster"]["leader"].as_str().unwrap_or_default().to_owned();
+            let urls = self.cluster.servers().iter();
+            let found = urls
+                .map(|server| server.info().unwrap_or_default())
+                .position(|info| info.contains(&format!("\"server_name\":\"{leader}\"")));
+            match found {
+                Some(found) => return Ok(found),
+                // While one is elected, there is none.
+                None if began.elapsed() < PATIENCE => sleep(Duration::from_millis(100)).await,
+                None => return Err(format!("{leader:?} is no server of the cluster").into()),
+            }
+        }
     }
 }
 

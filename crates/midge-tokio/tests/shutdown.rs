@@ -9,11 +9,16 @@ use std::process::{Command, Stdio};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use midge::{Client, CloseReason, EndReason, Event, FlushError, PublishError, RequestError, State};
+use midge::{
+    Client, CloseReason, ConnectOptions, EndReason, Event, FlushError, PublishError, RequestError,
+    State,
+};
 use midge_testing::NatsServer;
 use tokio::runtime::{Builder, Runtime};
 
-use steps::{Outcome, connect, expect_numbers, impatient, raw_subscriber, soon, wait_for};
+use steps::{
+    Outcome, PATIENCE, connect, expect_numbers, impatient, raw_subscriber, soon, wait_for,
+};
 
 const MESSAGES: usize = 1000;
 
@@ -23,6 +28,11 @@ fn one_thread() -> std::io::Result<Runtime> {
 
 fn two_threads() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Options of a client whose end waits for the server as long as that takes, on a slow machine too.
+fn patient(url: &str) -> ConnectOptions {
+    ConnectOptions::new(url).linger(PATIENCE)
 }
 
 /// Publishes the numbers below a thousand, without waiting for anything.
@@ -50,7 +60,7 @@ const URL: &str = "MIDGE_SHUTDOWN_URL";
 /// What a program does that ends with `close().await`: nothing runs behind that.
 fn publish_close_and_exit(runtime: &Runtime, url: &str) -> ! {
     let status = runtime.block_on(async {
-        let client = midge_tokio::connect(url).await.expect("the server is there");
+        let client = midge_tokio::connect(patient(url)).await.expect("the server is there");
         publish_numbers(&client, "s").expect("there is room");
         let report = client.close().await;
         i32::from(report.fates.confirmed.messages != MESSAGES as u64)
@@ -97,7 +107,7 @@ fn a_close_as_the_last_line_of_main_delivers_everything_on_two_threads() -> Outc
 async fn a_close_reports_what_was_confirmed() -> Outcome {
     let server = NatsServer::start()?;
     let mut raw = raw_subscriber(&server, "s")?;
-    let client = connect(server.url()).await?;
+    let client = connect(patient(&server.url())).await?;
     publish_numbers(&client, "s")?;
     let report = soon(client.close()).await;
     assert_eq!(
@@ -116,7 +126,7 @@ async fn dropped_handles_deliver_and_end_the_driver() -> Outcome {
     for round in 0..20 {
         let subject = format!("s.{round}");
         let mut raw = raw_subscriber(&server, &subject)?;
-        let (connecting, driver) = midge_tokio::connect_with(server.url())?;
+        let (connecting, driver) = midge_tokio::connect_with(patient(&server.url()))?;
         let driver = tokio::spawn(driver);
         let client = soon(connecting).await?;
         publish_numbers(&client, &subject)?;

@@ -241,25 +241,23 @@ async fn a_context_of_the_command_line_tool_brings_its_certificates() -> Outcome
 
 #[tokio::test]
 async fn tls_before_info_needs_both_sides() -> Outcome {
-    let short = Duration::from_millis(500);
     let options = |server: &NatsServer, authority: &Authority, mode| {
-        ConnectOptions::new(url("tls", server))
-            .tls(trusting(authority))
-            .tls_mode(mode)
-            .connect_timeout(short)
+        ConnectOptions::new(url("tls", server)).tls(trusting(authority)).tls_mode(mode)
     };
     let (first, authority) = server("handshake_first: true")?;
     let client = connect(options(&first, &authority, TlsMode::First)).await?;
     echo(&client).await?;
     assert!(client.tls_session().is_some());
-    let cause = refusal(connect(options(&first, &authority, TlsMode::Required)).await);
+    let waits = options(&first, &authority, TlsMode::Required);
+    let cause = refusal(connect(waits.connect_timeout(Duration::from_millis(500))).await);
     assert_eq!(cause, DisconnectCause::NoInfo);
 
     let (behind, authority) = server("")?;
     let cause = refusal(connect(options(&behind, &authority, TlsMode::First)).await);
     assert!(matches!(&cause, DisconnectCause::Tls(_)), "{cause}");
 
-    let (either, authority) = server("handshake_first: auto")?;
+    // How long the server waits for a client that begins; `auto` is 50 ms.
+    let (either, authority) = server("handshake_first: \"2s\"")?;
     for mode in [TlsMode::First, TlsMode::Required] {
         echo(&connect(options(&either, &authority, mode)).await?).await?;
     }

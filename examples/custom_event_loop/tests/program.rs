@@ -116,8 +116,8 @@ fn it_lives_through_the_death_of_a_server() -> Outcome {
 
 #[test]
 fn it_ends_when_there_is_no_server() -> Outcome {
-    let nobody = format!("nats://127.0.0.1:{}", midge_testing::unused_port()?);
-    let (status, lines) = Program::start(&nobody, "10")?.end()?;
+    let nobody = midge_testing::ClosedPort::new()?;
+    let (status, lines) = Program::start(&nobody.url(), "10")?.end()?;
     assert!(!status.success(), "{lines:#?}");
     Ok(())
 }

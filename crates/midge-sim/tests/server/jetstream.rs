@@ -190,6 +190,8 @@ fn cases() -> Vec<(&'static str, Vec<Step>)> {
                 now("SUB j 9\r\n"),
                 now(next(r#"{"batch":3}"#)),
                 now(next(r#"{"batch":3}"#).replace(" i ", " j ")),
+                // Its answer shows that a server has come to those before it, which it puts off.
+                now(next(r#"{"batch":1,"no_wait":true}"#)),
                 stored("a"),
                 stored("b"),
                 stored("c"),
@@ -238,7 +240,7 @@ fn jetstream_of_the_model_answers_as_that_of_a_real_server_does() {
         let steps: Vec<Step> = [now(begin)].into_iter().chain(steps).collect();
         let expected = on_the_model(&steps);
         let got = on_a_server(&steps, &expected);
-        for (step, (expected, got)) in expected.iter().zip(&got).enumerate() {
+        for (step, ((expected, _), got)) in expected.iter().zip(&got).enumerate() {
             if expected != got {
                 let said = &steps[step].0;
                 let (got, expected) = (got.join("\n    "), expected.join("\n    "));
@@ -250,12 +252,25 @@ fn jetstream_of_the_model_answers_as_that_of_a_real_server_does() {
     assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn on_the_model(steps: &[Step]) -> Vec<Vec<String>> {
+/// What another client asks behind each step.
+const ASK: &str = "PUB $JS.API.CONSUMER.INFO.S.c w 0\r\n\r\n";
+
+/// How many messages the consumer has before it, by the answer to that; `None` when there is none.
+fn pending(bytes: &[u8]) -> Option<u64> {
+    let frames = frames(bytes);
+    let (_, json) = frames.iter().find(|frame| frame.contains("MSG w "))?.split_once("\r\n")?;
+    serde_json::from_str::<Value>(json.trim_end()).ok()?.get("num_pending")?.as_u64()
+}
+
+/// What each step gives, and how many messages the consumer has before it then.
+fn on_the_model(steps: &[Step]) -> Vec<(Vec<String>, Option<u64>)> {
     let mut cluster = Cluster::new(1);
     let options = ServerOptions { jetstream: true, ..ServerOptions::default() };
     let server = cluster.add(options);
     let mut at = Instant::ZERO;
     let client = Client::accept(&mut cluster, server, at);
+    let other = Client::connect(&mut cluster, server, at);
+    other.say(&mut cluster, "SUB w 1\r\n", at);
     let mut all = Vec::new();
     for (text, wait) in steps {
         let mut read = client.say(&mut cluster, text, at);
@@ -265,18 +280,22 @@ fn on_the_model(steps: &[Step]) -> Vec<Vec<String>> {
             read += &client.read(&mut cluster, next);
         }
         at = until;
-        all.push(messages(read.as_bytes()));
+        let told = other.say(&mut cluster, ASK, at);
+        all.push((messages(read.as_bytes()), pending(told.as_bytes())));
     }
     all
 }
 
-fn on_a_server(steps: &[Step], expected: &[Vec<String>]) -> Vec<Vec<String>> {
+fn on_a_server(steps: &[Step], expected: &[(Vec<String>, Option<u64>)]) -> Vec<Vec<String>> {
     let server = NatsServer::builder().jetstream(true).start().unwrap();
+    let mut other = Peer::connect(&server.url()).unwrap();
+    other.expect("INFO ").unwrap();
+    other.send(format!("{CONNECT}\r\nSUB w 1\r\n")).unwrap();
     let mut peer = Peer::connect(&server.url()).unwrap();
     peer.expect("INFO ").unwrap();
     peer.set_deadline(Duration::from_secs(3));
     let mut all = Vec::new();
-    for ((text, _), expected) in steps.iter().zip(expected) {
+    for ((text, _), (expected, before_it)) in steps.iter().zip(expected) {
         peer.send(text).unwrap();
         let mut seen = Vec::new();
         let read = peer.read_until(|bytes| {
@@ -289,6 +308,17 @@ fn on_a_server(steps: &[Step], expected: &[Vec<String>]) -> Vec<Vec<String>> {
         let answered = |bytes: &[u8]| bytes.windows(6).any(|part| part == b"PONG\r\n");
         read.extend(peer.read_until(|bytes| answered(bytes) && is_whole(bytes)).unwrap());
         all.push(messages(&read));
+        // A stream acknowledges a message before its consumers hear of it.
+        for _ in 0..300 {
+            other.send(ASK).unwrap();
+            let told = other.read_until(|bytes| {
+                is_whole(bytes) && frames(bytes).iter().any(|frame| frame.contains("MSG w "))
+            });
+            if pending(&told.unwrap()) == *before_it {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
     all
 }

@@ -1,5 +1,6 @@
 //! Streams for tests that are about something else: made and looked at by raw requests.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use midge::Client;
@@ -30,6 +31,33 @@ impl Bench {
         let bench = Self { server, client, js };
         bench.make_stream().await?;
         Ok(bench)
+    }
+
+    /// Publishes each number to its subject, and returns when the stream has them all.
+    pub(crate) async fn store_numbers(
+        &self,
+        numbers: Range<u64>,
+        subject: impl Fn(u64) -> String,
+    ) -> Outcome {
+        let Some(last) = numbers.clone().last() else { return Ok(()) };
+        for number in numbers.start..last {
+            self.client.publish(subject(number), number.to_string()).await?;
+        }
+        // A flush says that the server has read them. That the last one is stored, its ack says of all.
+        let ack = soon(self.client.request(subject(last), last.to_string())).await?;
+        match ack.payload().starts_with(b"{\"stream\":") {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(ack.payload()).into_owned().into()),
+        }
+    }
+
+    /// Waits until all has come that a consumer counts as delivered: it is counted before it is sent, and
+    /// an answer of the stream leaves behind it.
+    pub(crate) async fn until_delivered_has_come(&self) -> Outcome {
+        let refused = self.client.request("s.n", "").header("Nats-Expected-Stream", "another");
+        let refused = soon(refused).await?;
+        assert!(String::from_utf8_lossy(refused.payload()).contains("\"error\""), "{refused:?}");
+        Ok(())
     }
 
     /// Makes the stream, which may have been deleted.

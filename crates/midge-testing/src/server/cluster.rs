@@ -89,7 +89,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`StartError::NotJoined`] after 10 seconds.
+    /// [`StartError::NotJoined`] after 30 seconds.
     pub fn wait_until_joined(&self) -> Result<(), StartError> {
         let size = self.servers.len();
         for (index, server) in self.servers.iter().enumerate() {

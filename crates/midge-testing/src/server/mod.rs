@@ -23,7 +23,7 @@ pub use cluster::{Cluster, ClusterBuilder};
 pub use find::{Binary, FindError, Search, Version};
 
 /// How long a server may take to start, to reload, or to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const ADDRESS_IN_USE: &str = "address already in use";
 
 /// A `nats-server` of its own on the loopback interface, with its files in a temporary
@@ -72,13 +72,13 @@ pub enum StartError {
         /// What it wrote.
         log: String,
     },
-    /// The server did not serve within 10 seconds.
+    /// The server did not serve within 30 seconds.
     #[error("nats-server did not serve within {PATIENCE:?}; its log:\n{log}")]
     TooLate {
         /// What it wrote.
         log: String,
     },
-    /// The servers of a cluster did not find each other within 10 seconds.
+    /// The servers of a cluster did not find each other within 30 seconds.
     #[error("{server} knows {known} of {size} servers after {PATIENCE:?}; its log:\n{log}")]
     NotJoined {
         /// The name of the server.
@@ -110,7 +110,7 @@ pub enum ReloadError {
         /// The line of its log.
         line: String,
     },
-    /// The server did not say within 10 seconds that it took it.
+    /// The server did not say within 30 seconds that it took it.
     #[error("nats-server did not reload within {PATIENCE:?}; its log:\n{log}")]
     TooLate {
         /// What it wrote.
@@ -383,7 +383,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::TimedOut`] if it is still there after 10 seconds.
+    /// [`io::ErrorKind::TimedOut`] if it is still there after 30 seconds.
     pub fn stop(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.process.ended()? {
             return Ok(status);
@@ -462,7 +462,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// [`StartError`]; also if the port is still taken by another after 10 seconds. The server
+    /// [`StartError`]; also if the port is still taken by another after 30 seconds. The server
     /// stays down and can be restarted again.
     pub fn restart(&mut self) -> Result<(), StartError> {
         self.kill().map_err(StartError::io("kill nats-server"))?;

@@ -20,6 +20,9 @@ use nkeys::KeyPair;
 use operator::Operator;
 use steps::{Outcome, connect, lost, soon, wait_for};
 
+/// A life that is over soon, and not before the client is connected.
+const BRIEF: Duration = Duration::from_secs(6);
+
 fn server(config: &str) -> Result<NatsServer, midge_testing::StartError> {
     NatsServer::builder().config(config).start()
 }
@@ -240,7 +243,7 @@ async fn an_expired_user_comes_back_with_a_file_that_was_replaced() -> Outcome {
     let server = server(&operator.config())?;
     let directory = tempfile::tempdir()?;
     let (path, new) = (directory.path().join("user.creds"), directory.path().join("new.creds"));
-    fs::write(&path, operator.user_for(Duration::from_secs(3)).credentials())?;
+    fs::write(&path, operator.user_for(BRIEF).credentials())?;
     let client = connect(ConnectOptions::new(server.url()).credentials_file(&path)).await?;
     let mut events = client.events();
     let next = operator.user();
@@ -257,7 +260,7 @@ async fn an_expired_user_comes_back_with_a_file_that_was_replaced() -> Outcome {
 async fn an_expired_user_is_refused_twice_and_then_it_is_over() -> Outcome {
     let operator = Operator::new();
     let server = server(&operator.config())?;
-    let user = operator.user_for(Duration::from_secs(3));
+    let user = operator.user_for(BRIEF);
     let client = connect(ConnectOptions::new(server.url()).credentials(user.credentials())).await?;
     let mut events = client.events();
     let expired = DisconnectCause::Server(ServerError::UserAuthenticationExpired);
@@ -280,7 +283,7 @@ async fn an_expired_user_may_be_refused_until_its_file_is_renewed() -> Outcome {
     let server = server(&operator.config())?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("user.creds");
-    fs::write(&path, operator.user_for(Duration::from_secs(3)).credentials())?;
+    fs::write(&path, operator.user_for(BRIEF).credentials())?;
     let options = ConnectOptions::new(server.url())
         .credentials_file(&path)
         .ignore_auth_error_abort(true)
@@ -319,7 +322,7 @@ async fn a_revoked_user_is_cut_off_and_refused() -> Outcome {
 async fn an_expired_account_is_told_as_that_and_its_users_come_back_once_it_is_renewed() -> Outcome
 {
     let mut operator = Operator::new();
-    operator.account_for(Some(Duration::from_secs(3)));
+    operator.account_for(Some(BRIEF));
     let mut server = server(&operator.config())?;
     let options = ConnectOptions::new(server.url())
         .credentials(operator.user().credentials())

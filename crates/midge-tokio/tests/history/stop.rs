@@ -16,10 +16,11 @@ use crate::steps::{Outcome, PATIENCE, impatient};
 /// Messages of each publisher before and after a server is stopped.
 const MESSAGES: usize = 300;
 
-/// Options with which a connection is stale after about 300 ms.
+/// Options with which a connection is stale after about 3 s, and not because the machine stands still
+/// for a moment.
 fn watchful(options: ConnectOptions) -> ConnectOptions {
-    let options = options.ping_interval(Duration::from_millis(100)).max_pings_out(2);
-    options.connect_timeout(Duration::from_millis(300))
+    let options = options.ping_interval(Duration::from_secs(1)).max_pings_out(2);
+    options.connect_timeout(Duration::from_secs(3))
 }
 
 fn causes(client: &Watched) -> Vec<DisconnectCause> {
@@ -126,7 +127,7 @@ impl Drop for Stoppable {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_stands_still_too_long_is_sent_away_and_comes_back() -> Outcome {
-    let config = "ping_interval: \"250ms\"\nping_max: 2\n";
+    let config = "ping_interval: \"1s\"\nping_max: 2\n";
     let server = NatsServer::builder().config(config).arg("-D").start()?;
     let stoppable = Stoppable::new()?;
     let options = || impatient(&server.url());

@@ -15,7 +15,7 @@ use crate::conformance::steps::{
 };
 use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome, Serving};
-use crate::{NatsServer, ScriptedServer};
+use crate::{ClosedPort, NatsServer, ScriptedServer};
 
 /// A generator of numbers that a seed decides.
 struct Random(u64);
@@ -27,6 +27,11 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
+}
+
+/// Options of a client whose end waits for the server as long as that takes, on a slow machine too.
+fn patient(server: &NatsServer) -> ConnectOptions {
+    ConnectOptions::new(server.url()).linger(HOUR)
 }
 
 /// Nothing works any more, and nothing waits for ever.
@@ -132,7 +137,7 @@ pub async fn what_is_published_before_a_close_is_written_before_it<A: Adapter>()
     const COUNT: usize = 20_000;
     let server = NatsServer::start()?;
     let mut raw = raw_subscriber(&server, "s")?;
-    let (client, serving) = served::<A>(server.url()).await?;
+    let (client, serving) = served::<A>(patient(&server)).await?;
     for number in 0..COUNT {
         client.publish("s", number.to_string()).await?;
     }
@@ -249,8 +254,8 @@ pub async fn a_client_given_up_in_a_handshake_ends_the_driver<A: Adapter>() -> O
 }
 
 pub async fn a_client_dropped_without_a_server_ends_the_driver<A: Adapter>() -> Outcome {
-    let port = crate::unused_port()?;
-    let options = ConnectOptions::new(format!("127.0.0.1:{port}")).retry_first_connect(true);
+    let nobody = ClosedPort::new()?;
+    let options = ConnectOptions::new(nobody.url()).retry_first_connect(true);
     let (client, serving) = served::<A>(options.reconnect_wait(HOUR, HOUR)).await?;
     until(|| client.last_error().is_some()).await;
     client.publish("s", "kept").await?;
@@ -273,7 +278,7 @@ pub async fn a_client_dropped_behind_what_it_published_delivers_it<A: Adapter>()
     for round in 0..20 {
         let subject = format!("s.{round}");
         let mut raw = raw_subscriber(&server, &subject)?;
-        let (client, serving) = served::<A>(server.url()).await?;
+        let (client, serving) = served::<A>(patient(&server)).await?;
         for number in 0..COUNT {
             client.try_publish(&*subject, number.to_string())?;
         }

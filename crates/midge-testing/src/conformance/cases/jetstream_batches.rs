@@ -218,7 +218,7 @@ pub async fn fast_ingest_ends_at_a_message_that_is_refused<A: Adapter>() -> Outc
 pub async fn a_lost_connection_ends_fast_ingest<A: Adapter>() -> Outcome {
     let (server, js) = jetstream::<A>().await?;
     create(js.client(), "S", "s", json!({ "allow_batched": true })).await?;
-    let mut batch = soon(js.fast_batch().timeout(Duration::from_millis(300))).await?;
+    let mut batch = soon(js.fast_batch()).await?;
     soon(batch.add("s", "1")).await?;
     soon(batch.add("s", "2")).await?;
     let mut events = js.client().events();
@@ -227,7 +227,8 @@ pub async fn a_lost_connection_ends_fast_ingest<A: Adapter>() -> Outcome {
     let lost = soon(batch.end()).await;
     assert!(matches!(lost, Err(FastBatchError::Lost { .. })), "{lost:?}");
 
-    let mut batch = soon(js.fast_batch().timeout(Duration::from_millis(300))).await?;
+    // Long enough for the first ack.
+    let mut batch = soon(js.fast_batch().timeout(Duration::from_secs(2))).await?;
     soon(batch.add("s", "1")).await?;
     soon(batch.add("s", "2")).await?;
     server.pause()?;

@@ -210,7 +210,9 @@ pub async fn a_page_without_an_end_ends_in_time<A: Adapter>() -> Outcome {
         _ => Vec::new(),
     })
     .await?;
-    let js = js.with_timeout(Duration::from_millis(200));
+    soon(js.api_level()).await?;
+    // Long enough to be sent meanwhile: otherwise it ends as not sent.
+    let js = js.with_timeout(Duration::from_secs(1));
     let mut messages = js.stream("s")?.direct_batch().messages();
     let error = soon(messages.next()).await.expect("an end").expect_err("nobody answers");
     let timed_out = midge::RequestError::TimedOut;

@@ -17,14 +17,10 @@ use crate::conformance::{Adapter, Outcome};
 
 impl Bench {
     async fn publish_by_turns(&self, numbers: std::ops::Range<u64>) -> Outcome {
-        for number in numbers {
-            self.client.publish(format!("s.{}", number % 3), number.to_string()).await?;
-        }
-        soon(self.client.flush()).await?;
-        Ok(())
+        self.store_numbers(numbers, |number| format!("s.{}", number % 3)).await
     }
 
-    /// As [`publish_by_turns`](Self::publish_by_turns), until the stream has each.
+    /// Publishes to one subject, each until the stream has it.
     async fn store(&self, numbers: std::ops::Range<u64>) -> Outcome {
         for number in numbers {
             soon(self.client.request("s.n", number.to_string())).await?;
@@ -153,6 +149,7 @@ pub async fn an_ordered_consumer_is_drained_and_stopped_from_elsewhere<A: Adapte
         let mut ordered = builder.max_messages(50).await?;
         let mut got = vec![take(&mut ordered).await];
         bench.until_sent(sent).await?;
+        bench.until_delivered_has_come().await?;
         let stopper = ordered.stopper();
         stopper.drain();
         while let Some(message) = soon(ordered.next()).await {

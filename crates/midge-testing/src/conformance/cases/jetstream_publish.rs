@@ -96,7 +96,8 @@ pub async fn a_publish_is_not_sent_again_after_a_timeout<A: Adapter>() -> Outcom
     create(js.client(), "S", "s", json!({})).await?;
     server.pause()?;
     let began = Instant::now();
-    let timeout = Duration::from_millis(300);
+    // Long enough to be sent meanwhile: otherwise it ends as not sent.
+    let timeout = Duration::from_secs(1);
     let error = soon(js.publish("s", "").timeout(timeout)).await.expect_err("nobody answers");
     assert!(matches!(error, JetPublishError::Request(RequestError::TimedOut)), "{error:?}");
     assert!(error.may_be_stored());
@@ -422,7 +423,16 @@ pub async fn a_full_window_waits_and_a_server_that_stands_still_is_told<A: Adapt
     let stalled = soon(publisher.flush()).await;
     assert!(matches!(stalled, Err(PublisherError::Stalled { pending: 10 })), "{stalled:?}");
     server.resume()?;
-    soon(publisher.flush()).await?;
+    // It may take longer than a stall before the server goes on.
+    soon(async {
+        loop {
+            match publisher.flush().await {
+                Err(PublisherError::Stalled { .. }) => {}
+                flushed => return flushed,
+            }
+        }
+    })
+    .await?;
     assert_eq!(count(js.client(), "S").await?, 10);
     Ok(())
 }
@@ -437,10 +447,13 @@ pub async fn a_publisher_that_may_have_no_acks_says_so<A: Adapter>() -> Outcome 
     let other = connect::<A>(user("a")).await?;
     create(&other, "S", "s", json!({})).await?;
     let js = JetStream::new(connect::<A>(user("u")).await?);
+    // The denial comes only when all three are sent.
+    server.pause()?;
     let mut publisher = soon(js.publisher()).await?;
     for _ in 0..3 {
         publisher.publish("s", "").try_send()?;
     }
+    server.resume()?;
     let denied = soon(publisher.flush()).await;
     assert!(matches!(denied, Err(PublisherError::Denied(_))), "{denied:?}");
     let denied = soon(publisher.publish("s", "")).await;

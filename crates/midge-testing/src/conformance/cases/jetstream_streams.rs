@@ -10,7 +10,7 @@ use midge::jetstream::{
 use midge::{Client, NotSent, RequestError};
 
 use crate::NatsServer;
-use crate::conformance::steps::{connect, impatient, soon};
+use crate::conformance::steps::{PATIENCE, assert_took, connect, impatient, soon};
 use crate::conformance::{Adapter, Outcome};
 
 /// A server with JetStream, and a context of it.
@@ -18,6 +18,20 @@ pub(crate) async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> 
     let server = NatsServer::builder().jetstream(true).start()?;
     let client = connect::<A>(impatient(&server.url())).await?;
     Ok((server, JetStream::new(client)))
+}
+
+/// A server whose JetStream is the domain `hub`, and a leaf of it whose own is the domain `leaf`.
+pub(crate) fn hub_and_leaf() -> Outcome<(NatsServer, NatsServer)> {
+    let start = |config: String| NatsServer::builder().jetstream(true).config(config).start();
+    let hub = "server_name: hub\njetstream { domain: hub }\nleafnodes { listen: \"127.0.0.1:-1\" }";
+    let hub = start(hub.into())?;
+    // The port is the system's choice: one that was looked for before may be somebody else's by then.
+    let listens = hub.wait_for_log("Listening for leafnode connections", PATIENCE)?;
+    let port = listens.rsplit(':').next().unwrap_or_default();
+    let leaf = start(format!(
+        "server_name: leaf\njetstream {{ domain: leaf }}\nleafnodes {{ remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}] }}"
+    ))?;
+    Ok((hub, leaf))
 }
 
 /// A stream in memory with subjects below its name.
@@ -365,15 +379,7 @@ pub async fn a_domain_is_reached_by_its_prefix<A: Adapter>() -> Outcome {
 }
 
 pub async fn a_domain_behind_a_leaf_is_reached_by_its_prefix<A: Adapter>() -> Outcome {
-    let port = crate::unused_port()?;
-    let hub = format!(
-        "server_name: hub\njetstream {{ domain: hub }}\nleafnodes {{ listen: \"127.0.0.1:{port}\" }}"
-    );
-    let hub = NatsServer::builder().jetstream(true).config(hub).start()?;
-    let leaf = format!(
-        "server_name: leaf\njetstream {{ domain: leaf }}\nleafnodes {{ remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}] }}"
-    );
-    let leaf = NatsServer::builder().jetstream(true).config(leaf).start()?;
+    let (hub, leaf) = hub_and_leaf()?;
     let at_leaf = JetStream::new(connect::<A>(impatient(&leaf.url())).await?);
     let at_hub = JetStream::new(connect::<A>(impatient(&hub.url())).await?);
     // Through the leaf, into the hub.
@@ -395,12 +401,14 @@ pub async fn a_domain_behind_a_leaf_is_reached_by_its_prefix<A: Adapter>() -> Ou
 
 pub async fn a_call_ends_in_time_and_is_not_carried_out_later<A: Adapter>() -> Outcome {
     let (mut server, js) = jetstream::<A>().await?;
-    let short = js.with_timeout(Duration::from_millis(200));
+    // Long enough to be sent meanwhile: otherwise it ends as not sent.
+    let timeout = Duration::from_secs(1);
+    let short = js.with_timeout(timeout);
     server.pause()?;
     let began = Instant::now();
     let error = soon(short.account_info()).await.expect_err("nobody answers");
     let CallError::Request { error: RequestError::TimedOut, .. } = error else { panic!("{error}") };
-    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+    assert_took(began, timeout);
     server.kill()?;
     let error = soon(short.create_stream(in_memory("late"))).await.expect_err("nobody is there");
     let StreamError::Call(CallError::Request { error, .. }) = error else { panic!("{error}") };

@@ -258,7 +258,8 @@ pub async fn a_batch_whose_commit_has_no_answer_is_not_sent_again<A: Adapter>() 
     for (written, cut) in [(3, false), (4, true)] {
         link.stall(Direction::ToClient);
         let writer = kv.clone();
-        let timeout = Duration::from_millis(if cut { 60_000 } else { 300 });
+        // Long enough to be sent meanwhile: otherwise nothing is stored.
+        let timeout = Duration::from_millis(if cut { 60_000 } else { 1_500 });
         let writing =
             spawn::<A, _>(async move { writer.batch().put("lost", "1").timeout(timeout).await });
         soon(async {

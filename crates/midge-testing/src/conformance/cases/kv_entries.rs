@@ -16,6 +16,8 @@ use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// A time to live that is over soon, and not before what is there has been looked at.
+const BRIEF: Duration = Duration::from_secs(4);
 
 fn marked(name: &str) -> BucketConfig {
     BucketConfig { limit_marker_ttl: Some(Duration::from_secs(60)), ..memory(name) }
@@ -111,7 +113,7 @@ pub async fn create_takes_the_place_of_a_marker_and_keeps_its_ttl<A: Adapter>() 
     assert!(matches!(error, CreateError::Exists { revision: 1, .. }), "{error}");
     assert_eq!(value(&kv, "k").await?.as_deref(), Some(&b"1"[..]));
     soon(kv.delete("k")).await?;
-    assert_eq!(soon(kv.create("k", "3").ttl(SECOND)).await?, 3);
+    assert_eq!(soon(kv.create("k", "3").ttl(BRIEF)).await?, 3);
     assert_eq!(value(&kv, "k").await?.as_deref(), Some(&b"3"[..]));
     until_gone(&kv, "k").await?;
     let marker = soon(kv.get("k").with_markers()).await?.expect("the server left a marker");
@@ -137,7 +139,7 @@ pub async fn a_purge_leaves_one_marker<A: Adapter>() -> Outcome {
     soon(kv.put("other", "x")).await?;
     let wrong = soon(kv.purge("k").expect_revision(4)).await;
     assert!(matches!(wrong, Err(DeleteError::WrongRevision { .. })), "{wrong:?}");
-    let revision = soon(kv.purge("k").expect_revision(5).ttl(SECOND)).await?;
+    let revision = soon(kv.purge("k").expect_revision(5).ttl(BRIEF)).await?;
     let history = soon(soon(kv.history("k")).await?.all()).await?;
     let all: Vec<_> = history.iter().map(|one| (one.revision(), one.operation())).collect();
     assert_eq!(all, [(revision, Operation::Purge)]);

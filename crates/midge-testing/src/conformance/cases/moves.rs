@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use midge::{Client, ConnectOptions, Event, Subscription};
 
-use crate::conformance::steps::{connect, give_way, soon, wait_for};
+use crate::conformance::steps::{HOUR, connect, give_way, soon, wait_for};
 use crate::conformance::tasks::spawn;
 use crate::conformance::{Adapter, Outcome};
 use crate::{Cluster, NatsServer};
@@ -59,6 +59,8 @@ pub async fn a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing<A: A
     let urls = cluster.urls();
     let options = |move_on: bool| {
         let options = ConnectOptions::new([urls[0].clone(), urls[1].clone()]).retain_order(true);
+        // On a machine that is busy otherwise, a reader may be slower than the default allows.
+        let options = options.slow_hold(HOUR);
         match move_on {
             true => options.leave_lame_duck(Duration::from_millis(500)),
             false => options,

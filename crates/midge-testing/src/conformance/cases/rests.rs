@@ -12,18 +12,25 @@ use crate::conformance::steps::{
 };
 use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
-use crate::{NatsServer, ScriptedServer};
+use crate::{ClosedPort, NatsServer, ScriptedServer};
 
 /// What a connection does while nothing happens takes next to no time of any processor.
 async fn assert_rests() {
     const LOOKED_AT: Duration = Duration::from_millis(500);
-    // What led here may have left something to do.
-    sleep(LOOKED_AT / 5).await;
     let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
-    let before = used();
-    sleep(LOOKED_AT).await;
-    let spent = used().saturating_sub(before);
-    assert!(spent < LOOKED_AT / 5, "it has spent {spent:?} in {LOOKED_AT:?}");
+    let mut spent = Vec::new();
+    // What led here, and cases before this one, may have left something to do for a while. What turns in
+    // vain does so for ever.
+    for _ in 0..10 {
+        sleep(LOOKED_AT / 5).await;
+        let before = used();
+        sleep(LOOKED_AT).await;
+        spent.push(used().saturating_sub(before));
+        if spent.last() < Some(&(LOOKED_AT / 5)) {
+            return;
+        }
+    }
+    panic!("it has spent {spent:?}, each in {LOOKED_AT:?}");
 }
 
 pub async fn a_connection_without_traffic_rests<A: Adapter>() -> Outcome {
@@ -71,8 +78,8 @@ pub async fn a_connection_that_must_not_read_rests<A: Adapter>() -> Outcome {
 }
 
 pub async fn a_connection_that_waits_for_its_next_attempt_rests<A: Adapter>() -> Outcome {
-    let port = crate::unused_port()?;
-    let options = ConnectOptions::new(format!("127.0.0.1:{port}")).retry_first_connect(true);
+    let nobody = ClosedPort::new()?;
+    let options = ConnectOptions::new(nobody.url()).retry_first_connect(true);
     let client = connect::<A>(options.reconnect_wait(HOUR, HOUR)).await?;
     until(|| client.last_error().is_some()).await;
     assert_rests().await;
@@ -96,9 +103,10 @@ fn threads() -> usize {
 }
 
 pub async fn connections_that_have_closed_leave_nothing_that_runs<A: Adapter>() -> Outcome {
+    const CONNECTIONS: usize = 20;
     let server = NatsServer::start()?;
     let mut at_first = usize::MAX;
-    for _ in 0..20 {
+    for _ in 0..CONNECTIONS {
         let client = connect::<A>(impatient(&server.url())).await?;
         let mut events = client.events();
         for _ in 0..5 {
@@ -109,7 +117,8 @@ pub async fn connections_that_have_closed_leave_nothing_that_runs<A: Adapter>() 
         // Those of the runtime are there from then on.
         at_first = at_first.min(threads());
     }
-    until(|| threads() <= at_first).await;
+    // What runs the tests may have begun another one, which waits for this.
+    until(|| threads() < at_first + CONNECTIONS / 2).await;
     assert_rests().await;
     Ok(())
 }

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use midge::{ConnectOptions, Event, Events, Subscription};
 
-use crate::conformance::steps::{connect, give_way, soon};
+use crate::conformance::steps::{PATIENCE, connect, give_way, soon};
 use crate::conformance::tasks::blocking;
 use crate::conformance::tasks::spawn;
 use crate::conformance::{Adapter, Outcome};
@@ -18,6 +18,7 @@ use crate::conformance::{Adapter, Outcome};
 const PAGE: usize = 4096;
 /// Frames of one write.
 const AT_ONCE: usize = 2000;
+const PONG: &[u8] = b"PONG\r\n";
 
 /// Bytes of memory that the process has.
 fn memory() -> usize {
@@ -26,11 +27,17 @@ fn memory() -> usize {
     pages.parse::<usize>().expect("it is a number") * PAGE
 }
 
+/// What a [`Blaster`] is to write.
+enum Order {
+    /// The sids to send to, in turn, and how many messages to each.
+    Blast(Vec<u64>, usize),
+    Pong,
+}
+
 /// A server that sends messages of 128 bytes as fast as the socket takes them.
 struct Blaster {
     url: String,
-    /// The sids to send to, in turn, and how many messages to each.
-    go: mpsc::Sender<(Vec<u64>, usize)>,
+    go: mpsc::Sender<Order>,
     thread: JoinHandle<std::io::Result<()>>,
 }
 
@@ -38,27 +45,17 @@ impl Blaster {
     fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let url = format!("nats://{}", listener.local_addr()?);
-        let (go, asked) = mpsc::channel::<(Vec<u64>, usize)>();
+        let (go, orders) = mpsc::channel();
+        let pings = go.clone();
         let thread = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept()?;
             stream.write_all(b"INFO {\"max_payload\":1048576,\"headers\":true} \r\n")?;
             let mut answers = stream.try_clone()?;
-            // Its PONGs come between two writes of whole messages, or in their place.
-            let writer = Arc::new(Mutex::new(stream));
-            let pongs = writer.clone();
-            let reader = std::thread::spawn(move || answer_pings(&mut answers, &pongs));
-            for (sids, count) in asked {
-                let frames: String = sids
-                    .iter()
-                    .map(|sid| format!("MSG s {sid} 128\r\n{}\r\n", "x".repeat(128)))
-                    .collect();
-                let many = frames.repeat(AT_ONCE);
-                let mut left = count;
-                while left > 0 {
-                    let now = left.min(AT_ONCE);
-                    let mut stream = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                    stream.write_all(&many.as_bytes()[..now * frames.len()])?;
-                    left -= now;
+            let reader = std::thread::spawn(move || hear_pings(&mut answers, &pings));
+            while let Ok(order) = orders.recv() {
+                match order {
+                    Order::Pong => stream.write_all(PONG)?,
+                    Order::Blast(sids, count) => blast(&mut stream, &orders, &sids, count)?,
                 }
             }
             reader.join().expect("the reader does not panic")
@@ -68,7 +65,7 @@ impl Blaster {
 
     fn blast(&self, to: &[&Subscription], count: usize) {
         let sids = to.iter().map(|subscription| subscription.sid().number()).collect();
-        self.go.send((sids, count)).expect("the server runs");
+        self.go.send(Order::Blast(sids, count)).expect("the server runs");
     }
 
     /// Waits until the client has closed the connection.
@@ -80,7 +77,31 @@ impl Blaster {
     }
 }
 
-fn answer_pings(stream: &mut TcpStream, pongs: &Mutex<TcpStream>) -> std::io::Result<()> {
+/// Whatever was asked meanwhile is answered between two writes of whole messages.
+fn blast(
+    stream: &mut TcpStream,
+    orders: &mpsc::Receiver<Order>,
+    sids: &[u64],
+    count: usize,
+) -> std::io::Result<()> {
+    let frame = |sid: &u64| format!("MSG s {sid} 128\r\n{}\r\n", "x".repeat(128));
+    let frames: String = sids.iter().map(frame).collect();
+    let many = frames.repeat(AT_ONCE);
+    let mut left = count;
+    while left > 0 {
+        let now = left.min(AT_ONCE);
+        stream.write_all(&many.as_bytes()[..now * frames.len()])?;
+        left -= now;
+        for order in orders.try_iter() {
+            assert!(matches!(order, Order::Pong), "one blast at a time");
+            stream.write_all(PONG)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks for a PONG behind each PING, until the client has closed the connection.
+fn hear_pings(stream: &mut TcpStream, pings: &mpsc::Sender<Order>) -> std::io::Result<()> {
     let mut text = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -91,8 +112,8 @@ fn answer_pings(stream: &mut TcpStream, pongs: &Mutex<TcpStream>) -> std::io::Re
         text.extend_from_slice(&chunk[..count]);
         while let Some(end) = text.windows(2).position(|end| end == b"\r\n") {
             if text[..end] == *b"PING" {
-                let mut stream = pongs.lock().unwrap_or_else(PoisonError::into_inner);
-                stream.write_all(b"PONG\r\n")?;
+                // Nobody takes it once the writer has failed, which tells why.
+                let _ = pings.send(Order::Pong);
             }
             text.drain(..end + 2);
         }
@@ -140,8 +161,12 @@ pub async fn a_million_messages_pass_a_slower_reader<A: Adapter>() -> Outcome {
 /// What is written, and its answer, do not wait for the end of what is read.
 pub async fn a_flood_that_is_read_holds_up_no_flush<A: Adapter>() -> Outcome {
     const MESSAGES: usize = 1_000_000;
+    /// Each lets pass what is in the sockets between, which is far less than half of the flood.
+    const FLUSHES: usize = 5;
     let server = Blaster::start()?;
-    let client = connect::<A>(server.url.as_str()).await?;
+    // On a machine that is busy otherwise, the reader may be slower than the default allows.
+    let options = ConnectOptions::new(server.url.as_str()).slow_hold(Duration::from_secs(15));
+    let client = connect::<A>(options).await?;
     let mut subscription = client.subscribe("s").await?;
     soon(client.flush()).await?;
     server.blast(&[&subscription], MESSAGES);
@@ -152,14 +177,12 @@ pub async fn a_flood_that_is_read_holds_up_no_flush<A: Adapter>() -> Outcome {
         }
     });
     let mut flushes = 0;
-    let mut longest = Duration::ZERO;
     while client.statistics().in_messages < MESSAGES as u64 / 2 {
-        let began = Instant::now();
         soon(client.flush()).await?;
-        longest = longest.max(began.elapsed());
         flushes += 1;
     }
-    assert!(longest < Duration::from_secs(1), "the longest of {flushes} took {longest:?}");
+    // Counted, not timed: on a machine that stands still a flush takes as long as that.
+    assert!(flushes >= FLUSHES, "half of the flood had passed behind {flushes} flushes");
     soon(reading).await;
     soon(client.close()).await;
     soon(blocking(|| server.finish())).await
@@ -168,7 +191,7 @@ pub async fn a_flood_that_is_read_holds_up_no_flush<A: Adapter>() -> Outcome {
 /// A reader that stops for good costs its neighbour one hold, then loses its own newest.
 pub async fn a_reader_that_stops_costs_its_neighbour_one_hold<A: Adapter>() -> Outcome {
     const MESSAGES: usize = 300_000;
-    const HOLD: Duration = Duration::from_secs(1);
+    const HOLD: Duration = Duration::from_secs(2);
     let server = Blaster::start()?;
     let options = ConnectOptions::new(server.url.as_str()).slow_hold(HOLD);
     let client = connect::<A>(options).await?;
@@ -184,10 +207,11 @@ pub async fn a_reader_that_stops_costs_its_neighbour_one_hold<A: Adapter>() -> O
         assert!(soon(neighbour.next()).await.is_some());
         let waited = began.elapsed();
         longest = longest.max(waited);
-        waits += usize::from(waited > HOLD / 2);
+        waits += usize::from(waited > HOLD / 4);
     }
-    assert_eq!(waits, 1, "the longest wait was {longest:?}");
-    assert!(longest < HOLD * 2, "the longest wait was {longest:?}");
+    // A machine that stands still makes it wait too. Were each batch held up, there would be hundreds.
+    assert!((1..=4).contains(&waits), "{waits} waits, the longest was {longest:?}");
+    assert!(longest < HOLD + PATIENCE / 8, "the longest wait was {longest:?}");
     assert_eq!((neighbour.dropped(), slow_consumers(&mut events, &stopped)), (0, 1));
     let (messages, _) = stopped.capacity();
     let kept = stopped.pending();
