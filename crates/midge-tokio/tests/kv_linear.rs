@@ -7,20 +7,20 @@ mod steps;
 
 use std::collections::BTreeMap;
 use std::env;
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use midge::ConnectOptions;
 use midge::jetstream::{JetPublishError, JetStream};
 use midge::kv::{BucketConfig, CreateError, DeleteError, Entry, KeyValue, PutError, UpdateError};
 use midge_testing::linear::{Answer, Call, Found, History, MAX_OPERATIONS, Operation, check};
 use midge_testing::{Cluster, Random};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use steps::{Outcome, connect};
+use steps::{Outcome, connect, granted, position, whole};
 
-const PATIENCE: Duration = Duration::from_secs(90);
 const CLIENTS: u64 = 5;
 /// Keys that are used at the same time. Each is left for another one in time.
 const LANES: u32 = 4;
@@ -33,14 +33,8 @@ async fn bucket(cluster: &Cluster) -> Outcome<KeyValue> {
         .retry_first_connect(true);
     let js = JetStream::new(connect(options).await?).with_timeout(TIMEOUT);
     let config = BucketConfig { history: 8, replicas: 3, ..BucketConfig::new("b") };
-    let began = Instant::now();
-    loop {
-        match js.create_or_open_key_value(config.clone()).await {
-            Ok((kv, _)) => return Ok(kv),
-            Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
+    let (kv, _) = granted(|| js.create_or_open_key_value(config.clone()).into_future()).await;
+    Ok(kv)
 }
 
 /// What a failed write tells. Where no stream took it, or one was not able to, that is not held
@@ -143,21 +137,6 @@ async fn work(kv: KeyValue, history: History, mut random: Random, over: Arc<Atom
     }
 }
 
-/// Who leads the bucket, once each replica has everything.
-async fn whole(kv: &KeyValue) -> String {
-    loop {
-        let status = kv.status().await.ok().and_then(|status| status.stream.cluster);
-        if let Some(cluster) = status
-            && let Some(leader) = cluster.leader
-            && cluster.replicas.len() == 2
-            && cluster.replicas.iter().all(|replica| replica.current)
-        {
-            return leader;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-}
-
 fn count(operations: &[Operation], which: impl Fn(&Operation) -> bool) -> usize {
     operations.iter().filter(|operation| which(operation)).count()
 }
@@ -190,9 +169,8 @@ async fn run(seed: u64, fault: Fault) -> Outcome<Vec<Operation>> {
         clients.push(tokio::spawn(work(kv, history.clone(), random, over.clone())));
     }
     for round in 0..4 {
-        let leader = timeout(PATIENCE, whole(&kv)).await?;
-        let named = |server: &usize| format!("n{server}") == leader;
-        let leader = (0..3).find(named).ok_or("the leader is one of them")?;
+        let leader = whole(kv.stream()).await;
+        let leader = position(&cluster, &leader).ok_or("the leader is one of them")?;
         let victim = if round % 2 == 0 { leader } else { random.draw(0..=2) as usize };
         sleep(Duration::from_millis(random.draw(0..=400))).await;
         match fault {
@@ -209,7 +187,7 @@ async fn run(seed: u64, fault: Fault) -> Outcome<Vec<Operation>> {
             }
         }
     }
-    timeout(PATIENCE, whole(&kv)).await?;
+    whole(kv.stream()).await;
     over.store(true, Ordering::Relaxed);
     for client in clients {
         client.await?;
