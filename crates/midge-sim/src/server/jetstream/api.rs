@@ -185,6 +185,7 @@ impl JetStream {
         let request: CreateConsumerRequest =
             serde_json::from_slice(payload).map_err(|_| bad_request())?;
         let made_up = format!("{:08x}", self.rng.next_u64() >> 32);
+        let window = self.window;
         let stream = self.stream(stream)?;
         let config = request.config;
         let name = config.given_name().unwrap_or(&made_up).to_owned();
@@ -200,7 +201,7 @@ impl JetStream {
                 return Err(Error::new(400, 10_149, "consumer does not exist"));
             }
             (None, _) => {
-                let consumer = Consumer::new(config, &stream.messages, now);
+                let consumer = Consumer::new(config, stream, window, now);
                 stream.consumers.insert(name.clone(), consumer);
             }
         }
@@ -211,14 +212,21 @@ impl JetStream {
 impl Stream {
     fn info(&self, now: Instant) -> Value {
         let stamp = |at: Option<Instant>| at.map_or(Value::Null, |at| json!(time(at)));
-        let (first, last) = (self.messages.first(), self.messages.last());
-        let bytes: usize = self.messages.iter().map(|it| it.payload.len()).sum();
+        let first = self.messages.iter().find(|it| it.is_there());
+        let (messages, bytes) = self.held;
+        // A stream that never had a message has no first sequence.
+        let from = if self.messages.is_empty() { 0 } else { self.first() };
+        let mut state = json!({"messages": messages, "bytes": bytes,
+            "first_seq": from, "last_seq": self.last(),
+            "first_ts": stamp(first.map(|it| it.at)),
+            "last_ts": stamp(self.messages.last().map(|it| it.at)),
+            "consumer_count": self.consumers.len()});
+        let missing = (self.last() + 1).saturating_sub(self.first()) - messages;
+        if missing > 0 {
+            state["num_deleted"] = missing.into();
+        }
         json!({"config": self.config,
-            "created": time(self.created), "ts": time(now), "state": {
-                "messages": self.last(), "bytes": bytes,
-                "first_seq": u64::from(first.is_some()), "last_seq": self.last(),
-                "first_ts": stamp(first.map(|it| it.at)), "last_ts": stamp(last.map(|it| it.at)),
-                "consumer_count": self.consumers.len()}})
+            "created": time(self.created), "ts": time(now), "state": state})
     }
 
     fn consumer_info(&self, name: &str, now: Instant) -> Answer {
