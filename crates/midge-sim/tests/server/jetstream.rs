@@ -56,13 +56,14 @@ fn large() -> Step {
     now(request("s.n", &"x".repeat(700_000)))
 }
 
-/// The stream with limits, in the place of the one that there is.
-fn limits(config: &str) -> Step {
+/// The stream with limits, in the place of the one that there is, and what happens then.
+fn limited(config: &str, steps: Vec<Step>) -> Vec<Step> {
     let config = format!(
         r#"{{"name":"S","subjects":["s.>"],"storage":"memory","allow_direct":true,{config}}}"#
     );
-    let delete = request("$JS.API.STREAM.DELETE.S", "");
-    now(delete + &request("$JS.API.STREAM.CREATE.S", &config))
+    let delete = now(request("$JS.API.STREAM.DELETE.S", ""));
+    let create = now(request("$JS.API.STREAM.CREATE.S", &config));
+    [delete, create].into_iter().chain(steps).collect()
 }
 
 fn cases() -> Vec<(&'static str, Vec<Step>)> {
@@ -282,65 +283,75 @@ fn cases() -> Vec<(&'static str, Vec<Step>)> {
         ),
         (
             "a limit of messages",
-            vec![
-                limits(r#""max_msgs":3"#),
-                consumer(""),
-                stored("ab"),
-                now(next(r#"{"batch":1}"#)),
-                stored("cde"),
-                now(request("$JS.API.STREAM.INFO.S", "")),
-                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
-                now(request("$JS.API.STREAM.MSG.GET.S", r#"{"seq":2}"#)),
-                now(request("$JS.API.DIRECT.GET.S", r#"{"seq":2}"#)),
-                now(request("$JS.API.DIRECT.GET.S", r#"{"seq":3}"#)),
-                now(answer("+ACK", 1, 1, 1)),
-                now(next(r#"{"batch":9}"#)),
-                now(request("$JS.API.CONSUMER.DELETE.S.c", "")),
-                consumer(r#","deliver_policy":"by_start_sequence","opt_start_seq":1"#),
-                now(next(r#"{"batch":1}"#)),
-            ],
+            limited(
+                r#""max_msgs":3"#,
+                vec![
+                    consumer(""),
+                    stored("ab"),
+                    now(next(r#"{"batch":1}"#)),
+                    stored("cde"),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                    now(request("$JS.API.STREAM.MSG.GET.S", r#"{"seq":2}"#)),
+                    now(request("$JS.API.DIRECT.GET.S", r#"{"seq":2}"#)),
+                    now(request("$JS.API.DIRECT.GET.S", r#"{"seq":3}"#)),
+                    now(answer("+ACK", 1, 1, 1)),
+                    now(next(r#"{"batch":9}"#)),
+                    now(request("$JS.API.CONSUMER.DELETE.S.c", "")),
+                    consumer(r#","deliver_policy":"by_start_sequence","opt_start_seq":1"#),
+                    now(next(r#"{"batch":1}"#)),
+                ],
+            ),
         ),
         (
             "a limit of bytes",
-            vec![
-                limits(r#""max_bytes":70"#),
-                stored("abc"),
-                now(request("$JS.API.STREAM.INFO.S", "")),
-                now(with_header("s.n", "A: b", "four")),
-                now(request("$JS.API.STREAM.INFO.S", "")),
-                stored("d"),
-                now(request("$JS.API.STREAM.INFO.S", "")),
-            ],
+            limited(
+                r#""max_bytes":70"#,
+                vec![
+                    stored("abc"),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(with_header("s.n", "A: b", "four")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    stored("d"),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                ],
+            ),
         ),
         (
             "a limit of messages of each subject",
-            vec![
-                limits(r#""max_msgs_per_subject":2"#),
-                consumer(""),
-                now(["s.a", "s.b", "s.a", "s.a", "s.a"].map(|it| request(it, "x")).concat()),
-                now(request("$JS.API.STREAM.INFO.S", "")),
-                now(request("$JS.API.DIRECT.GET.S.s.a", "")),
-                now(request("$JS.API.DIRECT.GET.S", r#"{"multi_last":["s.>"]}"#)),
-                now(with_header("s.b", "Nats-Expected-Last-Subject-Sequence: 2", "y")),
-                now(next(r#"{"batch":9}"#)),
-                now(request("s.b", "z")),
-                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
-            ],
+            limited(
+                r#""max_msgs_per_subject":2"#,
+                vec![
+                    consumer(""),
+                    now(["s.a", "s.b", "s.a", "s.a", "s.a"].map(|it| request(it, "x")).concat()),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(request("$JS.API.DIRECT.GET.S.s.a", "")),
+                    now(request("$JS.API.DIRECT.GET.S", r#"{"multi_last":["s.>"]}"#)),
+                    now(with_header("s.b", "Nats-Expected-Last-Subject-Sequence: 2", "y")),
+                    now(next(r#"{"batch":9}"#)),
+                    now(request("s.b", "z")),
+                    now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                ],
+            ),
         ),
         (
             "a limit of age",
-            vec![
-                limits(r#""max_age":200000000,"duplicate_window":200000000"#),
-                consumer(""),
-                stored("ab"),
-                then_wait(next(r#"{"batch":3,"expires":1000000000}"#), 1050),
-                now(request("$JS.API.STREAM.INFO.S", "")),
-                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
-                now(request("$JS.API.DIRECT.GET.S.s.n", "")),
-                now(with_header("s.n", "Nats-Expected-Last-Subject-Sequence: 0", "c")),
-                now(next(r#"{"batch":1}"#)),
-                now(request("$JS.API.STREAM.INFO.S", "")),
-            ],
+            limited(
+                r#""max_age":200000000"#,
+                vec![
+                    consumer(""),
+                    now(with_header("s.n", "Nats-Msg-Id: x", "a")),
+                    now(with_header("s.n", "Nats-Msg-Id: x", "a")),
+                    stored("b"),
+                    then_wait(next(r#"{"batch":3,"expires":1000000000}"#), 1050),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                    now(request("$JS.API.DIRECT.GET.S.s.n", "")),
+                    now(with_header("s.n", "Nats-Expected-Last-Subject-Sequence: 0", "c")),
+                    now(with_header("s.n", "Nats-Msg-Id: x", "a")),
+                    now(next(r#"{"batch":2}"#)),
+                ],
+            ),
         ),
         (
             "filters",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::delivery::Message;
 use super::super::interest::matches;
 use super::consumer::Consumer;
-use super::stream::{DUPLICATE_WINDOW, Stream};
+use super::stream::{Stream, duplicate_window};
 use super::{JetStream, Say, Turn, time};
 
 /// A refusal, as the API writes it.
@@ -156,7 +156,7 @@ impl JetStream {
         if config.subjects.is_empty() {
             config.subjects.push(name.to_owned());
         }
-        config.duplicate_window.get_or_insert(DUPLICATE_WINDOW);
+        config.duplicate_window = Some(duplicate_window(&config));
         match self.streams.get(name) {
             Some(there) if there.config == config => Ok(there.info(now)),
             Some(_) => {

@@ -14,8 +14,14 @@ use super::consumer::Consumer;
 use super::{Say, Turn};
 use crate::Rng;
 
-/// What streams have by default.
-pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// What streams have by default, unless their messages do not become as old.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// For how long a stream knows the ids of its messages.
+pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
+    let default = config.max_age.unwrap_or(Duration::MAX).min(DUPLICATE_WINDOW);
+    config.duplicate_window.unwrap_or(default)
+}
 
 /// A message of a stream. The first one has the sequence 1, and none is missing: what the limits of
 /// the stream have taken away stays, and says so.
@@ -79,7 +85,7 @@ impl Stream {
     pub(super) fn store(&mut self, message: &Message, turn: &mut Turn<'_>) {
         let name = &self.config.name;
         let header = |name: &str| message.headers.as_deref().and_then(|it| header(it, name));
-        let window = self.config.duplicate_window.unwrap_or(DUPLICATE_WINDOW);
+        let window = duplicate_window(&self.config);
         self.ids.retain(|_, (_, at)| turn.now < *at + window);
         let id = header("Nats-Msg-Id").map(<[u8]>::to_vec);
         let known = id.as_ref().and_then(|id| self.ids.get(id)).map(|(sequence, _)| *sequence);
