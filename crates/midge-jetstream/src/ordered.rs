@@ -128,7 +128,7 @@ pub struct OrderedMachine {
     gone: u32,
     notices: VecDeque<Notice>,
     /// Consumers to be deleted, and when.
-    deletes: VecDeque<(u64, Instant)>,
+    deletes: VecDeque<Leftover>,
     told_behind: bool,
 }
 
@@ -140,9 +140,19 @@ enum Phase {
     Running,
 }
 
+/// A consumer that is to be deleted.
+#[derive(Clone, Copy, Debug)]
+struct Leftover {
+    serial: u64,
+    /// When to ask for it; `None` while it is asked for.
+    due: Option<Instant>,
+    /// The server has said that it is there.
+    made: bool,
+}
+
 const NOTICES: usize = 32;
 /// Consumers that are still to be deleted; the server deletes more by itself.
-const DELETES: usize = 8;
+const DELETES: usize = 16;
 /// The wait before another attempt to delete one.
 const DELETE_AGAIN: Duration = Duration::from_secs(5);
 /// Answers in a row after which a stream does not exist.
@@ -271,8 +281,11 @@ impl OrderedMachine {
 
     /// A consumer was deleted, or was not there; `false`: it may still be there.
     pub fn deleted(&mut self, serial: u64, gone: bool, now: Instant) {
-        if !gone {
-            self.delete(serial, now + DELETE_AGAIN);
+        let Some(place) = self.deletes.iter().position(|it| it.serial == serial) else { return };
+        if gone {
+            self.deletes.remove(place);
+        } else {
+            self.deletes[place].due = Some(now + DELETE_AGAIN);
         }
     }
 
@@ -314,12 +327,13 @@ impl OrderedMachine {
             {
                 self.reset(ResetCause::GapAtHeartbeat, now);
             }
-            StatusKind::ConsumerDeleted | StatusKind::PushBased => {
+            StatusKind::ConsumerDeleted => {
                 self.reset(ResetCause::ConsumerDeleted, now);
             }
             StatusKind::LeadershipChange
             | StatusKind::ServerShutdown
-            | StatusKind::NoResponders => {
+            | StatusKind::NoResponders
+            | StatusKind::PushBased => {
                 self.reset(ResetCause::ConsumerLost, now);
             }
             _ => {
@@ -364,10 +378,11 @@ impl OrderedMachine {
             return OrderedOutput::Notice(notice);
         }
         if self.connected
-            && let Some(at) = self.deletes.iter().position(|(_, due)| now >= *due)
-            && let Some((serial, _)) = self.deletes.remove(at)
+            && let Some(leftover) =
+                self.deletes.iter_mut().find(|it| it.due.is_some_and(|due| now >= due))
         {
-            return OrderedOutput::Delete { serial };
+            leftover.due = None;
+            return OrderedOutput::Delete { serial: leftover.serial };
         }
         if let Some(end) = &self.end {
             return OrderedOutput::End(end.clone());
@@ -376,7 +391,7 @@ impl OrderedMachine {
             return OrderedOutput::Wait(None);
         }
         let output = self.poll_phase(now);
-        let due = self.deletes.iter().map(|(_, due)| *due).min();
+        let due = self.deletes.iter().filter_map(|it| it.due).min();
         match (output, due) {
             (OrderedOutput::Wait(until), Some(due)) => {
                 OrderedOutput::Wait(Some(until.map_or(due, |until| until.min(due))))
@@ -504,21 +519,20 @@ impl OrderedMachine {
         self.serial += 1;
         self.phase = Phase::None;
         if let Some(pull) = &mut self.pull {
-            pull.disconnected();
+            pull.another_consumer();
         }
         // Counted from the request: what was heard of too late has waited already.
         self.retry_at = self.asked.unwrap_or(now) + self.backoff.wait();
     }
 
+    /// The present consumer is to be deleted. Those that may never have been made give way to others.
     fn forget_consumer(&mut self) {
-        self.delete(self.serial, Instant::ZERO);
-    }
-
-    fn delete(&mut self, serial: u64, due: Instant) {
         if self.deletes.len() == DELETES {
-            self.deletes.pop_front();
+            let unsure = self.deletes.iter().position(|it| !it.made);
+            self.deletes.remove(unsure.unwrap_or(0));
         }
-        self.deletes.push_back((serial, due));
+        let (serial, made) = (self.serial, self.phase == Phase::Running);
+        self.deletes.push_back(Leftover { serial, due: Some(Instant::ZERO), made });
     }
 
     fn notice(&mut self, notice: Notice) {

@@ -6,11 +6,12 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use midge_proto::{HeaderError, HeaderMap, SubjectError, SubjectRef};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::integer::Integer;
 use crate::levels::{ApiLevel, Need};
 use crate::schedule::{self, Schedule, ScheduleError};
+use crate::wire::is_false;
 use crate::{ApiError, ReplyError};
 
 pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -29,24 +30,40 @@ const SCHEDULE_NEXT: &str = "Nats-Schedule-Next";
 // ---- the answer --------------------------------------------------------------------------
 
 /// The stream's word that it has a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It is written as a server writes it, and read by [`PubAck::read`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PubAck {
     /// The stream.
+    #[serde(serialize_with = "shared")]
     pub stream: Arc<str>,
     /// The number of the message in the stream; of a batch, that of its last message.
     pub seq: u64,
     /// The domain of the stream, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shared_if_any")]
     pub domain: Option<Arc<str>>,
     /// The stream has had a message of this id within its duplicate window, with the number
     /// `seq`, and has not stored this one.
+    #[serde(skip_serializing_if = "is_false")]
     pub duplicate: bool,
     /// What a counter has come to (ADR-49). Missing if the message is a duplicate.
+    #[serde(rename = "val", skip_serializing_if = "Option::is_none")]
     pub value: Option<Integer>,
     /// The id of the batch that was committed (ADR-50).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
     /// The messages of that batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+}
+
+fn shared<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+fn shared_if_any<S: Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text.as_deref().unwrap_or_default())
 }
 
 #[derive(Deserialize)]

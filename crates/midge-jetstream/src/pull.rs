@@ -448,6 +448,13 @@ impl PullMachine {
 
     // ---- inside --------------------------------------------------------------------------
 
+    /// There will be another consumer: what ended reading the one before does not end it, but for
+    /// what the caller wanted.
+    pub(crate) fn another_consumer(&mut self) {
+        self.disconnected();
+        self.end.take_if(|end| !matches!(end, PullEnd::Done | PullEnd::Stopped));
+    }
+
     /// So little is asked for and not here that more is to be.
     #[inline]
     fn is_low(&self) -> bool {

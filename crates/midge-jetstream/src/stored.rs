@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use midge_proto::{HeaderMap, Headers};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::time::Time;
 use crate::wire::{is_default, is_false};
@@ -27,43 +27,44 @@ pub struct StoredMessage {
 }
 
 /// Which message to get.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// The first one whose fields are there is read.
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum GetRequest {
-    /// That of a sequence.
-    Sequence {
-        /// Which.
+    /// The first one of a subject, which may hold wildcards, from a sequence on.
+    Next {
+        /// The first sequence that will do. Zero is as one.
+        #[serde(default, skip_serializing_if = "is_default")]
         seq: u64,
+        /// The subject.
+        next_by_subj: String,
     },
     /// The last one of a subject, which may hold wildcards.
     Last {
         /// The subject.
         last_by_subj: String,
     },
-    /// The first one of a subject, which may hold wildcards, from a sequence on.
-    Next {
-        /// The first sequence that will do. Zero is as one.
-        #[serde(skip_serializing_if = "is_default")]
+    /// That of a sequence.
+    Sequence {
+        /// Which.
         seq: u64,
-        /// The subject.
-        next_by_subj: String,
     },
 }
 
 /// The answer to a request for a message that the leader of the stream gives.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetReply {
     message: Raw,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Raw {
     subject: String,
     seq: u64,
-    #[serde(default, deserialize_with = "base64")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "base64")]
     hdrs: Vec<u8>,
-    #[serde(default, deserialize_with = "base64")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "base64")]
     data: Vec<u8>,
     time: Time,
 }
@@ -108,7 +109,7 @@ pub struct PurgeRequest {
 }
 
 /// The answer to a purge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Purged {
     /// Messages that went.
@@ -117,7 +118,7 @@ pub struct Purged {
 }
 
 /// The answer to a request that has none but its success.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Done {
     /// It was done.
@@ -125,8 +126,19 @@ pub struct Done {
     pub success: bool,
 }
 
-fn base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = Option::<alloc::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-    let Some(text) = text else { return Ok(Vec::new()) };
-    data_encoding::BASE64.decode(text.as_bytes()).map_err(serde::de::Error::custom)
+/// Bytes as text.
+mod base64 {
+    use alloc::borrow::Cow;
+
+    use super::{Deserialize, Deserializer, Serializer, Vec};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&data_encoding::BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = Option::<Cow<'de, str>>::deserialize(from)?;
+        let Some(text) = text else { return Ok(Vec::new()) };
+        data_encoding::BASE64.decode(text.as_bytes()).map_err(serde::de::Error::custom)
+    }
 }

@@ -42,12 +42,23 @@ pub(crate) mod limit {
         }
     }
 
-    pub(crate) fn deserialize<'de, T: TryFrom<i64>, D: Deserializer<'de>>(
+    /// Most limits are an i64 of the server, and some are a u64.
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a whole number of 64 bits")]
+    enum Number {
+        Positive(u64),
+        Negative(#[expect(dead_code, reason = "below zero all are the same")] i64),
+    }
+
+    pub(crate) fn deserialize<'de, T: TryFrom<u64>, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<T>, D::Error> {
-        let number = Option::<i64>::deserialize(deserializer)?.filter(|&number| number > 0);
+        let number = match Option::<Number>::deserialize(deserializer)? {
+            Some(Number::Positive(number)) if number > 0 => number,
+            Some(Number::Positive(_) | Number::Negative(_)) | None => return Ok(None),
+        };
         let wide = |_| serde::de::Error::custom("a limit that is out of range");
-        number.map(|number| T::try_from(number).map_err(wide)).transpose()
+        T::try_from(number).map(Some).map_err(wide)
     }
 }
 

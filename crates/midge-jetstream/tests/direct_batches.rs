@@ -108,6 +108,44 @@ fn a_status_is_no_message() {
     assert_eq!(StoredMessage::from_direct(bare), Err(error));
 }
 
+/// The last message is message 1, and two more are promised.
+#[test]
+fn no_status_is_taken_for_a_message_and_each_ends_the_page() {
+    for (code, text) in [
+        (100, "Idle Heartbeat"),
+        (204, "EOB"),
+        (400, "Bad Request"),
+        (404, "No Results"),
+        (404, "Message Not Found"),
+        (408, "Empty Request"),
+        (408, "Malformed Request"),
+        (408, "Bad Request"),
+        (409, "Leadership Change"),
+        (412, "Required Api Level"),
+        (413, "Too Many Results"),
+        (423, "Nats-Wrong-Pin-Id"),
+        (429, "Too Many Requests"),
+        (500, "Internal Error"),
+        (503, ""),
+        (999, "?"),
+    ] {
+        for begun in [false, true] {
+            let mut batch = from_start(None);
+            let _ = batch.request();
+            if begun {
+                assert_eq!(sequence(batch.receive(stored(1, 0, 2))), 1);
+            }
+            let step = batch.receive(message(&[], Some((code, text)), ""));
+            assert!(!matches!(step, DirectBatchStep::Message(_)), "{code} {text}: {step:?}");
+            let asks = matches!(step, DirectBatchStep::Ask { .. });
+            if asks {
+                let from = if begun { 2 } else { 1 };
+                assert_eq!(request(&mut batch)["seq"], from, "{code} {text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn pages_go_on_behind_the_last_message() {
     let mut batch = from_start(None);

@@ -317,6 +317,23 @@ fn a_consumer_that_could_not_be_deleted_is_deleted_later() {
     assert_eq!((world.consumers.len(), world.creates), (1, 2));
 }
 
+/// During an outage nobody says whether consumers are made, and most are not.
+#[test]
+fn a_consumer_that_was_made_is_deleted_however_many_were_asked_for_in_vain() {
+    let mut world = running(false);
+    world.lost_deletes = 1000;
+    world.answers = vec![Answer::Unheard; 100];
+    world.status(503, "", None);
+    while world.creates < 60 {
+        world.now = world.run().unwrap();
+    }
+    assert_eq!(world.consumers.len(), 1, "nobody could delete it");
+    world.calm(20);
+    assert_eq!(world.got, Vec::from_iter(1..=10));
+    assert_eq!(world.consumers.len(), 1, "the one that is read");
+    assert_ne!(world.consumers[0].serial, 1);
+}
+
 #[test]
 fn it_ends_when_the_stream_is_gone_and_only_then() {
     let mut world = running(false);
@@ -363,6 +380,79 @@ fn a_stream_that_has_lost_its_end_is_told_and_nothing_comes_twice() {
     assert_eq!(world.got, Vec::from_iter(1..=12));
 }
 
+/// Every status that servers are known to send, and one that they are not.
+const STATUSES: &[(u16, &str)] = &[
+    (100, "Idle Heartbeat"),
+    (100, "FlowControl Request"),
+    (204, "EOB"),
+    (400, "Bad Request"),
+    (404, "No Messages"),
+    (408, "Request Timeout"),
+    (408, "Requests Pending"),
+    (408, "Interest Expired"),
+    (409, "Consumer Deleted"),
+    (409, "Consumer is push based"),
+    (409, "Server Shutdown"),
+    (409, "Leadership Change"),
+    (409, "Batch Completed"),
+    (409, "Message Size Exceeds MaxBytes"),
+    (409, "Exceeded MaxWaiting"),
+    (409, "Exceeded MaxRequestBatch of 3"),
+    (409, "Exceeded MaxRequestExpires of 1s"),
+    (409, "Exceeded MaxRequestMaxBytes of 100"),
+    (409, "Something New"),
+    (412, "Required Api Level"),
+    (413, "Too Many Results"),
+    (423, "Nats-Wrong-Pin-Id"),
+    (429, "Too Many Requests"),
+    (500, "Internal Error"),
+    (503, ""),
+    (999, "?"),
+];
+
+/// What it may be at when a status comes.
+fn states(pulls: bool) -> Vec<(&'static str, World)> {
+    let mut not_connected = World::new(pulls);
+    not_connected.last = 10;
+    let mut waits = running(pulls);
+    waits.answers = vec![Answer::Unheard; 3];
+    waits.status(409, "Consumer Deleted", None);
+    let mut disconnected = running(pulls);
+    disconnected.machine.disconnected();
+    disconnected.run();
+    let mut silent = running(pulls);
+    silent.pass(3 * SECOND);
+    let mut left_behind = running(pulls);
+    left_behind.lost_deletes = 1;
+    left_behind.send(true);
+    left_behind.heartbeat();
+    vec![
+        ("not connected yet", not_connected),
+        ("reading", running(pulls)),
+        ("waiting to make a consumer", waits),
+        ("disconnected", disconnected),
+        ("missing heartbeats", silent),
+        ("with a consumer left behind", left_behind),
+    ]
+}
+
+#[test]
+fn no_status_in_any_state_ends_it_or_costs_a_message() {
+    for pulls in [false, true] {
+        for (code, text) in STATUSES {
+            for (state, mut world) in states(pulls) {
+                world.status(*code, text, None);
+                world.status(*code, text, Some(77));
+                assert_eq!(world.end, None, "{code} {text} while {state}");
+                world.calm(15);
+                let all = Vec::from_iter(1..=10);
+                assert_eq!(world.got, all, "{code} {text} while {state}, pulls: {pulls}");
+                assert!(world.consumers.len() <= 1, "{code} {text} while {state}");
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Publish,
@@ -383,12 +473,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => prop::bool::weighted(0.2).prop_map(Step::Send),
         3 => Just(Step::Heartbeat),
         1 => Just(Step::Kill),
-        1 => prop::sample::select(vec![
-            Step::Status(409, "Consumer Deleted"), Step::Status(409, "Leadership Change"),
-            Step::Status(503, ""), Step::Status(408, "Request Timeout"),
-            Step::Status(100, "FlowControl Request"), Step::Status(400, "Bad Request"),
-            Step::Status(409, "Exceeded MaxWaiting"), Step::Status(500, ""),
-        ]),
+        1 => prop::sample::select(STATUSES).prop_map(|(code, text)| Step::Status(code, text)),
         2 => Just(Step::Connected),
         1 => Just(Step::Disconnected),
         2 => prop::sample::select(vec![

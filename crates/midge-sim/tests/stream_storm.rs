@@ -25,6 +25,8 @@ fn run(first: u64, last: u64) {
     let count = last - first;
     for (number, least) in [
         (sum.stored, 200),
+        (sum.removed, 20),
+        (sum.confirmed, 5),
         (sum.acked, 200),
         (sum.read, 500),
         (sum.again, 10),
@@ -38,6 +40,8 @@ fn run(first: u64, last: u64) {
 
 fn add(sum: &mut StreamTally, part: StreamTally) {
     sum.stored += part.stored;
+    sum.removed += part.removed;
+    sum.confirmed += part.confirmed;
     sum.acked += part.acked;
     sum.read += part.read;
     sum.again += part.again;

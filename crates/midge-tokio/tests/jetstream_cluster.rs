@@ -5,7 +5,7 @@ mod steps;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use midge::jetstream::{JetStream, Notice};
 use midge::{Client, ConnectOptions};
@@ -13,9 +13,7 @@ use midge_testing::Cluster;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use steps::{Outcome, connect};
-
-const PATIENCE: Duration = Duration::from_secs(90);
+use steps::{CLUSTER_PATIENCE, Outcome, connect, granted, position, whole};
 
 struct Bench {
     cluster: Cluster,
@@ -32,24 +30,19 @@ fn options(cluster: &Cluster) -> ConnectOptions {
         .retry_first_connect(true)
 }
 
-/// A request of the API, again and again until it is granted: elections take their time.
-async fn api(client: &Client, call: &str, request: Value) -> Outcome<Value> {
-    let began = Instant::now();
+/// A request of the API, again and again until it is granted.
+async fn api(client: &Client, call: &str, request: Value) -> Value {
     let request = if request.is_null() { String::new() } else { request.to_string() };
-    loop {
+    granted(async || {
         let asked = client.request(format!("$JS.API.{call}"), &request);
-        let answer = match asked.timeout(Duration::from_secs(2)).await {
-            Ok(reply) => serde_json::from_slice::<Value>(reply.payload())?,
-            Err(error) => json!({"error": error.to_string()}),
-        };
-        if answer.get("error").is_none() {
-            return Ok(answer);
+        let reply = asked.timeout(Duration::from_secs(2)).await?;
+        let answer = serde_json::from_slice::<Value>(reply.payload())?;
+        match answer.get("error") {
+            None => Outcome::Ok(answer),
+            Some(error) => Err(format!("{call}: {error}").into()),
         }
-        if began.elapsed() > PATIENCE {
-            return Err(format!("{call}: {answer}").into());
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
+    })
+    .await
 }
 
 impl Bench {
@@ -57,10 +50,10 @@ impl Bench {
         let cluster = Cluster::builder().jetstream(true).start(3)?;
         let client = connect(options(&cluster)).await?;
         let stream = json!({"name": "S", "subjects": ["s"], "num_replicas": 3, "storage": "file"});
-        api(&client, "STREAM.CREATE.S", stream).await?;
+        api(&client, "STREAM.CREATE.S", stream).await;
         let config = json!({"name": "c", "durable_name": "c", "ack_policy": "explicit",
             "ack_wait": 3_000_000_000_u64, "max_ack_pending": 5000});
-        api(&client, "CONSUMER.CREATE.S.c", json!({"stream_name": "S", "config": config})).await?;
+        api(&client, "CONSUMER.CREATE.S.c", json!({"stream_name": "S", "config": config})).await;
         let (published, over) = (Arc::default(), Arc::default());
         let js = JetStream::new(client.clone());
         Ok(Self { cluster, client, js, published, over })
@@ -88,21 +81,14 @@ impl Bench {
     }
 
     async fn leader(&self) -> Outcome<usize> {
-        let began = Instant::now();
-        loop {
-            let info = api(&self.client, "CONSUMER.INFO.S.c", Value::Null).await?;
-            let leader = info["cluster"]["leader"].as_str().unwrap_or_default().to_owned();
-            let urls = self.cluster.servers().iter();
-            let found = urls
-                .map(|server| server.info().unwrap_or_default())
-                .position(|info| info.contains(&format!("\"server_name\":\"{leader}\"")));
-            match found {
-                Some(found) => return Ok(found),
-                // While one is elected, there is none.
-                None if began.elapsed() < PATIENCE => sleep(Duration::from_millis(100)).await,
-                None => return Err(format!("{leader:?} is no server of the cluster").into()),
-            }
-        }
+        // While one is elected, there is none.
+        let leads = granted(async || {
+            let info = api(&self.client, "CONSUMER.INFO.S.c", Value::Null).await;
+            let leader = info["cluster"]["leader"].as_str().unwrap_or_default();
+            let found = position(&self.cluster, leader);
+            Outcome::Ok(found.ok_or_else(|| format!("{leader:?} is no server of the cluster"))?)
+        });
+        Ok(leads.await)
     }
 }
 
@@ -157,7 +143,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) -> Outcome {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    Ok(timeout(PATIENCE, waiting).await.map_err(|_| format!("{what} does not happen"))?)
+    Ok(timeout(CLUSTER_PATIENCE, waiting).await.map_err(|_| format!("{what} does not happen"))?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,23 +160,14 @@ async fn consume_and_ordered_outlive_a_rolling_restart_and_miss_nothing() -> Out
         bench.cluster[index].restart()?;
         bench.cluster.wait_until_joined()?;
         // The next one goes only once the stream has three replicas again.
-        let began = Instant::now();
-        loop {
-            let info = api(&bench.client, "STREAM.INFO.S", Value::Null).await?;
-            let replicas = info["cluster"]["replicas"].as_array().cloned().unwrap_or_default();
-            if replicas.len() == 2 && replicas.iter().all(|it| it["current"] == true) {
-                break;
-            }
-            assert!(began.elapsed() < PATIENCE, "{info}");
-            sleep(Duration::from_millis(100)).await;
-        }
+        whole(&bench.js.stream("S")?).await;
     }
     let wanted = bench.published.load(Ordering::Relaxed) + 50;
     until("publishing", || bench.published.load(Ordering::Relaxed) >= wanted).await?;
     bench.over.store(true, Ordering::Relaxed);
     publishing.await?;
     let all = bench.published.load(Ordering::Relaxed);
-    let info = api(&bench.client, "STREAM.INFO.S", Value::Null).await?;
+    let info = api(&bench.client, "STREAM.INFO.S", Value::Null).await;
     let last = info["state"]["last_seq"].as_u64().unwrap_or_default();
     until("consuming everything", || count(&seen) as u64 >= all).await?;
     for (index, ordered) in ordered.iter().enumerate() {
@@ -212,7 +189,7 @@ async fn a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leader_fo
 
     // The leader steps down: the server says so, and the request goes to the next one at once.
     let before = count(&seen);
-    api(&bench.client, "CONSUMER.LEADER.STEPDOWN.S.c", Value::Null).await?;
+    api(&bench.client, "CONSUMER.LEADER.STEPDOWN.S.c", Value::Null).await;
     let told = || noticed.lock().expect("nobody panics here").contains(&Notice::LeadershipChanged);
     until("a change of leaders", told).await?;
     until("consuming", || count(&seen) > before + 50).await?;
@@ -230,20 +207,19 @@ async fn a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leader_fo
     publishing.await?;
     let all = bench.published.load(Ordering::Relaxed);
     until("consuming everything", || count(&seen) as u64 >= all).await?;
-    let info = api(&bench.client, "STREAM.INFO.S", Value::Null).await?;
+    let info = api(&bench.client, "STREAM.INFO.S", Value::Null).await;
     let last = info["state"]["last_seq"].as_u64().unwrap_or_default();
     for ordered in &ordered {
         until("reading in order", || ordered.load(Ordering::Relaxed) >= last).await?;
     }
     // The consumers that died with their server are deleted when it is back.
-    let began = Instant::now();
-    loop {
-        let names = api(&bench.client, "CONSUMER.NAMES.S", json!({})).await?;
-        if names["consumers"].as_array().map(Vec::len) == Some(3) {
-            break;
+    granted(async || {
+        let names = api(&bench.client, "CONSUMER.NAMES.S", json!({})).await;
+        match names["consumers"].as_array().map(Vec::len) {
+            Some(3) => Ok(()),
+            _ => Err(names),
         }
-        assert!(began.elapsed() < PATIENCE, "{names}");
-        sleep(Duration::from_millis(100)).await;
-    }
+    })
+    .await;
     Ok(())
 }

@@ -10,7 +10,7 @@ use midge::jetstream::{
 };
 use midge_testing::Cluster;
 
-use steps::{Outcome, connect, granted, impatient};
+use steps::{Outcome, connect, granted, impatient, position, whole};
 
 async fn jetstream(cluster: &Cluster) -> Outcome<JetStream> {
     let client = connect(impatient(&cluster.urls().join(","))).await?;
@@ -76,10 +76,7 @@ async fn a_replicated_stream_is_managed_while_servers_die_and_come_back() -> Out
     let consumer = granted(|| stream.create_or_update_consumer(config.clone())).await;
     assert!(consumer.cluster.is_some_and(|cluster| cluster.leader.is_some()));
 
-    let index = cluster.servers().iter().position(|server| {
-        server.info().is_ok_and(|info| info.contains(&format!("\"server_name\":\"{first}\"")))
-    });
-    let index = index.expect("the leader is one of them");
+    let index = position(&cluster, &first).expect("the leader is one of them");
     cluster[index].kill()?;
     let second = granted(async || {
         let info = stream.info().await.map_err(|error| error.to_string())?;
@@ -103,14 +100,7 @@ async fn a_replicated_stream_is_managed_while_servers_die_and_come_back() -> Out
 
     cluster[index].restart()?;
     cluster.wait_until_joined()?;
-    granted(async || {
-        let info = stream.info().await.map_err(|error| error.to_string())?;
-        let behind = info.cluster.as_ref().map(|cluster| {
-            cluster.replicas.iter().filter(|replica| !replica.current || replica.offline).count()
-        });
-        if behind == Some(0) { Ok(()) } else { Err(format!("{behind:?} are behind")) }
-    })
-    .await;
+    whole(&stream).await;
     assert_eq!(
         granted(|| js.get_stream("s")).await.cached_info().map(|i| i.state.messages),
         Some(100)

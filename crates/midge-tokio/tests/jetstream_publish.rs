@@ -10,7 +10,7 @@ use midge::ConnectOptions;
 use midge::jetstream::{JetStream, PublishOrder, Report, StreamConfig};
 use midge_testing::Cluster;
 
-use steps::{Outcome, granted};
+use steps::{Outcome, granted, position};
 
 const MESSAGES: u64 = 12_000;
 
@@ -29,12 +29,12 @@ async fn with_stream(cluster: &Cluster) -> Outcome<JetStream> {
 }
 
 /// The server that leads the stream.
-async fn leader(js: &JetStream) -> Outcome<usize> {
+async fn leader(js: &JetStream, cluster: &Cluster) -> Outcome<usize> {
     let stream = js.stream("ORDERS")?;
     Ok(granted(async || {
         let leader = stream.info().await?.cluster.and_then(|cluster| cluster.leader);
-        let number = leader.as_ref().and_then(|name| name.strip_prefix('n')?.parse().ok());
-        Outcome::Ok(number.ok_or("the stream has no leader")?)
+        let found = leader.and_then(|name| position(cluster, &name));
+        Outcome::Ok(found.ok_or("the stream has no leader")?)
     })
     .await)
 }
@@ -57,7 +57,7 @@ async fn publish_while_leaders_die(order: PublishOrder) -> Outcome<(Vec<u64>, Ve
             if let Some(killed) = killed.take() {
                 cluster[killed].restart()?;
             }
-            let leader = leader(&js).await?;
+            let leader = leader(&js, &cluster).await?;
             cluster[leader].kill()?;
             killed = Some(leader);
         }

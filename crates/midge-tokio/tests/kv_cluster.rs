@@ -2,9 +2,10 @@
 
 mod steps;
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use midge::ConnectOptions;
 use midge::jetstream::JetStream;
@@ -12,9 +13,8 @@ use midge::kv::{BucketConfig, KeyValue, UpdateError, WatchItem};
 use midge_testing::Cluster;
 use tokio::time::{sleep, timeout};
 
-use steps::{Outcome, connect};
+use steps::{CLUSTER_PATIENCE, Outcome, connect, granted, whole};
 
-const PATIENCE: Duration = Duration::from_secs(90);
 const KEYS: u64 = 10;
 
 fn options(cluster: &Cluster) -> ConnectOptions {
@@ -26,14 +26,8 @@ fn options(cluster: &Cluster) -> ConnectOptions {
 async fn bucket(cluster: &Cluster) -> Outcome<KeyValue> {
     let js = JetStream::new(connect(options(cluster)).await?);
     let config = BucketConfig { history: 64, replicas: 3, ..BucketConfig::new("b") };
-    let began = Instant::now();
-    loop {
-        match js.create_or_open_key_value(config.clone()).await {
-            Ok((kv, _)) => return Ok(kv),
-            Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
+    let (kv, _) = granted(|| js.create_or_open_key_value(config.clone()).into_future()).await;
+    Ok(kv)
 }
 
 /// Puts to ten keys in turn, a little less often than 64 times each, until it is over.
@@ -48,18 +42,6 @@ async fn put(kv: KeyValue, over: Arc<AtomicBool>, last: Arc<AtomicU64>) {
             last.store(revision, Ordering::Relaxed);
         }
         sleep(Duration::from_millis(40)).await;
-    }
-}
-
-/// Waits until each replica has everything.
-async fn until_whole(kv: &KeyValue) {
-    loop {
-        let status = kv.status().await.ok().and_then(|status| status.stream.cluster);
-        let replicas = status.map(|cluster| cluster.replicas).unwrap_or_default();
-        if replicas.len() == 2 && replicas.iter().all(|replica| replica.current) {
-            return;
-        }
-        sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -93,14 +75,14 @@ async fn a_watch_sees_every_revision_once_across_a_rolling_restart() -> Outcome 
         sleep(Duration::from_millis(500)).await;
         cluster[server].restart()?;
         cluster.wait_until_joined()?;
-        timeout(PATIENCE, until_whole(&kv)).await?;
+        whole(kv.stream()).await;
         let goes_on = async {
             while last.load(Ordering::Relaxed) < before + 20 {
                 assert!(!writing.is_finished() && !reading.is_finished());
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, goes_on).await?;
+        timeout(CLUSTER_PATIENCE, goes_on).await?;
     }
     over.store(true, Ordering::Relaxed);
     writing.await?;
@@ -110,7 +92,7 @@ async fn a_watch_sees_every_revision_once_across_a_rolling_restart() -> Outcome 
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, all).await?;
+    timeout(CLUSTER_PATIENCE, all).await?;
     reading.abort();
 
     // The leader knows what was written; whoever comes too late is told.

@@ -10,9 +10,10 @@ mod steps;
 
 use std::collections::BTreeMap;
 use std::env;
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use midge::ConnectOptions;
 use midge::jetstream::{JetPublishError, JetStream};
@@ -23,9 +24,8 @@ use midge_testing::linear::{
 use midge_testing::{Cluster, Link, Random, Recording};
 use tokio::time::{sleep, timeout};
 
-use steps::{Outcome, connect};
+use steps::{CLUSTER_PATIENCE, Outcome, connect, granted, position, whole};
 
-const PATIENCE: Duration = Duration::from_secs(90);
 const CLIENTS: u64 = 5;
 /// Keys that are used at the same time. Each is left for another one in time.
 const LANES: u32 = 4;
@@ -42,14 +42,8 @@ async fn bucket(urls: Vec<String>) -> Outcome<KeyValue> {
         .retry_first_connect(true);
     let js = JetStream::new(connect(options).await?).with_timeout(TIMEOUT);
     let config = BucketConfig { history: 8, replicas: 3, ..BucketConfig::new("b") };
-    let began = Instant::now();
-    loop {
-        match js.create_or_open_key_value(config.clone()).await {
-            Ok((kv, _)) => return Ok(kv),
-            Err(error) if began.elapsed() > PATIENCE => return Err(error.into()),
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
+    let (kv, _) = granted(|| js.create_or_open_key_value(config.clone()).into_future()).await;
+    Ok(kv)
 }
 
 /// A client whose connections are recorded.
@@ -176,26 +170,10 @@ async fn work(client: Recorded, history: History, mut random: Random, over: Arc<
     }
 }
 
-/// Who leads the bucket, and whether each replica has everything.
-async fn leader(kv: &KeyValue) -> Option<(String, bool)> {
-    let cluster = kv.status().await.ok()?.stream.cluster?;
-    let whole = cluster.replicas.len() == 2 && cluster.replicas.iter().all(|it| it.current);
-    Some((cluster.leader?, whole))
-}
-
-/// Who leads it, once each replica has everything.
-async fn whole(cluster: &Cluster) -> Outcome<usize> {
-    let kv = bucket(cluster.urls()).await?;
-    let leads = async {
-        loop {
-            if let Some((leader, true)) = leader(&kv).await {
-                return leader;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let leader = timeout(PATIENCE, leads).await?;
-    Ok((0..3).find(|server| format!("n{server}") == leader).ok_or("the leader is one of them")?)
+/// Who leads the bucket, once each replica has everything.
+async fn leader(cluster: &Cluster) -> Outcome<usize> {
+    let name = whole(bucket(cluster.urls()).await?.stream()).await;
+    Ok(position(cluster, &name).ok_or("the leader is one of them")?)
 }
 
 /// Waits until the others have a leader that is not `server`.
@@ -203,12 +181,16 @@ async fn led_by_another(cluster: &Cluster, server: usize) -> Outcome {
     let mut urls = cluster.urls();
     urls.remove(server);
     let kv = bucket(urls).await?;
-    let leads = async {
-        while leader(&kv).await.is_none_or(|(leader, _)| leader == format!("n{server}")) {
-            sleep(Duration::from_millis(50)).await;
+    let of_them = format!("n{server}");
+    granted(async || {
+        let cluster = kv.status().await?.stream.cluster.ok_or("it is in no cluster")?;
+        match cluster.leader {
+            Some(leader) if leader != of_them => Outcome::Ok(()),
+            leader => Err(format!("{leader:?} leads").into()),
         }
-    };
-    Ok(timeout(PATIENCE, leads).await?)
+    })
+    .await;
+    Ok(())
 }
 
 /// Waits until clients were told of so many more writes.
@@ -220,7 +202,7 @@ async fn goes_on(history: &History, writes: usize) -> Outcome {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    Ok(timeout(PATIENCE, wait).await?)
+    Ok(timeout(CLUSTER_PATIENCE, wait).await?)
 }
 
 fn count(operations: &[Operation], which: impl Fn(&Operation) -> bool) -> usize {
@@ -287,7 +269,7 @@ async fn run(seed: u64, fault: Fault, rounds: usize) -> Outcome<History> {
         clients.push(tokio::spawn(work(client, history.clone(), random, over.clone())));
     }
     for round in 0..rounds {
-        let leader = whole(&cluster).await?;
+        let leader = leader(&cluster).await?;
         goes_on(&history, 10).await?;
         let victim = if round % 2 == 0 { leader } else { random.draw(0..=2) as usize };
         fault.strike(&mut cluster, victim)?;
@@ -300,7 +282,7 @@ async fn run(seed: u64, fault: Fault, rounds: usize) -> Outcome<History> {
         }
         fault.heal(&mut cluster, victim)?;
     }
-    whole(&cluster).await?;
+    leader(&cluster).await?;
     goes_on(&history, 10).await?;
     over.store(true, Ordering::Relaxed);
     for client in clients {

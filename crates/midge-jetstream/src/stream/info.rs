@@ -232,7 +232,7 @@ pub struct StreamInfoRequest {
 }
 
 /// Which of the subjects of a stream an info has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectsPage {
     /// Subjects that match.
     #[serde(default)]

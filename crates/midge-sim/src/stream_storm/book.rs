@@ -7,7 +7,7 @@ use std::time::Duration;
 use midge::jetstream::JetMessage;
 use midge_proto::Instant;
 
-use super::{BATCHES, CALL, CHAIN, FLOW, SHARED, WORK, most_calls};
+use super::{BATCHES, CALL, CHAIN, FLOW, PUSHED, SHARED, WORK, most_calls};
 use crate::World;
 use crate::server::Event;
 
@@ -17,6 +17,10 @@ use crate::server::Event;
 pub struct StreamTally {
     /// Messages in streams.
     pub stored: u64,
+    /// Those that the limits of a stream took away.
+    pub removed: u64,
+    /// Confirmations that readers came this far, which push consumers had asked for.
+    pub confirmed: u64,
     /// Messages that publishers were told are stored.
     pub acked: u64,
     /// Messages that readers read.
@@ -38,6 +42,7 @@ pub struct StreamTally {
 #[derive(Clone)]
 pub(super) struct Book {
     world: World,
+    window: Duration,
     pages: Arc<Mutex<Pages>>,
 }
 
@@ -56,11 +61,24 @@ struct Pages {
     tally: StreamTally,
 }
 
+/// What a reader reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Every message, in order.
+    #[default]
+    All,
+    /// The last message of each subject, and then every message, in order.
+    LastOfEach,
+    /// What a durable consumer has, which it may share.
+    Durable(&'static str),
+}
+
 /// What one reader has read.
 #[derive(Default)]
 struct Reader {
-    /// The durable consumer that it shares.
-    durable: Option<&'static str>,
+    reads: Reads,
+    /// How many messages there were when it read the first.
+    began: u64,
     read: Vec<u64>,
     last: Option<Instant>,
     /// How long it was without messages after the last fault, and until when that was.
@@ -77,14 +95,20 @@ impl Reader {
     }
 }
 
+/// Where a message is in its stream.
+fn place(sequence: u64) -> usize {
+    usize::try_from(sequence - 1).expect("few messages")
+}
+
 /// The second of virtual time.
 fn second(at: Instant) -> u64 {
     (at - Instant::ZERO).as_secs()
 }
 
 impl Book {
-    pub(super) fn new(world: &World) -> Self {
-        Self { world: world.clone(), pages: Arc::default() }
+    /// `window`: for how long the shared stream knows the ids of its messages.
+    pub(super) fn new(world: &World, window: Duration) -> Self {
+        Self { world: world.clone(), window, pages: Arc::default() }
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -126,16 +150,18 @@ impl Book {
         self.pages().over
     }
 
-    pub(super) fn reads(&self, index: usize, durable: Option<&'static str>) {
-        self.pages().readers.entry(index).or_default().durable = durable;
+    pub(super) fn reads(&self, index: usize, reads: Reads) {
+        self.pages().readers.entry(index).or_default().reads = reads;
     }
 
     /// A reader has got a message of the shared stream, and what it says fits its number.
     pub(super) fn read(&self, index: usize, message: &JetMessage) -> u64 {
         let delivery = message.delivery().expect("a consumer has delivered it");
         let sequence = delivery.stream_sequence;
-        let place = usize::try_from(sequence - 1).expect("few messages");
-        let stored = self.world.cluster(|cluster, _| cluster.stored(SHARED).get(place).cloned());
+        let (stored, count) = self.world.cluster(|cluster, _| {
+            let stored = cluster.stored(SHARED);
+            (stored.get(place(sequence)).cloned(), stored.len() as u64)
+        });
         let stored = stored.expect("what is delivered is stored");
         assert_eq!(message.payload(), &*stored.payload, "message {sequence}");
         assert_eq!(message.subject().as_bytes(), &*stored.subject, "message {sequence}");
@@ -143,6 +169,9 @@ impl Book {
         let pages = &mut *self.pages();
         pages.tally.read += 1;
         let reader = pages.readers.entry(index).or_default();
+        if reader.read.is_empty() {
+            reader.began = count;
+        }
         reader.read.push(sequence);
         reader.waited(pages.calm, now);
         reader.last = Some(now);
@@ -153,8 +182,20 @@ impl Book {
     /// An ordered reader has got a message.
     pub(super) fn ordered(&self, index: usize, message: &JetMessage) {
         let sequence = self.read(index, message);
-        let expected = self.pages().readers[&index].read.len() as u64;
-        assert_eq!(sequence, expected, "an ordered consumer gives every message once, in order");
+        let pages = self.pages();
+        let reader = &pages.readers[&index];
+        let before = reader.read.len().checked_sub(2).map_or(0, |place| reader.read[place]);
+        assert!(before < sequence, "reader {index} gets {sequence} behind {before}");
+        let known = match reader.reads {
+            Reads::LastOfEach => reader.began,
+            _ => 0,
+        };
+        let between = before.max(known) + 1..sequence;
+        let missing = self.world.cluster(|cluster, _| {
+            let stored = cluster.stored(SHARED);
+            between.into_iter().find(|&sequence| stored[place(sequence)].is_there())
+        });
+        assert_eq!(missing, None, "reader {index} gets {sequence} behind {before}");
     }
 
     pub(super) fn noticed(&self, recreated: bool) {
@@ -172,23 +213,41 @@ impl Book {
         }
     }
 
-    /// Something that was not read.
+    /// Something that was not read, and is still there.
     fn missing(&self) -> Option<String> {
-        let last = self.world.cluster(|cluster, _| cluster.stored(SHARED).len()) as u64;
+        let (there, last_of_each) = self.world.cluster(|cluster, _| {
+            let stored = (1..).zip(cluster.stored(SHARED)).filter(|(_, it)| it.is_there());
+            let last: BTreeMap<_, u64> = stored.clone().map(|(at, it)| (&it.subject, at)).collect();
+            let there: Vec<u64> = stored.map(|(sequence, _)| sequence).collect();
+            (there, last.into_values().collect::<BTreeSet<u64>>())
+        });
         let pages = self.pages();
-        for durable in [WORK, BATCHES] {
-            let mut readers = pages.readers.values().filter(|it| it.durable == Some(durable));
-            let read: BTreeSet<u64> =
-                readers.clone().flat_map(|it| it.read.iter().copied()).collect();
-            if readers.next().is_some()
-                && let Some(missing) = (1..=last).find(|sequence| !read.contains(sequence))
+        let read = |which: &dyn Fn(&Reader) -> bool| {
+            let readers = pages.readers.values().filter(|it| which(it));
+            readers.flat_map(|it| it.read.iter().copied()).collect::<BTreeSet<u64>>()
+        };
+        for durable in [WORK, BATCHES, PUSHED] {
+            let is = |reader: &Reader| reader.reads == Reads::Durable(durable);
+            let read = read(&is);
+            if pages.readers.values().any(is)
+                && let Some(missing) = there.iter().find(|sequence| !read.contains(sequence))
             {
-                return Some(format!("of {last} messages, {durable} never got {missing}"));
+                return Some(format!("{durable} never got {missing}"));
             }
         }
-        let mut ordered = pages.readers.iter().filter(|(_, it)| it.durable.is_none());
-        let short = ordered.find(|(_, it)| it.read.len() as u64 != last);
-        short.map(|(index, it)| format!("ordered {index} has {} of {last} messages", it.read.len()))
+        for (index, reader) in &pages.readers {
+            let wanted = |sequence: &u64| match reader.reads {
+                Reads::All => true,
+                Reads::LastOfEach => *sequence > reader.began || last_of_each.contains(sequence),
+                Reads::Durable(_) => false,
+            };
+            let read: BTreeSet<&u64> = reader.read.iter().collect();
+            let mut wanted = there.iter().filter(|sequence| wanted(sequence));
+            if let Some(missing) = wanted.find(|sequence| !read.contains(sequence)) {
+                return Some(format!("reader {index}, {:?}, never got {missing}", reader.reads));
+            }
+        }
+        None
     }
 
     pub(super) fn judge(&self) -> StreamTally {
@@ -202,9 +261,10 @@ impl Book {
         for (index, reader) in &pages.readers {
             let (wait, until) = reader.longest_wait;
             pages.tally.longest_wait = pages.tally.longest_wait.max(wait);
-            let most = if reader.durable.is_some() { FLOW } else { FLOW + CALL };
+            let durable = matches!(reader.reads, Reads::Durable(_));
+            let most = if durable { FLOW } else { FLOW + CALL };
             assert!(wait <= most, "reader {index} was without messages for {wait:?} to {until:?}");
-            if reader.durable.is_some() {
+            if durable {
                 let distinct: BTreeSet<&u64> = reader.read.iter().collect();
                 pages.tally.again += (reader.read.len() - distinct.len()) as u64;
             }
@@ -229,16 +289,20 @@ impl Book {
         let pages = &mut *self.pages();
         self.world.cluster(|cluster, _| {
             for (stream, sequence, payload) in &pages.acked {
-                let place = usize::try_from(sequence - 1).expect("few messages");
-                let stored = cluster.stored(stream).get(place);
+                let stored = cluster.stored(stream).get(place(*sequence));
                 let stored = stored.map(|stored| String::from_utf8_lossy(&stored.payload));
                 assert_eq!(stored.as_deref(), Some(&**payload), "{stream} has {sequence}");
             }
             for stream in [SHARED, CHAIN] {
                 let stored = cluster.stored(stream);
-                let distinct: BTreeSet<_> = stored.iter().map(|stored| &stored.payload).collect();
-                assert_eq!(distinct.len(), stored.len(), "nothing is stored twice in {stream}");
+                let mut known = BTreeMap::new();
+                for it in stored {
+                    let before = known.insert(&it.payload, it.at);
+                    let forgotten = before.is_none_or(|before| before + self.window <= it.at);
+                    assert!(forgotten, "{stream} has {:?} twice", it.payload);
+                }
                 pages.tally.stored += stored.len() as u64;
+                pages.tally.removed += stored.iter().filter(|it| !it.is_there()).count() as u64;
             }
             for (stream, payload) in &pages.failed {
                 let mut stored = cluster.stored(stream).iter();
@@ -259,20 +323,23 @@ impl Book {
         pages.tally.acked = pages.acked.len() as u64;
     }
 
-    /// Counts calls of the API by the second.
+    /// Counts calls of the API by the second, and confirmations.
     fn judge_calls(&self) {
         let mut seconds: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut confirmed = 0;
         self.world.cluster(|cluster, _| {
             let journal = cluster.journal();
             for entry in journal.entries() {
-                if let Event::Published(index) = entry.event
-                    && journal.publishes()[index].subject.starts_with(b"$JS.API.")
-                {
+                let Event::Published(index) = entry.event else { continue };
+                let subject = &journal.publishes()[index].subject;
+                if subject.starts_with(b"$JS.API.") {
                     *seconds.entry(second(entry.at)).or_default() += 1;
                 }
+                confirmed += u64::from(subject.starts_with(b"$JS.FC."));
             }
         });
         let pages = &mut *self.pages();
+        pages.tally.confirmed = confirmed;
         let most = seconds.values().copied().max().unwrap_or(0);
         let allowed = most_calls(pages.readers.len());
         for (second, count) in &seconds {

@@ -2,11 +2,12 @@
 //!
 //! | what must hold | who looks at it |
 //! |---|---|
-//! | what was acknowledged is stored where the ack says, and nothing is stored twice | `Book::judge` |
+//! | what was acknowledged is stored where the ack says, and nothing is stored twice, or only when the stream has forgotten the first | `Book::judge` |
 //! | what a publisher was told is not stored is not | `Book::judge` |
 //! | a chained publisher's messages are stored as they were given, unless one is stored of which it said that it cannot tell | `Book::judge` |
-//! | every stored message reaches each durable consumer's readers at least once | `Book::judge` |
-//! | an ordered consumer gives every message once, in order, and without gaps | `Book::ordered` |
+//! | every stored message reaches each durable consumer's readers at least once, unless a limit of the stream takes it away | `Book::judge` |
+//! | an ordered consumer gives every message once, in order, and without gaps but for what a limit has taken away | `Book::ordered` |
+//! | one that begins with the last message of each subject gives those, and then every message | `Book::ordered`, `Book::judge` |
 //! | an ordered reader has left behind at most one consumer | `Book::judge_leftovers` |
 //! | no reader ends by itself | `roles` |
 //! | after the last fault no reader is without messages for longer than [`FLOW`], and an ordered one [`CALL`], while there are any | `Book::judge` |
@@ -48,6 +49,13 @@ const CHAIN: &str = "C";
 const WORK: &str = "work";
 const BATCHES: &str = "batches";
 
+/// For how long a stream knows the ids of its messages, or for as long as it has them.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// A durable consumer that pushes, with flow control.
+const PUSHED: &str = "pushed";
+/// What push consumers send at first without a confirmation, so that it matters.
+const FLOW_WINDOW: usize = 2048;
+
 /// What a storm is like.
 #[derive(Clone, Debug)]
 struct Plan {
@@ -56,6 +64,8 @@ struct Plan {
     calm: Instant,
     route_delay: Duration,
     roles: Vec<Role>,
+    /// What the shared stream keeps at most.
+    limits: StreamConfig,
 }
 
 impl Plan {
@@ -69,8 +79,19 @@ impl Plan {
         let mut roles = vec![Role::Publish, Role::Consume, Role::Ordered];
         let more = [Role::Publish, Role::Window, Role::Chain, Role::Consume, Role::Fetch];
         roles.extend(more.into_iter().filter(|_| !rng.one_in(3)));
-        let more = [Role::Ordered, Role::OrderedPush];
+        let more = [Role::Ordered, Role::OrderedPush, Role::Push, Role::LastOfEach];
         roles.extend(more.into_iter().filter(|_| rng.one_in(2)));
+        let mut limits = StreamConfig { subjects: vec!["s.>".into()], ..StreamConfig::new(SHARED) };
+        match rng.index(8) {
+            0 => limits.max_msgs = Some(1 + rng.below(100)),
+            1 => limits.max_bytes = Some(500 + rng.below(5000)),
+            2 => limits.max_msgs_per_subject = Some(1 + rng.below(10)),
+            3 => {
+                let age = rng.between(Duration::from_secs(1), Duration::from_secs(10));
+                limits.max_age = Some(age);
+            }
+            _ => {}
+        }
         let calm = rng.between(Duration::from_secs(2), Duration::from_secs(20));
         Self {
             link,
@@ -78,6 +99,7 @@ impl Plan {
             calm: Instant::ZERO + calm,
             route_delay: rng.between(Duration::ZERO, Duration::from_millis(20)),
             roles,
+            limits,
         }
     }
 }
@@ -120,9 +142,11 @@ async fn run(world: World, plan: Plan) -> StreamTally {
     }
     // The servers find each other.
     world.sleep(plan.route_delay * 2).await;
-    let book = Book::new(&world);
+    let window = plan.limits.max_age.unwrap_or(Duration::MAX).min(DUPLICATE_WINDOW);
+    let book = Book::new(&world, window);
     let js = connect(&world, "founder").await;
-    found(&js, plan.servers).await;
+    world.cluster(|cluster, _| cluster.set_flow_window(FLOW_WINDOW));
+    found(&js, &plan).await;
     for (index, role) in plan.roles.iter().enumerate() {
         let js = connect(&world, &format!("{role:?} {index}")).await;
         drop(world.spawn(role.play(world.clone(), book.clone(), js, index)));
@@ -137,23 +161,24 @@ async fn run(world: World, plan: Plan) -> StreamTally {
     book.judge()
 }
 
-async fn found(js: &JetStream, servers: usize) {
-    let replicas = u32::try_from(servers).unwrap_or(u32::MAX);
-    for (name, subjects) in [(SHARED, "s.>"), (CHAIN, "c.>")] {
-        let config = StreamConfig {
-            subjects: vec![subjects.into()],
-            num_replicas: replicas,
-            ..StreamConfig::new(name)
+async fn found(js: &JetStream, plan: &Plan) {
+    let num_replicas = u32::try_from(plan.servers).unwrap_or(u32::MAX);
+    let chain = StreamConfig { subjects: vec!["c.>".into()], ..StreamConfig::new(CHAIN) };
+    let chain = StreamConfig { num_replicas, ..chain };
+    js.create_stream(chain).await.expect("nothing goes wrong yet");
+    let shared = StreamConfig { num_replicas, ..plan.limits.clone() };
+    let stream = js.create_stream(shared).await.expect("nothing goes wrong yet");
+    for durable in [WORK, BATCHES, PUSHED] {
+        let pushes = durable == PUSHED;
+        let config = ConsumerConfig {
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: Some(ACK_WAIT),
+            deliver_subject: pushes.then(|| "pushes".into()),
+            flow_control: pushes,
+            idle_heartbeat: pushes.then_some(Duration::from_millis(500)),
+            ..ConsumerConfig::durable(durable)
         };
-        let stream = js.create_stream(config).await.expect("nothing goes wrong yet");
-        for durable in [WORK, BATCHES].into_iter().filter(|_| name == SHARED) {
-            let config = ConsumerConfig {
-                ack_policy: AckPolicy::Explicit,
-                ack_wait: Some(ACK_WAIT),
-                ..ConsumerConfig::durable(durable)
-            };
-            stream.create_consumer(config).await.expect("nothing goes wrong yet");
-        }
+        stream.create_consumer(config).await.expect("nothing goes wrong yet");
     }
 }
 

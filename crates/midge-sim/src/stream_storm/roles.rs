@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use midge::jetstream::{
-    AckError, Consumer, JetMessage, JetStream, Notice, PublishFailure, PublishOrder, Publisher,
-    PublisherError, PullEnd, PullError, Report,
+    AckError, Consumer, DeliverPolicy, JetMessage, JetStream, Notice, PublishFailure, PublishOrder,
+    Publisher, PublisherError, PullEnd, PullError, Report,
 };
 use midge_proto::Instant;
 
-use super::book::Book;
-use super::{BATCHES, CHAIN, SHARED, WORK};
+use super::book::{Book, Reads};
+use super::{BATCHES, CHAIN, PUSHED, SHARED, WORK};
 use crate::{Rng, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,12 @@ pub(super) enum Role {
     Chain,
     Consume,
     Fetch,
+    /// Is pushed to, by a durable consumer with flow control.
+    Push,
     Ordered,
     OrderedPush,
+    /// Begins with the last message of each subject.
+    LastOfEach,
 }
 
 type Playing = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -40,8 +44,12 @@ impl Role {
             Self::Chain => Box::pin(player.window(PublishOrder::Chained, CHAIN, "c.chain")),
             Self::Consume => Box::pin(player.consume()),
             Self::Fetch => Box::pin(player.fetch()),
-            Self::Ordered => Box::pin(player.ordered(false)),
-            Self::OrderedPush => Box::pin(player.ordered(true)),
+            Self::Push => Box::pin(player.pushed()),
+            Self::Ordered => Box::pin(player.ordered(false, Reads::All)),
+            Self::OrderedPush => Box::pin(player.ordered(true, Reads::All)),
+            Self::LastOfEach => {
+                Box::pin(player.ordered(index.is_multiple_of(2), Reads::LastOfEach))
+            }
         }
     }
 }
@@ -88,7 +96,8 @@ impl Player {
                 if self.book.is_over() {
                     return;
                 }
-                let publish = self.js.publish("s.one", &payload).message_id(&payload);
+                let subject = format!("s.one.{}", number % 7);
+                let publish = self.js.publish(subject, &payload).message_id(&payload);
                 if let Ok(ack) = publish.await {
                     self.book.acked(SHARED, ack.seq, &payload);
                     break;
@@ -160,7 +169,7 @@ impl Player {
     // ---- readers -----------------------------------------------------------------------------
 
     fn consumer(&self, name: &'static str) -> Consumer {
-        self.book.reads(self.index, Some(name));
+        self.book.reads(self.index, Reads::Durable(name));
         self.js.consumer(SHARED, name).expect("it is a name")
     }
 
@@ -208,6 +217,23 @@ impl Player {
         }
     }
 
+    async fn pushed(mut self) {
+        self.book.reads(self.index, Reads::Durable(PUSHED));
+        let mut push = loop {
+            let builder = self.js.push_consumer(SHARED, PUSHED).on_notice(self.notices());
+            if let Ok(push) = builder.await {
+                break push;
+            }
+            self.pause(500).await;
+        };
+        while let Some(item) = push.next().await {
+            let message = item.unwrap_or_else(|end| panic!("a push consumer ends: {end}"));
+            self.book.read(self.index, &message);
+            self.answer(&message).await;
+        }
+        panic!("a push consumer ends: {:?}", push.end());
+    }
+
     async fn answer(&mut self, message: &JetMessage) {
         if self.book.is_over() {
             drop(message.ack().await);
@@ -234,13 +260,17 @@ impl Player {
         }
     }
 
-    async fn ordered(mut self, push: bool) {
-        self.book.reads(self.index, None);
+    async fn ordered(mut self, push: bool, reads: Reads) {
+        self.book.reads(self.index, reads);
         let heartbeat = self.rng.between(Duration::from_millis(500), Duration::from_secs(1));
         let messages = 5 + self.rng.below(100);
         let mut ordered = loop {
             let builder = self.js.ordered(SHARED).max_messages(messages).heartbeat(heartbeat);
             let builder = if push { builder.push() } else { builder };
+            let builder = match reads {
+                Reads::LastOfEach => builder.deliver(DeliverPolicy::LastPerSubject),
+                _ => builder,
+            };
             if let Ok(ordered) = builder.on_notice(self.notices()).await {
                 break ordered;
             }

@@ -51,6 +51,21 @@ fn stored(payloads: &str) -> Step {
     now(payloads.chars().map(|it| request("s.n", &it.to_string())).collect::<String>())
 }
 
+/// A message of which three fill the window of a push consumer.
+fn large() -> Step {
+    now(request("s.n", &"x".repeat(700_000)))
+}
+
+/// The stream with limits, in the place of the one that there is, and what happens then.
+fn limited(config: &str, steps: Vec<Step>) -> Vec<Step> {
+    let config = format!(
+        r#"{{"name":"S","subjects":["s.>"],"storage":"memory","allow_direct":true,{config}}}"#
+    );
+    let delete = now(request("$JS.API.STREAM.DELETE.S", ""));
+    let create = now(request("$JS.API.STREAM.CREATE.S", &config));
+    [delete, create].into_iter().chain(steps).collect()
+}
+
 fn cases() -> Vec<(&'static str, Vec<Step>)> {
     let expiring = r#"{"expires":300000000,"batch":5}"#;
     vec![
@@ -214,6 +229,133 @@ fn cases() -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "flow control",
+            vec![
+                consumer(
+                    r#","deliver_subject":"i","idle_heartbeat":300000000,"flow_control":true"#,
+                ),
+                large(),
+                large(),
+                large(),
+                then_wait(large().0, 350),
+                now("PUB $FC 0\r\n\r\n"),
+                stored("a"),
+                large(),
+                large(),
+                now("PUB $FC 0\r\n\r\n"),
+                now("PUB $FC 0\r\n\r\n"),
+                stored("b"),
+            ],
+        ),
+        (
+            "the last of each subject",
+            vec![
+                now(["s.a", "s.b", "s.a", "s.c", "s.b"].map(|it| request(it, "x")).concat()),
+                consumer(r#","deliver_policy":"last_per_subject","filter_subject":"s.>""#),
+                now(next(r#"{"batch":1}"#)),
+                now(request("s.a", "y")),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(next(r#"{"batch":5}"#)),
+                now(request("s.b", "z")),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+            ],
+        ),
+        (
+            "the last of each of some subjects, and of none",
+            vec![
+                now(["s.a", "s.b", "s.a", "s.c", "s.b"].map(|it| request(it, "x")).concat()),
+                consumer(r#","deliver_policy":"last_per_subject","filter_subjects":["s.b","s.c"]"#),
+                now(next(r#"{"batch":5}"#)),
+                now(request("$JS.API.CONSUMER.DELETE.S.c", "")),
+                consumer(r#","deliver_policy":"last_per_subject","filter_subject":"s.d""#),
+                now(next(r#"{"batch":5}"#)),
+                now(request("s.a", "y")),
+                now(request("s.d", "y")),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+            ],
+        ),
+        (
+            "a start behind the end and before the beginning",
+            vec![
+                stored("ab"),
+                consumer(r#","deliver_policy":"by_start_sequence","opt_start_seq":9"#),
+                now(next(r#"{"batch":5}"#)),
+                stored("c"),
+            ],
+        ),
+        (
+            "a limit of messages",
+            limited(
+                r#""max_msgs":3"#,
+                vec![
+                    consumer(""),
+                    stored("ab"),
+                    now(next(r#"{"batch":1}"#)),
+                    stored("cde"),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                    now(request("$JS.API.STREAM.MSG.GET.S", r#"{"seq":2}"#)),
+                    now(request("$JS.API.DIRECT.GET.S", r#"{"seq":2}"#)),
+                    now(request("$JS.API.DIRECT.GET.S", r#"{"seq":3}"#)),
+                    now(answer("+ACK", 1, 1, 1)),
+                    now(next(r#"{"batch":9}"#)),
+                    now(request("$JS.API.CONSUMER.DELETE.S.c", "")),
+                    consumer(r#","deliver_policy":"by_start_sequence","opt_start_seq":1"#),
+                    now(next(r#"{"batch":1}"#)),
+                ],
+            ),
+        ),
+        (
+            "a limit of bytes",
+            limited(
+                r#""max_bytes":70"#,
+                vec![
+                    stored("abc"),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(with_header("s.n", "A: b", "four")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    stored("d"),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                ],
+            ),
+        ),
+        (
+            "a limit of messages of each subject",
+            limited(
+                r#""max_msgs_per_subject":2"#,
+                vec![
+                    consumer(""),
+                    now(["s.a", "s.b", "s.a", "s.a", "s.a"].map(|it| request(it, "x")).concat()),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(request("$JS.API.DIRECT.GET.S.s.a", "")),
+                    now(request("$JS.API.DIRECT.GET.S", r#"{"multi_last":["s.>"]}"#)),
+                    now(with_header("s.b", "Nats-Expected-Last-Subject-Sequence: 2", "y")),
+                    now(next(r#"{"batch":9}"#)),
+                    now(request("s.b", "z")),
+                    now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                ],
+            ),
+        ),
+        (
+            "a limit of age",
+            limited(
+                r#""max_age":200000000"#,
+                vec![
+                    consumer(""),
+                    now(with_header("s.n", "Nats-Msg-Id: x", "a")),
+                    now(with_header("s.n", "Nats-Msg-Id: x", "a")),
+                    stored("b"),
+                    then_wait(next(r#"{"batch":3,"expires":1000000000}"#), 1050),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                    now(request("$JS.API.DIRECT.GET.S.s.n", "")),
+                    now(with_header("s.n", "Nats-Expected-Last-Subject-Sequence: 0", "c")),
+                    now(with_header("s.n", "Nats-Msg-Id: x", "a")),
+                    now(next(r#"{"batch":2}"#)),
+                ],
+            ),
+        ),
+        (
             "filters",
             vec![
                 consumer(r#","filter_subjects":["s.a","s.b.*"],"max_ack_pending":2"#),
@@ -242,7 +384,7 @@ fn jetstream_of_the_model_answers_as_that_of_a_real_server_does() {
         let got = on_a_server(&steps, &expected);
         for (step, ((expected, _), got)) in expected.iter().zip(&got).enumerate() {
             if expected != got {
-                let said = &steps[step].0;
+                let said: String = steps[step].0.chars().take(200).collect();
                 let (got, expected) = (got.join("\n    "), expected.join("\n    "));
                 wrong.push(format!("{name}: {said}  real:\n    {got}\n  model:\n    {expected}"));
                 break;
@@ -271,15 +413,17 @@ fn on_the_model(steps: &[Step]) -> Vec<(Vec<String>, Option<u64>)> {
     let client = Client::accept(&mut cluster, server, at);
     let other = Client::connect(&mut cluster, server, at);
     other.say(&mut cluster, "SUB w 1\r\n", at);
-    let mut all = Vec::new();
+    let (mut all, mut confirmation) = (Vec::new(), String::new());
     for (text, wait) in steps {
-        let mut read = client.say(&mut cluster, text, at);
+        let text = text.replace("$FC", &confirmation);
+        let mut read = client.say(&mut cluster, &text, at);
         let until = at + *wait;
         while let Some(next) = cluster.next().filter(|&next| next <= until) {
             cluster.poll(next);
             read += &client.read(&mut cluster, next);
         }
         at = until;
+        asked_for(read.as_bytes(), &mut confirmation);
         let told = other.say(&mut cluster, ASK, at);
         all.push((messages(read.as_bytes()), pending(told.as_bytes())));
     }
@@ -294,9 +438,9 @@ fn on_a_server(steps: &[Step], expected: &[(Vec<String>, Option<u64>)]) -> Vec<V
     let mut peer = Peer::connect(&server.url()).unwrap();
     peer.expect("INFO ").unwrap();
     peer.set_deadline(Duration::from_secs(3));
-    let mut all = Vec::new();
+    let (mut all, mut confirmation) = (Vec::new(), String::new());
     for ((text, _), (expected, before_it)) in steps.iter().zip(expected) {
-        peer.send(text).unwrap();
+        peer.send(text.replace("$FC", &confirmation)).unwrap();
         let mut seen = Vec::new();
         let read = peer.read_until(|bytes| {
             seen = bytes.to_vec();
@@ -307,6 +451,7 @@ fn on_a_server(steps: &[Step], expected: &[(Vec<String>, Option<u64>)]) -> Vec<V
         peer.send("PING\r\n").unwrap();
         let answered = |bytes: &[u8]| bytes.windows(6).any(|part| part == b"PONG\r\n");
         read.extend(peer.read_until(|bytes| answered(bytes) && is_whole(bytes)).unwrap());
+        asked_for(&read, &mut confirmation);
         all.push(messages(&read));
         // A stream acknowledges a message before its consumers hear of it.
         for _ in 0..300 {
@@ -321,6 +466,15 @@ fn on_a_server(steps: &[Step], expected: &[(Vec<String>, Option<u64>)]) -> Vec<V
         }
     }
     all
+}
+
+/// Keeps the last confirmation that a push consumer asks for.
+fn asked_for(bytes: &[u8], confirmation: &mut String) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Some((_, rest)) = text.rsplit_once("$JS.FC.") {
+        let token = rest.split_ascii_whitespace().next().unwrap_or_default();
+        *confirmation = format!("$JS.FC.{token}");
+    }
 }
 
 /// Whether there is no part of a frame at the end.
@@ -345,7 +499,7 @@ fn messages(bytes: &[u8]) -> Vec<String> {
 }
 
 /// Fields of answers that the model has as a real server has them.
-const KEPT: [&str; 17] = [
+const KEPT: [&str; 19] = [
     "/message/subject",
     "/message/seq",
     "/message/hdrs",
@@ -356,6 +510,8 @@ const KEPT: [&str; 17] = [
     "/error",
     "/did_create",
     "/state/messages",
+    "/state/bytes",
+    "/state/num_deleted",
     "/state/first_seq",
     "/state/last_seq",
     "/state/consumer_count",
@@ -384,7 +540,22 @@ fn plain(frame: &str) -> String {
             tokens[7] = "T";
             tokens.join(".")
         }
-        false => token.to_owned(),
+        false => without_chance(token),
     });
-    format!("{} {}", tokens.collect::<Vec<_>>().join(" "), payload.escape_debug())
+    let line = tokens.collect::<Vec<_>>().join(" ");
+    match payload.len() {
+        0..1000 => format!("{line} {}", without_chance(payload).escape_debug()),
+        // The line says how much it is.
+        _ => line,
+    }
+}
+
+/// The text without the last token of a subject of a confirmation.
+fn without_chance(text: &str) -> String {
+    match text.split_once("$JS.FC.S.c.") {
+        Some((before, after)) => {
+            format!("{before}$JS.FC.S.c.X{}", after.get(4..).unwrap_or_default())
+        }
+        None => text.to_owned(),
+    }
 }

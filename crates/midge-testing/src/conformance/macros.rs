@@ -183,6 +183,12 @@ macro_rules! conformance {
                 a_next_has_no_options_of_calls_before_it
                 a_next_that_is_dropped_beside_other_calls_loses_no_message
             }
+            jetstream_care {
+                a_consumer_that_is_paused_gives_nothing_until_it_goes_on
+                a_consumer_that_is_set_back_has_no_gap_for_who_reads_it
+                small_queues_of_a_client_drop_nothing_of_streams
+                what_a_reader_would_say_without_a_connection_is_not_said_later
+            }
             jetstream_ordered {
                 an_ordered_consumer_gives_a_stream_in_order_and_leaves_nothing
                 an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothing
@@ -237,6 +243,7 @@ macro_rules! conformance {
                 a_server_of_2_10_does_what_it_can_and_the_rest_is_named
                 a_server_of_2_11_does_what_it_can_and_the_rest_is_named
                 the_level_is_asked_for_once_a_connection
+                the_level_is_that_of_the_domain_in_use
                 a_message_with_a_header_that_the_server_is_too_old_for_is_not_sent
                 publishes_ask_for_the_level_once_a_connection
                 who_has_no_api_publishes_what_the_server_takes
@@ -351,6 +358,7 @@ macro_rules! conformance {
                 a_publish_that_contradicts_itself_is_not_sent
                 a_message_expires_and_one_that_never_does_stays
                 a_schedule_publishes_when_it_is_due_and_can_be_cancelled
+                a_schedule_publishes_the_last_message_of_its_source
                 an_increment_tells_what_the_counter_came_to
                 a_publisher_stores_everything_once_and_in_order
                 a_publisher_tells_of_each_message_if_it_shall

@@ -7,14 +7,18 @@ use std::fmt::Display;
 use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
+use midge::jetstream::Stream;
 use midge::{Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events};
-use midge_testing::{NatsServer, Peer};
+use midge_testing::{Cluster, NatsServer, Peer};
 use tokio::time::Instant;
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What takes longer than this hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same of a cluster whose servers die and come back: elections follow each other.
+pub(crate) const CLUSTER_PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
     let future = future.into_future();
@@ -51,10 +55,30 @@ where
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, asking).await {
+    match tokio::time::timeout(CLUSTER_PATIENCE, asking).await {
         Ok(granted) => granted,
-        Err(_) => panic!("it is not granted within a minute: {last}"),
+        Err(_) => panic!("it is not granted within {CLUSTER_PATIENCE:?}: {last}"),
     }
+}
+
+/// Who leads a stream of three replicas, once each of them has everything.
+pub(crate) async fn whole(stream: &Stream) -> String {
+    granted(async || {
+        let cluster = stream.info().await?.cluster.ok_or("it is in no cluster")?;
+        let current = cluster.replicas.iter().filter(|it| it.current && !it.offline).count();
+        match cluster.leader {
+            Some(leader) if cluster.replicas.len() == 2 && current == 2 => Outcome::Ok(leader),
+            leader => Err(format!("{leader:?} leads, and {current} replicas are current").into()),
+        }
+    })
+    .await
+}
+
+/// Which server of a cluster has this name.
+pub(crate) fn position(cluster: &Cluster, name: &str) -> Option<usize> {
+    let named = format!("\"server_name\":\"{name}\"");
+    let is = |server: &NatsServer| server.info().is_ok_and(|info| info.contains(&named));
+    cluster.servers().iter().position(is)
 }
 
 pub(crate) async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::delivery::Message;
 use super::super::interest::matches;
 use super::consumer::Consumer;
-use super::stream::{DUPLICATE_WINDOW, Stream};
+use super::stream::{Stream, duplicate_window};
 use super::{JetStream, Say, Turn, time};
 
 /// A refusal, as the API writes it.
@@ -156,7 +156,7 @@ impl JetStream {
         if config.subjects.is_empty() {
             config.subjects.push(name.to_owned());
         }
-        config.duplicate_window.get_or_insert(DUPLICATE_WINDOW);
+        config.duplicate_window = Some(duplicate_window(&config));
         match self.streams.get(name) {
             Some(there) if there.config == config => Ok(there.info(now)),
             Some(_) => {
@@ -185,6 +185,7 @@ impl JetStream {
         let request: CreateConsumerRequest =
             serde_json::from_slice(payload).map_err(|_| bad_request())?;
         let made_up = format!("{:08x}", self.rng.next_u64() >> 32);
+        let window = self.window;
         let stream = self.stream(stream)?;
         let config = request.config;
         let name = config.given_name().unwrap_or(&made_up).to_owned();
@@ -200,7 +201,7 @@ impl JetStream {
                 return Err(Error::new(400, 10_149, "consumer does not exist"));
             }
             (None, _) => {
-                let consumer = Consumer::new(config, &stream.messages, now);
+                let consumer = Consumer::new(config, stream, window, now);
                 stream.consumers.insert(name.clone(), consumer);
             }
         }
@@ -211,14 +212,21 @@ impl JetStream {
 impl Stream {
     fn info(&self, now: Instant) -> Value {
         let stamp = |at: Option<Instant>| at.map_or(Value::Null, |at| json!(time(at)));
-        let (first, last) = (self.messages.first(), self.messages.last());
-        let bytes: usize = self.messages.iter().map(|it| it.payload.len()).sum();
+        let first = self.messages.iter().find(|it| it.is_there());
+        let (messages, bytes) = self.held;
+        // A stream that never had a message has no first sequence.
+        let from = if self.messages.is_empty() { 0 } else { self.first() };
+        let mut state = json!({"messages": messages, "bytes": bytes,
+            "first_seq": from, "last_seq": self.last(),
+            "first_ts": stamp(first.map(|it| it.at)),
+            "last_ts": stamp(self.messages.last().map(|it| it.at)),
+            "consumer_count": self.consumers.len()});
+        let missing = (self.last() + 1).saturating_sub(self.first()) - messages;
+        if missing > 0 {
+            state["num_deleted"] = missing.into();
+        }
         json!({"config": self.config,
-            "created": time(self.created), "ts": time(now), "state": {
-                "messages": self.last(), "bytes": bytes,
-                "first_seq": u64::from(first.is_some()), "last_seq": self.last(),
-                "first_ts": stamp(first.map(|it| it.at)), "last_ts": stamp(last.map(|it| it.at)),
-                "consumer_count": self.consumers.len()}})
+            "created": time(self.created), "ts": time(now), "state": state})
     }
 
     fn consumer_info(&self, name: &str, now: Instant) -> Answer {

@@ -9,22 +9,23 @@ use midge_proto::Instant;
 use serde::Deserialize;
 
 use super::pull::Pull;
-use super::stream::{Stored, is_wanted};
+use super::stream::{Stored, Stream, is_wanted};
 use super::{EPOCH, Interest, Say, Turn};
 use crate::Rng;
 
 const ACK_WAIT: Duration = Duration::from_secs(30);
 const MAX_ACK_PENDING: usize = 1000;
 const INACTIVE: Duration = Duration::from_secs(5);
-/// Bytes that a push consumer sends without a confirmation.
-const FLOW: usize = 4096;
-
+/// What the last token of the subject of a confirmation is made of.
+const LETTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 #[derive(Debug)]
 pub(super) struct Consumer {
     pub(super) config: ConsumerConfig,
     pub(super) created: Instant,
     /// The next sequence of the stream to look at.
     pub(super) next: u64,
+    /// What it delivers before that: the last message of each subject that there was.
+    last_of_subjects: VecDeque<u64>,
     /// The numbers of the last delivery: of the consumer, and of the stream.
     pub(super) delivered: (u64, u64),
     /// What was delivered and is not settled, by sequence.
@@ -47,11 +48,46 @@ pub(super) struct Delivered {
 }
 
 /// What a push consumer has sent and is not confirmed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Flow {
+    /// How many bytes may be at first, and how many now: twice as many after each confirmation.
+    windows: (usize, usize),
     bytes: usize,
     /// The subject of the confirmation that was asked for, and the bytes that it stands for.
     asked: Option<(Bytes, usize)>,
+}
+
+impl Flow {
+    /// How often a window is doubled at most.
+    const DOUBLED: u32 = 4;
+
+    fn new(window: usize) -> Self {
+        Self { windows: (window, window), bytes: 0, asked: None }
+    }
+
+    fn is_open(&self) -> bool {
+        self.bytes <= self.windows.1
+    }
+
+    /// So many bytes are sent; whether a confirmation is to be asked for.
+    fn sent(&mut self, bytes: usize) -> bool {
+        let (_, window) = self.windows;
+        self.bytes += bytes;
+        match &mut self.asked {
+            None => return self.bytes > window / 2,
+            Some((_, asked)) if self.bytes - *asked >= window => *asked += bytes,
+            Some(_) => {}
+        }
+        false
+    }
+
+    fn confirmed(&mut self, subject: &Bytes) {
+        if let Some((_, bytes)) = self.asked.take_if(|(asked, _)| asked == subject) {
+            let (first, window) = self.windows;
+            self.windows.1 = (window * 2).min(first << Self::DOUBLED);
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -60,27 +96,42 @@ struct Nak {
 }
 
 impl Consumer {
-    pub(super) fn new(config: ConsumerConfig, messages: &[Stored], now: Instant) -> Self {
+    /// `window`: how many bytes it pushes at first without a confirmation.
+    pub(super) fn new(
+        config: ConsumerConfig,
+        stream: &Stream,
+        window: usize,
+        now: Instant,
+    ) -> Self {
+        let messages = &stream.messages;
         let last = messages.len() as u64;
+        let mut last_of_subjects = VecDeque::new();
         let next = match &config.deliver_policy {
-            DeliverPolicy::Last | DeliverPolicy::LastPerSubject => last.max(1),
+            DeliverPolicy::Last => last,
+            DeliverPolicy::LastPerSubject => {
+                last_of_subjects = last_of_each(messages, &config.filter_subjects);
+                last_of_subjects.front().copied().unwrap_or(last)
+            }
             DeliverPolicy::New => last + 1,
-            DeliverPolicy::ByStartSequence(sequence) => (*sequence).max(1),
+            DeliverPolicy::ByStartSequence(sequence) => *sequence,
             DeliverPolicy::ByStartTime(time) => {
                 let older = |stored: &Stored| super::time(stored.at) < *time;
                 messages.partition_point(older) as u64 + 1
             }
             _ => 1,
         };
+        let next = next.max(stream.first());
+        let resume = if last_of_subjects.is_empty() { next } else { last + 1 };
         Self {
             config,
             created: now,
-            next,
+            next: resume,
+            last_of_subjects,
             delivered: (0, next - 1),
             pending: BTreeMap::new(),
             waiting: VecDeque::new(),
             lost: Vec::new(),
-            flow: Flow::default(),
+            flow: Flow::new(window),
             heartbeat_at: now,
             active: now,
         }
@@ -93,7 +144,7 @@ impl Consumer {
 
     /// Another server leads it.
     pub(super) fn lead_anew(&mut self, now: Instant) {
-        self.flow = Flow::default();
+        self.flow = Flow::new(self.flow.windows.0);
         self.heartbeat_at = now;
         self.active = now;
     }
@@ -119,11 +170,15 @@ impl Consumer {
 
     /// Messages that match and were not delivered.
     pub(super) fn num_pending(&self, messages: &[Stored]) -> u64 {
-        let rest = messages.get(index(self.next)..).unwrap_or_default();
-        match self.config.filter_subjects.as_slice() {
-            [] => rest.len() as u64,
-            filters => rest.iter().filter(|message| is_wanted(filters, message)).count() as u64,
-        }
+        let rest = messages.get(index(self.next)..).unwrap_or_default().iter();
+        let rest = rest.filter(|message| is_wanted(&self.config.filter_subjects, message));
+        (self.last_of_subjects.len() + rest.count()) as u64
+    }
+
+    /// A limit of the stream has taken a message away.
+    pub(super) fn removed(&mut self, sequence: u64) {
+        self.pending.remove(&sequence);
+        self.last_of_subjects.retain(|it| *it != sequence);
     }
 
     /// A pull has come.
@@ -172,9 +227,7 @@ impl Consumer {
     /// The reader of a push consumer has come this far.
     pub(super) fn flow_confirmed(&mut self, subject: &Bytes, now: Instant) {
         self.active = now;
-        if let Some((_, bytes)) = self.flow.asked.take_if(|(asked, _)| asked == subject) {
-            self.flow.bytes = self.flow.bytes.saturating_sub(bytes);
-        }
+        self.flow.confirmed(subject);
     }
 
     /// Delivers what it can, and ends and reminds those who wait; when there is more to do.
@@ -225,7 +278,7 @@ impl Consumer {
         match &self.config.deliver_subject {
             None => !self.waiting.is_empty(),
             Some(subject) => {
-                let free = !self.config.flow_control || self.flow.bytes < FLOW;
+                let free = !self.config.flow_control || self.flow.is_open();
                 free && interest(subject.as_bytes())
             }
         }
@@ -241,6 +294,9 @@ impl Consumer {
         let most = self.config.max_ack_pending.and_then(|most| usize::try_from(most).ok());
         if self.pending.len() >= most.unwrap_or(MAX_ACK_PENDING) {
             return None;
+        }
+        if let Some(&sequence) = self.last_of_subjects.front() {
+            return Some((sequence, 1));
         }
         while let Some(message) = messages.get(index(self.next)) {
             if is_wanted(&self.config.filter_subjects, message) {
@@ -267,7 +323,7 @@ impl Consumer {
             turn.says.push(pull.over("408 Request Timeout"));
             return None;
         }
-        let size = message.size() + reply.len() as u64;
+        let size = message.delivered_size() + reply.len() as u64;
         if let Some(bytes) = &mut pull.bytes {
             if size > *bytes {
                 turn.says.push(pull.over("409 Message Size Exceeds MaxBytes"));
@@ -292,6 +348,9 @@ impl Consumer {
 
     fn deliver(&mut self, sequence: u64, count: u64, now: Instant) {
         self.delivered = (self.delivered.0 + 1, self.delivered.1.max(sequence));
+        if self.last_of_subjects.front() == Some(&sequence) {
+            self.last_of_subjects.pop_front();
+        }
         self.next = self.next.max(sequence + 1);
         if self.config.ack_policy != AckPolicy::None {
             let due = now + self.ack_wait();
@@ -315,9 +374,10 @@ impl Consumer {
         else {
             return;
         };
-        self.flow.bytes += usize::try_from(message.size()).unwrap_or(usize::MAX);
-        if self.flow.asked.is_none() && self.flow.bytes >= FLOW / 2 {
-            let reply = Bytes::from(format!("$JS.FC.{stream}.{name}.{:08x}", rng.next_u64()));
+        let bytes = usize::try_from(message.delivered_size()).unwrap_or(usize::MAX);
+        if self.flow.sent(bytes) {
+            let token: String = (0..4).map(|_| LETTERS[rng.index(LETTERS.len())] as char).collect();
+            let reply = Bytes::from(format!("$JS.FC.{stream}.{name}.{token}"));
             self.flow.asked = Some((reply.clone(), self.flow.bytes));
             let to = Bytes::copy_from_slice(to.as_bytes());
             let say = Say::status(&to, "100 FlowControl Request");
@@ -373,10 +433,23 @@ impl Consumer {
 
 impl Stored {
     /// Bytes of a delivery, but for its reply subject.
-    fn size(&self) -> u64 {
+    fn delivered_size(&self) -> u64 {
         let headers = self.headers.as_ref().map_or(0, Bytes::len);
         (self.subject.len() + headers + self.payload.len()) as u64
     }
+}
+
+/// The last message of each subject that passes the filters, in their order.
+fn last_of_each(messages: &[Stored], filters: &[String]) -> VecDeque<u64> {
+    let mut last = BTreeMap::new();
+    for (place, message) in messages.iter().enumerate() {
+        if is_wanted(filters, message) {
+            last.insert(&message.subject, place as u64 + 1);
+        }
+    }
+    let mut last: Vec<u64> = last.into_values().collect();
+    last.sort_unstable();
+    last.into()
 }
 
 /// Where a sequence is among the messages.

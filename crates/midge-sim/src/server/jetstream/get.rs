@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::delivery::Message;
 use super::super::interest::matches;
 use super::api::{Answer, Error, bad_request};
-use super::stream::{Stored, Stream};
+use super::stream::{Stored, Stream, is_wanted};
 use super::{JetStream, Say, Turn, time};
 
 /// Which message; what else a server knows of is none here.
@@ -32,12 +32,12 @@ impl Request {
     fn find(&self, messages: &[Stored]) -> Option<u64> {
         let place = match (&self.last_by_subj, self.seq) {
             (Some(subject), _) => {
-                let is = |it: &Stored| matches(subject.as_bytes(), &it.subject);
+                let is = |it: &Stored| it.is_there() && matches(subject.as_bytes(), &it.subject);
                 messages.iter().rposition(is)?
             }
             (None, sequence) => usize::try_from(sequence?.checked_sub(1)?).ok()?,
         };
-        (place < messages.len()).then_some(place as u64 + 1)
+        messages.get(place)?.is_there().then_some(place as u64 + 1)
     }
 }
 
@@ -120,7 +120,7 @@ impl Stream {
     ) -> Vec<Say> {
         let mut last = BTreeMap::new();
         for (place, stored) in known.iter().enumerate() {
-            if subjects.iter().any(|it| matches(it.as_bytes(), &stored.subject)) {
+            if is_wanted(subjects, stored) {
                 last.insert(&stored.subject, place as u64 + 1);
             }
         }

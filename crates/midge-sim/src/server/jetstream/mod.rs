@@ -31,6 +31,9 @@ pub use stream::Stored;
 /// 2026-01-01T00:00:00Z is when virtual time begins, as streams tell it.
 const EPOCH: i128 = 1_767_225_600_000_000_000;
 
+/// Bytes that a push consumer sends at first without a confirmation.
+const FLOW_WINDOW: usize = 2 << 20;
+
 /// Where the chance of JetStream begins, apart from that of the cluster.
 const SALT: u64 = 0x6a73_0000;
 
@@ -48,13 +51,16 @@ pub(super) struct JetStream {
     due: Option<Instant>,
     /// Messages that the replica lacks which answers direct gets.
     behind: usize,
+    /// Bytes that a push consumer sends at first without a confirmation.
+    window: usize,
 }
 
 impl JetStream {
     /// `seed` decides elections, what is heard without a leader, and made up names.
     pub(super) fn new(seed: u64) -> Self {
         let (leadership, streams) = (Leadership::default(), BTreeMap::new());
-        Self { rng: Rng::new(seed ^ SALT), leadership, streams, due: None, behind: 0 }
+        let rng = Rng::new(seed ^ SALT);
+        Self { rng, leadership, streams, due: None, behind: 0, window: FLOW_WINDOW }
     }
 }
 
@@ -174,7 +180,8 @@ impl Cluster {
         self.jetstream.leadership.leader().map(ServerId)
     }
 
-    /// What a stream holds, in order. Nothing when it does not exist.
+    /// What a stream has stored, in order, also what its limits have taken away. Nothing when it does
+    /// not exist.
     pub fn stored(&self, stream: &str) -> &[Stored] {
         self.jetstream.streams.get(stream).map_or(&[], |stream| &stream.messages)
     }
@@ -188,6 +195,12 @@ impl Cluster {
     /// Direct gets are answered by a replica that lacks so many of the last messages of each stream.
     pub fn set_replica_behind(&mut self, messages: usize) {
         self.jetstream.behind = messages;
+    }
+
+    /// Push consumers with flow control that are made from now on send so many bytes at first without
+    /// a confirmation, in place of 2 MiB, and sixteen times as many in the end.
+    pub fn set_flow_window(&mut self, bytes: usize) {
+        self.jetstream.window = bytes;
     }
 
     /// Gives a message that `server` has got to JetStream, if that listens; whether it does.

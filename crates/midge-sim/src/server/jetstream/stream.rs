@@ -14,10 +14,17 @@ use super::consumer::Consumer;
 use super::{Say, Turn};
 use crate::Rng;
 
-/// What streams have by default.
-pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// What streams have by default, unless their messages do not become as old.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-/// A message in a stream. The first one has the sequence 1, and none is missing.
+/// For how long a stream knows the ids of its messages.
+pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
+    let default = config.max_age.unwrap_or(Duration::MAX).min(DUPLICATE_WINDOW);
+    config.duplicate_window.unwrap_or(default)
+}
+
+/// A message of a stream. The first one has the sequence 1, and none is missing: what the limits of
+/// the stream have taken away stays, and says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Its subject.
@@ -28,6 +35,21 @@ pub struct Stored {
     pub payload: Bytes,
     /// When it was stored.
     pub at: Instant,
+    /// When a limit of the stream took it away.
+    pub removed: Option<Instant>,
+}
+
+impl Stored {
+    /// Whether the stream still has it.
+    pub fn is_there(&self) -> bool {
+        self.removed.is_none()
+    }
+
+    /// Bytes of it in memory, as a server counts them.
+    pub(super) fn size(&self) -> u64 {
+        let headers = self.headers.as_ref().map_or(0, Bytes::len);
+        (self.subject.len() + headers + self.payload.len() + 16) as u64
+    }
 }
 
 #[derive(Debug)]
@@ -38,29 +60,39 @@ pub(super) struct Stream {
     pub(super) consumers: BTreeMap<String, Consumer>,
     /// Message ids of the duplicate window, and the sequences that they have.
     ids: BTreeMap<Vec<u8>, (u64, Instant)>,
+    /// The messages that it has, and their bytes.
+    pub(super) held: (u64, u64),
+    /// Before this sequence it has none.
+    first: u64,
 }
 
 impl Stream {
     pub(super) fn new(config: StreamConfig, created: Instant) -> Self {
         let (messages, consumers, ids) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { config, created, messages, consumers, ids }
+        Self { config, created, messages, consumers, ids, held: (0, 0), first: 1 }
     }
 
     pub(super) fn last(&self) -> u64 {
         self.messages.len() as u64
     }
 
+    /// The sequence of its first message; of the next one when it has none.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     /// Stores a message, unless its id is there, and tells who sent it.
     pub(super) fn store(&mut self, message: &Message, turn: &mut Turn<'_>) {
         let name = &self.config.name;
         let header = |name: &str| message.headers.as_deref().and_then(|it| header(it, name));
-        let window = self.config.duplicate_window.unwrap_or(DUPLICATE_WINDOW);
+        let window = duplicate_window(&self.config);
         self.ids.retain(|_, (_, at)| turn.now < *at + window);
         let id = header("Nats-Msg-Id").map(<[u8]>::to_vec);
         let known = id.as_ref().and_then(|id| self.ids.get(id)).map(|(sequence, _)| *sequence);
         let last = self.last();
         let expected = header("Nats-Expected-Last-Sequence");
-        let of_subject = self.messages.iter().rposition(|it| it.subject == message.subject);
+        let of_subject =
+            self.messages.iter().rposition(|it| it.is_there() && it.subject == message.subject);
         let of_subject = of_subject.map_or(0, |place| place as u64 + 1);
         let expected_of_subject = header("Nats-Expected-Last-Subject-Sequence");
         let is_not = |it: &[u8], last: u64| *it != *last.to_string().as_bytes();
@@ -76,13 +108,61 @@ impl Stream {
                 headers: message.headers.clone(),
                 payload: message.payload.clone(),
                 at: turn.now,
+                removed: None,
             });
+            let bytes = self.messages[last as usize].size();
+            self.held = (self.held.0 + 1, self.held.1 + bytes);
             if let Some(id) = id {
                 self.ids.insert(id, (last + 1, turn.now));
             }
-            format!("{{\"stream\":\"{name}\",\"seq\":{}}}", last + 1)
+            let answer = format!("{{\"stream\":\"{name}\",\"seq\":{}}}", last + 1);
+            self.limit(&message.subject, turn.now);
+            answer
         };
         turn.says.extend(message.reply.iter().map(|reply| Say::answer(reply, answer.clone())));
+    }
+
+    /// Takes away the oldest messages, as far as the limits say, of which one subject may have one
+    /// more now.
+    fn limit(&mut self, subject: &Bytes, now: Instant) {
+        if let Some(most) = self.config.max_msgs_per_subject {
+            let of_subject = |(_, it): &(usize, &Stored)| it.is_there() && it.subject == *subject;
+            let all: Vec<usize> =
+                self.messages.iter().enumerate().filter(of_subject).map(|(at, _)| at).collect();
+            let over = all.len().saturating_sub(most as usize);
+            for &place in &all[..over] {
+                self.remove(place, now);
+            }
+        }
+        let most = self.config.max_msgs.unwrap_or(u64::MAX);
+        let bytes = self.config.max_bytes.unwrap_or(u64::MAX);
+        while self.held.0 > most || self.held.1 > bytes {
+            self.remove(self.first as usize - 1, now);
+        }
+    }
+
+    /// Takes away what is too old; when the next one is.
+    fn expire(&mut self, now: Instant) -> Option<Instant> {
+        let age = self.config.max_age?;
+        while let Some(first) = self.messages.get(self.first as usize - 1) {
+            let due = first.at + age;
+            if now < due {
+                return Some(due);
+            }
+            self.remove(self.first as usize - 1, now);
+        }
+        None
+    }
+
+    fn remove(&mut self, place: usize, now: Instant) {
+        let message = &mut self.messages[place];
+        message.removed = Some(now);
+        self.held = (self.held.0 - 1, self.held.1 - message.size());
+        let rest = self.messages[self.first as usize - 1..].iter();
+        self.first += rest.take_while(|it| !it.is_there()).count() as u64;
+        for consumer in self.consumers.values_mut() {
+            consumer.removed(place as u64 + 1);
+        }
     }
 
     /// A message is answered, by its sequence.
@@ -107,19 +187,20 @@ impl Stream {
         turn: &mut Turn<'_>,
     ) -> Option<Instant> {
         let now = turn.now;
+        let expires = self.expire(now);
         self.consumers.retain(|_, consumer| consumer.is_wanted(turn.interest, now));
         let consumers = self.consumers.iter_mut();
         let serve = |(consumer, it): (&String, &mut Consumer)| {
             it.serve(name, consumer, &self.messages, rng, turn)
         };
-        consumers.filter_map(serve).min()
+        consumers.filter_map(serve).chain(expires).min()
     }
 }
 
-/// Whether a consumer with these filters wants a message.
+/// Whether a consumer with these filters wants a message, if it is there.
 pub(super) fn is_wanted(filters: &[String], message: &Stored) -> bool {
     let wants = |filter: &String| matches(filter.as_bytes(), &message.subject);
-    filters.is_empty() || filters.iter().any(wants)
+    message.is_there() && (filters.is_empty() || filters.iter().any(wants))
 }
 
 /// The value of a header.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use midge::Event;
 use midge::jetstream::{
-    ApiLevel, AtomicBatchError, Compression, ConsumerConfig, ConsumerError, ConsumerLimits,
-    DirectError, Discard, FeatureError, JetPublishError, JetStream, LevelError, Listed,
-    PersistMode, PriorityPolicy, PubAck, PublisherError, Republish, Retention, Schedule,
+    ApiLevel, ApiPrefix, AtomicBatchError, CallError, Compression, ConsumerConfig, ConsumerError,
+    ConsumerLimits, DirectError, Discard, FeatureError, JetPublishError, JetStream, LevelError,
+    Listed, PersistMode, PriorityPolicy, PubAck, PublisherError, Republish, Retention, Schedule,
     StreamConfig, StreamError, SubjectTransform, Time,
 };
 
@@ -146,6 +146,43 @@ pub async fn the_level_is_asked_for_once_a_connection<A: Adapter>() -> Outcome {
     let mut asked = observer.subscribe("$JS.API.>").confirmed().await?;
     soon(js.create_stream(ttl())).await?;
     assert_eq!(next(&mut asked).await.subject(), "$JS.API.INFO", "it may be another server now");
+    Ok(())
+}
+
+/// Leaf and hub are of different versions, and so are the streams that they can have.
+pub async fn the_level_is_that_of_the_domain_in_use<A: Adapter>() -> Outcome {
+    let port = crate::unused_port()?;
+    let hub = format!(
+        "server_name: hub\njetstream {{ domain: hub }}\nleafnodes {{ listen: \"127.0.0.1:{port}\" }}"
+    );
+    let hub = NatsServer::builder().version(Version::V2_11).jetstream(true).config(hub);
+    let _hub = hub.start()?;
+    let leaf = format!(
+        "server_name: leaf\njetstream {{ domain: leaf }}\nleafnodes {{ remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}] }}"
+    );
+    let leaf = NatsServer::builder().jetstream(true).config(leaf).start()?;
+    let near = JetStream::new(connect::<A>(impatient(&leaf.url())).await?);
+    let far = near.with_prefix(ApiPrefix::domain("hub")?);
+    soon(async {
+        while let Err(CallError::NoResponders { .. }) = far.api_level().await {
+            crate::conformance::timer::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let counter = |name: &str| StreamConfig { allow_msg_counter: true, ..in_memory(name) };
+    for _ in 0..2 {
+        lacks(
+            soon(far.create_stream(counter("far"))).await.err(),
+            "allow_msg_counter",
+            ApiLevel::V2_12,
+        );
+        soon(near.create_stream(counter("near"))).await?;
+    }
+    assert_eq!(soon(far.api_level()).await?, ApiLevel::V2_11);
+    assert!(soon(near.api_level()).await? >= ApiLevel::V2_14);
+    let ttl = StreamConfig { allow_msg_ttl: true, ..in_memory("ttl") };
+    let stream = soon(far.create_stream(ttl)).await?;
+    assert_eq!(soon(stream.info()).await?.domain.as_deref(), Some("hub"));
     Ok(())
 }
 

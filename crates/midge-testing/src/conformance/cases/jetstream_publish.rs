@@ -175,6 +175,24 @@ pub async fn a_schedule_publishes_when_it_is_due_and_can_be_cancelled<A: Adapter
     Ok(())
 }
 
+pub async fn a_schedule_publishes_the_last_message_of_its_source<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "JOBS", "jobs.>", json!({ "allow_msg_schedules": true })).await?;
+    soon(js.publish("jobs.state", "old")).await?;
+    soon(js.publish("jobs.state", "new").header("A", "b")).await?;
+    let every = Schedule::every(Duration::from_secs(1), "jobs.due").source("jobs.state");
+    soon(js.publish("jobs.sample", "unused").schedule(&every)).await?;
+    let due = async || loop {
+        let due = js.client().request("$JS.API.DIRECT.GET.JOBS.jobs.due", "").await?;
+        if due.status().is_none() {
+            return Outcome::Ok(due);
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(soon(due()).await?.payload(), b"new");
+    Ok(())
+}
+
 pub async fn an_increment_tells_what_the_counter_came_to<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     create(js.client(), "COUNTS", "counts.>", json!({ "allow_msg_counter": true })).await?;

@@ -5,6 +5,7 @@ pub mod dials;
 pub mod drain;
 pub mod ends;
 pub mod jetstream_batches;
+pub mod jetstream_care;
 pub mod jetstream_consume;
 pub mod jetstream_consumers;
 pub mod jetstream_direct;
