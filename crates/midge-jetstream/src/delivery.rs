@@ -29,6 +29,29 @@ pub struct Delivery<'a> {
     pub pending: u64,
 }
 
+/// The numbers of a [`Delivery`], without its names: for those who read many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryNumbers {
+    /// How often it has been delivered, this time included.
+    pub delivered: u64,
+    /// Its number in the stream.
+    pub stream_sequence: u64,
+    /// The number of this delivery among all of the consumer.
+    pub consumer_sequence: u64,
+    /// When it was stored, as [`Delivery::timestamp`].
+    pub timestamp: i64,
+    /// Messages that match the consumer and were not delivered yet when this one was.
+    pub pending: u64,
+}
+
+impl DeliveryNumbers {
+    /// Reads the reply subject of a message; `None` when no consumer has delivered it.
+    #[must_use]
+    pub fn of(message: &Message) -> Option<Self> {
+        Tokens::of(message.reply_bytes()?)?.numbers()
+    }
+}
+
 const PREFIX: &str = "$JS.ACK.";
 /// Tokens of each form behind the prefix.
 const FIRST: usize = 7;
@@ -44,34 +67,20 @@ impl<'a> Delivery<'a> {
     /// Reads an ack subject; `None` when it is none.
     #[must_use]
     pub fn parse(reply: &'a [u8]) -> Option<Self> {
-        let rest = core::str::from_utf8(reply).ok()?.strip_prefix(PREFIX)?;
-        let mut tokens = [""; SECOND];
-        let mut count = 0;
-        for token in rest.split('.') {
-            if token.is_empty() {
-                return None;
-            }
-            if let Some(place) = tokens.get_mut(count) {
-                *place = token;
-            }
-            count += 1;
-        }
-        let (domain, account_hash, tokens) = match count {
-            FIRST => (None, None, &tokens[..FIRST]),
-            SECOND.. => (Some(tokens[0]).filter(|it| *it != "_"), Some(tokens[1]), &tokens[2..]),
-            _ => return None,
-        };
-        let number = |at: usize| tokens.get(at).and_then(|token| decimal(token));
+        let tokens = Tokens::of(reply)?;
+        let text = |at| core::str::from_utf8(tokens.get(at)?).ok();
+        let numbers = tokens.numbers()?;
+        let names = tokens.names();
         Some(Self {
-            domain,
-            account_hash,
-            stream: tokens.first()?,
-            consumer: tokens.get(1)?,
-            delivered: number(2)?,
-            stream_sequence: number(3)?,
-            consumer_sequence: number(4)?,
-            timestamp: i64::try_from(number(5)?).ok()?,
-            pending: number(6)?,
+            domain: if names == 0 { None } else { text(0).filter(|it| *it != "_") },
+            account_hash: if names == 0 { None } else { text(1) },
+            stream: text(names)?,
+            consumer: text(names + 1)?,
+            delivered: numbers.delivered,
+            stream_sequence: numbers.stream_sequence,
+            consumer_sequence: numbers.consumer_sequence,
+            timestamp: numbers.timestamp,
+            pending: numbers.pending,
         })
     }
 
@@ -95,13 +104,152 @@ pub fn ack_subject(message: &Message) -> Option<SubjectRef<'_>> {
     SubjectRef::from_bytes(reply).ok().filter(|subject| !subject.has_wildcards())
 }
 
+/// The first tokens of an ack subject behind its prefix.
+struct Tokens<'a> {
+    rest: &'a [u8],
+    /// Where each ends.
+    ends: [usize; SECOND],
+    /// How many there are in all.
+    count: usize,
+}
+
+impl<'a> Tokens<'a> {
+    /// `None` unless it is UTF-8 with the prefix, and enough tokens, none of them empty.
+    #[inline]
+    fn of(reply: &'a [u8]) -> Option<Self> {
+        let rest = reply.strip_prefix(PREFIX.as_bytes())?;
+        let mut tokens = Self { rest, ends: [0; SECOND], count: 0 };
+        let (mut at, mut begin, mut seen) = (0, 0, 0);
+        // Eight bytes at a time; of the last ones those before them are shifted out.
+        while at < rest.len() {
+            let (word, next) = match rest.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+                Some(chunk) => (u64::from_le_bytes(*chunk), at + 8),
+                None => {
+                    let over = at + 8 - rest.len();
+                    (u64::from_le_bytes(*reply.last_chunk::<8>()?) >> (over * 8), rest.len())
+                }
+            };
+            seen |= word;
+            let mut dots = dots(word);
+            while dots != 0 {
+                let end = at + dots.trailing_zeros() as usize / 8;
+                tokens.add(begin, end)?;
+                begin = end + 1;
+                dots &= dots - 1;
+            }
+            at = next;
+        }
+        tokens.add(begin, rest.len())?;
+        if seen & eight(0x80) != 0 {
+            core::str::from_utf8(rest).ok()?;
+        }
+        let known = tokens.count == FIRST || tokens.count >= SECOND;
+        known.then_some(tokens)
+    }
+
+    #[inline]
+    fn add(&mut self, begin: usize, end: usize) -> Option<()> {
+        if begin == end {
+            return None;
+        }
+        if let Some(place) = self.ends.get_mut(self.count) {
+            *place = end;
+        }
+        self.count += 1;
+        Some(())
+    }
+
+    /// How many tokens stand before the stream.
+    fn names(&self) -> usize {
+        if self.count == FIRST { 0 } else { SECOND - FIRST }
+    }
+
+    #[inline]
+    fn get(&self, at: usize) -> Option<&'a [u8]> {
+        let begin = match at.checked_sub(1) {
+            Some(before) => self.ends.get(before)? + 1,
+            None => 0,
+        };
+        self.rest.get(begin..*self.ends.get(at)?)
+    }
+
+    #[inline]
+    fn numbers(&self) -> Option<DeliveryNumbers> {
+        let first = self.names() + 2;
+        let number = |at| decimal(self.get(first + at)?);
+        Some(DeliveryNumbers {
+            delivered: number(0)?,
+            stream_sequence: number(1)?,
+            consumer_sequence: number(2)?,
+            timestamp: i64::try_from(number(3)?).ok()?,
+            pending: number(4)?,
+        })
+    }
+}
+
+/// Eight times a byte.
+const fn eight(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The high bit of each of eight bytes that is a dot, and of none else.
+#[inline]
+fn dots(word: u64) -> u64 {
+    const LOW: u64 = eight(0x7f);
+    let others = word ^ eight(b'.');
+    !(((others & LOW) + LOW) | others | LOW)
+}
+
 /// Digits alone: no sign, which `str::parse` would take.
-fn decimal(token: &str) -> Option<u64> {
-    token.bytes().all(|byte| byte.is_ascii_digit()).then(|| token.parse().ok())?
+#[inline]
+fn decimal(token: &[u8]) -> Option<u64> {
+    if token.len() >= 20 {
+        return decimal_of_any_length(token);
+    }
+    let mut value = 0;
+    let mut rest = token;
+    while let Some((chunk, others)) = rest.split_first_chunk::<8>() {
+        value = value * 100_000_000 + eight_digits(u64::from_le_bytes(*chunk))?;
+        rest = others;
+    }
+    for byte in rest {
+        value = value * 10 + digit(*byte)?;
+    }
+    Some(value)
+}
+
+#[cold]
+fn decimal_of_any_length(token: &[u8]) -> Option<u64> {
+    token.iter().try_fold(0_u64, |value, byte| value.checked_mul(10)?.checked_add(digit(*byte)?))
+}
+
+#[inline]
+fn digit(byte: u8) -> Option<u64> {
+    byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
+}
+
+/// The number that eight digits are, of which the first one is the lowest byte.
+#[inline]
+fn eight_digits(word: u64) -> Option<u64> {
+    let ones = word ^ eight(b'0');
+    if (ones | ones.wrapping_add(eight(0x7f - 9))) & eight(0x80) != 0 {
+        return None;
+    }
+    // Two at a time, then four, then eight: what is left of a place is the tens of it.
+    let twos = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos * 100 + (twos >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -130,6 +278,75 @@ mod tests {
         let read = Delivery::parse(b"$JS.ACK._.AbC.S.c.1.7.3.5.0.random.and.more").unwrap();
         assert_eq!((read.domain, read.account_hash), (None, Some("AbC")));
         assert_eq!((read.consumer, read.timestamp), ("c", 5));
+    }
+
+    /// Token by token, as the documents have it.
+    fn plainly(reply: &[u8]) -> Option<Delivery<'_>> {
+        let rest = core::str::from_utf8(reply).ok()?.strip_prefix(PREFIX)?;
+        let tokens: Vec<&str> = rest.split('.').collect();
+        let named = match tokens.len() {
+            FIRST => 0,
+            SECOND.. => 2,
+            _ => return None,
+        };
+        if tokens.contains(&"") {
+            return None;
+        }
+        let number = |at: usize| {
+            let token = tokens[named + at];
+            token.bytes().all(|byte| byte.is_ascii_digit()).then(|| token.parse().ok())?
+        };
+        Some(Delivery {
+            domain: Some(tokens[0]).filter(|it| named > 0 && *it != "_"),
+            account_hash: Some(tokens[1]).filter(|_| named > 0),
+            stream: tokens[named],
+            consumer: tokens[named + 1],
+            delivered: number(2)?,
+            stream_sequence: number(3)?,
+            consumer_sequence: number(4)?,
+            timestamp: i64::try_from(number(5)?).ok()?,
+            pending: number(6)?,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn every_reply_is_read_as_token_by_token(
+            names in vec("[a-z_é]{0,12}", 2..5),
+            numbers in vec("0{0,3}[0-9]{0,9}|[0-9]{17,21}|[0-9]{1,10}[x/:.][0-9]{0,8}", 4..7),
+            more in vec("[a-zA-Z0-9]{1,9}", 0..3),
+        ) {
+            let tokens: Vec<String> = names.into_iter().chain(numbers).chain(more).collect();
+            let reply = format!("{PREFIX}{}", tokens.join("."));
+            let read = Delivery::parse(reply.as_bytes());
+            prop_assert_eq!(read, plainly(reply.as_bytes()));
+        }
+
+        #[test]
+        fn every_ack_subject_is_read(
+            names in prop_oneof![Just(2), Just(4)].prop_flat_map(|count| vec("[A-Za-z_-]{1,20}", count)),
+            numbers in (any::<u64>(), any::<u64>(), any::<u64>(), 0..i64::MAX, any::<u64>()),
+        ) {
+            let (delivered, stream, consumer, time, pending) = numbers;
+            let names = names.join(".");
+            let reply = format!("{PREFIX}{names}.{delivered}.{stream}.{consumer}.{time}.{pending}");
+            let read = Delivery::parse(reply.as_bytes());
+            prop_assert!(read.is_some());
+            prop_assert_eq!(read, plainly(reply.as_bytes()));
+        }
+
+        #[test]
+        fn any_bytes_are_read_as_token_by_token(reply in vec(any::<u8>(), 0..60), at in 0..60_usize) {
+            let mut bytes = b"$JS.ACK.S.c.1.22.333.1795297176763474374.88888888".to_vec();
+            for (byte, other) in bytes.iter_mut().skip(at).zip(&reply) {
+                *byte = *other;
+            }
+            prop_assert_eq!(Delivery::parse(&bytes), plainly(&bytes));
+            bytes.truncate(at);
+            prop_assert_eq!(Delivery::parse(&bytes), plainly(&bytes));
+        }
     }
 
     #[test]
