@@ -106,9 +106,9 @@ pub fn ack_subject(message: &Message) -> Option<SubjectRef<'_>> {
 
 /// The first tokens of an ack subject behind its prefix.
 struct Tokens<'a> {
-    rest: &'a [u8],
-    /// Where each ends.
-    ends: [usize; SECOND],
+    reply: &'a [u8],
+    /// Where each ends; the first place is the end of the prefix.
+    ends: [usize; SECOND + 1],
     /// How many there are in all.
     count: usize,
 }
@@ -118,45 +118,45 @@ impl<'a> Tokens<'a> {
     #[inline]
     fn of(reply: &'a [u8]) -> Option<Self> {
         let rest = reply.strip_prefix(PREFIX.as_bytes())?;
-        let mut tokens = Self { rest, ends: [0; SECOND], count: 0 };
-        let (mut at, mut begin, mut seen) = (0, 0, 0);
-        // Eight bytes at a time; of the last ones those before them are shifted out.
-        while at < rest.len() {
-            let (word, next) = match rest.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-                Some(chunk) => (u64::from_le_bytes(*chunk), at + 8),
-                None => {
-                    let over = at + 8 - rest.len();
-                    (u64::from_le_bytes(*reply.last_chunk::<8>()?) >> (over * 8), rest.len())
-                }
-            };
-            seen |= word;
+        let mut ends = [PREFIX.len() - 1; SECOND + 1];
+        let (mut count, mut last, mut at, mut seen) = (0, PREFIX.len() - 1, PREFIX.len(), 0);
+        let mut each_dot = |word: u64, at: usize| {
             let mut dots = dots(word);
             while dots != 0 {
                 let end = at + dots.trailing_zeros() as usize / 8;
-                tokens.add(begin, end)?;
-                begin = end + 1;
+                if end == last + 1 {
+                    return None;
+                }
+                (last, count) = (end, count + 1);
+                if let Some(place) = ends.get_mut(count) {
+                    *place = end;
+                }
                 dots &= dots - 1;
             }
-            at = next;
+            seen |= word;
+            Some(())
+        };
+        let (words, tail) = rest.as_chunks::<8>();
+        for word in words {
+            each_dot(u64::from_le_bytes(*word), at)?;
+            at += 8;
         }
-        tokens.add(begin, rest.len())?;
+        if !tail.is_empty() {
+            // The last eight bytes, of which those before are shifted out.
+            let word = u64::from_le_bytes(*reply.last_chunk()?);
+            each_dot(word >> (64 - tail.len() * 8), at)?;
+        }
+        if reply.len() == last + 1 {
+            return None;
+        }
+        count += 1;
+        if let Some(place) = ends.get_mut(count) {
+            *place = reply.len();
+        }
         if seen & eight(0x80) != 0 {
             core::str::from_utf8(rest).ok()?;
         }
-        let known = tokens.count == FIRST || tokens.count >= SECOND;
-        known.then_some(tokens)
-    }
-
-    #[inline]
-    fn add(&mut self, begin: usize, end: usize) -> Option<()> {
-        if begin == end {
-            return None;
-        }
-        if let Some(place) = self.ends.get_mut(self.count) {
-            *place = end;
-        }
-        self.count += 1;
-        Some(())
+        (count == FIRST || count >= SECOND).then_some(Self { reply, ends, count })
     }
 
     /// How many tokens stand before the stream.
@@ -164,19 +164,15 @@ impl<'a> Tokens<'a> {
         if self.count == FIRST { 0 } else { SECOND - FIRST }
     }
 
-    #[inline]
     fn get(&self, at: usize) -> Option<&'a [u8]> {
-        let begin = match at.checked_sub(1) {
-            Some(before) => self.ends.get(before)? + 1,
-            None => 0,
-        };
-        self.rest.get(begin..*self.ends.get(at)?)
+        self.reply.get(self.ends.get(at)? + 1..*self.ends.get(at + 1)?)
     }
 
     #[inline]
     fn numbers(&self) -> Option<DeliveryNumbers> {
         let first = self.names() + 2;
-        let number = |at| decimal(self.get(first + at)?);
+        let ends = self.ends.get(first..first + 6)?.first_chunk::<6>()?;
+        let number = |at: usize| decimal(self.reply, ends[at] + 1, ends[at + 1]);
         Some(DeliveryNumbers {
             delivered: number(0)?,
             stream_sequence: number(1)?,
@@ -200,38 +196,45 @@ fn dots(word: u64) -> u64 {
     !(((others & LOW) + LOW) | others | LOW)
 }
 
-/// Digits alone: no sign, which `str::parse` would take.
+/// The number between these places: digits alone, without a sign, which `str::parse` would take.
+/// Eight bytes or more stand before it.
 #[inline]
-fn decimal(token: &[u8]) -> Option<u64> {
-    if token.len() >= 20 {
-        return decimal_of_any_length(token);
+fn decimal(text: &[u8], begin: usize, end: usize) -> Option<u64> {
+    const PART: u64 = 100_000_000;
+    match end - begin {
+        ..=8 => last_digits(text, begin, end),
+        ..=16 => {
+            let high = last_digits(text, begin, end - 8)?;
+            Some(high * PART + last_digits(text, end - 8, end)?)
+        }
+        ..=19 => {
+            let high = last_digits(text, begin, end - 16)?;
+            let middle = high * PART + last_digits(text, end - 16, end - 8)?;
+            Some(middle * PART + last_digits(text, end - 8, end)?)
+        }
+        _ => decimal_of_any_length(text.get(begin..end)?),
     }
-    let mut value = 0;
-    let mut rest = token;
-    while let Some((chunk, others)) = rest.split_first_chunk::<8>() {
-        value = value * 100_000_000 + eight_digits(u64::from_le_bytes(*chunk))?;
-        rest = others;
-    }
-    for byte in rest {
-        value = value * 10 + digit(*byte)?;
-    }
-    Some(value)
+}
+
+/// The number that one to eight digits are. What stands before them is read as zeros.
+#[inline]
+fn last_digits(text: &[u8], begin: usize, end: usize) -> Option<u64> {
+    let word = u64::from_le_bytes(*text.get(end.checked_sub(8)?..end)?.first_chunk()?);
+    let others = (8 - (end - begin)) * 8;
+    eight_digits((word ^ eight(b'0')) & u64::MAX << others)
 }
 
 #[cold]
 fn decimal_of_any_length(token: &[u8]) -> Option<u64> {
-    token.iter().try_fold(0_u64, |value, byte| value.checked_mul(10)?.checked_add(digit(*byte)?))
-}
-
-#[inline]
-fn digit(byte: u8) -> Option<u64> {
-    byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
+    token.iter().try_fold(0_u64, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 /// The number that eight digits are, of which the first one is the lowest byte.
 #[inline]
-fn eight_digits(word: u64) -> Option<u64> {
-    let ones = word ^ eight(b'0');
+fn eight_digits(ones: u64) -> Option<u64> {
     if (ones | ones.wrapping_add(eight(0x7f - 9))) & eight(0x80) != 0 {
         return None;
     }

@@ -31,12 +31,21 @@ impl Operation {
     /// known deletes, else the reason of a marker that the server left.
     #[must_use]
     pub fn of(headers: Option<Headers<'_>>) -> Self {
+        const OPERATION: &str = "KV-Operation";
+        const REASON: &str = "Nats-Marker-Reason";
         let Some(headers) = headers else { return Self::Put };
+        // Most have neither, which is seen by how their lines begin.
+        let is_one = |line: &[u8]| {
+            line.starts_with(OPERATION.as_bytes()) || line.starts_with(REASON.as_bytes())
+        };
+        if !headers.as_bytes().split(|byte| *byte == b'\n').any(is_one) {
+            return Self::Put;
+        }
         let (mut operation, mut reason): (&[u8], &[u8]) = (b"", b"");
         for (name, value) in headers.iter() {
             match name {
-                "KV-Operation" => operation = value,
-                "Nats-Marker-Reason" => reason = value,
+                OPERATION => operation = value,
+                REASON => reason = value,
                 _ => {}
             }
         }
