@@ -203,11 +203,11 @@ fn decimal(text: &[u8], begin: usize, end: usize) -> Option<u64> {
     const PART: u64 = 100_000_000;
     match end - begin {
         ..=8 => last_digits(text, begin, end),
-        ..=16 => {
+        9..=16 => {
             let high = last_digits(text, begin, end - 8)?;
             Some(high * PART + last_digits(text, end - 8, end)?)
         }
-        ..=19 => {
+        17..=19 => {
             let high = last_digits(text, begin, end - 16)?;
             let middle = high * PART + last_digits(text, end - 16, end - 8)?;
             Some(middle * PART + last_digits(text, end - 8, end)?)

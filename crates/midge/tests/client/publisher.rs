@@ -8,9 +8,9 @@ use crate::rig::{Rig, Task, options, ready};
 fn acks(rig: &mut Rig) -> Vec<String> {
     let sent = rig.take_sent();
     let subscribed = sent.lines().find(|line| line.starts_with("SUB ")).unwrap_or("SUB _ 1");
-    let sid = subscribed.rsplit(' ').next().unwrap().to_owned();
+    let sid = subscribed.rsplit(' ').next().expect("a line has a last word").to_owned();
     let replies = sent.lines().filter(|line| line.starts_with("HPUB "));
-    let replies = replies.map(|line| line.split(' ').nth(2).unwrap());
+    let replies = replies.map(|line| line.split(' ').nth(2).expect("it has a reply"));
     let ack = |(at, reply)| {
         let ack = format!("{{\"stream\":\"S\",\"seq\":{}}}", at + 1);
         format!("MSG {reply} {sid} {}\r\n{ack}\r\n", ack.len())
