@@ -222,6 +222,24 @@ fn bytes_are_bounded_and_one_message_always_has_room() {
 }
 
 #[test]
+fn a_part_of_a_full_window_is_free_once_as_many_acks_came() {
+    let mut rig = Rig::new(config(PublishOrder::Sent));
+    while rig.window.has_room(1) {
+        rig.push();
+    }
+    rig.turn();
+    let free = |rig: &Rig| (rig.window.has_room(1), rig.window.has_part_free(1, 4));
+    assert_eq!((rig.window.in_flight(), free(&rig)), (16, (false, false)));
+    for expected in [(true, false), (true, false), (true, false), (true, true)] {
+        let answer = rig.arrive().unwrap();
+        rig.answer(answer);
+        assert_eq!(free(&rig), expected);
+    }
+    let config = WindowConfig { max_messages: 1, max_bytes: 100, ..config(PublishOrder::Sent) };
+    assert!(Rig::new(config).window.has_part_free(1000, 4), "an empty window");
+}
+
+#[test]
 fn a_message_that_no_stream_took_comes_behind_those_sent_meanwhile_and_is_reported() {
     let mut rig = Rig::new(config(PublishOrder::Sent));
     for _ in 0..4 {

@@ -119,6 +119,8 @@ pub(crate) struct Queue {
 struct State {
     messages: VecDeque<Message>,
     waker: Option<Waker>,
+    /// Fewer messages wake nobody.
+    least: usize,
     end: Option<Box<End>>,
 }
 
@@ -176,7 +178,9 @@ impl Queue {
             }
         }
         self.put.store(*put, Ordering::SeqCst);
-        wakes.add(state.waker.take());
+        if state.messages.len() >= state.least {
+            wakes.add(state.waker.take());
+        }
         drop(state);
         if batch.capacity() > KEEP_CAPACITY {
             *batch = Vec::new();
@@ -237,10 +241,19 @@ impl Queue {
         if state.end.is_some() {
             return Taken::Ended;
         }
+        state.least = 0;
         let old = crate::waiters::set_waker(&mut state.waker, waker);
         drop(state);
         drop(old);
         Taken::Nothing
+    }
+
+    /// The reader, which has found nothing, is woken when there are so many messages, or at the end.
+    /// False when that is so already.
+    pub(crate) fn wake_at(&self, least: usize) -> bool {
+        let mut state = lock(&self.state);
+        state.least = least;
+        state.messages.len() < least && state.end.is_none()
     }
 
     /// As [`take`](Self::take), without waiting.
@@ -336,6 +349,7 @@ impl Queue {
         if state.end.is_some() && !(read_out && self.unread().messages > 0) {
             return false;
         }
+        state.least = 0;
         let old = crate::waiters::set_waker(&mut state.waker, waker);
         drop(state);
         drop(old);

@@ -95,6 +95,12 @@ impl Subscription {
         }
     }
 
+    /// Behind a poll that found nothing: it wakes its task for so many messages only. False when there
+    /// are as many already.
+    pub(crate) fn wake_at(&self, least: usize) -> bool {
+        self.queue.wake_at(least)
+    }
+
     /// The work on the last message that was taken is over.
     #[inline]
     fn come_back(&self) {

@@ -9,7 +9,7 @@ use midge_proto::{Headers, Message};
 
 use super::names::BucketName;
 use super::subjects::BucketSubjects;
-use crate::delivery::Delivery;
+use crate::delivery::DeliveryNumbers;
 use crate::direct::{DirectGetError, parsed, refusal};
 use crate::stored::StoredMessage;
 use crate::time::Time;
@@ -31,17 +31,28 @@ impl Operation {
     /// known deletes, else the reason of a marker that the server left.
     #[must_use]
     pub fn of(headers: Option<Headers<'_>>) -> Self {
+        const OPERATION: &str = "KV-Operation";
+        const REASON: &str = "Nats-Marker-Reason";
         let Some(headers) = headers else { return Self::Put };
-        match headers.get_all("KV-Operation").last() {
-            None | Some(b"") => {}
-            Some(b"PUT") => return Self::Put,
-            Some(b"PURGE") => return Self::Purge,
-            Some(_) => return Self::Delete,
+        // Most have neither, which is seen by how their lines begin.
+        let is_one = |line: &[u8]| {
+            line.starts_with(OPERATION.as_bytes()) || line.starts_with(REASON.as_bytes())
+        };
+        if !headers.as_bytes().split(|byte| *byte == b'\n').any(is_one) {
+            return Self::Put;
         }
-        match headers.get_all("Nats-Marker-Reason").last() {
-            None | Some(b"") => Self::Put,
-            Some(b"MaxAge" | b"Purge") => Self::Purge,
-            Some(_) => Self::Delete,
+        let (mut operation, mut reason): (&[u8], &[u8]) = (b"", b"");
+        for (name, value) in headers.iter() {
+            match name {
+                OPERATION => operation = value,
+                REASON => reason = value,
+                _ => {}
+            }
+        }
+        match (operation, reason) {
+            (b"PUT", _) | (b"", b"") => Self::Put,
+            (b"PURGE", _) | (b"", b"MaxAge" | b"Purge") => Self::Purge,
+            _ => Self::Delete,
         }
     }
 
@@ -117,9 +128,23 @@ impl Entry {
         subjects: &BucketSubjects,
         message: Message,
     ) -> Result<Self, EntryError> {
-        let delivery = Delivery::of(&message).ok_or(EntryError::NotDelivered)?;
-        let (revision, delta) = (delivery.stream_sequence, delivery.pending);
-        let created = Time::from_unix_nanos(delivery.timestamp.into());
+        let numbers = DeliveryNumbers::of(&message).ok_or(EntryError::NotDelivered)?;
+        Self::numbered(bucket, subjects, message, numbers)
+    }
+
+    /// As [`delivered`](Self::delivered), by the numbers that its reply subject has.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::Subject`].
+    pub fn numbered(
+        bucket: &BucketName,
+        subjects: &BucketSubjects,
+        message: Message,
+        numbers: DeliveryNumbers,
+    ) -> Result<Self, EntryError> {
+        let (revision, delta) = (numbers.stream_sequence, numbers.pending);
+        let created = Time::from_unix_nanos(numbers.timestamp.into());
         check(bucket, subjects, message.subject(), revision)?;
         let operation = Operation::of(message.headers());
         let (bucket, prefix) = (bucket.clone(), subjects.prefix_len());
@@ -330,6 +355,11 @@ mod tests {
             (&[("KV-Operation", "DEL")], Operation::Delete),
             (&[("KV-Operation", "PURGE"), ("Nats-Rollup", "sub")], Operation::Purge),
             (&[("KV-Operation", "SOMETHING")], Operation::Delete),
+            (&[("KV-Operation", "DEL"), ("KV-Operation", "PUT")], Operation::Put),
+            (&[("KV-Operation", "")], Operation::Put),
+            (&[("Nats-Marker-Reason", "MaxAge"), ("KV-Operation", "PUT")], Operation::Put),
+            (&[("Nats-Marker-Reason", "MaxAge"), ("KV-Operation", "DEL")], Operation::Delete),
+            (&[("Nats-Marker-Reason", "MaxAge"), ("Nats-Marker-Reason", "")], Operation::Put),
             (&[("Nats-Marker-Reason", "MaxAge")], Operation::Purge),
             (&[("Nats-Marker-Reason", "Purge")], Operation::Purge),
             (&[("Nats-Marker-Reason", "Remove")], Operation::Delete),

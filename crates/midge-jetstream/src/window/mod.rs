@@ -129,6 +129,12 @@ impl PublishWindow {
         self.open
     }
 
+    /// Messages that were sent and wait for an answer.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// The bytes that the window holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -168,6 +174,19 @@ impl PublishWindow {
         self.entries.is_empty()
             || self.entries.len() < self.config.max_messages
                 && self.bytes.saturating_add(bytes) <= self.config.max_bytes
+    }
+
+    /// Whether a message of so many bytes has room, and one part in `parts` of the window is free with
+    /// it: for one who has waited for room, and goes on with many messages rather than with one for
+    /// each ack.
+    #[must_use]
+    pub fn has_part_free(&self, bytes: usize, parts: usize) -> bool {
+        let WindowConfig { max_messages, max_bytes, .. } = self.config;
+        let (messages, kept) =
+            (max_messages.div_ceil(parts.max(1)), max_bytes.div_ceil(parts.max(1)));
+        self.entries.is_empty()
+            || self.entries.len() + messages <= max_messages
+                && self.bytes.saturating_add(bytes.max(kept)) <= max_bytes
     }
 
     // ---- messages ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ use midge_proto::{Message, PublishError, RequestError, SubjectRef};
 use crate::Client;
 use crate::publish::Publishing;
 use crate::request::Requesting;
+use crate::shared::HIGH_WATER;
 
 /// A message that a consumer delivered.
 ///
@@ -193,7 +194,7 @@ impl<'a> IntoFuture for Answer<'a> {
     type IntoFuture = Answering<'a>;
 
     fn into_future(self) -> Answering<'a> {
-        Answering { answer: self, settled: false, publishing: None, over: false }
+        Answering { answer: self, settled: false, waiting: None, over: false }
     }
 }
 
@@ -204,7 +205,8 @@ pub struct Answering<'a> {
     answer: Answer<'a>,
     /// It has taken the right to settle the message.
     settled: bool,
-    publishing: Option<Publishing<'a, SubjectRef<'a>, Payload>>,
+    /// There was no room.
+    waiting: Option<Box<Publishing<'a, SubjectRef<'a>, Payload>>>,
     over: bool,
 }
 
@@ -213,17 +215,25 @@ impl Future for Answering<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let publishing = match &mut this.publishing {
-            Some(publishing) => publishing,
+        let waiting = match &mut this.waiting {
+            Some(waiting) => waiting,
             None => {
                 let Answer { message, ack } = this.answer;
-                let subject = this.answer.subject()?;
+                let (subject, payload) = (this.answer.subject()?, ack.payload());
                 this.settled = message.settle(ack)?;
-                let publish = message.client.publish(subject, ack.payload());
-                this.publishing.insert(publish.into_future())
+                let shared = message.client.shared();
+                match shared.publish_below(HIGH_WATER, subject, None, None, &payload) {
+                    Err(PublishError::Full) => {}
+                    result => {
+                        this.over = result.is_ok();
+                        return Poll::Ready(Ok(result.map(drop)?));
+                    }
+                }
+                let publish = message.client.publish(subject, payload);
+                this.waiting.insert(Box::new(publish.into_future()))
             }
         };
-        let Poll::Ready(result) = Pin::new(publishing).poll(context) else { return Poll::Pending };
+        let Poll::Ready(result) = Pin::new(waiting).poll(context) else { return Poll::Pending };
         this.over = result.is_ok();
         Poll::Ready(Ok(result.map(drop)?))
     }

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::Stream;
 use midge_jetstream::{
     Action, ApiError, ConsumerConfig, ConsumerInfo, CreateConsumerRequest, Created, DeliverPolicy,
-    Delivery, ErrorCode, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput,
+    DeliveryNumbers, ErrorCode, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput,
     PullConfigError, PullRequest, ReplyError, StatusKind, StatusMessage, StreamInfo, StreamName,
     StreamNow, Verdict, read_reply,
 };
@@ -30,6 +30,7 @@ use crate::{Client, EndReason, State, Subscription, WhenFull};
 
 type OnNotice = Box<dyn FnMut(Notice) + Send>;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Numbered = (Message, DeliveryNumbers);
 
 /// Why an ordered consumer could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -116,10 +117,21 @@ impl Ordered {
         self.machine.cursor()
     }
 
-    pub(crate) fn poll_message(
+    fn poll_message(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<JetMessage, OrderedEnd>>> {
+        let next = ready!(self.poll_numbered(context));
+        Poll::Ready(next.map(|next| {
+            next.map(|(message, _)| JetMessage::new(message, self.js.client().clone()))
+        }))
+    }
+
+    /// The next message, with the numbers that it was put in order by.
+    pub(crate) fn poll_numbered(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Numbered, OrderedEnd>>> {
         loop {
             self.heed();
             if let Some(end) = self.machine.end() {
@@ -149,7 +161,7 @@ impl Ordered {
     // ---- what comes ----------------------------------------------------------------------
 
     #[inline]
-    fn poll_inbox(&mut self, context: &Context<'_>) -> Option<JetMessage> {
+    fn poll_inbox(&mut self, context: &Context<'_>) -> Option<Numbered> {
         if self.creating.is_some() {
             // The server pushes before it answers.
             return None;
@@ -171,14 +183,14 @@ impl Ordered {
                     return None;
                 }
             };
-            let Some(delivery) = Delivery::of(&message) else {
+            let Some(numbers) = DeliveryNumbers::of(&message) else {
                 self.said(&message);
                 continue;
             };
-            let (consumer, stream) = (delivery.consumer_sequence, delivery.stream_sequence);
+            let (consumer, stream) = (numbers.consumer_sequence, numbers.stream_sequence);
             if self.machine.message(consumer, stream, message.size(), self.now) == Verdict::Deliver
             {
-                return Some(JetMessage::new(message, self.js.client().clone()));
+                return Some((message, numbers));
             }
             if self.machine.has_work() && !self.stopping.draining {
                 return None;

@@ -35,6 +35,8 @@ const STALL: Duration = Duration::from_secs(30);
 const REPORTS: usize = 1024;
 /// Acks are looked for this often, also while there is room.
 const TURN: Duration = Duration::from_millis(5);
+/// Publishing that has waited goes on when one part in so many of the window is free.
+const PARTS: usize = 4;
 
 impl JetStream {
     /// A publisher with many messages on their way at a time.
@@ -70,7 +72,8 @@ pub struct PublisherBuilder {
 
 impl PublisherBuilder {
     /// How much may be on its way: messages, and bytes of subjects, headers and payloads. One
-    /// message alone may have more. Default: 256, and 8 MiB.
+    /// message alone may have more. Once it is full, publishing waits until a quarter of it is free,
+    /// so that messages go out many at a time. Default: 256, and 8 MiB.
     pub fn window(mut self, messages: usize, bytes: usize) -> Self {
         self.config.max_messages = messages;
         self.config.max_bytes = bytes;
@@ -183,6 +186,7 @@ impl Future for MakingPublisher {
             denied: None,
             until: None,
             next_turn: Instant::ZERO,
+            full: false,
             seen: 0,
             quiet_since: None,
         }))
@@ -309,6 +313,8 @@ pub struct Publisher {
     until: Option<Instant>,
     /// Acks are looked for by then, though there is room.
     next_turn: Instant,
+    /// There was no room, and there is not much yet.
+    full: bool,
     /// Outcomes when they were last counted, and since when there are no more.
     seen: u64,
     quiet_since: Option<Instant>,
@@ -398,13 +404,22 @@ impl Publisher {
         let block = headers.as_ref().map_or(0, |headers| headers.as_bytes().len());
         let size = subject.as_bytes().len() + block + payload.len();
         let now = self.alarm.now();
-        if now >= self.next_turn || !self.has_room(size)? {
+        if now >= self.next_turn || self.full || !self.has_room(size)? {
             self.turn(context);
             self.next_turn = now + TURN;
         }
-        if !self.has_room(size)? {
-            return self.poll_wait(context);
+        let room = self.has_room(size)?;
+        if !room || (self.full && !self.window.has_part_free(size, PARTS)) {
+            self.full = true;
+            let wait = self.poll_wait(context);
+            // Each ack makes room for one message. Woken for each, the publisher would send one at a
+            // time.
+            if wait.is_pending() && !self.acks.wake_at(self.window.in_flight() / PARTS) {
+                context.waker().wake_by_ref();
+            }
+            return wait;
         }
+        self.full = false;
         self.quiet_since = None;
         let number = self.window.push(subject, headers.take(), payload);
         self.send(now, None);

@@ -288,15 +288,17 @@ impl Watch {
             if let Some(item) = self.queued.pop_front() {
                 return Poll::Ready(Some(Ok(item)));
             }
-            let polled = self.ordered.poll_message(context);
+            let polled = self.ordered.poll_numbered(context);
             self.look_at_consumer();
             match polled {
-                Poll::Ready(Some(Ok(message))) => {
+                Poll::Ready(Some(Ok((message, numbers)))) => {
                     let bucket = &self.kv.bucket;
-                    let message = message.into_message();
+                    let (name, subjects) = (&bucket.name, &bucket.subjects);
                     // What is under another subject is no revision of a key.
-                    if let Ok(entry) = Entry::delivered(&bucket.name, &bucket.subjects, message) {
-                        self.receive(entry);
+                    if let Ok(entry) = Entry::numbered(name, subjects, message, numbers)
+                        && let Some(entry) = self.receive(entry)
+                    {
+                        return Poll::Ready(Some(Ok(WatchItem::Entry(entry))));
                     }
                 }
                 Poll::Ready(Some(Err(end))) => return Poll::Ready(Some(Err(end))),
@@ -323,9 +325,13 @@ impl Watch {
         }
     }
 
-    fn receive(&mut self, entry: Entry) {
+    /// What is to be given now, with nothing queued before it.
+    fn receive(&mut self, entry: Entry) -> Option<Entry> {
         let step = self.machine.revision(entry.revision(), entry.delta(), entry.operation());
         self.quiet = None;
+        if step.initial_end == InitialEnd::Not && self.queued.is_empty() {
+            return step.deliver.then_some(entry);
+        }
         if step.initial_end == InitialEnd::Before {
             self.initial_end();
         }
@@ -335,6 +341,7 @@ impl Watch {
         if step.initial_end == InitialEnd::Behind {
             self.initial_end();
         }
+        None
     }
 
     fn initial_end(&mut self) {

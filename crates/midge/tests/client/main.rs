@@ -13,6 +13,7 @@ mod lifetime;
 mod many;
 mod options;
 mod own_inbox;
+mod publisher;
 mod reading;
 mod reconnecting;
 mod requests;
