@@ -58,8 +58,13 @@ impl Bar {
     }
 }
 
-/// Whichever client of others did best in a repetition.
-pub(crate) const FASTEST: &str = "the fastest peer";
+/// Whichever client of others did best in a repetition, of those that run on one thread,
+pub(crate) const FASTEST_ON_ONE: &str = "the fastest peer on one thread";
+/// and of those that run on several.
+pub(crate) const FASTEST_ON_SEVERAL: &str = "the fastest peer on several threads";
+/// Who these are.
+pub(crate) const ON_ONE: &[&str] = &["async-nats-ct", "nats.js", "nats.py"];
+pub(crate) const ON_SEVERAL: &[&str] = &["async-nats-mt", "watermelon", "nats.c", "nats.go"];
 
 const CT: (&str, &str) = ("midge-tokio-ct", "async-nats-ct");
 const MT: (&str, &str) = ("midge-tokio-mt", "async-nats-mt");
@@ -137,14 +142,23 @@ const BARS: &[(Kind, usize, (&str, &str), f64)] = &[
     (Kind::FanOut, 128, MT, 1.0),
 ];
 
-/// Latencies, at or below those of the fastest peer.
+/// Latencies, at or below those of the fastest peer of the same flavour.
 const LATENCIES: &[(Kind, Measure)] = &[
     (Kind::Request, Measure::Median),
     (Kind::Request, Measure::P999),
+    (Kind::JsPublish, Measure::Median),
     (Kind::KvPut, Measure::Median),
     (Kind::KvGet, Measure::Median),
 ];
 const ADAPTERS: [&str; 4] = ["midge-tokio-ct", "midge-tokio-mt", "midge-smol", "midge-std"];
+/// Whom they are held against: smol's executor is one thread, and so is the caller's there; in midge-std a
+/// thread reads for the caller.
+const FLAVOURS: [(&str, &str); 4] = [
+    ("midge-tokio-ct", FASTEST_ON_ONE),
+    ("midge-smol", FASTEST_ON_ONE),
+    ("midge-tokio-mt", FASTEST_ON_SEVERAL),
+    ("midge-std", FASTEST_ON_SEVERAL),
+];
 /// A thousand keys in one call, in terms of a thousand calls.
 const MANY: f64 = 1.0 / 20.0;
 
@@ -177,8 +191,8 @@ pub(crate) fn all() -> Vec<Bar> {
     }
     for &(kind, measure) in LATENCIES {
         let workload = Workload { kind, size: 128 };
-        let bar = |one| Bar { workload, one, other: FASTEST, measure, most: 1.0 };
-        all.extend(ADAPTERS.map(bar));
+        let bar = |(one, other)| Bar { workload, one, other, measure, most: 1.0 };
+        all.extend(FLAVOURS.map(bar));
     }
     for (one, other) in [CT, MT, (CT.0, CT.0), (MT.0, MT.0)] {
         let workload = Workload { kind: Kind::KvGetMany, size: 128 };
@@ -186,4 +200,20 @@ pub(crate) fn all() -> Vec<Bar> {
         all.push(Bar { workload, one, other, measure, most: MANY });
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contestant::ALL;
+
+    #[test]
+    fn every_client_of_others_has_a_flavour() {
+        let peers = ALL.iter().filter(|it| !it.is_midge() && it.name != LIMIT).map(|it| it.name);
+        let mut known = [ON_ONE, ON_SEVERAL].concat();
+        known.sort_unstable();
+        let mut peers: Vec<&str> = peers.collect();
+        peers.sort_unstable();
+        assert_eq!(peers, known);
+    }
 }

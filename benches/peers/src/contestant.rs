@@ -123,11 +123,6 @@ impl Contestant {
         self.name.starts_with("midge")
     }
 
-    /// Whether it is a client of others.
-    pub(crate) fn is_peer(&self) -> bool {
-        !self.is_midge() && self.name != LIMIT
-    }
-
     /// Whether its allocations are calls of the C library, all of them.
     pub(crate) fn allocates_by_libc(&self) -> bool {
         matches!(self.source, Source::Rust(_) | Source::C)

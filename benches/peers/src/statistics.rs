@@ -1,7 +1,6 @@
 //! Medians and their spread.
 
-use crate::bars::{Bar, FASTEST, Measure};
-use crate::contestant;
+use crate::bars::{Bar, FASTEST_ON_ONE, FASTEST_ON_SEVERAL, Measure, ON_ONE, ON_SEVERAL};
 use crate::record::Records;
 use crate::workload::Workload;
 
@@ -43,20 +42,32 @@ fn values(
     workload: Workload,
     measure: Measure,
 ) -> Vec<(u32, f64)> {
-    if contestant == FASTEST {
-        let mut least: Vec<(u32, f64)> = Vec::new();
-        for peer in contestant::ALL.iter().filter(|one| one.is_peer()) {
-            for (repetition, value) in values(records, peer.name, workload, measure) {
-                match least.iter_mut().find(|(its, _)| *its == repetition) {
-                    Some((_, known)) => *known = known.min(value),
-                    None => least.push((repetition, value)),
-                }
-            }
-        }
-        return least;
+    match contestant {
+        FASTEST_ON_ONE => return fastest(records, ON_ONE, workload, measure),
+        FASTEST_ON_SEVERAL => return fastest(records, ON_SEVERAL, workload, measure),
+        _ => {}
     }
     let costs = records.costs(contestant, workload);
     costs.filter_map(|(repetition, cost)| Some((repetition, measure.of(cost)?))).collect()
+}
+
+/// The least of several, in each repetition.
+fn fastest(
+    records: &Records,
+    peers: &[&str],
+    workload: Workload,
+    measure: Measure,
+) -> Vec<(u32, f64)> {
+    let mut least: Vec<(u32, f64)> = Vec::new();
+    for peer in peers {
+        for (repetition, value) in values(records, peer, workload, measure) {
+            match least.iter_mut().find(|(its, _)| *its == repetition) {
+                Some((_, known)) => *known = known.min(value),
+                None => least.push((repetition, value)),
+            }
+        }
+    }
+    least
 }
 
 /// What one costs in terms of the other, in each repetition that has both.
