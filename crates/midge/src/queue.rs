@@ -250,6 +250,7 @@ impl Queue {
 
     /// The reader, which has found nothing, is woken when there are so many messages, or at the end.
     /// False when that is so already.
+    #[cfg(feature = "jetstream")]
     pub(crate) fn wake_at(&self, least: usize) -> bool {
         let mut state = lock(&self.state);
         state.least = least;

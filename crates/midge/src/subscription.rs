@@ -97,6 +97,7 @@ impl Subscription {
 
     /// Behind a poll that found nothing: it wakes its task for so many messages only. False when there
     /// are as many already.
+    #[cfg(feature = "jetstream")]
     pub(crate) fn wake_at(&self, least: usize) -> bool {
         self.queue.wake_at(least)
     }
