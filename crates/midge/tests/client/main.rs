@@ -13,6 +13,7 @@ mod lifetime;
 mod many;
 mod options;
 mod own_inbox;
+#[cfg(feature = "jetstream")]
 mod publisher;
 mod reading;
 mod reconnecting;
