@@ -317,7 +317,7 @@ impl PullMachine {
         self.refused = None;
         self.retry_at = Instant::ZERO;
         self.backoff.reset();
-        if self.asked.is_some_and(|(at, waits)| now >= at + waits + GRACE) {
+        if self.asked_until().is_some_and(|until| now >= until) {
             self.give_up();
         } else if let Some(silence) = &mut self.silent {
             // Nobody has listened meanwhile.
@@ -407,6 +407,12 @@ impl PullMachine {
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.pending_messages
+    }
+
+    /// When nothing more comes of the last request, however it went; `None` before the first.
+    #[must_use]
+    pub fn asked_until(&self) -> Option<Instant> {
+        self.asked.map(|(at, waits)| at + waits + GRACE)
     }
 
     /// Whether messages of a group are read, which may carry a pin.
