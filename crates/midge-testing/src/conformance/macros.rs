@@ -348,6 +348,7 @@ macro_rules! conformance {
                 many_counters_are_read_at_once
                 fast_ingest_stores_everything_in_order
                 fast_ingest_ends_at_a_message_that_is_refused
+                fast_ingest_tells_of_a_gap_or_ends_before_it
                 a_lost_connection_ends_fast_ingest
                 fast_ingest_whose_stream_goes_midway_ends_in_time
                 an_old_server_is_told_before_anything_is_sent
