@@ -58,6 +58,7 @@ mod pull_config;
 mod push;
 mod republish;
 mod schedule;
+mod silence;
 mod status;
 mod stored;
 mod stream;

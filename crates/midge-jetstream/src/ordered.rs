@@ -12,6 +12,7 @@ use crate::error::ApiError;
 use crate::notice::{Notice, PullEnd, ResetCause};
 use crate::pull::{PullMachine, PullOutput};
 use crate::pull_config::{PullConfig, PullRequest};
+use crate::silence::Silence;
 use crate::status::{StatusKind, StatusMessage};
 
 /// What is to be done for an ordered consumer, one thing at a time.
@@ -116,9 +117,7 @@ pub struct OrderedMachine {
     created_at: Instant,
     /// Messages are pulled, else pushed.
     pull: Option<PullMachine>,
-    heartbeat: Duration,
-    silent_at: Instant,
-    excused: bool,
+    silence: Silence,
     heard: bool,
     retry_at: Instant,
     /// When the last consumer was asked for.
@@ -183,9 +182,7 @@ impl OrderedMachine {
             created: None,
             created_at: Instant::ZERO,
             pull: None,
-            heartbeat,
-            silent_at: Instant::ZERO,
-            excused: false,
+            silence: Silence::new(heartbeat, Instant::ZERO),
             heard: false,
             retry_at: Instant::ZERO,
             asked: None,
@@ -246,7 +243,6 @@ impl OrderedMachine {
         self.consumer_sequence = 0;
         self.created_at = now;
         self.heard = true;
-        self.excused = false;
         if let Some(pull) = &mut self.pull {
             pull.connected();
         }
@@ -485,20 +481,13 @@ impl OrderedMachine {
 
     fn poll_push(&mut self, now: Instant) -> OrderedOutput {
         if core::mem::take(&mut self.heard) {
-            self.silent_at = now + self.heartbeat.saturating_mul(2);
-            self.excused = false;
+            self.silence.begin(now);
         }
-        if now >= self.silent_at {
-            if !self.excused && now.saturating_since(self.silent_at) > self.heartbeat {
-                // Whoever looks as late as that may have kept the driver from reading too.
-                self.excused = true;
-                self.silent_at = now + self.heartbeat;
-            } else {
-                self.reset(ResetCause::HeartbeatsMissed, now);
-                return self.poll(now);
-            }
+        if self.silence.is_over(now) {
+            self.reset(ResetCause::HeartbeatsMissed, now);
+            return self.poll(now);
         }
-        OrderedOutput::Wait(Some(self.silent_at))
+        OrderedOutput::Wait(Some(self.silence.until()))
     }
 
     /// The consumer is given up, and another one is to be made.

@@ -10,6 +10,7 @@ use midge_proto::Instant;
 use crate::backoff::Backoff;
 use crate::notice::{Limit, Notice, PullEnd};
 use crate::pull_config::{PullConfig, PullRequest};
+use crate::silence::Silence;
 use crate::status::{StatusKind, StatusMessage};
 
 /// What is to be done for a pull consumer, one thing at a time.
@@ -79,14 +80,6 @@ enum Mode {
     OnAndOn,
     /// Until then.
     Once(Instant),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Silence {
-    heartbeat: Duration,
-    until: Instant,
-    /// It was looked at so late that what came may still be unread.
-    excused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,11 +317,11 @@ impl PullMachine {
         self.refused = None;
         self.retry_at = Instant::ZERO;
         self.backoff.reset();
-        if self.asked.is_some_and(|(at, waits)| now >= at + waits + GRACE) {
+        if self.asked_until().is_some_and(|until| now >= until) {
             self.give_up();
         } else if let Some(silence) = &mut self.silent {
             // Nobody has listened meanwhile.
-            silence.until = now + silence.heartbeat * 2;
+            silence.begin(now);
         }
     }
 
@@ -385,7 +378,7 @@ impl PullMachine {
         }
         match &self.silent {
             Some(silence) if self.pending_messages > 0 => {
-                PullOutput::Wait(earliest(wait, silence.until))
+                PullOutput::Wait(earliest(wait, silence.until()))
             }
             _ => PullOutput::Wait(wait),
         }
@@ -414,6 +407,12 @@ impl PullMachine {
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.pending_messages
+    }
+
+    /// When nothing more comes of the last request, however it went; `None` before the first.
+    #[must_use]
+    pub fn asked_until(&self) -> Option<Instant> {
+        self.asked.map(|(at, waits)| at + waits + GRACE)
     }
 
     /// Whether messages of a group are read, which may carry a pin.
@@ -506,11 +505,7 @@ impl PullMachine {
         self.pending_messages = self.pending_messages.saturating_add(request.messages);
         self.pending_bytes = self.pending_bytes.saturating_add(request.bytes.unwrap_or(0));
         self.heard = false;
-        self.silent = heartbeat.map(|heartbeat| Silence {
-            heartbeat,
-            until: now + heartbeat * 2,
-            excused: false,
-        });
+        self.silent = heartbeat.map(|heartbeat| Silence::new(heartbeat, now));
         self.asked = Some((now, expires));
         self.begun = true;
         PullOutput::Pull(request)
@@ -564,19 +559,9 @@ impl PullMachine {
             return false;
         };
         if heard {
-            silence.until = now + silence.heartbeat * 2;
-            silence.excused = false;
+            silence.begin(now);
         }
-        if now < silence.until {
-            return false;
-        }
-        if !silence.excused && now.saturating_since(silence.until) > silence.heartbeat {
-            // Whoever looks as late as that may have kept the driver from reading too.
-            silence.excused = true;
-            silence.until = now + silence.heartbeat;
-            return false;
-        }
-        true
+        silence.is_over(now)
     }
 
     #[cold]

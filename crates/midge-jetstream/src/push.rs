@@ -6,6 +6,7 @@ use midge_proto::Instant;
 
 use crate::backoff::Backoff;
 use crate::notice::Notice;
+use crate::silence::Silence;
 
 /// What is to be done for a push consumer, one thing at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +28,9 @@ pub enum PushOutput {
 #[derive(Clone, Debug)]
 pub struct PushMachine {
     /// `None`: the consumer has none, and its loss is not noticed.
-    heartbeat: Option<Duration>,
+    silence: Option<Silence>,
     connected: bool,
     heard: bool,
-    silent_at: Instant,
     check_at: Option<Instant>,
     checking: bool,
     told: bool,
@@ -43,10 +43,11 @@ impl PushMachine {
     #[must_use]
     pub fn new(heartbeat: Option<Duration>, seed: u64) -> Self {
         Self {
-            heartbeat: heartbeat.filter(|it| !it.is_zero()),
+            silence: heartbeat
+                .filter(|it| !it.is_zero())
+                .map(|heartbeat| Silence::new(heartbeat, Instant::ZERO)),
             connected: false,
             heard: true,
-            silent_at: Instant::ZERO,
             check_at: None,
             checking: false,
             told: false,
@@ -86,11 +87,11 @@ impl PushMachine {
         if self.gone {
             return PushOutput::Gone;
         }
-        let Some(heartbeat) = self.heartbeat.filter(|_| self.connected) else {
+        let Some(silence) = self.silence.as_mut().filter(|_| self.connected) else {
             return PushOutput::Wait(None);
         };
         if core::mem::take(&mut self.heard) {
-            self.silent_at = now + heartbeat.saturating_mul(2);
+            silence.begin(now);
             self.check_at = None;
             self.told = false;
             self.backoff.reset();
@@ -98,9 +99,10 @@ impl PushMachine {
         if self.checking {
             return PushOutput::Wait(None);
         }
-        let due = self.check_at.unwrap_or(self.silent_at);
-        if now < due {
-            return PushOutput::Wait(Some(due));
+        match self.check_at {
+            Some(check_at) if now < check_at => return PushOutput::Wait(Some(check_at)),
+            None if !silence.is_over(now) => return PushOutput::Wait(Some(silence.until())),
+            _ => {}
         }
         if !core::mem::replace(&mut self.told, true) {
             return PushOutput::Notice(Notice::HeartbeatsMissed);
@@ -137,6 +139,22 @@ mod tests {
         assert_eq!(machine.poll(now), PushOutput::Wait(Some(now + 2 * SECOND)));
         machine.disconnected();
         assert_eq!(machine.poll(now + 100 * SECOND), PushOutput::Wait(None));
+    }
+
+    #[test]
+    fn who_looks_late_reads_what_came_before_anything_is_missed() {
+        let mut machine = PushMachine::new(Some(SECOND), 1);
+        machine.connected();
+        let mut now = Instant::ZERO;
+        assert_eq!(machine.poll(now), PushOutput::Wait(Some(now + 2 * SECOND)));
+        now = now + 2 * SECOND + SECOND / 2;
+        assert_eq!(machine.poll(now), PushOutput::Wait(Some(now + SECOND / 2)));
+        machine.heard();
+        assert_eq!(machine.poll(now), PushOutput::Wait(Some(now + 2 * SECOND)));
+        now = now + 20 * SECOND;
+        assert_eq!(machine.poll(now), PushOutput::Wait(Some(now + SECOND)));
+        now = now + 20 * SECOND;
+        assert_eq!(machine.poll(now), PushOutput::Notice(Notice::HeartbeatsMissed));
     }
 
     #[test]

@@ -287,6 +287,25 @@ fn missed_heartbeats_and_a_new_connection_make_another() {
 }
 
 #[test]
+fn a_heartbeat_that_waits_unread_behind_a_stall_costs_no_consumer() {
+    for pulls in [false, true] {
+        for late in [1, 500, 2_000, 60_000].map(Duration::from_millis) {
+            let mut world = running(pulls);
+            world.now = world.now + 4 * SECOND + late;
+            let again = world.run().unwrap();
+            assert!(again <= world.now + 2 * SECOND, "{late:?}, pulls: {pulls}");
+            world.heartbeat();
+            world.pass(3 * SECOND);
+            assert_eq!((world.creates, &*world.notices), (1, &[][..]), "{late:?}, pulls: {pulls}");
+            world.pass(SECOND + late);
+            world.now = world.run().unwrap();
+            world.run();
+            assert_eq!(world.notices, [Notice::Reset(ResetCause::HeartbeatsMissed)]);
+        }
+    }
+}
+
+#[test]
 fn during_an_outage_attempts_become_seldom() {
     let mut world = running(false);
     world.consumers.clear();

@@ -359,6 +359,38 @@ fn who_looks_very_late_gives_what_came_meanwhile_a_chance() {
     assert_eq!(desk.notices, [Notice::HeartbeatsMissed], "but only once");
 }
 
+/// However long a process was stopped, it hears nothing before it has read what came meanwhile.
+#[test]
+fn a_heartbeat_that_waits_unread_behind_a_stall_is_not_missed() {
+    for late in [1, 10, 100, 500, 1_900, 2_000, 2_100, 60_000].map(|it| it * MILLI) {
+        let config = PullConfig { expires: 4 * SECOND, heartbeat: Some(2 * SECOND), ..ten() };
+        let mut desk = Desk::asked(config);
+        for round in 0..3 {
+            desk.now = desk.now + 4 * SECOND + late;
+            let again = desk.run().expect("it looks again");
+            let (least, most) = (desk.now + 250 * MILLI, desk.now + 2 * SECOND);
+            assert!((least..=most).contains(&again), "{late:?}, {round}");
+            assert_eq!((desk.pulls.len(), &*desk.notices), (1, &[][..]), "{late:?}, {round}");
+            desk.status(100, "Idle Heartbeat", &[]);
+        }
+        assert_eq!(desk.run(), Some(desk.now + 4 * SECOND));
+    }
+}
+
+#[test]
+fn a_server_that_is_silent_behind_a_stall_is_told_of_at_the_second_look() {
+    for late in [MILLI, 500 * MILLI, 2 * SECOND, 60 * SECOND] {
+        let mut desk = Desk::asked(ten());
+        desk.pass(4 * SECOND + late);
+        assert_eq!(desk.notices, []);
+        // The second one may be as late.
+        desk.now = desk.run().expect("it looks again") + late;
+        desk.run();
+        assert_eq!(desk.notices, [Notice::HeartbeatsMissed], "{late:?}");
+        assert_eq!((desk.pulls.len(), desk.pulls[1].fresh), (2, true), "{late:?}");
+    }
+}
+
 #[test]
 fn without_a_connection_nothing_is_missed_and_behind_it_one_request_is_out() {
     let mut desk = Desk::asked(ten());

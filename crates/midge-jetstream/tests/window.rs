@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use midge_jetstream::{
-    Answer, PublishFailure, PublishOrder, PublishWindow, Report, WindowConfig, WindowOutput,
+    Answer, ErrorCode, PublishFailure, PublishOrder, PublishWindow, Report, WindowConfig,
+    WindowOutput,
 };
 use midge_proto::{HeaderMap, Instant, Position, PublishError, SubjectRef};
 use proptest::prelude::*;
@@ -556,6 +557,170 @@ fn nonsense_in_answers_changes_nothing_it_should_not() {
         rig.reports[..],
         [Report::Failed { failure: PublishFailure::Malformed(_), .. }]
     ));
+}
+
+// ---- every answer in every state ---------------------------------------------------------
+
+/// What an answer finds the message at that it is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Its outcome is known.
+    Ended,
+    /// Nothing is on its way that this could be the answer to.
+    NotSent,
+    /// On its way. `doubt`: not for the first time. `chained`: it expects the one before it.
+    Sent { doubt: bool, chained: bool },
+}
+
+/// What an answer comes to: the message with that token, and what it is at.
+fn states(order: PublishOrder) -> Vec<(&'static str, Rig, u64, At)> {
+    let chained = order == PublishOrder::Chained;
+    let pushed = |count: usize| {
+        let mut rig = Rig::new(config(order));
+        for _ in 0..count {
+            rig.push();
+        }
+        rig
+    };
+    let sent = || {
+        let mut rig = pushed(1);
+        rig.turn();
+        rig
+    };
+    let behind = |count: usize| {
+        let mut rig = pushed(1);
+        rig.serve();
+        for _ in 0..count {
+            rig.push();
+        }
+        rig.turn();
+        rig
+    };
+    let first = 1 << 16;
+    let mut refused = sent();
+    refused.refuse();
+    let mut again = sent();
+    again.wire.clear();
+    again.wait(SECOND);
+    let mut late = sent();
+    late.wire.clear();
+    late.wait(SECOND);
+    let mut disconnected = sent();
+    disconnected.lose_connection(0);
+    let mut not_written = sent();
+    not_written.lose_connection(1);
+    let mut failed = sent();
+    failed.answer((first, "nonsense".to_owned()));
+    let (refused_later, again_token) = (first + 1, again.wire[0].0);
+    let mut states = vec![
+        ("not sent yet", pushed(1), first, At::NotSent),
+        ("sent", sent(), first, At::Sent { doubt: false, chained: false }),
+        ("sent behind another", behind(1), 2 << 16, At::Sent { doubt: false, chained }),
+        ("sent again", again, again_token, At::Sent { doubt: true, chained: false }),
+        ("sent again, and this is to the first attempt", late, first, At::NotSent),
+        ("waiting to be sent again", refused, first, At::NotSent),
+        ("disconnected", disconnected, first, At::NotSent),
+        ("disconnected before it was written", not_written, first, At::NotSent),
+        ("stored", behind(0), first, At::Ended),
+        ("failed", failed, first, At::Ended),
+    ];
+    let mut waiting = sent();
+    waiting.refuse();
+    states.push(("waiting, and this is to the next attempt", waiting, refused_later, At::NotSent));
+    if order != PublishOrder::OneByOne {
+        let mut both = behind(2);
+        both.lose_connection(0);
+        both.window.connected();
+        both.turn();
+        let answer = both.arrive().expect("it is sent again");
+        both.answer(answer);
+        let token = both.wire[0].0;
+        let at = At::Sent { doubt: true, chained };
+        states.push(("sent again behind another", both, token, at));
+    }
+    states
+}
+
+/// All that can be answered, and what becomes of a message that this is the answer to.
+fn answers() -> Vec<(String, &'static str)> {
+    let mut answers = vec![
+        ("{\"stream\":\"S\",\"seq\":1}".to_owned(), "stored"),
+        ("{\"stream\":\"S\",\"seq\":1,\"duplicate\":true}".to_owned(), "stored"),
+        ("{\"stream\":\"another\",\"seq\":18446744073709551615}".to_owned(), "stored"),
+        ("503".to_owned(), "again"),
+    ];
+    for malformed in
+        ["", "nonsense", "{}", "[]", "{\"seq\":1}", "{\"stream\":\"S\",\"seq\":-1}", "+ACK"]
+    {
+        answers.push((malformed.to_owned(), "malformed"));
+    }
+    for code in ErrorCode::ALL.iter().map(|code| code.0).chain([0, 1, 65_535]) {
+        let becomes = match code {
+            10158 | 10167 => "again",
+            10071 | 10164 => "gap",
+            10070 | 10077 => "its own doing",
+            _ => "refused",
+        };
+        answers.push((format!("{{\"error\":{{\"code\":400,\"err_code\":{code}}}}}"), becomes));
+    }
+    answers
+}
+
+#[test]
+fn every_answer_in_every_state_ends_the_message_it_is_to_or_nothing_and_all_goes_on() {
+    for order in [PublishOrder::Sent, PublishOrder::Chained, PublishOrder::OneByOne] {
+        for (answer, becomes) in answers() {
+            for (state, mut rig, token, at) in states(order) {
+                let (number, case) = (token >> 16, format!("{answer} while {state}, {order:?}"));
+                let outcome = |rig: &Rig| {
+                    let mut outcomes = rig.reports.iter().filter_map(|report| match report {
+                        Report::Stored { number: of, .. } if *of == number => Some("stored"),
+                        Report::Failed { number: of, failure, .. } if *of == number => {
+                            Some(match failure {
+                                PublishFailure::Refused(_) => "refused",
+                                PublishFailure::Unknown => "unknown",
+                                PublishFailure::Malformed(_) => "malformed",
+                                other => panic!("{other}"),
+                            })
+                        }
+                        _ => None,
+                    });
+                    let outcome = outcomes.next();
+                    assert_eq!(outcomes.next(), None, "{case}");
+                    outcome
+                };
+                let before = outcome(&rig);
+                rig.wire.retain(|(sent, ..)| *sent != token);
+                let given = match &*answer {
+                    "503" => Answer::NoResponders,
+                    payload => Answer::Payload(payload.as_bytes()),
+                };
+                rig.window.answered(token, given, rig.now);
+                rig.turn();
+                let expected = match (at, becomes) {
+                    (At::Ended, _) => before,
+                    (_, "stored") => Some("stored"),
+                    (At::NotSent, _) | (_, "again") => None,
+                    (At::Sent { chained: true, .. }, "gap") => None,
+                    (At::Sent { doubt: true, .. }, "gap" | "its own doing") => Some("unknown"),
+                    (At::Sent { .. }, "gap" | "its own doing") => Some("refused"),
+                    (At::Sent { .. }, other) => Some(other),
+                };
+                assert_eq!(outcome(&rig), expected, "{case}");
+
+                let last = rig.push();
+                rig.heal();
+                assert_eq!((rig.window.pending(), rig.window.in_flight()), (0, 0), "{case}");
+                assert_eq!(outcome(&rig), expected.or(Some("stored")), "{case}");
+                assert!(rig.stored().iter().any(|it| it.0 == last), "{case}");
+                let mut stream = rig.order();
+                if order == PublishOrder::Sent {
+                    stream.sort_unstable();
+                }
+                assert!(stream.is_sorted_by(|one, next| one < next), "{case}: {stream:?}");
+            }
+        }
+    }
 }
 
 // ---- at random ---------------------------------------------------------------------------

@@ -182,6 +182,8 @@ macro_rules! conformance {
                 what_reads_when_its_client_closes_or_drains_says_which
                 a_next_has_no_options_of_calls_before_it
                 a_next_that_is_dropped_beside_other_calls_loses_no_message
+                what_dropped_nexts_have_asked_for_stays_asked_for
+                what_is_on_its_way_to_dropped_nexts_comes_to_the_next_ones
             }
             jetstream_care {
                 a_consumer_that_is_paused_gives_nothing_until_it_goes_on
@@ -346,6 +348,7 @@ macro_rules! conformance {
                 many_counters_are_read_at_once
                 fast_ingest_stores_everything_in_order
                 fast_ingest_ends_at_a_message_that_is_refused
+                fast_ingest_tells_of_a_gap_or_ends_before_it
                 a_lost_connection_ends_fast_ingest
                 fast_ingest_whose_stream_goes_midway_ends_in_time
                 an_old_server_is_told_before_anything_is_sent

@@ -65,7 +65,7 @@ impl<'a> ConsumeBuilder<'a> {
 
     /// How often the server says that it is there: at least 500 ms, at most half of `expires`.
     /// When two are missed, what was asked for is asked for again. Default: 2 s, so that a leader
-    /// that died without a word holds messages up for 4 s.
+    /// that died without a word holds messages up for little more than 4 s.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.config.heartbeat = Some(heartbeat);
         self

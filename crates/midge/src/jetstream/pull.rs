@@ -252,7 +252,7 @@ impl Consumer {
                 return;
             };
             drop(idle);
-            // Of two one is enough, which reads out what the other has asked for.
+            // Of two one is enough, which also reads what the other has asked for.
             if !reader.is_outstanding() {
                 std::mem::swap(&mut reader, &mut other);
             }
@@ -324,7 +324,9 @@ impl<'a> IntoFuture for NextMessage<'a> {
 /// The future of a [`NextMessage`].
 ///
 /// Dropped before it is ready, no message is lost: what was asked for comes to the next `next` of
-/// this consumer, or of a clone of it, in the same group. If there is none, the server delivers it again after `ack_wait`.
+/// this consumer, or of a clone of it, in the same group. If there is none, the server delivers it
+/// again after `ack_wait`. Of more than nine that were dropped since one was awaited, what the
+/// others have asked for is given up, and what the server was about to send is delivered again so.
 #[must_use = "futures do nothing unless polled"]
 pub struct NextingMessage<'a> {
     next: NextMessage<'a>,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use midge_jetstream::{
-    ErrorCode, Notice, PullEnd, PullMachine, PullOutput, PullRequest, ReplyError, StatusMessage,
-    read_reply,
+    ErrorCode, Notice, PullEnd, PullMachine, PullOutput, PullRequest, ReplyError, StatusKind,
+    StatusMessage, read_reply,
 };
 use midge_proto::{CloseReason, Instant, Message, Position, Subject};
 use serde::de::IgnoredAny;
@@ -41,8 +41,8 @@ pub(crate) struct Reader {
     target: Arc<Target>,
     machine: PullMachine,
     inbox: Option<Subscription>,
-    /// Inboxes that were given up, whose last messages come.
-    given_up: Vec<Subscription>,
+    /// Inboxes of requests that are not the machine's any more, whose last messages come.
+    given_up: Vec<GivenUp>,
     changes: Changes,
     alarm: Alarm,
     armed: Option<(Instant, Waker)>,
@@ -102,14 +102,25 @@ impl Reader {
             || (self.inbox.is_some() && (self.machine.pending() > 0 || self.last.is_some()))
     }
 
-    /// Gives up what another reader has asked for, and reads what comes of it all the same.
+    /// Reads what comes of what another reader has asked for, one message, beside its own.
     pub(crate) fn take_over(&mut self, mut other: Self) {
-        other.withdraw();
-        if let Some(mut inbox) = other.inbox.take() {
-            inbox.drain();
-            self.given_up.push(inbox);
+        let is_asked = !other.withdraw() && other.machine.pending() > 0 && other.last.is_none();
+        if let Some(inbox) = other.inbox.take() {
+            let until = other.machine.asked_until().filter(|_| is_asked);
+            self.given_up.push(GivenUp::new(inbox, until));
         }
         self.given_up.append(&mut other.given_up);
+        let mut excess = self.held().count().saturating_sub(MOST_HELD);
+        for old in &mut self.given_up {
+            if excess > 0 && old.until.is_some() {
+                old.let_go();
+                excess -= 1;
+            }
+        }
+    }
+
+    fn held(&self) -> impl Iterator<Item = &GivenUp> {
+        self.given_up.iter().filter(|old| old.until.is_some())
     }
 
     pub(crate) fn machine(&self) -> &PullMachine {
@@ -127,6 +138,11 @@ impl Reader {
         if let Some(inbox) = &mut self.inbox {
             inbox.drain();
         }
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        self.given_up.iter_mut().for_each(GivenUp::let_go);
     }
 
     /// What was noticed, but for errors.
@@ -181,15 +197,25 @@ impl Reader {
 
     #[inline]
     fn poll_inboxes(&mut self, context: &Context<'_>) -> Option<Item> {
-        while let Some(old) = self.given_up.first_mut() {
-            match old.poll_message(context) {
-                Poll::Ready(Some(message)) if StatusMessage::of(&message).is_some() => {}
-                Poll::Ready(Some(message)) => {
-                    self.machine.late_message(message.size());
-                    return Some(self.deliver(message));
+        let mut at = 0;
+        while let Some(old) = self.given_up.get_mut(at) {
+            match old.inbox.poll_message(context) {
+                Poll::Ready(Some(message)) => match StatusMessage::of(&message) {
+                    Some(status) if status.kind == StatusKind::IdleHeartbeat => {}
+                    Some(_) => old.let_go(),
+                    None => {
+                        old.let_go();
+                        self.machine.late_message(message.size());
+                        return Some(self.deliver(message));
+                    }
+                },
+                Poll::Ready(None) => drop(self.given_up.remove(at)),
+                Poll::Pending => {
+                    if old.until.is_some_and(|until| self.alarm.now() >= until) {
+                        old.let_go();
+                    }
+                    at += 1;
                 }
-                Poll::Ready(None) => drop(self.given_up.remove(0)),
-                Poll::Pending => break,
             }
         }
         loop {
@@ -237,7 +263,10 @@ impl Reader {
 
     fn changed(&mut self, state: &State) {
         match state {
-            State::Connected { .. } => self.machine.connected(),
+            State::Connected { .. } => {
+                self.machine.connected();
+                self.let_go();
+            }
             State::Connecting | State::Reconnecting { .. } => self.machine.disconnected(),
             State::Draining => self.drain(),
             State::Closed { why } => {
@@ -285,11 +314,10 @@ impl Reader {
     /// Sends a request; false when that cannot be.
     fn ask(&mut self, request: &PullRequest) -> bool {
         if request.fresh
-            && let Some(mut inbox) = self.inbox.take()
+            && let Some(inbox) = self.inbox.take()
         {
             self.withdraw();
-            inbox.drain();
-            self.given_up.push(inbox);
+            self.given_up.push(GivenUp::new(inbox, None));
         }
         if self.inbox.is_none() {
             let client = &self.target.client;
@@ -315,11 +343,10 @@ impl Reader {
         self.asked.is_some()
     }
 
-    /// What was asked last is not sent any more.
-    fn withdraw(&mut self) {
-        if let Some(asked) = self.asked.take() {
-            self.target.client.shared().command(|inner| inner.connection.withdraw(asked));
-        }
+    /// What was asked last is not sent any more: true when it certainly was not.
+    fn withdraw(&mut self) -> bool {
+        let Some(asked) = self.asked.take() else { return false };
+        self.target.client.shared().command(|inner| inner.connection.withdraw(asked))
     }
 
     fn poll_check(&mut self, context: &mut Context<'_>) {
@@ -350,6 +377,33 @@ impl Reader {
             self.last.get_or_insert(PullEnd::Closed);
         }
         poll
+    }
+}
+
+/// The inbox of a request that is not the machine's any more.
+struct GivenUp {
+    inbox: Subscription,
+    /// The server keeps it until the request ends, by then at the latest: what it counts as delivered
+    /// it may still have to send. `None`: it is drained.
+    until: Option<Instant>,
+}
+
+/// Inboxes that a reader keeps beside its own. Each is one message that may come with nobody to read it.
+const MOST_HELD: usize = 8;
+
+impl GivenUp {
+    fn new(mut inbox: Subscription, until: Option<Instant>) -> Self {
+        if until.is_none() {
+            inbox.drain();
+        }
+        Self { inbox, until }
+    }
+
+    /// The request has ended, or is given up: what was sent comes.
+    fn let_go(&mut self) {
+        if self.until.take().is_some() {
+            self.inbox.drain();
+        }
     }
 }
 

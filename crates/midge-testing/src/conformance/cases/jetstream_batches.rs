@@ -215,6 +215,37 @@ pub async fn fast_ingest_ends_at_a_message_that_is_refused<A: Adapter>() -> Outc
     Ok(())
 }
 
+/// A message that the user may not publish is dropped by the server, and missing in the batch.
+pub async fn fast_ingest_tells_of_a_gap_or_ends_before_it<A: Adapter>() -> Outcome {
+    let config = "authorization { users: [{ user: u, password: p, permissions: { publish: { deny: \"s.denied\" } } }] }";
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let options = impatient(&server.url()).user_and_password("u", "p");
+    let js = JetStream::new(connect::<A>(options).await?);
+    create(js.client(), "S", "s.>", json!({ "allow_batched": true })).await?;
+    let subjects = ["s.1", "s.2", "s.denied", "s.denied", "s.5"];
+
+    let mut batch = soon(js.fast_batch().gaps(Gaps::Allow)).await?;
+    for subject in subjects {
+        soon(batch.add(subject, subject)).await?;
+    }
+    let ack = soon(batch.commit("s.6", "s.6")).await?;
+    assert_eq!(ack.count, Some(6));
+    let notice = batch.try_next_notice();
+    assert_eq!(notice, Some(FastNotice::Gap { first: 3, next: 5 }));
+    assert_eq!(batch.try_next_notice(), None);
+    assert_eq!(payloads(js.client(), "S").await?, ["s.1", "s.2", "s.5", "s.6"]);
+
+    let mut batch = soon(js.fast_batch()).await?;
+    for subject in subjects {
+        soon(batch.add(subject, subject)).await?;
+    }
+    let ended = soon(batch.commit("s.6", "s.6")).await;
+    let Err(FastBatchError::Ended { stored: 2, cause }) = ended else { panic!("{ended:?}") };
+    assert_eq!(cause, Some(FastNotice::Gap { first: 3, next: 5 }));
+    assert_eq!(payloads(js.client(), "S").await?, ["s.1", "s.2", "s.5", "s.6", "s.1", "s.2"]);
+    Ok(())
+}
+
 pub async fn a_lost_connection_ends_fast_ingest<A: Adapter>() -> Outcome {
     let (server, js) = jetstream::<A>().await?;
     create(js.client(), "S", "s", json!({ "allow_batched": true })).await?;

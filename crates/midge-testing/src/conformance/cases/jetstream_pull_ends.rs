@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use midge::jetstream::{JetMessage, PullEnd, PullError, PullGroup};
+use midge::jetstream::{Consumer, JetMessage, JetStream, PullEnd, PullError, PullGroup};
 use serde_json::json;
 
 use super::jetstream_consume::number;
-use crate::conformance::steps::{assert_took, poll_once, soon};
+use crate::conformance::steps::{assert_took, connect, impatient, poll_once, soon};
 use crate::conformance::streams_by_hand::Bench;
 use crate::conformance::{Adapter, Outcome};
+use crate::{Direction, Link};
 
 const SHORT: Duration = Duration::from_millis(300);
 const CLOSED: PullError = PullError::End(PullEnd::Closed);
@@ -109,8 +110,23 @@ pub async fn a_next_has_no_options_of_calls_before_it<A: Adapter>() -> Outcome {
     Ok(())
 }
 
+fn is_first(message: &JetMessage) -> bool {
+    message.delivery().map(|it| it.delivered) == Some(1)
+}
+
+/// The next messages, none of which comes again.
+async fn firsts(consumer: &Consumer, count: usize) -> Outcome<Vec<usize>> {
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        let message = soon(consumer.next()).await?.expect("a message");
+        assert!(is_first(&message), "delivered again");
+        numbers.push(number(&message));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 pub async fn a_next_that_is_dropped_beside_other_calls_loses_no_message<A: Adapter>() -> Outcome {
-    let first = |message: &JetMessage| message.delivery().map(|it| it.delivered) == Some(1);
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;
     let mut next = consumer.next().into_future();
@@ -124,7 +140,7 @@ pub async fn a_next_that_is_dropped_beside_other_calls_loses_no_message<A: Adapt
     assert_eq!(number(&soon(fetch.next()).await.expect("a message")?), 1);
     assert!(soon(fetch.next()).await.is_none());
     let message = soon(consumer.next()).await?.expect("a message");
-    assert!(number(&message) == 0 && first(&message));
+    assert!(number(&message) == 0 && is_first(&message));
 
     // Two that are dropped, before and after something came for them.
     for (from, early) in [(2, true), (4, false)] {
@@ -142,14 +158,62 @@ pub async fn a_next_that_is_dropped_beside_other_calls_loses_no_message<A: Adapt
             drop(nexts);
             bench.publish_to_one(from..from + 2).await?;
         }
-        let mut got = Vec::new();
-        for _ in 0..2 {
-            let message = soon(consumer.next()).await?.expect("a message");
-            assert!(first(&message), "delivered again");
-            got.push(number(&message));
+        assert_eq!(firsts(&consumer, 2).await?, [from, from + 1]);
+    }
+    Ok(())
+}
+
+/// A message that the server counts as delivered is lost until `ack_wait` if nobody wants it when it
+/// is sent, a moment later: so each request that is out keeps its inbox.
+pub async fn what_dropped_nexts_have_asked_for_stays_asked_for<A: Adapter>() -> Outcome {
+    for (dropped, kept) in [(2, 2), (9, 9), (20, 9)] {
+        let bench = Bench::new::<A>().await?;
+        let consumer = bench.consumer(json!({})).await?;
+        let mut nexts = Vec::new();
+        for waiting in 1..=dropped {
+            nexts.push(consumer.next().into_future());
+            assert!(poll_once(nexts.last_mut().expect("one")).await.is_pending());
+            bench.until_info("num_waiting", waiting).await?;
         }
-        got.sort_unstable();
-        assert_eq!(got, [from, from + 1]);
+        drop(nexts);
+        let dropped = usize::try_from(dropped)?;
+        bench.publish_to_one(0..dropped).await?;
+        bench.until_info("num_ack_pending", kept).await?;
+        assert_eq!(firsts(&consumer, dropped).await?, Vec::from_iter(0..dropped));
+        assert!(soon(consumer.next().expires(SHORT)).await?.is_none());
+        bench.until_info("num_waiting", 0).await?;
+    }
+    Ok(())
+}
+
+pub async fn what_is_on_its_way_to_dropped_nexts_comes_to_the_next_ones<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    bench.consumer(json!({})).await?;
+    let link = Link::to(&bench.server.url()).start()?;
+    let client = connect::<A>(impatient(&link.url())).await?;
+    let consumer = JetStream::new(client).consumer("S", "c")?;
+    for round in 0..3 {
+        let mut nexts = [consumer.next().into_future(), consumer.next().into_future()];
+        for (next, waiting) in nexts.iter_mut().zip(1..) {
+            assert!(poll_once(next).await.is_pending());
+            bench.until_info("num_waiting", waiting).await?;
+        }
+        link.stall(Direction::ToClient);
+        bench.publish_to_one(round * 2..round * 2 + 2).await?;
+        bench.until_info("num_ack_pending", round as u64 * 2 + 2).await?;
+        drop(nexts);
+        let mut nexts = [consumer.next().into_future(), consumer.next().into_future()];
+        assert!(poll_once(&mut nexts[0]).await.is_pending());
+        link.resume(Direction::ToClient);
+        let [first, second] = nexts;
+        let mut numbers = Vec::new();
+        for next in [first, second] {
+            let message = soon(next).await?.expect("a message");
+            assert!(is_first(&message), "delivered again");
+            numbers.push(number(&message));
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, [round * 2, round * 2 + 1]);
     }
     Ok(())
 }
