@@ -414,7 +414,7 @@ impl Publisher {
             let wait = self.poll_wait(context);
             // Each ack makes room for one message. Woken for each, the publisher would send one at a
             // time.
-            if wait.is_pending() && !self.acks.wake_at(self.window.in_flight() / PARTS) {
+            if wait.is_pending() && !self.acks.wake_at((self.window.in_flight() / PARTS).max(1)) {
                 context.waker().wake_by_ref();
             }
             return wait;
