@@ -61,6 +61,10 @@ pub(crate) struct Flushes(VecDeque<(FlushId, PendingFlush)>);
 
 impl Flushes {
     fn push(&mut self, id: FlushId, flush: PendingFlush) {
+        if self.0.capacity() == 0 {
+            // Most connections have one at a time.
+            self.0.reserve_exact(1);
+        }
         self.0.push_back((id, flush));
     }
 

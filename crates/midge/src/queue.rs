@@ -93,7 +93,12 @@ impl Counter {
 
     #[inline]
     fn load(&self) -> Amount {
-        let messages = self.messages.load(Ordering::SeqCst);
+        self.load_as(Ordering::SeqCst)
+    }
+
+    #[inline]
+    fn load_as(&self, order: Ordering) -> Amount {
+        let messages = self.messages.load(order);
         Amount { messages, bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
@@ -102,14 +107,15 @@ impl Counter {
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) subject: Subject,
-    pub(crate) limits: Limits,
+    /// The bytes that may be unread.
+    max_bytes: usize,
+    /// The messages that may be, or as many as there are.
+    max_messages: u32,
     pub(crate) when_full: WhenFull,
     state: Mutex<State>,
     /// Written by the driver: all that was ever put in, but for what made room for newer ones.
     put: Counter,
-    /// Written by the driver.
-    dropped: AtomicUsize,
-    /// Written by the driver.
+    /// Written by both.
     flags: AtomicU8,
     /// Written by the reader.
     read: Counter,
@@ -119,9 +125,37 @@ pub(crate) struct Queue {
 struct State {
     messages: VecDeque<Message>,
     waker: Option<Waker>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few queues have, and those not for long.
+#[derive(Debug, Default)]
+struct Rare {
     /// Fewer messages wake nobody.
     least: usize,
-    end: Option<Box<End>>,
+    dropped: u64,
+    end: Option<End>,
+}
+
+impl State {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn least(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.least)
+    }
+
+    fn end(&self) -> Option<&End> {
+        self.rare.as_ref()?.end.as_ref()
+    }
+
+    /// Any message wakes the reader.
+    fn wake_at_any(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.least = 0;
+        }
+    }
 }
 
 /// What a reader found.
@@ -137,14 +171,22 @@ impl Queue {
     pub(crate) fn new(subject: Subject, limits: Limits, when_full: WhenFull) -> Self {
         Self {
             subject,
-            limits,
+            max_bytes: limits.bytes,
+            max_messages: u32::try_from(limits.messages).unwrap_or(u32::MAX),
             when_full,
             state: Mutex::default(),
             put: Counter::default(),
-            dropped: AtomicUsize::new(0),
             flags: AtomicU8::new(0),
             read: Counter::default(),
         }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let messages = match self.max_messages {
+            u32::MAX => usize::MAX,
+            most => most as usize,
+        };
+        Limits { messages, bytes: self.max_bytes }
     }
 
     // ---- the driver's side ---------------------------------------------------------------
@@ -169,16 +211,16 @@ impl Queue {
         if self.when_full == WhenFull::DropOldest {
             // What the reader has taken out counts and cannot make room; the newest stays.
             while state.messages.len() > 1
-                && put.since(self.read.load()).exceeds(self.limits)
+                && put.since(self.read.load()).exceeds(self.limits())
                 && let Some(oldest) = state.messages.pop_front()
             {
                 put.take_back(&oldest);
                 discarded.push(oldest);
-                self.count_dropped();
+                state.rare().dropped += 1;
             }
         }
         self.put.store(*put, Ordering::SeqCst);
-        if state.messages.len() >= state.least {
+        if state.messages.len() >= state.least() {
             wakes.add(state.waker.take());
         }
         drop(state);
@@ -190,7 +232,7 @@ impl Queue {
     /// Nothing more will be put in.
     pub(crate) fn end(&self, end: End, wakes: &mut Wakes) {
         let mut state = lock(&self.state);
-        state.end.get_or_insert_with(|| Box::new(end));
+        state.rare().end.get_or_insert(end);
         wakes.add(state.waker.take());
         drop(state);
         self.flags.fetch_or(ENDED, Ordering::SeqCst);
@@ -206,7 +248,7 @@ impl Queue {
     }
 
     pub(crate) fn count_dropped(&self) {
-        self.dropped.store(self.dropped.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        lock(&self.state).rare().dropped += 1;
     }
 
     pub(crate) fn set_slow(&self, slow: bool) {
@@ -238,10 +280,10 @@ impl Queue {
             self.move_out(&mut state, local, max);
             return Taken::Messages;
         }
-        if state.end.is_some() {
+        if state.end().is_some() {
             return Taken::Ended;
         }
-        state.least = 0;
+        state.wake_at_any();
         let old = crate::waiters::set_waker(&mut state.waker, waker);
         drop(state);
         drop(old);
@@ -253,8 +295,8 @@ impl Queue {
     #[cfg(feature = "jetstream")]
     pub(crate) fn wake_at(&self, least: usize) -> bool {
         let mut state = lock(&self.state);
-        state.least = least;
-        state.messages.len() < least && state.end.is_none()
+        state.rare().least = least;
+        state.messages.len() < least && state.end().is_none()
     }
 
     /// As [`take`](Self::take), without waiting.
@@ -269,6 +311,12 @@ impl Queue {
         } else {
             std::mem::swap(&mut state.messages, local);
         }
+    }
+
+    /// What the reader has read, for itself: nobody else writes that.
+    #[inline]
+    pub(crate) fn read_by_me(&self) -> Amount {
+        self.read.load_as(Ordering::Relaxed)
     }
 
     /// Says what the reader has read, which holds more. Tells whether it must look at
@@ -308,7 +356,7 @@ impl Queue {
     pub(crate) fn attention(&self) -> bool {
         let flags = self.flags.load(Ordering::SeqCst);
         let unread = self.unread();
-        (flags & SLOW != 0 && unread.is_half(self.limits))
+        (flags & SLOW != 0 && unread.is_half(self.limits()))
             || (flags & (ENDED | BUSY) == ENDED && unread.messages == 0)
     }
 
@@ -318,11 +366,11 @@ impl Queue {
     }
 
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed) as u64
+        lock(&self.state).rare.as_ref().map_or(0, |rare| rare.dropped)
     }
 
     pub(crate) fn how_it_ended(&self) -> Option<End> {
-        lock(&self.state).end.as_deref().cloned()
+        lock(&self.state).end().cloned()
     }
 
     pub(crate) fn end_reason(&self) -> Option<EndReason> {
@@ -330,27 +378,26 @@ impl Queue {
     }
 
     /// Ends it from the reader's side, once the driver has forgotten it: takes out what nobody
-    /// will read, and counts it as read. Returns it, and all that was ever put in.
-    pub(crate) fn abandon(&self, reason: EndReason) -> (VecDeque<Message>, Amount) {
+    /// will read, and counts it as read.
+    pub(crate) fn abandon(&self, reason: EndReason) -> VecDeque<Message> {
         let mut state = lock(&self.state);
-        state.end.get_or_insert_with(|| Box::new(End::Reason(reason)));
+        state.rare().end.get_or_insert(End::Reason(reason));
         let waker = state.waker.take();
         let messages = std::mem::take(&mut state.messages);
         drop(state);
         drop(waker);
-        let put = self.put.load();
-        self.read.store(put, Ordering::SeqCst);
-        (messages, put)
+        self.read.store(self.put.load(), Ordering::SeqCst);
+        messages
     }
 
     /// Registers a waker for the end; false when it has ended. With `read_out`, the end comes
     /// when nothing is unread.
     pub(crate) fn wait_for_end(&self, waker: &Waker, read_out: bool) -> bool {
         let mut state = lock(&self.state);
-        if state.end.is_some() && !(read_out && self.unread().messages > 0) {
+        if state.end().is_some() && !(read_out && self.unread().messages > 0) {
             return false;
         }
-        state.least = 0;
+        state.wake_at_any();
         let old = crate::waiters::set_waker(&mut state.waker, waker);
         drop(state);
         drop(old);

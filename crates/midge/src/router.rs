@@ -56,8 +56,10 @@ pub(crate) struct Slot {
     staged: Vec<Message>,
     /// All that was ever taken, but for what made room for newer ones.
     put: Amount,
-    /// So much more is taken before the limits are looked at.
-    room: Amount,
+    /// So many bytes more are taken before the limits are looked at.
+    room_bytes: usize,
+    /// So many messages more.
+    room_messages: u32,
     pub(crate) burst: Burst,
     pub(crate) extra: Option<Box<Extra>>,
 }
@@ -69,7 +71,8 @@ impl Slot {
             extra: None,
             staged: Vec::new(),
             put: Amount::default(),
-            room: Amount::default(),
+            room_bytes: 0,
+            room_messages: 0,
             burst: Burst::None,
         }
     }
@@ -77,7 +80,7 @@ impl Slot {
     /// True when one more message of `size` bytes exceeds a limit. A single message never does.
     fn exceeds(&self, size: usize) -> bool {
         let unread = self.put.since(self.queue.read_so_far());
-        let limits = self.queue.limits;
+        let limits = self.queue.limits();
         unread.messages > 0
             && (unread.messages >= limits.messages
                 || unread.bytes.saturating_add(size) > limits.bytes)
@@ -86,26 +89,31 @@ impl Slot {
     /// Takes so many messages, of `size` bytes together, if there is room for all.
     #[inline]
     fn takes(&mut self, messages: usize, size: usize) -> bool {
-        if self.room.messages < messages || self.room.bytes < size {
+        if (self.room_messages as usize) < messages || self.room_bytes < size {
             return false;
         }
-        self.room.messages -= messages;
-        self.room.bytes -= size;
+        // Not more than there were.
+        self.room_messages -= messages as u32;
+        self.room_bytes -= size;
         true
     }
 
     /// Makes room up to the limits, and takes a message of `size` bytes.
     fn take_within(&mut self, size: usize) {
-        let limits = self.queue.limits;
+        let limits = self.queue.limits();
         let unread = self.put.since(self.queue.read_so_far());
-        self.room = Amount {
-            messages: limits.messages.saturating_sub(unread.messages),
-            bytes: limits.bytes.saturating_sub(unread.bytes),
-        };
+        let messages = limits.messages.saturating_sub(unread.messages);
+        self.room_messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.room_bytes = limits.bytes.saturating_sub(unread.bytes);
         // The only one is taken whatever its size.
         if !self.takes(1, size) {
-            self.room = Amount::default();
+            self.forget_room();
         }
+    }
+
+    fn forget_room(&mut self) {
+        self.room_messages = 0;
+        self.room_bytes = 0;
     }
 
     /// The policy for a slow subscription: whether a message of `size` bytes is taken. Where the
@@ -119,7 +127,7 @@ impl Slot {
                     self.take_within(size);
                     return Admission::Take;
                 }
-                self.room = Amount::default();
+                self.forget_room();
                 self.queue.set_slow(true);
                 self.burst = Burst::Begun;
                 if drops { Admission::DropAndTell } else { Admission::TakeAndTell }

@@ -35,15 +35,13 @@ pub struct Subscription {
     sid: Sid,
     /// Taken out of the queue and not read.
     local: VecDeque<Message>,
-    read: Amount,
     delivered: u64,
 }
 
 impl Subscription {
     pub(crate) fn new(made: Made) -> Self {
         let Made { handle, queue, sid, .. } = made;
-        let local = VecDeque::new();
-        Self { handle, queue, sid, local, read: Amount::default(), delivered: 0 }
+        Self { handle, queue, sid, local: VecDeque::new(), delivered: 0 }
     }
 
     // ---- reading -------------------------------------------------------------------------
@@ -115,18 +113,19 @@ impl Subscription {
     fn pop(&mut self) -> Option<Message> {
         let size = self.local.front()?.size();
         self.delivered += 1;
-        self.read.add(1, size);
+        let mut read = self.queue.read_by_me();
+        read.add(1, size);
         if self.local.len() == 1 {
-            self.note_last();
-        } else if self.queue.note_read(self.read) {
+            self.note_last(read);
+        } else if self.queue.note_read(read) {
             self.attend();
         }
         self.local.pop_front()
     }
 
     #[inline(never)]
-    fn note_last(&self) {
-        if self.queue.note_last(self.read) {
+    fn note_last(&self, read: Amount) {
+        if self.queue.note_last(read) {
             self.attend();
         }
     }
@@ -143,8 +142,7 @@ impl Subscription {
     /// Ends it at once. Messages that are not read are dropped, and nothing follows.
     pub fn unsubscribe(&mut self) {
         let slot = self.handle.shared.unsubscribe(self.sid, &self.queue);
-        let (unread, put) = self.queue.abandon(EndReason::Unsubscribed);
-        self.read = put;
+        let unread = self.queue.abandon(EndReason::Unsubscribed);
         self.local.clear();
         drop((slot, unread));
     }
@@ -211,7 +209,8 @@ impl Subscription {
 
     /// How much may be unread: messages, and bytes.
     pub fn capacity(&self) -> (usize, usize) {
-        (self.queue.limits.messages, self.queue.limits.bytes)
+        let limits = self.queue.limits();
+        (limits.messages, limits.bytes)
     }
 
     /// Messages that were dropped because too many were unread.

@@ -21,7 +21,7 @@ use crate::{Config, Message};
 /// Less room than this is not worth a read.
 const MIN_READ: usize = 1024;
 /// The first chunk, and that of a connection which is quiet.
-const SMALL_CHUNK: usize = 2 * 1024;
+const SMALL_CHUNK: usize = 1024;
 /// So many messages at most are cut out in one piece.
 const BATCH: usize = 64;
 
@@ -333,7 +333,7 @@ impl Inbound {
 
     /// Room for the frame that is being received, and for a read.
     fn make_room(&mut self) {
-        let least = (self.size / 4).max(MIN_READ.min(self.size));
+        let least = (self.size / 4).max(MIN_READ.min(self.size / 2));
         let quiet = self.quiet && self.need == 0 && self.filled <= self.size / 2;
         let end = self.filled + self.spare;
         if !quiet && end >= self.need.max(self.filled + least) {

@@ -198,7 +198,7 @@ impl Connection {
     /// # Errors
     ///
     /// [`ConfigError`] names the field of `config` that cannot be.
-    pub fn new(config: Config) -> Result<Self, ConfigError> {
+    pub fn new(mut config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let mut rng = Rng::new(config.seed);
         let inbox = inbox(&config.inbox_prefix, &mut rng) + ".";
@@ -206,7 +206,7 @@ impl Connection {
             now: Instant::ZERO,
             phase: Phase::Waiting,
             session: Session::default(),
-            servers: Servers::new(&config, &mut rng),
+            servers: Servers::new(&mut config, &mut rng),
             info: None,
             inbound: Inbound::new(&config),
             outbound: Outbound::new(&config),
@@ -223,8 +223,9 @@ impl Connection {
             pong_due: false,
             written: 0,
             pings_out: 0,
-            actions: VecDeque::new(),
-            events: VecDeque::new(),
+            // Most often there is one of them at a time, and a quiet connection keeps the memory.
+            actions: VecDeque::with_capacity(1),
+            events: VecDeque::with_capacity(1),
             statistics: Statistics::default(),
             rng,
             config,

@@ -373,6 +373,10 @@ impl Outbound {
         self.out_bytes += count as u64;
         self.greeting = self.greeting.saturating_sub(count);
         self.handshake.drain(..count);
+        if self.handshake.is_empty() {
+            // It is not needed again before the connection is lost.
+            self.handshake = Vec::new();
+        }
     }
 
     /// The transport took the next `count` bytes of `front`.

@@ -46,6 +46,9 @@ pub(super) struct Pings {
 impl Pings {
     pub(super) fn push(&mut self, flush: Option<FlushId>, drains: u64) {
         let drains = drains.max(self.queue.back().map_or(0, |ping| ping.drains));
+        if self.queue.capacity() == 0 {
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back(Ping { flush, drains, before: Before::default() });
     }
 

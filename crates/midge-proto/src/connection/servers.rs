@@ -3,6 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 
 use super::output::Candidate;
 use crate::rng::Rng;
@@ -56,14 +57,15 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+    /// Takes the servers out of `config`.
+    pub(super) fn new(config: &mut Config, rng: &mut Rng) -> Self {
         let mut servers = Self {
             pool: Vec::new(),
             retain_order: config.retain_order,
             max_discovered: config.max_servers,
             detached: false,
         };
-        servers.fill(config.servers.clone(), rng);
+        servers.fill(mem::take(&mut config.servers), rng);
         servers
     }
 

@@ -20,13 +20,54 @@ pub(super) enum Role {
     Mux,
 }
 
+/// A name of at most so many bytes has no memory of its own.
+const SHORT: usize = 22;
+
+/// The subject, and behind a blank the queue group, if there is one. Neither holds a blank.
+#[derive(Debug)]
+enum Name {
+    Short { len: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
+
+impl Name {
+    fn new(subject: &[u8], queue: Option<&QueueGroup>) -> Self {
+        let parts = match queue {
+            Some(queue) => [subject, b" ", queue.as_bytes()],
+            None => [subject, &[], &[]],
+        };
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        if len > SHORT {
+            return Self::Long(parts.concat().into());
+        }
+        let mut bytes = [0; SHORT];
+        let mut at = 0;
+        for part in parts {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        Self::Short { len: len as u8, bytes }
+    }
+
+    fn parts(&self) -> (&[u8], Option<&[u8]>) {
+        let name = match self {
+            Self::Short { len, bytes } => &bytes[..*len as usize],
+            Self::Long(name) => name,
+        };
+        match memchr::memchr(b' ', name) {
+            Some(at) => (&name[..at], Some(&name[at + 1..])),
+            None => (name, None),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Subscription {
-    /// The subject, and behind it the queue group, which is not empty if there is one.
-    name: Box<[u8]>,
-    subject_len: u32,
+    name: Name,
     /// Messages handed over before the present connection: the server counts from its SUB.
     before: u64,
+    /// The number of the last UNSUB that waits for it, if one does, but for higher digits.
+    unsub: u32,
     role: Role,
     draining: bool,
     /// The server of this connection, which is about to be left, was told to send no more.
@@ -35,11 +76,11 @@ pub(super) struct Subscription {
 
 impl Subscription {
     fn subject(&self) -> &[u8] {
-        &self.name[..self.subject_len as usize]
+        self.name.parts().0
     }
 
     fn queue(&self) -> Option<&[u8]> {
-        Some(&self.name[self.subject_len as usize..]).filter(|queue| !queue.is_empty())
+        self.name.parts().1
     }
 }
 
@@ -52,8 +93,6 @@ struct Slot {
     /// caller's.
     special: u64,
     subscription: Option<Subscription>,
-    /// The number of the last UNSUB that waits: for the subscription here, or for one that left.
-    unsub: u64,
 }
 
 impl Slot {
@@ -86,7 +125,7 @@ pub(super) struct Subscriptions {
     /// UNSUBs to write, each with the count to stop at.
     unsubs: VecDeque<(Sid, Option<u64>)>,
     /// UNSUBs that were written or forgotten: the number of the first that waits.
-    unsubs_gone: u64,
+    unsubs_gone: u32,
     /// Slots below this were announced on this connection.
     cursor: usize,
     /// Drains that wait for a PONG, with the number of the PING that they wait for.
@@ -125,12 +164,10 @@ impl Subscriptions {
         let slot = &mut self.slots[index];
         slot.delivered = 0;
         slot.special = if role == Role::Mux { 0 } else { u64::MAX };
-        let queue = queue.map_or(&[][..], QueueGroup::as_bytes);
         slot.subscription = Some(Subscription {
-            name: [subject.as_bytes(), queue].concat().into(),
-            // Both fit into a line.
-            subject_len: subject.as_bytes().len() as u32,
+            name: Name::new(subject.as_bytes(), queue),
             before: 0,
+            unsub: 0,
             role,
             draining: false,
             left: false,
@@ -235,15 +272,19 @@ impl Subscriptions {
 
     fn queue_unsub(&mut self, sid: Sid, counted: bool) {
         let max = if counted { self.remaining(sid) } else { None };
-        let slot = &mut self.slots[sid.index()];
-        let waits = slot.unsub.checked_sub(self.unsubs_gone);
-        if let Some(due) = waits.and_then(|at| self.unsubs.get_mut(at as usize))
+        let gone = self.unsubs_gone;
+        let number = gone.wrapping_add(self.unsubs.len() as u32);
+        let Some(subscription) = self.slots[sid.index()].subscription.as_mut() else {
+            return;
+        };
+        let waits = subscription.unsub.wrapping_sub(gone) as usize;
+        if let Some(due) = self.unsubs.get_mut(waits)
             && due.0 == sid
         {
             due.1 = max;
             return;
         }
-        slot.unsub = self.unsubs_gone + self.unsubs.len() as u64;
+        subscription.unsub = number;
         self.unsubs.push_back((sid, max));
     }
 
@@ -365,7 +406,7 @@ impl Subscriptions {
     pub(super) fn forget_connection(&mut self) {
         self.cursor = 0;
         self.fence = false;
-        self.unsubs_gone += self.unsubs.len() as u64;
+        self.unsubs_gone = self.unsubs_gone.wrapping_add(self.unsubs.len() as u32);
         self.unsubs.clear();
     }
 
@@ -418,7 +459,7 @@ impl Subscriptions {
     /// The next UNSUB to write.
     pub(super) fn next_unsub(&mut self) -> Option<(Sid, Option<u64>)> {
         let next = self.unsubs.pop_front()?;
-        self.unsubs_gone += 1;
+        self.unsubs_gone = self.unsubs_gone.wrapping_add(1);
         Some(next)
     }
 }

@@ -12,7 +12,7 @@ use crate::shared::lock;
 pub(super) struct Layered {
     mode: TlsMode,
     dialing: Option<(Attempt, Arc<ServerUrl>)>,
-    pub(super) stack: Option<Stack>,
+    pub(super) stack: Option<Box<Stack>>,
     /// The transport has ended, and what it delivered is still being decoded.
     ended: Option<DisconnectCause>,
     /// The adapter was told to close the transport: from the next turn on, it has no layers.
@@ -28,7 +28,7 @@ impl Layered {
 
     /// The layers of `attempt`.
     fn of(&mut self, attempt: Attempt) -> Option<&mut Stack> {
-        self.stack.as_mut().filter(|stack| stack.attempt() == attempt)
+        self.stack.as_deref_mut().filter(|stack| stack.attempt() == attempt)
     }
 
     /// Keeps the cause of an end until all that came before is decoded, or gives it back.
@@ -104,7 +104,7 @@ impl Driver {
     fn begin(&mut self, attempt: Attempt, opening: Opening, layers: Layers) {
         self.layered.reset();
         self.with(|inner| inner.direct = None);
-        self.layered.stack = Some(Stack::new(attempt, opening, layers));
+        self.layered.stack = Some(Box::new(Stack::new(attempt, opening, layers)));
     }
 
     /// What the layers want to say before the transport closes.
