@@ -4,9 +4,10 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use midge::driver::{Destination, Opening, Runtime, Stream, Task};
+use midge::driver::{Destination, Opening, ReadNow, Runtime, Stream, Task, WriteNow};
 use midge_proto::Instant;
 
 use crate::World;
@@ -94,7 +95,17 @@ impl Stream for Socket {
         Poll::Ready(Ok(()))
     }
 
+    fn write_now(&self) -> Option<Weak<dyn WriteNow>> {
+        let beside: Arc<dyn WriteNow> = self.0.clone();
+        Some(Arc::downgrade(&beside))
+    }
+
+    fn read_now(&self) -> Option<Weak<dyn ReadNow>> {
+        let beside: Arc<dyn ReadNow> = self.0.clone();
+        Some(Arc::downgrade(&beside))
+    }
+
     fn write_last(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.write(bytes, None).map_or(Poll::Pending, Poll::Ready)
+        self.0.write(bytes, None).map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -30,6 +30,7 @@ fn run(first: u64, last: u64) {
         (sum.refused, 5),
         (sum.drained, 2),
         (sum.maxima, 2),
+        (sum.beside, 5),
     ] {
         assert!(number >= least * count, "{count} storms came to {sum:?}");
     }
@@ -48,4 +49,5 @@ fn add(sum: &mut Tally, part: Tally) {
     sum.parted += part.parted;
     sum.drained += part.drained;
     sum.maxima += part.maxima;
+    sum.beside += part.beside;
 }

@@ -65,6 +65,12 @@ impl ReadNow for Reader {
         self.lock().as_ref().poll_read_ready(context).map(drop)
     }
 
+    /// The runtime remembers what the system has told it of. Elsewhere a read that leaves room does
+    /// not make it forget that.
+    fn tells_ahead(&self) -> bool {
+        cfg!(unix)
+    }
+
     fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         poll_read(Pin::new(&mut *self.lock()), buffer, context)
     }

@@ -377,7 +377,9 @@ impl Driver {
     ///
     /// Where requests come one after the other, and nothing else is expected, whoever waits for a
     /// reply reads it then, in place of the driver, whose [`Wait::read`] is off for as long and whose
-    /// [`Wait::until`] is at most 100 ms ahead.
+    /// [`Wait::until`] is at most 100 ms ahead. Where the stream [tells
+    /// ahead](ReadNow::tells_ahead) that there is something to read, a request wakes the driver
+    /// instead, which does well to read before it writes: that may be the end.
     pub fn reads_now(&mut self, attempt: Attempt, stream: Weak<dyn ReadNow>) {
         self.with(|inner| {
             if let Some(direct) = inner.direct.as_mut().filter(|direct| direct.is_of(attempt)) {
@@ -525,6 +527,7 @@ impl Inner {
     /// Leaves reading to requests for a while, if they come one after the other.
     fn lend_reading(&mut self, lending: Option<&mut Lending>, now: Instant, wait: &mut Wait) {
         self.reader = None;
+        self.reads_first = false;
         let before = self.lends_reading.take();
         let beside = (std::mem::take(&mut self.alone), std::mem::take(&mut self.led));
         let may = self.direct.as_ref().is_some_and(Direct::may_read);
@@ -535,6 +538,7 @@ impl Inner {
             && self.hands_over.is_none()
             && self.connection.is_connected()
             && self.connection.requests() == 0
+            && !self.connection.expects_pong()
             && self.connection.subscriptions() <= 1
             && self.flushes.is_empty();
         self.lends_reading = lending.lends(now, before, beside, free);

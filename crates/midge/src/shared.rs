@@ -113,6 +113,8 @@ pub(crate) struct Inner {
     pub(crate) reader: Option<RequestId>,
     /// It has the room for a read, and wakes the driver if that wants it meanwhile.
     pub(crate) is_read: bool,
+    /// The driver was called back for what there is to read, and does that before it writes.
+    pub(crate) reads_first: bool,
     /// Requests that were written beside the driver since its last turn, and replies read.
     pub(crate) alone: u32,
     pub(crate) led: u32,
@@ -395,6 +397,7 @@ impl Inner {
             lends_reading: None,
             reader: None,
             is_read: false,
+            reads_first: false,
             alone: 0,
             led: 0,
             deferred: None,

@@ -78,6 +78,11 @@ impl Connection {
         self.outbound.is_lent()
     }
 
+    /// A PING of the keep-alive has not been answered yet.
+    pub fn expects_pong(&self) -> bool {
+        self.pings_out > 0
+    }
+
     /// Subscriptions that have not ended, the inbox of requests included.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()

@@ -56,6 +56,8 @@ pub(crate) struct Net {
     next: u64,
     /// The connections that each client of the world has had, and what it has read of each.
     pub(crate) lives: BTreeMap<Owner, Vec<Life>>,
+    /// Reads beside a driver that have brought something.
+    pub(crate) read_beside: u64,
 }
 
 /// A client of the world: a `Client`, a `CoreClient`, or who dials by hand.
@@ -134,6 +136,7 @@ impl Net {
             dials: BTreeMap::new(),
             next: 0,
             lives: BTreeMap::new(),
+            read_beside: 0,
         }
     }
 
@@ -402,6 +405,16 @@ impl State {
 // ---- the client's side -------------------------------------------------------------------------
 
 impl State {
+    /// A read would bring something, if only the end. If not, it wakes `waker` once it would.
+    pub(crate) fn is_readable(&mut self, connection: Connection, waker: &Waker) -> bool {
+        let Some(line) = self.net.lines.get_mut(&connection) else { return true };
+        let readable = !line.down.arrived().is_empty() || line.down.end().is_some();
+        if !readable {
+            line.down.reader = Some(waker.clone());
+        }
+        readable
+    }
+
     pub(crate) fn read(
         &mut self,
         connection: Connection,
@@ -455,7 +468,9 @@ impl State {
         }
         match line.up.write(bytes, now, &line.link, &mut net.rng) {
             Wrote::Full => {
-                line.up.writer = waker.cloned();
+                if let Some(waker) = waker {
+                    line.up.writer = Some(waker.clone());
+                }
                 None
             }
             Wrote::Took { count, arrives, cut } => {

@@ -4,14 +4,21 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use midge::driver::{ReadNow, WriteNow};
 
 use super::{Connection, Owner};
 use crate::World;
 
 /// A client's end of a connection, for code that drives one by hand. Dropping it closes it.
 #[derive(Debug)]
-pub struct Socket {
+pub struct Socket(pub(crate) Arc<Open>);
+
+/// What is shared with those who write and read beside a driver.
+#[derive(Debug)]
+pub(crate) struct Open {
     world: World,
     connection: Connection,
 }
@@ -19,7 +26,7 @@ pub struct Socket {
 impl Socket {
     /// Which connection it belongs to.
     pub fn connection(&self) -> Connection {
-        self.connection
+        self.0.connection
     }
 
     /// Reads what has arrived. Nothing is the end.
@@ -32,8 +39,7 @@ impl Socket {
         buffer: &mut [u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let read = self.world.with(|state| state.read(self.connection, buffer, context.waker()));
-        read.map_or(Poll::Pending, Poll::Ready)
+        self.0.read(buffer, context.waker())
     }
 
     /// Writes as much as there is room for.
@@ -46,7 +52,14 @@ impl Socket {
         bytes: &[u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        self.write(bytes, Some(context.waker())).map_or(Poll::Pending, Poll::Ready)
+        self.0.write(bytes, Some(context.waker())).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Open {
+    fn read(&self, buffer: &mut [u8], waker: &Waker) -> Poll<io::Result<usize>> {
+        let read = self.world.with(|state| state.read(self.connection, buffer, waker));
+        read.map_or(Poll::Pending, Poll::Ready)
     }
 
     pub(crate) fn write(&self, bytes: &[u8], waker: Option<&Waker>) -> Option<io::Result<usize>> {
@@ -54,7 +67,35 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl WriteNow for Open {
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes, None).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+    }
+}
+
+impl ReadNow for Open {
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self.world.with(|state| state.is_readable(self.connection, context.waker())) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Of each kind there are some.
+    fn tells_ahead(&self) -> bool {
+        self.connection.0.is_multiple_of(2)
+    }
+
+    fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = self.read(buffer, context.waker());
+        if let Poll::Ready(Ok(1..)) = read {
+            self.world.with(|state| state.net.read_beside += 1);
+        }
+        read
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         self.world.with(|state| state.hang_up(self.connection));
     }
@@ -82,7 +123,8 @@ impl Future for Dial {
             return Poll::Pending;
         };
         self.dial = None;
-        Poll::Ready(outcome.map(|connection| Socket { world: self.world.clone(), connection }))
+        let open = |connection| Open { world: self.world.clone(), connection };
+        Poll::Ready(outcome.map(|connection| Socket(Arc::new(open(connection)))))
     }
 }
 

@@ -59,7 +59,7 @@ impl Full {
             false => drop(world.spawn(driver)),
         }
         // With `retry_first_connect` the client is there at once.
-        let client = ready(connecting).expect("it connects in the background");
+        let client = super::ready(connecting).expect("it connects in the background");
         Self {
             world: world.clone(),
             ledger: ledger.clone(),
@@ -156,15 +156,6 @@ impl Full {
                 Err(error) => panic!("{error}"),
             }
         }
-    }
-}
-
-/// The output of a future that is ready at once.
-fn ready<F: Future + Unpin>(mut future: F) -> F::Output {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::Pin::new(&mut future).poll(&mut context) {
-        std::task::Poll::Ready(output) => output,
-        std::task::Poll::Pending => panic!("it is not ready"),
     }
 }
 
@@ -274,12 +265,13 @@ async fn answers(task: Task, mut rng: Rng) {
     let publisher = task.ledger.publisher(task.owner);
     let Ok(mut questions) = task.client.queue_subscribe("service", "workers").await else { return };
     let reader = task.ledger.reader(task.owner, questions.sid().number());
+    let ignores = if rng.one_in(2) { 10 } else { 200 };
     while let Some(question) = questions.next().await {
         let asked = task.ledger.received(reader, &question);
         let tag = task.ledger.next(publisher);
         let mut payload = tag.to_string().into_bytes();
         payload.extend_from_slice(asked.to_string().as_bytes());
-        if rng.one_in(10) {
+        if rng.one_in(ignores) {
             continue;
         }
         if let Ok(position) = task.client.respond(&question, &payload).try_send() {

@@ -452,6 +452,7 @@ impl Ledger {
                 }
             }
         });
+        tally.beside = world.with(|state| state.net.read_beside);
         let lives = world.with(|state| state.net.lives.clone());
         for reader in &books.readers {
             tally.received += reader.received.len() as u64;
@@ -571,6 +572,8 @@ pub struct Tally {
     pub drained: u64,
     /// Subscriptions that reached their maximum.
     pub maxima: u64,
+    /// Reads beside a driver that have brought something.
+    pub beside: u64,
 }
 
 fn number(sid: &[u8]) -> Option<u64> {

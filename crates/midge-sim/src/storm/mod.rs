@@ -9,7 +9,8 @@
 //! | nothing reaches a server that was not accepted so, twice, out of order, although it was reported as not sent, or anew after it was reported as unknown | `Ledger::look`, after each step |
 //! | what comes is what was published | `Ledger::received` |
 //! | each id ends once, requests by their deadline; positions count what was accepted | `bare`, as it happens |
-//! | a response is the answer to its request | `bare`, `full` |
+//! | a response is the answer to its request | `bare`, `full`, `asking` |
+//! | so it is where replies are read beside the driver, and no request outlives its deadline | `asking` |
 //! | confirmed, unknown, kept and dropped are disjoint, and are all that was accepted | `Ledger::ended`, at the end of each client |
 //! | what is confirmed reached a server; what is kept or dropped did not | `Ledger::ended`, `look`, `judge` |
 //! | what was flushed on the connection that brought it is confirmed, not unknown | `Ledger::flushed` |
@@ -18,12 +19,15 @@
 //! | every client is connected and answered within [`recovery`] of the last fault | `bare`, `full` |
 //! | a close and a drain end in time, also in the midst of faults | `bare` |
 
+mod asking;
 mod bare;
 mod full;
 mod ledger;
 mod plan;
 mod weather;
 
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 pub use ledger::Tally;
@@ -72,12 +76,25 @@ pub fn storm(seed: u64, trace: usize) -> Result<Outcome<Tally>, Failure> {
         .run(|world| run(world, plan, ledger))
 }
 
+/// The output of a future that is ready at once.
+fn ready<F: Future + Unpin>(mut future: F) -> F::Output {
+    let mut context = Context::from_waker(Waker::noop());
+    match Pin::new(&mut future).poll(&mut context) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it is not ready"),
+    }
+}
+
 async fn run(world: World, plan: Plan, ledger: Ledger) -> Tally {
     plan.add_servers(&world);
     let mut clients = Vec::new();
     for index in 0..plan.full {
         let client = full::Full::new(&world, &plan, &ledger, index);
         clients.push(world.spawn(client.run()));
+    }
+    for _ in 0..plan.asking {
+        let client = asking::Asking::new(&world, &plan, &ledger);
+        clients.push(world.spawn(client.run(world.rng())));
     }
     for _ in 0..plan.bare {
         let client = bare::Bare::new(&world, &plan, &ledger);

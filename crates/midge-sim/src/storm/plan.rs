@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) servers: usize,
     pub(crate) full: usize,
     pub(crate) bare: usize,
+    /// Clients whose replies are read beside their drivers.
+    pub(crate) asking: usize,
     /// When everything has stopped going wrong.
     pub(crate) calm: Instant,
     pub(crate) users: bool,
@@ -76,6 +78,7 @@ impl Plan {
             verbose: rng.one_in(6),
             without_headers: rng.one_in(4).then(|| rng.index(3)),
             biggest: if small { 300 } else { 300 + rng.index(3000) },
+            asking: rng.index(3),
         }
     }
 

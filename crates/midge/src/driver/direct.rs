@@ -68,6 +68,13 @@ pub trait ReadNow: Send + Sync {
     /// Ready when a read is worth trying, if only for its error.
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<()>;
 
+    /// [`poll_read_ready`](Self::poll_read_ready) is no system call, and behind a read that has left
+    /// room it is not ready before something new has come. A request is written only if it is not,
+    /// then: what has come, the end of the stream perhaps, is for the driver to read first.
+    fn tells_ahead(&self) -> bool {
+        false
+    }
+
     /// Reads some bytes. Nothing is the end of the stream, and is told again to the driver then, as
     /// it is after an error.
     fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>>;
@@ -158,14 +165,29 @@ impl Beside {
     pub(crate) fn write(self, shared: &Arc<Shared>, id: RequestId, waker: &Waker) -> Reader {
         let now = self.now;
         let reads = self.reads.clone();
+        let ahead = reads.as_ref().is_some_and(|stream| stream.tells_ahead());
         let mut ready = Poll::Pending;
         let mut wakes = Wakes::default();
-        let written = self.write_some(shared, &mut wakes, || {
-            if let Some(stream) = &reads {
-                ready = stream.poll_read_ready(&mut Context::from_waker(waker));
+        let written = self.write_some(shared, &mut wakes, |stream, bytes| {
+            let look = || {
+                reads.as_ref().map_or(Poll::Pending, |stream| {
+                    stream.poll_read_ready(&mut Context::from_waker(waker))
+                })
+            };
+            if ahead {
+                ready = look();
+                if ready.is_ready() {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
             }
+            let written = stream.write_now(bytes);
+            if !ahead {
+                ready = look();
+            }
+            written
         });
         let Some((mut inner, _)) = written else { return Reader::Driver };
+        inner.reads_first = ahead && ready.is_ready();
         let rests = inner.connection.rest(now).is_some_and(|wait| !wait.write);
         let left = rests && inner.idle && inner.lends_reading.is_some();
         let reader = match reads {
@@ -189,16 +211,15 @@ impl Beside {
         reader
     }
 
-    /// Does what comes behind the write, and locks. True when all was taken.
+    /// Writes by `write`, and locks. True when all was taken.
     fn write_some<'a>(
         self,
         shared: &'a Arc<Shared>,
         wakes: &mut Wakes,
-        behind: impl FnOnce(),
+        write: impl FnOnce(&dyn WriteNow, &[u8]) -> io::Result<usize>,
     ) -> Option<(MutexGuard<'a, Inner>, bool)> {
         let mut transmit = Transmit::new(shared, Outgoing::Core(self.batch));
-        let written = self.stream.write_now(&transmit);
-        behind();
+        let written = write(&*self.stream, &transmit);
         let len = transmit.len();
         let count = written.map_or(0, |count| count.min(len));
         let Some(Outgoing::Core(batch)) = transmit.take() else { return None };
@@ -231,7 +252,8 @@ impl Shared {
             drop(inner);
             wakes.wake();
             let len = run.batch.as_slice().len();
-            let Some((settled, all)) = run.write_some(self, &mut wakes, || {}) else { return };
+            let write = |stream: &dyn WriteNow, bytes: &[u8]| stream.write_now(bytes);
+            let Some((settled, all)) = run.write_some(self, &mut wakes, write) else { return };
             inner = settled;
             inner.beside += len;
             if !all {
@@ -252,7 +274,8 @@ impl Shared {
         if inner.reader != Some(id) {
             return Reply::Elsewhere;
         }
-        let Some((stream, mut buffer)) = inner.take_reading() else {
+        let (held, buffer) = inner.take_reading();
+        let (Some(stream), Some(mut buffer)) = (&held, buffer) else {
             let driver = inner.recall();
             drop(inner);
             driver.inspect(Waker::wake_by_ref);
@@ -260,7 +283,7 @@ impl Shared {
         };
         drop(inner);
         let polled = stream.poll_read(&mut buffer, &mut Context::from_waker(waker));
-        drop(stream);
+        drop(held);
         let now = self.clock.now();
         let mut wakes = Wakes::default();
         let mut old = None;
@@ -346,13 +369,14 @@ pub(crate) enum Reply {
 }
 
 impl Inner {
-    /// What a read needs beside the driver.
-    fn take_reading(&mut self) -> Option<(Arc<dyn ReadNow>, ReadBuffer)> {
-        let direct = self.direct.as_ref()?;
-        let stream = direct.reads.as_ref()?.upgrade()?;
-        let buffer = self.connection.take_read()?;
-        self.is_read = true;
-        Some((stream, buffer))
+    /// What a read needs beside the driver: both, or there is none. Drop the stream with no lock
+    /// held: whoever has it last closes it.
+    fn take_reading(&mut self) -> (Option<Arc<dyn ReadNow>>, Option<ReadBuffer>) {
+        let reads = self.direct.as_ref().and_then(|direct| direct.reads.as_ref());
+        let stream = reads.and_then(Weak::upgrade);
+        let buffer = stream.as_ref().and_then(|_| self.connection.take_read());
+        self.is_read |= buffer.is_some();
+        (stream, buffer)
     }
 
     /// What waits, if the driver has left it to publishers and will look again in time.

@@ -188,6 +188,13 @@ impl<R: Runtime> Task<R> {
                 transport.eager = true;
                 self.round(context, wait)
             }
+            Resume::Read => {
+                transport.eager = true;
+                if let Poll::Ready(count) = transport.poll_read(&mut self.driver, context) {
+                    self.read += count;
+                }
+                Round::Progress
+            }
             Resume::Write => {
                 if let Poll::Ready(Err(error)) = transport.poll_write(&mut self.driver, context) {
                     self.driver.write_failed(*attempt, &error);

@@ -60,6 +60,8 @@ impl Transport {
 pub(super) enum Resume {
     /// The core still waits for this, and for nothing else: no turn is needed before that.
     Rest(Wait),
+    /// There is something to read, which comes before what there is to write.
+    Read,
     /// There are bytes to write, and nothing comes before them.
     Write,
     /// Nothing.
@@ -74,9 +76,12 @@ impl Driver {
         if !is_open || !self.is_plain() || self.close.is_some() || self.authorizing.is_busy() {
             return Resume::Turn;
         }
-        let inner = lock(&self.shared.inner);
+        let mut inner = lock(&self.shared.inner);
         if inner.is_resting(context.waker()) {
             return Resume::Rest(self.rest);
+        }
+        if std::mem::take(&mut inner.reads_first) {
+            return Resume::Read;
         }
         let now = self.shared.clock.now();
         self.looked = Some(now);

@@ -1,13 +1,14 @@
 //! Replies that are read past the driver, by who waits for them.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use midge::driver::midge_proto::Wait;
 use midge::driver::{ReadNow, WriteNow};
-use midge::{Client, DisconnectCause, Event, RequestError};
+use midge::{Client, ConnectOptions, DisconnectCause, Event, RequestError};
 
 use crate::requests::{reply, reply_subject};
 use crate::rig::{Rig, Task, options, ready};
@@ -19,7 +20,7 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// A transport whose both directions are at hand beside the driver.
 #[derive(Default)]
-struct Pipe(Mutex<Ends>);
+struct Pipe(Mutex<Ends>, AtomicBool);
 
 #[derive(Default)]
 struct Ends {
@@ -64,6 +65,10 @@ impl ReadNow for Pipe {
         }
     }
 
+    fn tells_ahead(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+
     fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.poll_read_ready(context).is_pending() {
             return Poll::Pending;
@@ -77,7 +82,11 @@ impl ReadNow for Pipe {
 
 /// A client whose driver has stepped aside.
 fn lending(pipe: &Arc<Pipe>) -> (Client, Rig) {
-    let (client, mut rig) = Rig::connected(options());
+    lending_with(options(), pipe)
+}
+
+fn lending_with(options: ConnectOptions, pipe: &Arc<Pipe>) -> (Client, Rig) {
+    let (client, mut rig) = Rig::connected(options);
     let (write, read): (Arc<dyn WriteNow>, Arc<dyn ReadNow>) = (pipe.clone(), pipe.clone());
     rig.writes_now(Arc::downgrade(&write));
     rig.reads_now(Arc::downgrade(&read));
@@ -283,4 +292,168 @@ fn a_driver_that_is_dropped_ends_a_request_that_reads() {
     drop(rig);
     assert_eq!(request.wakes.take(), 1);
     assert_eq!(request.ready(), Err(RequestError::Unknown));
+}
+
+/// What has come between two requests, where the transport tells of it.
+fn come(pipe: &Pipe, read: io::Result<String>) {
+    pipe.1.store(true, Ordering::Relaxed);
+    pipe.ends().readable = Some(read);
+}
+
+#[test]
+fn an_end_between_two_requests_is_met_before_the_next_one_is_written() {
+    let pipe = Arc::default();
+    let (client, mut rig) = lending_with(options().keep_requests(true), &pipe);
+    come(&pipe, Ok(String::new()));
+    let mut request = Task::new(client.request("q", "x"));
+    assert!(request.poll().is_pending());
+    assert_eq!(pipe.take(), "");
+    assert_eq!(rig.wakes.take(), 1);
+    rig.unreachable();
+    rig.end();
+    assert_eq!(rig.take_sent(), "");
+    rig.greet();
+    let to = reply_subject(&rig.take_sent());
+    rig.receive(&reply(&to, "y"));
+    assert_eq!(request.ready().unwrap().payload(), b"y");
+}
+
+#[test]
+fn a_request_behind_an_end_is_known_to_be_unsent() {
+    let pipe = Arc::default();
+    let (client, mut rig) = lending(&pipe);
+    come(&pipe, Ok(String::new()));
+    let mut request = Task::new(client.request("q", "x"));
+    assert!(request.poll().is_pending());
+    rig.unreachable();
+    rig.end();
+    let reply = request.ready();
+    assert!(matches!(reply, Err(RequestError::NotSent(_))), "{reply:?}");
+}
+
+#[test]
+fn a_ping_between_two_requests_is_answered_before_the_next_one_is_written() {
+    let pipe = Arc::default();
+    let (client, mut rig) = lending(&pipe);
+    come(&pipe, Ok("PING\r\n".into()));
+    let mut request = Task::new(client.request("q", "x"));
+    assert!(request.poll().is_pending());
+    assert_eq!((pipe.take(), rig.wakes.take()), (String::new(), 1));
+    rig.receive("PING\r\n");
+    let sent = rig.take_sent();
+    assert!(sent.contains("PONG\r\n"), "{sent}");
+    rig.receive(&reply(&reply_subject(&sent), "y"));
+    assert_eq!(request.ready().unwrap().payload(), b"y");
+}
+
+#[test]
+fn a_transport_that_tells_ahead_is_asked_before_the_write_and_lends_all_the_same() {
+    let pipe = Arc::<Pipe>::default();
+    pipe.1.store(true, Ordering::Relaxed);
+    let (client, rig) = lending(&pipe);
+    for round in 0..100 {
+        let (mut request, to) = ask(&client, &pipe);
+        pipe.give(Ok(reply(&to, "y")));
+        assert_eq!((request.wakes.take(), rig.wakes.take()), (1, 0), "{round}");
+        assert_eq!(request.ready().unwrap().payload(), b"y");
+    }
+}
+
+#[test]
+fn a_pong_that_is_expected_is_for_the_driver_to_read() {
+    let pipe = Arc::default();
+    let interval = NAP / 2;
+    let (client, mut rig) = lending_with(options().ping_interval(interval), &pipe);
+    for _ in 0..10 {
+        let (mut request, to) = ask(&client, &pipe);
+        pipe.give(Ok(reply(&to, "")));
+        request.ready().unwrap();
+    }
+    assert!(rig.sleep(interval).read);
+    assert_eq!(rig.take_sent(), "PING\r\n");
+    assert!(!rig.receive("PONG\r\n").read);
+}
+
+#[test]
+fn a_request_that_is_moved_to_another_task_wakes_that_one() {
+    let pipe = Arc::default();
+    let (client, rig) = lending(&pipe);
+    let (mut request, to) = ask(&client, &pipe);
+    let first = std::mem::take(&mut request.wakes);
+    assert!(request.poll().is_pending());
+    pipe.give(Ok(reply(&to, "y")));
+    assert_eq!((first.take(), request.wakes.take(), rig.wakes.take()), (0, 1, 0));
+    assert_eq!(request.ready().unwrap().payload(), b"y");
+}
+
+#[test]
+fn a_request_that_is_forgotten_is_read_by_the_driver_when_it_looks() {
+    let pipe = Arc::default();
+    let (client, mut rig) = lending(&pipe);
+    let (request, to) = ask(&client, &pipe);
+    std::mem::forget(request);
+    // Its waker is woken, and nobody comes.
+    pipe.give(Ok(reply(&to, "y")));
+    assert!(rig.sleep(NAP).read);
+    rig.receive(&reply(&to, "y"));
+    rig.receive("PING\r\n");
+    assert!(rig.take_sent().ends_with("PONG\r\n"));
+    assert_eq!(client.statistics().in_messages, ENOUGH as u64 + 2);
+}
+
+#[test]
+fn a_second_request_has_the_driver_read_both_replies() {
+    let pipe = Arc::default();
+    let (client, mut rig) = lending(&pipe);
+    let (mut first, one) = ask(&client, &pipe);
+    let mut second = Task::new(client.request("q", "x"));
+    assert!(second.poll().is_pending());
+    assert_eq!((pipe.take(), rig.wakes.take()), (String::new(), 1));
+    assert!(rig.run().read);
+    let two = reply_subject(&rig.take_sent());
+    rig.receive(&(reply(&two, "2") + &reply(&one, "1")));
+    assert_eq!((first.wakes.take(), second.wakes.take()), (1, 1));
+    assert_eq!(second.ready().unwrap().payload(), b"2");
+    assert_eq!(first.ready().unwrap().payload(), b"1");
+}
+
+#[test]
+fn a_reply_that_comes_twice_is_heard_once() {
+    let pipe = Arc::default();
+    let (client, rig) = lending(&pipe);
+    let (mut request, to) = ask(&client, &pipe);
+    pipe.give(Ok(reply(&to, "1") + &reply(&to, "2")));
+    assert_eq!(request.ready().unwrap().payload(), b"1");
+    let (mut request, to) = ask(&client, &pipe);
+    pipe.give(Ok(reply(&to, "3")));
+    assert_eq!(request.ready().unwrap().payload(), b"3");
+    drop(rig);
+}
+
+#[test]
+fn a_client_that_is_closed_or_drained_ends_a_request_that_reads() {
+    for drains in [false, true] {
+        let pipe = Arc::default();
+        let (client, mut rig) = lending(&pipe);
+        let (mut request, to) = ask(&client, &pipe);
+        let mut closed = match drains {
+            true => Task::new(client.drain()),
+            false => Task::new(client.close()),
+        };
+        assert!(closed.poll().is_pending());
+        assert_eq!(rig.wakes.take(), 1);
+        assert!(rig.run().read);
+        if drains {
+            rig.receive(&reply(&to, "y"));
+        }
+        for _ in 0..3 {
+            if !rig.done {
+                rig.receive("PONG\r\n");
+            }
+        }
+        assert!(rig.done);
+        let reply = request.ready().map(|reply| reply.payload().to_vec());
+        assert_eq!(reply, if drains { Ok(b"y".to_vec()) } else { Err(RequestError::Unknown) });
+        closed.ready();
+    }
 }
