@@ -14,7 +14,7 @@ const EXCUSES: &str = "xtask/long-files.txt";
 /// What adapters share belongs into `midge`: each of these has at most so many lines of code, which
 /// are those that are neither blank, nor comments, nor tests.
 const ADAPTERS: [&str; 3] = ["crates/midge-tokio/", "crates/midge-smol/", "crates/midge-std/"];
-const ADAPTER_LINES: usize = 250;
+const ADAPTER_LINES: usize = 280;
 
 /// Signs of unfinished work, written here so that this file has none.
 const UNFINISHED: &[&str] =

@@ -47,7 +47,9 @@ pub use transport::Transport;
 ///
 /// Outside of a tokio runtime with its I/O and time drivers enabled.
 pub async fn connect(options: impl Into<ConnectOptions>) -> Result<Client, ConnectError> {
-    start(options.into())?.await
+    let (connecting, driver) = prepare(options.into())?;
+    spawn(driver);
+    connecting.await
 }
 
 /// Prepares a connection and hands back its driver, a future that must be polled for anything to
@@ -141,12 +143,6 @@ where
 }
 
 // What follows is not generic: it is compiled once, here, and not into each program.
-
-fn start(options: ConnectOptions) -> Result<Connecting, OptionsError> {
-    let (connecting, driver) = prepare(options)?;
-    spawn(driver);
-    Ok(connecting)
-}
 
 fn prepare(options: ConnectOptions) -> Result<(Connecting, Driver), OptionsError> {
     let clock = driver::clock();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use midge::driver::{ReadNow, Spare, WriteNow};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -71,19 +71,13 @@ impl ReadNow for Reader {
         cfg!(unix)
     }
 
-    fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        poll_read(Pin::new(&mut *self.lock()), buffer, context)
+    fn poll_read(
+        &self,
+        mut buffer: &mut [u8],
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.lock().read_buf(&mut buffer)).poll(context)
     }
-}
-
-fn poll_read(
-    stream: Pin<&mut (impl AsyncRead + ?Sized)>,
-    buffer: &mut [u8],
-    context: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    let mut room = ReadBuf::new(buffer);
-    ready!(stream.poll_read(context, &mut room))?;
-    Poll::Ready(Ok(room.filled().len()))
 }
 
 trait Other: AsyncRead + AsyncWrite + Send {}
@@ -145,12 +139,12 @@ impl midge::driver::Stream for Transport {
 
     fn poll_read(
         &mut self,
-        buffer: &mut [u8],
+        mut buffer: &mut [u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Tcp(read, _) => read.poll_read(buffer, context),
-            Stream::Other(stream) => poll_read(stream.as_mut(), buffer, context),
+            Stream::Other(stream) => pin!(stream.read_buf(&mut buffer)).poll(context),
         }
     }
 
@@ -174,23 +168,13 @@ impl midge::driver::Stream for Transport {
     }
 
     fn write_now(&self) -> Option<Weak<dyn WriteNow>> {
-        match &self.stream {
-            Stream::Tcp(_, write) => {
-                let write: Arc<dyn WriteNow> = write.clone();
-                Some(Arc::downgrade(&write))
-            }
-            Stream::Other(_) => None,
-        }
+        let Stream::Tcp(_, write) = &self.stream else { return None };
+        Some(Arc::<Writer>::downgrade(write))
     }
 
     fn read_now(&self) -> Option<Weak<dyn ReadNow>> {
-        match &self.stream {
-            Stream::Tcp(read, _) => {
-                let read: Arc<dyn ReadNow> = read.clone();
-                Some(Arc::downgrade(&read))
-            }
-            Stream::Other(_) => None,
-        }
+        let Stream::Tcp(read, _) = &self.stream else { return None };
+        Some(Arc::<Reader>::downgrade(read))
     }
 
     fn write_last(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {

@@ -6,14 +6,20 @@ use std::task::Waker;
 /// What is due once no lock is held: wakers to be woken, and events to be traced.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
-    wakers: Vec<Waker>,
+    /// Mostly there is one, which needs no memory of the allocator's.
+    first: Option<Waker>,
+    more: Vec<Waker>,
     #[cfg(feature = "tracing")]
     events: Vec<crate::Event>,
 }
 
 impl Wakes {
     pub(crate) fn add(&mut self, waker: Option<Waker>) {
-        self.wakers.extend(waker);
+        let Some(waker) = waker else { return };
+        match &mut self.first {
+            Some(_) => self.more.push(waker),
+            first => *first = Some(waker),
+        }
     }
 
     #[cfg(feature = "tracing")]
@@ -30,8 +36,9 @@ impl Wakes {
         for event in self.events.drain(..) {
             tracing::debug!(target: "midge", ?event);
         }
-        if !self.wakers.is_empty() {
-            self.wakers.drain(..).for_each(Waker::wake);
+        if let Some(first) = self.first.take() {
+            first.wake();
+            self.more.drain(..).for_each(Waker::wake);
         }
     }
 }
