@@ -16,6 +16,9 @@ const PROGRAM: &str = "midge-gates";
 const LOOPS: &str =
     "glibc.cpu.x86_rep_movsb_threshold=1000000000:glibc.cpu.x86_rep_stosb_threshold=1000000000";
 
+/// A cost that is too high is counted so often before it is believed.
+const TRIES: u32 = 5;
+
 /// Compares with the table; the first line of a failure says how to change it.
 pub(crate) fn check() -> Result<(), Failure> {
     excuse(compare())
@@ -48,7 +51,17 @@ fn compare() -> Result<(), Failure> {
     let counter = Counter::new()?;
     let mut wrong = Vec::new();
     for gate in table.gates() {
-        let (recorded, cost) = (gate.recorded, counter.cost(gate)?);
+        let recorded = gate.recorded;
+        let most = recorded * (1.0 + tolerance / 100.0);
+        let mut cost = counter.cost(gate)?;
+        // Whoever reads replies beside the driver does so for 100 ms at a time: of a slow machine, more
+        // such times are in a run. What an operation costs is the least that it was seen to.
+        for _ in 1..TRIES {
+            if cost <= most {
+                break;
+            }
+            cost = cost.min(counter.cost(gate)?);
+        }
         let change = (cost / recorded - 1.0) * 100.0;
         gate.recorded = cost;
         println!("{gate}   {change:+.1} %");
