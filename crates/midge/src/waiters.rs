@@ -184,9 +184,9 @@ mod tests {
         waiters.wait(&mut second, Waker::noop());
         let mut wakes = Wakes::default();
         waiters.wake_one(stale, &mut wakes);
-        assert_eq!(wakes.wakers.len(), 0);
+        assert!(wakes.first.is_none() && wakes.more.is_empty());
         waiters.wake_one(second.unwrap(), &mut wakes);
         waiters.wake_all(&mut wakes);
-        assert_eq!(wakes.wakers.len(), 1);
+        assert!(wakes.first.is_some() && wakes.more.is_empty());
     }
 }
