@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use midge::driver::{Destination, System};
 
-use crate::stream::{Stream, tcp};
+use crate::stream::{Opened, Stream, tcp};
 
 /// How long a write may wait before deadlines are looked at again: they are so much late at most,
 /// and only while the socket takes nothing.
@@ -58,7 +58,7 @@ impl fmt::Debug for Driver {
 struct Threads(Dialler);
 
 impl System for Threads {
-    type Stream = Box<dyn Stream>;
+    type Stream = Opened;
 
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         thread::Builder::new().name("midge-read".into()).spawn(work).map(drop)
@@ -68,10 +68,10 @@ impl System for Threads {
         Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
     }
 
-    fn dial(&self, to: Destination) -> io::Result<Box<dyn Stream>> {
+    fn dial(&self, to: Destination) -> io::Result<Opened> {
         let stream = (self.0)(to)?;
         stream.set_write_timeout(WRITE_WAIT)?;
-        Ok(stream)
+        Ok(Opened::new(stream))
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use midge::driver::{BlockingStream, Destination};
@@ -16,9 +17,12 @@ const DIAL: Duration = Duration::from_secs(30);
 /// A stream of bytes to and from a server, which a [dialler](crate::connect_through) opens.
 ///
 /// One thread reads while another writes, and either may shut it down meanwhile. A request is written
-/// by the thread that makes it, if it is the only one.
+/// by the thread that makes it, if it is the only one, and its reply read by it, if such requests
+/// follow each other.
 pub trait Stream: Send + Sync + 'static {
-    /// Waits for bytes and reads some. Nothing is the end of the stream.
+    /// Waits for bytes and reads some. Nothing is the end of the stream. After the time of
+    /// [`set_read_timeout`](Self::set_read_timeout) without any, it fails as `WouldBlock` or
+    /// `TimedOut`, and nothing is lost.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Writes some of the bytes. After the time of
@@ -28,6 +32,17 @@ pub trait Stream: Send + Sync + 'static {
 
     /// Sets the longest time that a write waits, which is never zero.
     fn set_write_timeout(&self, timeout: Duration) -> io::Result<()>;
+
+    /// Sets the longest time that the next reads wait, which is never zero; `None` is for ever. A thread
+    /// that waits for the reply to a request reads the stream by itself, while nothing else is
+    /// expected, if that works: by default it does not.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, when it does not.
+    fn set_read_timeout(&self, _timeout: Option<Duration>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Ends the stream: reads and writes that wait, and later ones, end at once.
     fn shutdown(&self);
@@ -54,6 +69,10 @@ macro_rules! socket {
                 <$socket>::set_write_timeout(self, Some(timeout))
             }
 
+            fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+                <$socket>::set_read_timeout(self, timeout)
+            }
+
             fn shutdown(&self) {
                 // An error means that it has ended already.
                 let _ = <$socket>::shutdown(self, Shutdown::Both);
@@ -66,21 +85,58 @@ socket!(TcpStream);
 #[cfg(unix)]
 socket!(UnixStream);
 
-impl BlockingStream for Box<dyn Stream> {
+/// A stream that was opened, and how long its reads wait.
+pub(crate) struct Opened {
+    stream: Box<dyn Stream>,
+    reads_within: bool,
+    /// The time that the next read may take, in nanoseconds: none is zero. One thread reads at a time.
+    limit: AtomicU64,
+}
+
+impl Opened {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
+        let reads_within = stream.set_read_timeout(None).is_ok();
+        Self { stream, reads_within, limit: AtomicU64::new(0) }
+    }
+
+    fn limit_reads(&self, time: Option<Duration>) -> io::Result<()> {
+        let limit = time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        if self.limit.load(Ordering::Acquire) != limit {
+            self.stream.set_read_timeout(time)?;
+            self.limit.store(limit, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+impl BlockingStream for Opened {
     fn is_secure(&self) -> bool {
-        (**self).is_secure()
+        self.stream.is_secure()
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        unless_late((**self).read(buffer))
+        // With the limit that was, it fails as one that is late, and is made again.
+        let _ = self.limit_reads(None);
+        unless_late(self.stream.read(buffer))
+    }
+
+    fn reads_within(&self) -> bool {
+        self.reads_within
+    }
+
+    fn read_within(&self, buffer: &mut [u8], time: Duration) -> io::Result<usize> {
+        if self.limit_reads(Some(time)).is_err() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        unless_late(self.stream.read(buffer))
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        unless_late((**self).write(bytes))
+        unless_late(self.stream.write(bytes))
     }
 
     fn shutdown(&self) {
-        (**self).shutdown();
+        self.stream.shutdown();
     }
 }
 

@@ -5,6 +5,7 @@
 //! would wait for ever. The same goes for a task of an async runtime whose driver has no other
 //! thread to run on.
 
+use std::cell::Cell;
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
+
+use crate::driver::Lead;
 
 /// Blocks the thread until a future is ready: every call of a [`Client`](crate::Client), a
 /// [`Subscription`](crate::Subscription) or a request is one. The thread sleeps meanwhile.
@@ -115,30 +118,48 @@ impl Wake for Unpark {
 
 thread_local! {
     /// Made once a thread, since every wait needs it.
-    static WAKER: Waker = Arc::new(Unpark(thread::current())).into();
+    static WAKER: Waker = waker();
+    /// What the thread reads before it sleeps.
+    static LEAD: Cell<Option<Lead>> = const { Cell::new(None) };
 }
 
-/// A waker that unparks this thread.
+/// The waker is the one of this thread's waits, which poll again once something was
+/// [read first](read_first).
+pub(crate) fn parks(waker: &Waker) -> bool {
+    WAKER.with(|own| own.will_wake(waker))
+}
+
+/// A future that the thread waits for leaves it a reply to read, see `driver/leading.rs`.
+pub(crate) fn read_first(lead: Lead) {
+    let before = LEAD.replace(Some(lead));
+    drop(before);
+}
+
+/// A waker that unparks this thread, and that none of its waits has.
 pub(crate) fn waker() -> Waker {
-    WAKER.with(Waker::clone)
+    Arc::new(Unpark(thread::current())).into()
 }
 
 fn poll_until<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<T, Elapsed> {
-    let waker = waker();
+    let waker = WAKER.with(Waker::clone);
     let mut context = Context::from_waker(&waker);
     loop {
-        if let Poll::Ready(output) = poll(&mut context) {
+        let polled = poll(&mut context);
+        let lead = LEAD.take();
+        if let Poll::Ready(output) = polled {
             return Ok(output);
         }
-        match deadline {
-            None => thread::park(),
-            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                None | Some(Duration::ZERO) => return Err(Elapsed),
-                Some(left) => thread::park_timeout(left),
-            },
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Err(Elapsed);
+        }
+        match (lead, left) {
+            (Some(lead), left) => lead.read(left),
+            (None, None) => thread::park(),
+            (None, Some(left)) => thread::park_timeout(left),
         }
     }
 }

@@ -25,6 +25,7 @@ mod bytes;
 mod direct;
 mod gathering;
 mod layered;
+mod leading;
 mod lending;
 mod task;
 mod threads;
@@ -42,8 +43,10 @@ use midge_proto::{
 };
 
 pub use bytes::{Receive, Spare, Transmit};
+use direct::Reads;
 pub(crate) use direct::{Direct, Reader, Reply};
 pub use direct::{ReadNow, WriteNow};
+pub(crate) use leading::Lead;
 pub use midge_proto;
 pub use task::{Opening, Runtime, Stream, Task};
 pub use threads::{BlockingStream, System};
@@ -381,9 +384,13 @@ impl Driver {
     /// ahead](ReadNow::tells_ahead) that there is something to read, a request wakes the driver
     /// instead, which does well to read before it writes: that may be the end.
     pub fn reads_now(&mut self, attempt: Attempt, stream: Weak<dyn ReadNow>) {
+        self.reads_beside(attempt, Reads::Polled(stream));
+    }
+
+    fn reads_beside(&mut self, attempt: Attempt, reads: Reads) {
         self.with(|inner| {
             if let Some(direct) = inner.direct.as_mut().filter(|direct| direct.is_of(attempt)) {
-                direct.reads(stream);
+                direct.reads(reads);
             }
         });
     }

@@ -2,6 +2,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use midge_proto::{
 };
 
 use crate::ask::{Asking, Question, checked_reply, is_no_responders};
-use crate::driver::{Reader, Reply};
+use crate::driver::{Lead, Reader, Reply};
 use crate::end::{End, EndReason};
 use crate::publish::HeadersToSend;
 use crate::shared::{Room, RoomWait, Shared, lock};
 use crate::table::Table;
 use crate::waiters::{Wakes, set_waker};
-use crate::{Client, Subscription};
+use crate::{Client, Subscription, blocking};
 
 /// Where responses wait for their futures.
 #[derive(Debug)]
@@ -198,7 +199,8 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
                     // Under the connection's lock, so that the response cannot come first.
                     let slot = Slot::Waiting(Some(context.waker().clone()));
                     lock(&shared.requests).slots.insert(id, slot);
-                    alone = now.and_then(|now| inner.take_alone(now)).map(|alone| (id, alone));
+                    let beside = now.and_then(|now| inner.take_alone(now, context.waker()));
+                    alone = beside.map(|beside| (id, beside));
                 }
                 (request, alone.is_none())
             },
@@ -281,6 +283,11 @@ impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
                 let (id, reader) = ready!(self.request.poll_send(*deadline, now, wait, context))?;
                 self.state = match reader {
                     Reader::Driver => State::Sent(id),
+                    Reader::Thread => {
+                        let shared = &self.request.client.handle().shared;
+                        blocking::read_first(Lead::new(Arc::clone(shared), id));
+                        State::Sent(id)
+                    }
                     Reader::Now | Reader::Woken => State::Reading(id),
                 };
                 if reader != Reader::Now {

@@ -208,6 +208,11 @@ impl Router {
         Some(self.responses.swap_remove(found).1)
     }
 
+    /// There is a response to this request that is not in its slot yet.
+    pub(crate) fn has_response(&self, id: RequestId) -> bool {
+        self.responses.iter().any(|(of, _)| *of == id)
+    }
+
     /// Moves staged messages into their queues: one lock and at most one waker for each queue.
     pub(crate) fn deliver(&mut self, wakes: &mut Wakes) {
         if self.touched.is_empty() {

@@ -24,6 +24,7 @@ use super::TURN_BYTES;
 use super::bytes::{Outgoing, Transmit};
 use super::threads::BlockingStream;
 use super::transport::{WRITE_BYTES, is_temporary};
+use crate::blocking;
 use crate::shared::{Inner, RUN_BYTES, Room, Shared, lock};
 use crate::waiters::Wakes;
 
@@ -85,7 +86,14 @@ pub(crate) struct Direct {
     attempt: Attempt,
     stream: Weak<dyn WriteNow>,
     waits: bool,
-    reads: Option<Weak<dyn ReadNow>>,
+    reads: Option<Reads>,
+}
+
+/// How the replies to requests are read beside the driver.
+pub(super) enum Reads {
+    Polled(Weak<dyn ReadNow>),
+    /// By a thread that waits for nothing else.
+    Blocking(Weak<dyn BlockingStream>),
 }
 
 impl Direct {
@@ -98,12 +106,26 @@ impl Direct {
         self.attempt == attempt
     }
 
-    pub(super) fn reads(&mut self, stream: Weak<dyn ReadNow>) {
-        self.reads = Some(stream);
+    pub(super) fn reads(&mut self, reads: Reads) {
+        self.reads = Some(reads);
     }
 
     pub(super) fn may_read(&self) -> bool {
         self.reads.is_some()
+    }
+
+    pub(super) fn polled(&self) -> Option<Arc<dyn ReadNow>> {
+        match self.reads.as_ref()? {
+            Reads::Polled(stream) => stream.upgrade(),
+            Reads::Blocking(_) => None,
+        }
+    }
+
+    pub(super) fn blocking(&self) -> Option<Arc<dyn BlockingStream>> {
+        match self.reads.as_ref()? {
+            Reads::Polled(_) => None,
+            Reads::Blocking(stream) => stream.upgrade(),
+        }
     }
 }
 
@@ -111,9 +133,15 @@ impl Direct {
 pub(crate) struct Beside {
     batch: Batch,
     stream: Arc<dyn WriteNow>,
-    /// The same stream, while reading is left to requests.
-    reads: Option<Arc<dyn ReadNow>>,
+    reader: Lent,
     now: Instant,
+}
+
+/// Whether reading is left to who makes the request, and how.
+enum Lent {
+    No,
+    Polled(Arc<dyn ReadNow>),
+    ToThread,
 }
 
 /// Who reads the reply to a request that was written beside the driver.
@@ -124,13 +152,23 @@ pub(crate) enum Reader {
     Now,
     /// or once its waker is woken.
     Woken,
+    /// The thread that waits for it, see `leading.rs`.
+    Thread,
 }
 
 impl Inner {
     /// The bytes of the request that was just made, if it is the only one, and the driver would
-    /// do nothing but write them. No waker is due then.
-    pub(crate) fn take_alone(&mut self, now: Instant) -> Option<Beside> {
+    /// do nothing but write them. No waker is due then. `waker` is that of who waits for the reply.
+    pub(crate) fn take_alone(&mut self, now: Instant, waker: &Waker) -> Option<Beside> {
         if !self.idle || self.connection.requests() != 1 {
+            return None;
+        }
+        let may_read = match self.direct.as_ref().and_then(|direct| direct.reads.as_ref()) {
+            Some(Reads::Blocking(_)) => blocking::parks(waker),
+            Some(Reads::Polled(_)) => true,
+            None => false,
+        };
+        if self.lends_reading.is_some() && !may_read {
             return None;
         }
         let wait = self.connection.rest(now)?;
@@ -140,9 +178,13 @@ impl Inner {
             return None;
         }
         let mut beside = self.take_beside(DIRECT_BYTES, now)?;
-        self.alone = self.alone.saturating_add(1);
+        self.alone = self.alone.saturating_add(u32::from(may_read));
         if self.lends_reading.is_some() {
-            beside.reads = self.direct.as_ref().and_then(|direct| direct.reads.as_ref()?.upgrade());
+            beside.reader = match self.direct.as_ref().and_then(|direct| direct.reads.as_ref()) {
+                Some(Reads::Polled(stream)) => stream.upgrade().map_or(Lent::No, Lent::Polled),
+                Some(Reads::Blocking(_)) => Lent::ToThread,
+                None => Lent::No,
+            };
         }
         Some(beside)
     }
@@ -155,22 +197,26 @@ impl Inner {
             self.connection.settle(batch, 0);
             return None;
         };
-        Some(Beside { batch, stream, reads: None, now })
+        Some(Beside { batch, stream, reader: Lent::No, now })
     }
 }
 
 impl Beside {
     /// Writes the request `id`. What is left to do, the driver is woken for, also to meet an error
     /// again. To be called with no lock held.
-    pub(crate) fn write(self, shared: &Arc<Shared>, id: RequestId, waker: &Waker) -> Reader {
+    pub(crate) fn write(mut self, shared: &Arc<Shared>, id: RequestId, waker: &Waker) -> Reader {
         let now = self.now;
-        let reads = self.reads.clone();
-        let ahead = reads.as_ref().is_some_and(|stream| stream.tells_ahead());
+        let reader = std::mem::replace(&mut self.reader, Lent::No);
+        let reads = match &reader {
+            Lent::Polled(stream) => Some(&**stream),
+            Lent::No | Lent::ToThread => None,
+        };
+        let ahead = reads.is_some_and(ReadNow::tells_ahead);
         let mut ready = Poll::Pending;
         let mut wakes = Wakes::default();
         let written = self.write_some(shared, &mut wakes, |stream, bytes| {
             let look = || {
-                reads.as_ref().map_or(Poll::Pending, |stream| {
+                reads.map_or(Poll::Pending, |stream| {
                     stream.poll_read_ready(&mut Context::from_waker(waker))
                 })
             };
@@ -190,23 +236,25 @@ impl Beside {
         inner.reads_first = ahead && ready.is_ready();
         let rests = inner.connection.rest(now).is_some_and(|wait| !wait.write);
         let left = rests && inner.idle && inner.lends_reading.is_some();
-        let reader = match reads {
-            Some(_) if left => {
-                inner.reader = Some(id);
-                if ready.is_ready() { Reader::Now } else { Reader::Woken }
-            }
-            // It may have taken the stream's wake-up from the driver.
-            Some(_) => {
+        let reader = match reader {
+            Lent::Polled(_) if left && ready.is_ready() => Reader::Now,
+            Lent::Polled(_) if left => Reader::Woken,
+            Lent::ToThread if left => Reader::Thread,
+            Lent::Polled(_) | Lent::ToThread => {
+                // It may have taken the stream's wake-up from the driver.
                 wakes.add(inner.recall());
                 Reader::Driver
             }
-            None => {
+            Lent::No => {
                 if !rests {
                     wakes.add(inner.take_idle());
                 }
                 Reader::Driver
             }
         };
+        if reader != Reader::Driver {
+            inner.reader = Some(id);
+        }
         shared.part(inner, &mut wakes);
         reader
     }
@@ -274,7 +322,8 @@ impl Shared {
         if inner.reader != Some(id) {
             return Reply::Elsewhere;
         }
-        let (held, buffer) = inner.take_reading();
+        let held = inner.direct.as_ref().and_then(Direct::polled);
+        let buffer = held.as_ref().and_then(|_| inner.take_room());
         let (Some(stream), Some(mut buffer)) = (&held, buffer) else {
             let driver = inner.recall();
             drop(inner);
@@ -288,43 +337,44 @@ impl Shared {
         let mut wakes = Wakes::default();
         let mut old = None;
         let mut inner = lock(&self.inner);
-        let reply = self.take_reply(&mut inner, id, (buffer, polled), now, &mut wakes, &mut old);
+        let read = match polled {
+            Poll::Pending if inner.reader == Some(id) => {
+                inner.give_back(buffer, 0);
+                return Reply::NotYet;
+            }
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Ready(read) => read,
+        };
+        let reply = self.take_read(&mut inner, id, (buffer, read), now, &mut wakes, |inner| {
+            let result = inner.router.take_response(id)?;
+            old = lock(&self.requests).remove(id);
+            Some(result)
+        });
         self.part(inner, &mut wakes);
         drop(old);
-        reply
+        reply.map_or(Reply::Elsewhere, Reply::Here)
     }
 
-    /// What a read beside the driver gave. All but the one reply, with nothing to do behind it, is
-    /// for the driver.
-    fn take_reply(
+    /// What a read beside the driver gave. All but the one reply, which `take` finds, with nothing to
+    /// do behind it, is for the driver.
+    pub(super) fn take_read<T>(
         &self,
         inner: &mut Inner,
         id: RequestId,
-        (buffer, polled): (ReadBuffer, Poll<io::Result<usize>>),
+        (buffer, read): (ReadBuffer, io::Result<usize>),
         now: Instant,
         wakes: &mut Wakes,
-        old: &mut Option<Waker>,
-    ) -> Reply {
+        take: impl FnOnce(&mut Inner) -> Option<T>,
+    ) -> Option<T> {
         let attempt = buffer.attempt();
-        let read = match polled {
-            Poll::Ready(Ok(count)) => count.min(buffer.len()),
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
-        };
-        inner.is_read = false;
-        inner.connection.filled(buffer, read);
-        let mut reply = Reply::Elsewhere;
+        inner.give_back(buffer, read.as_ref().map_or(0, |count| *count));
+        let mut reply = None;
         let mut rests = false;
-        match polled {
-            Poll::Pending if inner.reader == Some(id) => return Reply::NotYet,
-            Poll::Ready(Err(error)) if !is_temporary(&error) => {
-                inner.read_error = Some((attempt, error));
-            }
-            Poll::Ready(Ok(1..)) => {
+        match read {
+            Err(error) if !is_temporary(&error) => inner.read_error = Some((attempt, error)),
+            Ok(1..) => {
                 let output = inner.connection.poll_into(now, TURN_BYTES, &mut inner.router);
-                if let Some(result) = inner.router.take_response(id) {
-                    *old = lock(&self.requests).remove(id);
-                    reply = Reply::Here(result);
-                }
+                reply = take(inner);
                 let changed = self.deliver(inner, now, wakes);
                 match output {
                     Output::Idle(Wait { read: true, write: false, .. }) => {
@@ -337,10 +387,10 @@ impl Shared {
                     Output::Idle(_) | Output::Yield => {}
                 }
             }
-            Poll::Ready(_) | Poll::Pending => {}
+            Ok(0) | Err(_) => {}
         }
         inner.reader = None;
-        if rests && matches!(reply, Reply::Here(_)) {
+        if rests && reply.is_some() {
             inner.led += 1;
         } else {
             wakes.add(inner.recall());
@@ -349,7 +399,7 @@ impl Shared {
     }
 
     /// Lets go of the lock after a write beside the driver, and wakes who is to be woken.
-    fn part(&self, inner: MutexGuard<'_, Inner>, wakes: &mut Wakes) {
+    pub(super) fn part(&self, inner: MutexGuard<'_, Inner>, wakes: &mut Wakes) {
         let abandoned = inner.abandoned;
         drop(inner);
         wakes.wake();
@@ -369,14 +419,17 @@ pub(crate) enum Reply {
 }
 
 impl Inner {
-    /// What a read needs beside the driver: both, or there is none. Drop the stream with no lock
-    /// held: whoever has it last closes it.
-    fn take_reading(&mut self) -> (Option<Arc<dyn ReadNow>>, Option<ReadBuffer>) {
-        let reads = self.direct.as_ref().and_then(|direct| direct.reads.as_ref());
-        let stream = reads.and_then(Weak::upgrade);
-        let buffer = stream.as_ref().and_then(|_| self.connection.take_read());
+    /// Room for a read beside the driver.
+    pub(super) fn take_room(&mut self) -> Option<ReadBuffer> {
+        let buffer = self.connection.take_read();
         self.is_read |= buffer.is_some();
-        (stream, buffer)
+        buffer
+    }
+
+    pub(super) fn give_back(&mut self, buffer: ReadBuffer, read: usize) {
+        let count = read.min(buffer.len());
+        self.is_read = false;
+        self.connection.filled(buffer, count);
     }
 
     /// What waits, if the driver has left it to publishers and will look again in time.

@@ -2,7 +2,8 @@
 //!
 //! One turns the driver, sleeps until the next deadline, and writes. For each transport another one
 //! dials, then reads, and turns the driver itself for what it has read: neither direction waits for
-//! the other. A request that is alone is written by the thread that makes it, see `direct.rs`. They
+//! the other. A request that is alone is written by the thread that makes it, see `direct.rs`, and
+//! where these follow each other that thread reads the reply too, see `leading.rs`. They
 //! share the driver behind a lock of their own, which no publisher ever takes and which is not held
 //! while one of them sleeps, reads, writes, begins another thread, or ends a stream.
 
@@ -11,11 +12,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::thread;
+use std::time::Duration;
 
 use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
 use super::transport::WRITE_BYTES;
-use super::{Destination, Driver, Turn, WriteNow};
+use super::{Destination, Driver, Reads, Turn, WriteNow};
 use crate::blocking::waker;
 
 /// Threads that may be busy with attempts that were given up, besides the one that is needed.
@@ -47,6 +49,18 @@ pub trait BlockingStream: Send + Sync + 'static {
 
     /// Waits for bytes and reads some. Nothing is the end of the stream.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// [`read_within`](Self::read_within) works.
+    fn reads_within(&self) -> bool {
+        false
+    }
+
+    /// As [`read`](Self::read), but fails as [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing
+    /// comes for so long. A thread that waits for a reply calls it, and never while another one
+    /// reads. An end or error that it finds, the next read has to find too.
+    fn read_within(&self, _buffer: &mut [u8], _time: Duration) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 
     /// Writes some of the bytes, or fails as [`WouldBlock`](io::ErrorKind::WouldBlock) when none are
     /// taken for some milliseconds: deadlines are so much late while the stream takes nothing.
@@ -319,6 +333,11 @@ impl<S: System> Helper<S> {
                 state.driver.connected(attempt, stream.is_secure());
                 let now: Arc<dyn WriteNow> = stream.clone();
                 state.driver.writes_now(attempt, Arc::downgrade(&now));
+                if stream.reads_within() {
+                    let reads: Arc<dyn BlockingStream> = stream.clone();
+                    let reads = Reads::Blocking(Arc::downgrade(&reads));
+                    state.driver.reads_beside(attempt, reads);
+                }
                 drop(state);
                 let _ = shared.read(attempt, stream);
             }
