@@ -9,13 +9,13 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use midge_std::midge::{Client, ConnectOptions, Event, Message, RequestError};
 use midge_std::{Elapsed, Items, Stream, Wait};
-use midge_testing::{NatsServer, Peer, ScriptedServer};
+use midge_testing::{NatsServer, Peer, ScriptError, ScriptedServer};
 
 const LONG: Duration = Duration::from_secs(20);
 /// Requests after which the thread that makes them reads, with a few to spare.
@@ -187,29 +187,36 @@ fn a_reply_that_takes_long_is_read_by_the_driver() {
 
 #[test]
 fn what_else_the_thread_waits_for_comes_while_it_reads() {
-    let server = NatsServer::start().unwrap();
-    let responder = Responder::start(&server);
-    let other = midge_std::connect(server.url()).unwrap();
-    let mut news = other.subscribe("news").confirmed().wait().unwrap();
-    let rig = Rig::leading(server.url());
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let message = responder.held();
-            responder.client.publish("news", "").wait().unwrap();
-            message
-        });
-        let mut asking = rig.client.request("held", "").timeout(LONG).into_future();
-        {
-            let mut next = pin!(news.next());
-            let both = poll_fn(|context| {
-                assert!(pin!(&mut asking).poll(context).is_pending());
-                next.as_mut().poll(context)
-            });
-            assert!(both.wait_timeout(LONG / 2).unwrap().is_some());
+    let bell = Arc::new(Mutex::new((false, None::<Waker>)));
+    let rings = bell.clone();
+    let server = ScriptedServer::start(move |mut listener| {
+        let mut peer = listener.accept()?;
+        peer.handshake()?;
+        peer.expect("SUB ")?;
+        while echo(&mut peer, "", "")? {}
+        // From here on it says nothing, not even to a PING.
+        let mut bell = rings.lock().unwrap();
+        bell.0 = true;
+        if let Some(waker) = bell.1.take() {
+            waker.wake();
         }
-        drop(asking);
+        drop(bell);
+        peer.expect_closed()?;
+        Ok(())
+    })
+    .unwrap();
+    let rig = Rig::leading(ConnectOptions::new(server.url()).linger(Duration::from_millis(1)));
+    let mut asking = rig.client.request("held", "").timeout(LONG).into_future();
+    let both = poll_fn(|context| {
+        assert!(pin!(&mut asking).poll(context).is_pending());
+        let mut bell = bell.lock().unwrap();
+        bell.1 = Some(context.waker().clone());
+        if bell.0 { Poll::Ready(()) } else { Poll::Pending }
     });
-    rig.lead();
+    both.wait_timeout(LONG / 2).unwrap();
+    drop(asking);
+    drop(rig);
+    server.finish().unwrap();
 }
 
 #[test]
@@ -355,11 +362,22 @@ fn a_close_ends_the_read_of_a_thread() {
     });
 }
 
-fn reply_to(peer: &mut Peer, before: &str, behind: &str) -> Result<(), midge_testing::ScriptError> {
-    let line = peer.expect("PUB echo ")?;
+/// Answers a request to `echo`, and PINGs before it; false when another request has come.
+fn echo(peer: &mut Peer, before: &str, behind: &str) -> Result<bool, ScriptError> {
+    let line = loop {
+        let line = peer.expect("P")?;
+        if !line.starts_with("PING") {
+            break line;
+        }
+        peer.send("PONG\r\n")?;
+    };
+    if !line.starts_with("PUB echo ") {
+        return Ok(false);
+    }
     peer.expect("x")?;
     let inbox = line.split(' ').nth(2).unwrap();
-    peer.send(format!("{before}MSG {inbox} 1 1\r\ny\r\n{behind}"))
+    peer.send(format!("{before}MSG {inbox} 1 1\r\nx\r\n{behind}"))?;
+    Ok(true)
 }
 
 #[test]
@@ -371,13 +389,15 @@ fn a_ping_beside_a_reply_and_between_two_is_answered() {
         peer.expect("SUB ")?;
         for (before, behind) in [("PING\r\n", ""), ("", "PING\r\n"), ("", "")] {
             for _ in 0..4 * ENOUGH {
-                reply_to(&mut peer, "", "")?;
+                assert!(echo(&mut peer, "", "")?);
             }
-            reply_to(&mut peer, before, behind)?;
+            assert!(echo(&mut peer, before, behind)?);
             if before == behind {
                 peer.send("PING\r\n")?;
             }
-            peer.expect("PONG")?;
+            while !peer.expect("P")?.starts_with("PONG") {
+                peer.send("PONG\r\n")?;
+            }
             let _ = answered.send(());
         }
         peer.expect_closed()?;
@@ -387,7 +407,7 @@ fn a_ping_beside_a_reply_and_between_two_is_answered() {
     let rig = Rig::connect(server.url(), true);
     for _ in 0..3 {
         for _ in 0..=4 * ENOUGH {
-            assert_eq!(rig.client.request("echo", "x").wait().unwrap().payload(), b"y");
+            assert_eq!(rig.client.request("echo", "x").wait().unwrap().payload(), b"x");
         }
         pongs.recv_timeout(LONG).unwrap();
     }
