@@ -187,34 +187,36 @@ fn a_reply_that_takes_long_is_read_by_the_driver() {
 
 #[test]
 fn what_else_the_thread_waits_for_comes_while_it_reads() {
-    let bell = Arc::new(Mutex::new((false, None::<Waker>)));
-    let rings = bell.clone();
     let server = ScriptedServer::start(move |mut listener| {
         let mut peer = listener.accept()?;
         peer.handshake()?;
         peer.expect("SUB ")?;
         while echo(&mut peer, "", "")? {}
         // From here on it says nothing, not even to a PING.
-        let mut bell = rings.lock().unwrap();
-        bell.0 = true;
-        if let Some(waker) = bell.1.take() {
-            waker.wake();
-        }
-        drop(bell);
         peer.expect_closed()?;
         Ok(())
     })
     .unwrap();
     let rig = Rig::leading(ConnectOptions::new(server.url()).linger(Duration::from_millis(1)));
-    let mut asking = rig.client.request("held", "").timeout(LONG).into_future();
-    let both = poll_fn(|context| {
-        assert!(pin!(&mut asking).poll(context).is_pending());
-        let mut bell = bell.lock().unwrap();
-        bell.1 = Some(context.waker().clone());
-        if bell.0 { Poll::Ready(()) } else { Poll::Pending }
+    let bell = Mutex::new((false, None::<Waker>));
+    thread::scope(|scope| {
+        rig.readers();
+        let mut asking = rig.client.request("held", "").timeout(LONG).into_future();
+        scope.spawn(|| {
+            // None is begun if the driver is at it just now.
+            let _ = rig.reads.lock().unwrap().recv_timeout(Duration::from_millis(500));
+            let mut bell = bell.lock().unwrap();
+            bell.0 = true;
+            bell.1.take().into_iter().for_each(Waker::wake);
+        });
+        let both = poll_fn(|context| {
+            assert!(pin!(&mut asking).poll(context).is_pending());
+            let mut bell = bell.lock().unwrap();
+            bell.1 = Some(context.waker().clone());
+            if bell.0 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        both.wait_timeout(LONG / 2).unwrap();
     });
-    both.wait_timeout(LONG / 2).unwrap();
-    drop(asking);
     drop(rig);
     server.finish().unwrap();
 }
