@@ -4,6 +4,9 @@
 //! connection: in a handler of a subscription, which runs on one of these, nothing may wait, since it
 //! would wait for ever. The same goes for a task of an async runtime whose driver has no other
 //! thread to run on.
+//!
+//! Over blocking streams, as those of `midge-std`, a thread may read the reply to its request by itself. What
+//! else the same wait is for, in a future that waits for several things, it sees 10 ms later then at most.
 
 use std::cell::Cell;
 use std::future::{Future, IntoFuture};
