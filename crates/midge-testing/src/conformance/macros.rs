@@ -304,6 +304,7 @@ macro_rules! conformance {
                 histories_and_keys_are_listed
                 many_keys_are_got_at_once
                 many_keys_are_got_that_are_more_than_a_server_sends_at_once
+                a_bucket_without_direct_gets_is_read_from_its_leader
                 what_decides_a_write_is_read_from_the_leader
                 what_is_left_of_deleted_keys_is_purged
                 changes_of_many_tasks_are_all_made
