@@ -334,6 +334,8 @@ macro_rules! conformance {
                 every_call_of_a_view_goes_through_its_codecs
                 calls_of_a_view_have_the_options_of_the_bucket
                 what_was_written_without_the_codecs_is_an_error_in_its_place
+                keys_of_a_view_are_written_together
+                a_cache_of_a_view_is_decoded_as_it_is_read
                 paths_are_keys_and_a_cache_is_read_through_a_view
                 values_are_json_of_a_type
             }

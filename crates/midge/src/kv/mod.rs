@@ -65,7 +65,8 @@ pub use remove::{Delete, DeleteError, Purge};
 #[cfg(feature = "serde")]
 pub use typed::{JsonValues, ValueError};
 pub use view::{
-    CodingError, HistoryError, View, ViewEntry, ViewError, ViewKeys, ViewWatch, ViewWatchItem,
+    CodingError, HistoryError, View, ViewBatch, ViewCache, ViewEntry, ViewError, ViewKeys,
+    ViewWatch, ViewWatchItem,
 };
 pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
 
