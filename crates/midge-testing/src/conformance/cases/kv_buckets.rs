@@ -37,7 +37,6 @@ async fn comes(kv: &KeyValue, key: &str) -> Outcome<Vec<u8>> {
             if let Some(entry) = kv.get(key).await? {
                 return Ok(entry.value().to_vec());
             }
-            sleep(Duration::from_millis(5)).await;
         }
     })
     .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 use midge::jetstream::{ApiError, JetStream, StreamConfig};
 use midge::kv::{
     BucketConfig, ChangeError, CreateError, DeleteError, Entry, GetError, GetManyError, KeyError,
-    KeyValue, Operation, PutError, UpdateError,
+    KeyValue, Operation, PutError, UpdateError, WatchItem,
 };
 
 use super::kv_buckets::{bucket, memory};
@@ -27,15 +27,15 @@ async fn value(kv: &KeyValue, key: &str) -> Outcome<Option<Vec<u8>>> {
     Ok(soon(kv.get(key)).await?.map(|entry| entry.value().to_vec()))
 }
 
-/// Waits until the key has no value.
+/// Waits for the marker that says that the key has no value any more.
 async fn until_gone(kv: &KeyValue, key: &str) -> Outcome {
-    soon(async {
-        while kv.get(key).await?.is_some() {
-            sleep(Duration::from_millis(20)).await;
+    let mut watch = soon(kv.watch(key)).await?;
+    loop {
+        match soon(watch.next()).await.ok_or("it goes on")?? {
+            WatchItem::Entry(entry) if !entry.is_put() => return Ok(()),
+            _ => {}
         }
-        Ok(())
-    })
-    .await
+    }
 }
 
 pub async fn a_key_is_put_got_updated_and_deleted<A: Adapter>() -> Outcome {
