@@ -485,10 +485,11 @@ mod tests {
         }
         assert_eq!(subscriptions.unsubs, [(a, Some(5)), (b, Some(6)), (c, Some(7))]);
         assert_eq!(subscriptions.next_unsub(), Some((a, Some(5))));
+        assert_eq!(subscriptions.next_unsub(), Some((b, Some(6))));
         // What is written is not replaced, and what waits still is.
         subscriptions.unsubscribe(a, Some(4), true);
         subscriptions.unsubscribe(c, Some(3), true);
-        assert_eq!(subscriptions.unsubs, [(b, Some(6)), (c, Some(3)), (a, Some(4))]);
+        assert_eq!(subscriptions.unsubs, [(c, Some(3)), (a, Some(4))]);
         subscriptions.forget_connection();
         assert_eq!((subscriptions.unsubs_gone, subscriptions.has_unsubs()), (2, false));
         subscriptions.unsubscribe(b, Some(2), true);
