@@ -293,6 +293,7 @@ macro_rules! conformance {
                 a_mirror_is_read_here_and_written_there
                 a_bucket_gathers_the_keys_of_others
                 a_bucket_in_a_domain_behind_a_leaf_is_used
+                a_bucket_of_another_account_is_used_by_its_prefix
                 an_old_server_is_told_what_it_lacks
             }
             kv_entries {
