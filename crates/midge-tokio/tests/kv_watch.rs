@@ -35,10 +35,10 @@ async fn update(kv: KeyValue, writer: u64, count: Sender<u64>) -> BTreeMap<Strin
         for number in 0..KEYS {
             let key = format!("k.{writer}.{number}");
             let revision = loop {
-                match kv.put(&key, round.to_string()).timeout(Duration::from_secs(2)).await {
-                    Ok(revision) => break revision,
-                    // Once more is as good: the last one counts.
-                    Err(_) => {}
+                // Where it fails, once more is as good: the last one counts.
+                let put = kv.put(&key, round.to_string()).timeout(Duration::from_secs(2));
+                if let Ok(revision) = put.await {
+                    break revision;
                 }
             };
             written.entry(key).or_default().push(revision);
