@@ -21,9 +21,10 @@ fn acks(rig: &mut Rig) -> Vec<String> {
 /// A publisher whose window of eight messages is full, and the ack of each.
 fn full() -> (Rig, Publisher, Vec<String>) {
     let (client, mut rig) = Rig::connected(options());
-    let mut publisher = ready(JetStream::new(client).publisher().window(8, 1 << 20)).unwrap();
+    let publisher = ready(JetStream::new(client).publisher().window(8, 1 << 20));
+    let mut publisher = publisher.expect("it has a connection");
     for _ in 0..8 {
-        ready(publisher.publish("s", "x")).unwrap();
+        ready(publisher.publish("s", "x")).expect("there is room");
     }
     rig.run();
     let acks = acks(&mut rig);
