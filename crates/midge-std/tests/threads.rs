@@ -46,6 +46,43 @@ fn many_threads_share_a_client() {
     answering.join().unwrap();
 }
 
+#[cfg(feature = "jetstream")]
+#[test]
+fn what_buckets_list_and_watch_is_iterated() {
+    use midge_std::midge::jetstream::{JetStream, Listed};
+    use midge_std::midge::kv::{BucketConfig, WatchItem};
+
+    let server = NatsServer::builder().jetstream(true).start().unwrap();
+    let js = JetStream::new(connect(server.url()).unwrap());
+    let create = |name| js.create_key_value(BucketConfig { history: 5, ..BucketConfig::new(name) });
+    let (a, _b) = (create("a").wait().unwrap(), create("b").wait().unwrap());
+    for (key, value) in [("x", "1"), ("y", "2"), ("x", "3")] {
+        a.put(key, value).wait().unwrap();
+    }
+
+    let names: Vec<String> =
+        js.key_value_names().iter().map(|name| name.unwrap().to_string()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let mut statuses = js.key_values();
+    let values = statuses.iter().map(|listed| match listed.unwrap() {
+        Listed::Found(status) => status.values,
+        other => panic!("it is in use: {other:?}"),
+    });
+    assert_eq!(values.collect::<Vec<_>>(), [3, 0]);
+    let keys = a.keys().wait().unwrap().iter().collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(keys, ["y", "x"], "in the order of their last revisions");
+    let mut history = a.history("x").wait().unwrap();
+    let revisions = history.iter().map(|entry| entry.unwrap().revision());
+    assert_eq!(revisions.collect::<Vec<_>>(), [1, 3]);
+    let mut watch = a.watch_all().wait().unwrap();
+    let given = watch.iter().map(Result::unwrap).take_while(|item| *item != WatchItem::InitialEnd);
+    assert_eq!(given.count(), 2);
+    // It goes on where the iterator was left.
+    a.put("z", "4").wait().unwrap();
+    let next = watch.iter().next().unwrap().unwrap();
+    assert_eq!(next.entry().unwrap().revision(), 4);
+}
+
 #[test]
 fn what_is_published_before_a_close_arrives() {
     let server = NatsServer::start().unwrap();

@@ -11,7 +11,8 @@ use std::time::Duration;
 use midge::jetstream::{JetStream, Notice};
 use midge::kv::{BucketConfig, KeyValue, WatchItem};
 use midge_testing::NatsServer;
-use tokio::time::sleep;
+use tokio::sync::oneshot;
+use tokio::sync::watch::{Sender, channel};
 
 use steps::{Outcome, connect, impatient, soon};
 
@@ -28,57 +29,52 @@ async fn bucket(server: &NatsServer) -> Outcome<KeyValue> {
 }
 
 /// Updates keys in turn, and gives the revisions that each had.
-async fn update(kv: KeyValue, writer: u64, count: Arc<AtomicU64>) -> BTreeMap<String, Vec<u64>> {
+async fn update(kv: KeyValue, writer: u64, count: Sender<u64>) -> BTreeMap<String, Vec<u64>> {
     let mut written = BTreeMap::<String, Vec<u64>>::new();
     for round in 0..ROUNDS {
         for number in 0..KEYS {
             let key = format!("k.{writer}.{number}");
             let revision = loop {
-                match kv.put(&key, round.to_string()).timeout(Duration::from_secs(2)).await {
-                    Ok(revision) => break revision,
-                    // Once more is as good: the last one counts.
-                    Err(_) => sleep(Duration::from_millis(10)).await,
+                // Where it fails, once more is as good: the last one counts.
+                let put = kv.put(&key, round.to_string()).timeout(Duration::from_secs(2));
+                if let Ok(revision) = put.await {
+                    break revision;
                 }
             };
             written.entry(key).or_default().push(revision);
-            count.fetch_add(1, Ordering::Relaxed);
+            count.send_modify(|count| *count += 1);
         }
     }
     written
 }
 
-/// Revisions of each key until each has the one that it had last.
+/// Revisions of each key until the last one of all, once that is told.
 async fn seen(
     kv: KeyValue,
-    last: tokio::sync::oneshot::Receiver<BTreeMap<String, u64>>,
+    mut last: oneshot::Receiver<u64>,
 ) -> Outcome<BTreeMap<String, Vec<u64>>> {
     let mut watch = kv.watch_all().updates_only().await?;
     let mut seen = BTreeMap::<String, Vec<u64>>::new();
-    let (mut before, mut last, mut wanted) = (0, Some(last), None);
-    loop {
-        if let Some(receiver) = &mut last
-            && let Ok(all) = receiver.try_recv()
-        {
-            (wanted, last) = (all.values().max().copied(), None);
-        }
-        if wanted.is_some_and(|wanted| before >= wanted) {
-            return Ok(seen);
-        }
-        let next = tokio::time::timeout(Duration::from_millis(200), watch.next()).await;
+    let (mut before, mut wanted) = (0, u64::MAX);
+    while before < wanted {
+        let next = tokio::select! {
+            next = watch.next() => next,
+            last = &mut last, if wanted == u64::MAX => {
+                wanted = last?;
+                continue;
+            }
+        };
         match next {
-            // There may be a last one now.
-            Err(_) => {}
-            Ok(Some(Ok(WatchItem::Entry(entry)))) => {
+            Some(Ok(WatchItem::Entry(entry))) => {
                 assert!(entry.revision() > before, "revisions increase");
                 before = entry.revision();
                 seen.entry(entry.key().to_owned()).or_default().push(before);
             }
-            Ok(Some(Ok(WatchItem::InitialEnd))) => {
-                assert_eq!(before, 0, "it comes first, and once")
-            }
-            Ok(end) => panic!("it ends with the test only: {end:?}"),
+            Some(Ok(WatchItem::InitialEnd)) => assert_eq!(before, 0, "it comes first, and once"),
+            end => panic!("it ends with the test only: {end:?}"),
         }
     }
+    Ok(seen)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,15 +82,15 @@ async fn the_last_of_a_hundred_thousand_updates_of_each_key_is_seen_though_the_s
 -> Outcome {
     let mut server = NatsServer::builder().jetstream(true).start()?;
     let kv = bucket(&server).await?;
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let reading = tokio::spawn(seen(bucket(&server).await?, told));
-    let count = Arc::<AtomicU64>::default();
+    let (tell, told) = oneshot::channel();
+    let mut reading = tokio::spawn(seen(bucket(&server).await?, told));
+    let (count, mut counted) = channel(0);
     let update = |writer| tokio::spawn(update(kv.clone(), writer, count.clone()));
     let writers: Vec<_> = (0..WRITERS).map(update).collect();
     for quarter in 1..4 {
-        while count.load(Ordering::Relaxed) < UPDATES / 4 * quarter {
-            assert!(!reading.is_finished());
-            sleep(Duration::from_millis(5)).await;
+        tokio::select! {
+            so_many = counted.wait_for(|count| *count >= UPDATES / 4 * quarter) => drop(so_many?),
+            end = &mut reading => panic!("it goes on: {end:?}"),
         }
         server.kill()?;
         server.restart()?;
@@ -108,7 +104,8 @@ async fn the_last_of_a_hundred_thousand_updates_of_each_key_is_seen_though_the_s
         .iter()
         .map(|(key, revisions)| (key.clone(), revisions[revisions.len() - 1]))
         .collect();
-    tell.send(last.clone()).map_err(|_| "the watch goes on")?;
+    let of_all = *last.values().max().ok_or("there are keys")?;
+    tell.send(of_all).map_err(|_| "the watch goes on")?;
     let seen = soon(reading).await??;
     for (key, &last) in &last {
         let seen = seen.get(key).ok_or_else(|| format!("nothing of {key}"))?;

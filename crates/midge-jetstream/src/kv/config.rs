@@ -42,10 +42,11 @@ pub struct BucketConfig {
     /// what lets single keys have a TTL too. It can be set later, and not be taken away. API
     /// level 1.
     pub limit_marker_ttl: Option<Duration>,
-    /// The most bytes of all it holds, with what storage adds; more is refused. `None`: without
-    /// limit.
+    /// The most bytes of all it holds, with what storage adds; more is refused, and so are deletes and
+    /// purges, which are written too. `None`: without limit.
     pub max_bytes: Option<u64>,
-    /// The greatest size of a value in bytes, with its headers. `None`: without limit.
+    /// The greatest size of a value in bytes, with its headers: 55 to 100 bytes for what is created,
+    /// updated or changed, more in a batch. What is put has none. `None`: without limit.
     pub max_value_size: Option<u32>,
     /// Where it is kept.
     pub storage: Storage,

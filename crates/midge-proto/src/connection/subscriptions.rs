@@ -463,3 +463,37 @@ impl Subscriptions {
         Some(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unsub_that_waits_is_replaced_where_the_numbers_of_unsubs_begin_anew() {
+        let mut subscriptions = Subscriptions { unsubs_gone: u32::MAX - 1, ..Default::default() };
+        let mut add = |subject| {
+            let subject = SubjectRef::new(subject).expect("it is a subject");
+            subscriptions.add(subject, None, Role::Caller, 10).expect("there is room")
+        };
+        let (a, b, c) = (add("a"), add("b"), add("c"));
+        // Their UNSUBs have the numbers before the last one, the last one, and 0.
+        for sid in [a, b, c] {
+            subscriptions.unsubscribe(sid, Some(9), true);
+        }
+        for (sid, max) in [(c, 7), (b, 6), (a, 5)] {
+            subscriptions.unsubscribe(sid, Some(max), true);
+        }
+        assert_eq!(subscriptions.unsubs, [(a, Some(5)), (b, Some(6)), (c, Some(7))]);
+        assert_eq!(subscriptions.next_unsub(), Some((a, Some(5))));
+        assert_eq!(subscriptions.next_unsub(), Some((b, Some(6))));
+        // What is written is not replaced, and what waits still is.
+        subscriptions.unsubscribe(a, Some(4), true);
+        subscriptions.unsubscribe(c, Some(3), true);
+        assert_eq!(subscriptions.unsubs, [(c, Some(3)), (a, Some(4))]);
+        subscriptions.forget_connection();
+        assert_eq!((subscriptions.unsubs_gone, subscriptions.has_unsubs()), (2, false));
+        subscriptions.unsubscribe(b, Some(2), true);
+        subscriptions.unsubscribe(b, Some(1), true);
+        assert_eq!(subscriptions.unsubs, [(b, Some(1))]);
+    }
+}

@@ -312,6 +312,24 @@ fn unsubs_wait_in_the_table_while_nothing_can_be_written() {
 }
 
 #[test]
+fn names_of_any_length_are_announced_whole_again() {
+    // Around the length up to which a name has no memory of its own: 22 bytes, a blank among them
+    // where there is a queue group.
+    for subject in (1..50).map(|length| "s".repeat(length)) {
+        let mut rig = Rig::up(config("127.0.0.1"));
+        let queues = [1, 2, 21, 22, 40].map(|length| "q".repeat(length));
+        rig.run(&format!("subscribe {subject}\n> SUB {subject} 1"));
+        for (queue, sid) in queues.iter().zip(2..) {
+            rig.run(&format!("subscribe {subject} {queue}\n> SUB {subject} {queue} {sid}"));
+        }
+        let all =
+            queues.iter().zip(2..).map(|(queue, sid)| format!("> SUB {subject} {queue} {sid}"));
+        let all = all.collect::<Vec<_>>().join("\n");
+        rig.run(&format!("{LOST}\n> SUB {subject} 1\n{all}\n> PING"));
+    }
+}
+
+#[test]
 fn many_subscriptions_are_announced_in_pieces() {
     let mut rig = Rig::new(config("127.0.0.1"));
     rig.run("! connect 127.0.0.1:4222");

@@ -293,6 +293,7 @@ macro_rules! conformance {
                 a_mirror_is_read_here_and_written_there
                 a_bucket_gathers_the_keys_of_others
                 a_bucket_in_a_domain_behind_a_leaf_is_used
+                a_bucket_of_another_account_is_used_by_its_prefix
                 an_old_server_is_told_what_it_lacks
             }
             kv_entries {
@@ -304,6 +305,7 @@ macro_rules! conformance {
                 histories_and_keys_are_listed
                 many_keys_are_got_at_once
                 many_keys_are_got_that_are_more_than_a_server_sends_at_once
+                a_bucket_without_direct_gets_is_read_from_its_leader
                 what_decides_a_write_is_read_from_the_leader
                 what_is_left_of_deleted_keys_is_purged
                 changes_of_many_tasks_are_all_made
@@ -333,6 +335,8 @@ macro_rules! conformance {
                 every_call_of_a_view_goes_through_its_codecs
                 calls_of_a_view_have_the_options_of_the_bucket
                 what_was_written_without_the_codecs_is_an_error_in_its_place
+                keys_of_a_view_are_written_together
+                a_cache_of_a_view_is_decoded_as_it_is_read
                 paths_are_keys_and_a_cache_is_read_through_a_view
                 values_are_json_of_a_type
             }

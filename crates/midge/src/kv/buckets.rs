@@ -1,5 +1,10 @@
 //! Making, finding and listing buckets.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream as _;
 use midge_jetstream::kv::{
     BucketConfig, BucketConfigError, BucketName, BucketNameError, BucketStatus, NotABucket,
 };
@@ -203,7 +208,7 @@ impl JetStream {
     }
 }
 
-/// The names of every bucket. Made by [`JetStream::key_value_names`].
+/// The names of every bucket. Made by [`JetStream::key_value_names`]. It is a stream too.
 ///
 /// They come page by page, and are no picture of one moment. After an error it is over.
 #[derive(Debug)]
@@ -214,21 +219,31 @@ pub struct KeyValueNames {
 
 impl KeyValueNames {
     /// The next one; `None` after the last one. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Result<BucketName, CallError>> {
+    #[expect(clippy::should_implement_trait, reason = "the name that streams have for it")]
+    pub fn next(
+        &mut self,
+    ) -> impl Future<Output = Option<Result<BucketName, CallError>>> + Send + '_ {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context))
+    }
+}
+
+impl futures_core::Stream for KeyValueNames {
+    type Item = Result<BucketName, CallError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let names = &mut self.get_mut().names;
         loop {
-            match self.names.next().await? {
-                Ok(name) => {
-                    if let Some(name) = BucketName::of_stream(&name) {
-                        return Some(Ok(name));
-                    }
-                }
-                Err(error) => return Some(Err(error)),
+            let Some(name) = ready!(Pin::new(&mut *names).poll_next(context)) else {
+                return Poll::Ready(None);
+            };
+            if let Some(name) = name.map(|name| BucketName::of_stream(&name)).transpose() {
+                return Poll::Ready(Some(name));
             }
         }
     }
 }
 
-/// Every bucket, with what it is. Made by [`JetStream::key_values`].
+/// Every bucket, with what it is. Made by [`JetStream::key_values`]. It is a stream too.
 ///
 /// They come page by page, and are no picture of one moment. After an error it is over.
 #[derive(Debug)]
@@ -239,29 +254,43 @@ pub struct KeyValues {
 
 impl KeyValues {
     /// The next one; `None` after the last one. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Result<Listed<BucketStatus>, CallError>> {
+    #[expect(clippy::should_implement_trait, reason = "the name that streams have for it")]
+    pub fn next(
+        &mut self,
+    ) -> impl Future<Output = Option<Result<Listed<BucketStatus>, CallError>>> + Send + '_ {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context))
+    }
+}
+
+impl futures_core::Stream for KeyValues {
+    type Item = Result<Listed<BucketStatus>, CallError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let streams = &mut self.get_mut().streams;
         loop {
-            let listed = match self.streams.next().await? {
-                Ok(listed) => listed,
-                Err(error) => return Some(Err(error)),
+            let Some(listed) = ready!(Pin::new(&mut *streams).poll_next(context)) else {
+                return Poll::Ready(None);
             };
-            let is_bucket = |stream: &str| BucketName::of_stream(stream).is_some();
-            return Some(Ok(match listed {
-                Listed::Found(info) => match BucketStatus::of_stream(info) {
-                    Ok(status) => Listed::Found(status),
-                    Err(_) => continue,
-                },
-                Listed::Offline { name, reason } if is_bucket(&name) => {
-                    Listed::Offline { name, reason }
-                }
-                Listed::Missing { name } if is_bucket(&name) => Listed::Missing { name },
-                Listed::Unreadable { entry, error }
-                    if entry["config"]["name"].as_str().is_some_and(is_bucket) =>
-                {
-                    Listed::Unreadable { entry, error }
-                }
-                _ => continue,
-            }));
+            if let Some(listed) = listed.map(bucket).transpose() {
+                return Poll::Ready(Some(listed));
+            }
         }
+    }
+}
+
+/// What is listed of a stream, if it is a bucket.
+fn bucket(listed: Listed<StreamInfo>) -> Option<Listed<BucketStatus>> {
+    let is_bucket = |stream: &str| BucketName::of_stream(stream).is_some();
+    match listed {
+        Listed::Found(info) => BucketStatus::of_stream(info).ok().map(Listed::Found),
+        Listed::Offline { name, reason } => {
+            is_bucket(&name).then_some(Listed::Offline { name, reason })
+        }
+        Listed::Missing { name } => is_bucket(&name).then_some(Listed::Missing { name }),
+        Listed::Unreadable { entry, error } => {
+            let is_one = entry["config"]["name"].as_str().is_some_and(is_bucket);
+            is_one.then_some(Listed::Unreadable { entry, error })
+        }
+        _ => None,
     }
 }

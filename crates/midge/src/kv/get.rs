@@ -2,7 +2,7 @@
 
 use std::future::IntoFuture;
 
-use midge_jetstream::kv::{Entry, EntryError, KeyError, check_key};
+use midge_jetstream::kv::{BucketName, Entry, EntryError, KeyError, check_key};
 use midge_jetstream::{DirectGetError, GetRequest};
 
 use super::{Boxed, KeyValue};
@@ -15,8 +15,9 @@ pub enum GetError {
     /// It cannot be a key. Nothing was sent.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Nobody answers: the bucket is not there, or has no leader and no replica for now.
-    #[error("nobody answers for bucket {bucket}: is it there?")]
+    /// Nobody answers: the bucket is not there, or has no leader and no replica for now, or its stream
+    /// allows no direct gets any more.
+    #[error("nobody answers for bucket {bucket}: is it there, with allow_direct? Open it again")]
     NoResponders {
         /// The bucket.
         bucket: String,
@@ -171,12 +172,12 @@ impl<'a> IntoFuture for Get<'a> {
     }
 }
 
-impl From<DirectError> for GetError {
-    fn from(error: DirectError) -> Self {
+impl GetError {
+    pub(super) fn of(bucket: &BucketName, error: DirectError) -> Self {
         match error {
             DirectError::Get(error) => Self::Direct(error),
             DirectError::Level(_) => Self::Direct(DirectGetError::Unsupported),
-            DirectError::NotAllowed { stream } => Self::NoResponders { bucket: stream },
+            DirectError::NotAllowed { .. } => Self::NoResponders { bucket: bucket.to_string() },
             DirectError::Call(error) => Self::Call(error),
         }
     }

@@ -42,7 +42,20 @@ impl KeyValue {
     ///
     /// [`WatchError`].
     pub async fn history(&self, keys: impl Into<String>) -> Result<Entries, WatchError> {
-        let watch = self.watch(keys).include_history().await?;
+        self.history_of([keys]).await
+    }
+
+    /// Every revision that is kept of keys that match any of several filters; markers too. Needs
+    /// nats-server 2.10.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`].
+    pub async fn history_of(
+        &self,
+        filters: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Entries, WatchError> {
+        let watch = self.watch_many(filters).include_history().await?;
         Ok(Entries { watch: Some(watch) })
     }
 

@@ -112,7 +112,7 @@ impl KeyValue {
                 Err(DirectError::Level(_) | DirectError::Get(DirectGetError::Unsupported)) => {
                     return Ok(false);
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(GetError::of(&bucket.name, error)),
             };
             // What was not asked for is left out.
             let Ok(entry) = Entry::stored(&bucket.name, &bucket.subjects, message) else {

@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use midge_jetstream::OrderedEnd;
-use midge_jetstream::kv::Entry;
+use midge_jetstream::kv::{Entry, Operation};
 
 use super::remove::DeleteError;
 use super::watch::{Watch, WatchError, WatchItem};
+use super::write::Options;
 use super::{Boxed, KeyValue};
 
 /// Keys that are deleted at the same time.
@@ -39,15 +40,10 @@ pub enum DeleteMatchingError {
     },
 }
 
-#[derive(Clone, Copy)]
-enum How {
-    Delete,
-    Purge,
-}
-
 impl KeyValue {
     /// Deletes every key that has a value and matches a filter, 100 at a time. Gives how many it
-    /// deleted. One that is written meanwhile keeps what was written.
+    /// deleted. One that is written meanwhile keeps what was written. What others have written that is
+    /// no key by the rules is deleted too.
     ///
     /// # Errors
     ///
@@ -56,7 +52,7 @@ impl KeyValue {
         &self,
         filter: impl Into<String>,
     ) -> Result<u64, DeleteMatchingError> {
-        self.remove_matching(filter.into(), How::Delete).await
+        self.remove_matching(filter.into(), Operation::Delete).await
     }
 
     /// Purges every key that matches a filter, of which something is there: those that are deleted
@@ -69,18 +65,22 @@ impl KeyValue {
         &self,
         filter: impl Into<String>,
     ) -> Result<u64, DeleteMatchingError> {
-        self.remove_matching(filter.into(), How::Purge).await
+        self.remove_matching(filter.into(), Operation::Purge).await
     }
 
-    async fn remove_matching(&self, filter: String, how: How) -> Result<u64, DeleteMatchingError> {
+    async fn remove_matching(
+        &self,
+        filter: String,
+        operation: Operation,
+    ) -> Result<u64, DeleteMatchingError> {
         let watch = self.watch(filter).meta_only();
-        let watch = match how {
-            How::Delete => watch.ignore_deletes(),
-            How::Purge => watch,
+        let watch = match operation {
+            Operation::Purge => watch,
+            _ => watch.ignore_deletes(),
         };
         let mut removing = Removing {
             kv: self,
-            how,
+            operation,
             watch: Some(watch.await?),
             running: VecDeque::new(),
             deleted: 0,
@@ -88,21 +88,22 @@ impl KeyValue {
         poll_fn(|context| removing.poll(context)).await
     }
 
-    fn remove_entry(&self, entry: Entry, how: How) -> Boxed<'static, Result<u64, DeleteError>> {
+    fn remove_entry(
+        &self,
+        entry: Entry,
+        operation: Operation,
+    ) -> Boxed<'static, Result<u64, DeleteError>> {
         let kv = self.clone();
         Box::pin(async move {
-            let (key, revision) = (entry.key(), entry.revision());
-            match how {
-                How::Delete => kv.delete(key).expect_revision(revision).await,
-                How::Purge => kv.purge(key).expect_revision(revision).await,
-            }
+            let options = Options { expected: Some(entry.revision()), ..Options::default() };
+            kv.remove(entry.key(), operation, options).await
         })
     }
 }
 
 struct Removing<'a> {
     kv: &'a KeyValue,
-    how: How,
+    operation: Operation,
     /// `None` once all keys that were there are known.
     watch: Option<Watch>,
     running: VecDeque<Boxed<'static, Result<u64, DeleteError>>>,
@@ -118,7 +119,7 @@ impl Removing<'_> {
             {
                 let end = match item {
                     Some(Ok(WatchItem::Entry(entry))) => {
-                        self.running.push_back(self.kv.remove_entry(entry, self.how));
+                        self.running.push_back(self.kv.remove_entry(entry, self.operation));
                         continue;
                     }
                     Some(Ok(WatchItem::InitialEnd)) => None,

@@ -65,7 +65,8 @@ pub use remove::{Delete, DeleteError, Purge};
 #[cfg(feature = "serde")]
 pub use typed::{JsonValues, ValueError};
 pub use view::{
-    CodingError, HistoryError, View, ViewEntry, ViewError, ViewKeys, ViewWatch, ViewWatchItem,
+    CodingError, HistoryError, View, ViewBatch, ViewCache, ViewEntry, ViewError, ViewKeys,
+    ViewWatch, ViewWatchItem,
 };
 pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
 
@@ -75,7 +76,9 @@ use crate::jetstream::{CallError, JetStream, Stream};
 /// A bucket. Made by [`JetStream::create_key_value`] and [`JetStream::open_key_value`], among
 /// others.
 ///
-/// A clone is cheap, and is the same bucket.
+/// A clone is cheap, and is the same bucket. What it knows of the configuration is what that was when it
+/// was made: `max_value_size`, by which values are refused here, direct gets, and where a mirror is
+/// written to. Where that has been changed since, open it again.
 #[derive(Clone)]
 pub struct KeyValue {
     bucket: Arc<Bucket>,

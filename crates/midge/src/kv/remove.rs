@@ -7,7 +7,7 @@ use midge_jetstream::{ApiError, Rollup};
 
 use super::write::{Options, Unwritten, expect_option, timeout_option, ttl_option};
 use super::{Boxed, KeyValue};
-use crate::jetstream::{FeatureError, JetPublishError, Publish};
+use crate::jetstream::{FeatureError, JetPublishError};
 
 /// Why a key is not known to be deleted.
 #[derive(Debug, thiserror::Error)]
@@ -56,22 +56,19 @@ impl KeyValue {
         Purge { kv: self, key, options: Options::default() }
     }
 
-    fn mark(
+    /// Deletes or purges what is a key by the rules, or by what others have written.
+    pub(super) async fn remove(
         &self,
         key: &str,
         operation: Operation,
-    ) -> Result<Publish<'static, String, &'static [u8]>, DeleteError> {
-        check_key(key)?;
-        let publish = self.js().publish(self.bucket.subjects.written(key), &[][..]);
-        Ok(publish.header("KV-Operation", operation.as_str()))
-    }
-
-    async fn remove(
-        &self,
-        key: &str,
-        publish: Publish<'static, String, &'static [u8]>,
         options: Options,
     ) -> Result<u64, DeleteError> {
+        let publish = self.js().publish(self.bucket.subjects.written(key), &[][..]);
+        let publish = publish.header("KV-Operation", operation.as_str());
+        let publish = match operation {
+            Operation::Purge => publish.rollup(Rollup::Subject),
+            _ => publish,
+        };
         self.check_ttl(options).await?;
         self.send(key, publish, options).await.map_err(|error| match error {
             Unwritten::WrongRevision(expected, error) => {
@@ -103,8 +100,8 @@ impl<'a> IntoFuture for Delete<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { kv, key, options } = self;
         Box::pin(async move {
-            let publish = kv.mark(key, Operation::Delete)?;
-            kv.remove(key, publish, options).await
+            check_key(key)?;
+            kv.remove(key, Operation::Delete, options).await
         })
     }
 }
@@ -131,8 +128,8 @@ impl<'a> IntoFuture for Purge<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let Self { kv, key, options } = self;
         Box::pin(async move {
-            let publish = kv.mark(key, Operation::Purge)?.rollup(Rollup::Subject);
-            kv.remove(key, publish, options).await
+            check_key(key)?;
+            kv.remove(key, Operation::Purge, options).await
         })
     }
 }

@@ -1,5 +1,7 @@
 //! A bucket whose keys and values have another form for the caller (ADR-54).
 
+mod batch;
+mod cache;
 mod reading;
 
 use std::fmt;
@@ -16,6 +18,8 @@ use super::put::{Create, CreateError, Put, PutError, Update, UpdateError};
 use super::remove::{Delete, DeleteError, Purge};
 use super::{KeyValue, watch};
 
+pub use batch::ViewBatch;
+pub use cache::ViewCache;
 pub use reading::{HistoryError, ViewKeys, ViewWatch, ViewWatchItem};
 
 /// A key or value that has no other form.
@@ -103,9 +107,8 @@ pub struct ViewEntry<T> {
 /// the codecs is an error where it is met, and does not end a list or watch.
 ///
 /// A clone is cheap, and is the same view. What only the bucket itself has, such as
-/// [batches](KeyValue::batch) and [copies](KeyValue::cache_of), is had with
-/// [`encode_key`](Self::encode_key), [`encode_filter`](Self::encode_filter) and
-/// [`decode`](Self::decode).
+/// [`delete_matching`](KeyValue::delete_matching), is had with [`encode_key`](Self::encode_key),
+/// [`encode_filter`](Self::encode_filter) and [`decode`](Self::decode).
 pub struct View<K, V> {
     kv: KeyValue,
     codecs: Arc<(K, V)>,
@@ -168,6 +171,13 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
     pub fn encode_filter(&self, filter: &str) -> Result<String, CodingError> {
         let encoded = self.codecs.0.encode_filter(filter);
         encoded.map_err(|error| CodingError::EncodeKey { key: filter.to_owned(), error })
+    }
+
+    fn encode_filters<F: AsRef<str>>(
+        &self,
+        filters: impl IntoIterator<Item = F>,
+    ) -> Result<Vec<String>, CodingError> {
+        filters.into_iter().map(|filter| self.encode_filter(filter.as_ref())).collect()
     }
 
     /// The bytes of a value in the bucket.

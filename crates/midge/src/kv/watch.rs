@@ -123,7 +123,7 @@ impl WatchBuilder {
     }
 
     /// First every revision that is kept, from this one on: to go on behind revision `n`, give
-    /// `n + 1`.
+    /// `n + 1`. One that the bucket has not reached yet is waited for: until then nothing comes.
     pub fn from_revision(mut self, revision: u64) -> Self {
         self.include = Include::From(revision);
         self
@@ -211,9 +211,10 @@ impl fmt::Debug for WatchBuilder {
 /// lost, the watch goes on behind the last revision that it gave. Before, a key that was written
 /// again meanwhile may be given with its last revision alone.
 ///
-/// It ends when it is stopped, when the connection closes, and when the bucket does not exist any
-/// more, which is the last item, as an error. It progresses while it is polled. Dropping it deletes
-/// its consumer.
+/// It ends when it is stopped, and when the client is drained; with a last item that is an error, when
+/// the connection closes, and when the bucket does not exist any more. It progresses while it is
+/// polled, and a drain of the client waits until it has been read to its end, or dropped. Dropping it
+/// deletes its consumer.
 pub struct Watch {
     kv: KeyValue,
     ordered: Ordered,

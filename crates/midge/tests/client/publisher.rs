@@ -1,6 +1,6 @@
 //! When a publisher to streams that waits for room is woken, and goes on.
 
-use midge::jetstream::JetStream;
+use midge::jetstream::{JetStream, Publisher};
 
 use crate::rig::{Rig, Task, options, ready};
 
@@ -18,15 +18,22 @@ fn acks(rig: &mut Rig) -> Vec<String> {
     replies.enumerate().map(ack).collect()
 }
 
-#[test]
-fn a_full_window_is_waited_for_until_a_quarter_of_it_is_free() {
+/// A publisher whose window of eight messages is full, and the ack of each.
+fn full() -> (Rig, Publisher, Vec<String>) {
     let (client, mut rig) = Rig::connected(options());
-    let mut publisher = ready(JetStream::new(client).publisher().window(8, 1 << 20)).unwrap();
+    let publisher = ready(JetStream::new(client).publisher().window(8, 1 << 20));
+    let mut publisher = publisher.expect("it has a connection");
     for _ in 0..8 {
-        ready(publisher.publish("s", "x")).unwrap();
+        ready(publisher.publish("s", "x")).expect("there is room");
     }
     rig.run();
     let acks = acks(&mut rig);
+    (rig, publisher, acks)
+}
+
+#[test]
+fn a_full_window_is_waited_for_until_a_quarter_of_it_is_free() {
+    let (mut rig, mut publisher, acks) = full();
     let mut ninth = Task::new(publisher.publish("s", "x"));
     assert!(ninth.poll().is_pending());
     rig.receive(&acks[0]);
@@ -47,14 +54,7 @@ fn a_full_window_is_waited_for_until_a_quarter_of_it_is_free() {
 
 #[test]
 fn who_flushes_hears_of_each_ack_and_who_waits_of_the_end() {
-    let (client, mut rig) = Rig::connected(options());
-    let publisher = JetStream::new(client).publisher().window(8, 1 << 20);
-    let mut publisher = ready(publisher).unwrap();
-    for _ in 0..8 {
-        ready(publisher.publish("s", "x")).unwrap();
-    }
-    rig.run();
-    let acks = acks(&mut rig);
+    let (mut rig, mut publisher, acks) = full();
     let mut ninth = Task::new(publisher.publish("s", "x"));
     assert!(ninth.poll().is_pending());
     drop(ninth);

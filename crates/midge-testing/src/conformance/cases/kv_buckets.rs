@@ -37,7 +37,6 @@ async fn comes(kv: &KeyValue, key: &str) -> Outcome<Vec<u8>> {
             if let Some(entry) = kv.get(key).await? {
                 return Ok(entry.value().to_vec());
             }
-            sleep(Duration::from_millis(5)).await;
         }
     })
     .await
@@ -316,6 +315,66 @@ pub async fn a_bucket_in_a_domain_behind_a_leaf_is_used<A: Adapter>() -> Outcome
     soon(copy.create("l", "4")).await?;
     let again = soon(there.get("l").from_leader()).await?.expect("it is created there");
     assert!(again.revision() > deleted);
+    Ok(())
+}
+
+/// ADR-19: where the API of another account has another name here, its subjects have it before them.
+pub async fn a_bucket_of_another_account_is_used_by_its_prefix<A: Adapter>() -> Outcome {
+    let accounts = r#"accounts {
+        acme {
+            jetstream: enabled, users: [{user: acme, password: p}]
+            exports: [
+                {service: "$JS.API.>", response_type: stream}
+                {service: "$KV.b.>", response_type: stream}
+            ]
+        }
+        guest {
+            users: [{user: guest, password: p}]
+            imports: [
+                {service: {account: acme, subject: "$JS.API.>"}, to: "from.acme.>"}
+                {service: {account: acme, subject: "$KV.b.>"}, to: "from.acme.$KV.b.>"}
+            ]
+        }
+    }"#;
+    let server = NatsServer::builder().jetstream(true).config(accounts).start()?;
+    let of = |user| impatient(&server.url()).user_and_password(user, "p");
+    let acme = JetStream::new(connect::<A>(of("acme")).await?);
+    let guest = JetStream::new(connect::<A>(of("guest")).await?);
+    let guest = guest.with_prefix(ApiPrefix::new("from.acme")?);
+    let config = BucketConfig {
+        history: 5,
+        allow_atomic: true,
+        limit_marker_ttl: Some(Duration::from_secs(60)),
+        ..memory("b")
+    };
+    let there = soon(acme.create_key_value(config)).await?;
+    let kv = soon(guest.open_key_value("b")).await?;
+    assert_eq!(names(&guest).await?, ["b"]);
+    let revision = soon(kv.create("k", "1").ttl(Duration::from_secs(60))).await?;
+    let revision = soon(kv.update("k", "2", revision)).await?;
+    let wrong = soon(kv.update("k", "3", 1)).await;
+    assert!(matches!(wrong, Err(UpdateError::WrongRevision { .. })), "{wrong:?}");
+    assert_eq!(soon(there.get("k")).await?.expect("it is theirs").value(), b"2");
+    assert_eq!(soon(kv.get("k")).await?.expect("it is there").value(), b"2");
+    assert_eq!(soon(kv.get("k").at(1)).await?.expect("it is kept").value(), b"1");
+    assert_eq!(soon(kv.get("k").from_leader()).await?.expect("it leads").revision(), revision);
+    soon(kv.put("l", "3")).await?;
+    soon(kv.delete("l")).await?;
+    let many = soon(kv.get_many(["k", "l"])).await?;
+    assert_eq!(many.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+    let together = soon(kv.batch().put("m", "5").put("n", "6")).await?;
+    assert_eq!(together["n"], 6);
+    let mut keys = soon(soon(kv.keys()).await?.all()).await?;
+    keys.sort();
+    assert_eq!(keys, ["k", "m", "n"]);
+    assert_eq!(soon(soon(kv.history("l")).await?.all()).await?.len(), 2);
+    let cache = soon(kv.cache()).await?;
+    soon(cache.completed()).await?;
+    assert_eq!(cache.keys().len(), 3);
+    let purged = soon(there.purge("k")).await?;
+    soon(cache.wait_for(purged)).await?;
+    assert!(cache.get("k").is_none());
+    assert_eq!(soon(kv.status()).await?.config.history, 5);
     Ok(())
 }
 

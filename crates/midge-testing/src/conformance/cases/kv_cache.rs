@@ -10,7 +10,6 @@ use super::kv_buckets::{bucket, memory};
 use super::kv_watch::{consumers, until_consumers};
 use crate::conformance::steps::{HOUR, connect, impatient, poll_once, soon, until};
 use crate::conformance::streams_by_hand::api;
-use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
 use crate::{Direction, Link};
 
@@ -123,7 +122,6 @@ pub async fn a_cache_outlives_a_killed_server<A: Adapter>() -> Outcome {
         soon(async {
             while revision.is_none() {
                 revision = kv.put("new", round.to_string()).await.ok();
-                sleep(Duration::from_millis(5)).await;
             }
         })
         .await;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use midge::jetstream::{ApiError, JetStream};
+use midge::jetstream::{ApiError, JetStream, StreamConfig};
 use midge::kv::{
     BucketConfig, ChangeError, CreateError, DeleteError, Entry, GetError, GetManyError, KeyError,
-    KeyValue, Operation, PutError, UpdateError,
+    KeyValue, Operation, PutError, UpdateError, WatchItem,
 };
 
 use super::kv_buckets::{bucket, memory};
@@ -27,15 +27,15 @@ async fn value(kv: &KeyValue, key: &str) -> Outcome<Option<Vec<u8>>> {
     Ok(soon(kv.get(key)).await?.map(|entry| entry.value().to_vec()))
 }
 
-/// Waits until the key has no value.
+/// Waits for the marker that says that the key has no value any more.
 async fn until_gone(kv: &KeyValue, key: &str) -> Outcome {
-    soon(async {
-        while kv.get(key).await?.is_some() {
-            sleep(Duration::from_millis(20)).await;
+    let mut watch = soon(kv.watch(key)).await?;
+    loop {
+        match soon(watch.next()).await.ok_or("it goes on")?? {
+            WatchItem::Entry(entry) if !entry.is_put() => return Ok(()),
+            _ => {}
         }
-        Ok(())
-    })
-    .await
+    }
 }
 
 pub async fn a_key_is_put_got_updated_and_deleted<A: Adapter>() -> Outcome {
@@ -181,6 +181,9 @@ pub async fn histories_and_keys_are_listed<A: Adapter>() -> Outcome {
     assert_eq!(soon(soon(kv.keys()).await?.all()).await?, ["a.c", "d"]);
     assert_eq!(soon(soon(kv.keys_of(["a.*"])).await?.all()).await?, ["a.c"]);
     assert_eq!(soon(soon(kv.keys_of(["a.>", "d", "a.c"])).await?.all()).await?, ["a.c", "d"]);
+    let some = soon(soon(kv.history_of(["d", "a.b", "*.b"])).await?.all()).await?;
+    assert_eq!(some.iter().map(Entry::revision).collect::<Vec<_>>(), [4, 5, 6, 8]);
+    assert!(soon(kv.history_of(["*.c", "a.*"])).await.is_err(), "servers take no such filters");
     assert!(soon(kv.keys_of(["a..b"])).await.is_err());
     assert!(soon(kv.keys_of(["*.c", "a.*"])).await.is_err(), "servers take no such filters");
     assert!(soon(kv.keys_of(Vec::<String>::new())).await.is_err());
@@ -254,6 +257,32 @@ pub async fn many_keys_are_got_that_are_more_than_a_server_sends_at_once<A: Adap
         count += 1;
     }
     assert!(count >= 4, "15 MB by 4 MB at most: {count}");
+    Ok(())
+}
+
+pub async fn a_bucket_without_direct_gets_is_read_from_its_leader<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let js = kv.stream().context();
+    soon(kv.put("k", "v")).await?;
+    soon(kv.put("gone", "v")).await?;
+    soon(kv.delete("gone")).await?;
+    let config = StreamConfig { allow_direct: false, ..soon(kv.stream().info()).await?.config };
+    soon(js.update_stream(config)).await?;
+    // A handle that is older knows nothing of it, and says which bucket it is.
+    let get = soon(kv.get("k")).await;
+    assert!(matches!(get, Err(GetError::NoResponders { ref bucket }) if bucket == "b"), "{get:?}");
+    let many = soon(kv.get_many(["k"])).await;
+    let Err(GetManyError::Get(GetError::NoResponders { bucket })) = many else {
+        panic!("{many:?}")
+    };
+    assert_eq!(bucket, "b");
+
+    let kv = soon(js.open_key_value("b")).await?;
+    assert_eq!(value(&kv, "k").await?.as_deref(), Some(&b"v"[..]));
+    assert!(soon(kv.get("k").at(2)).await?.is_none());
+    let many = soon(kv.get_many(["none", "k", "gone"])).await?;
+    let many: Vec<_> = many.iter().map(|entry| entry.as_ref().map(Entry::revision)).collect();
+    assert_eq!(many, [None, Some(1), None]);
     Ok(())
 }
 
@@ -372,6 +401,15 @@ pub async fn keys_that_match_are_deleted_and_purged<A: Adapter>() -> Outcome {
     assert_eq!(soon(kv.status()).await?.values, 251);
     assert_eq!(value(&kv, "b.1").await?.as_deref(), Some(&b"x"[..]));
     assert!(soon(kv.delete_matching("a..b")).await.is_err());
+
+    // Others write what is no key by the rules: it is listed, and goes like all else.
+    let js = kv.stream().context();
+    for odd in ["odd.ü", "odd.$", "odd.a:b"] {
+        soon(js.publish(format!("$KV.b.{odd}"), "x")).await?;
+    }
+    assert_eq!(soon(kv.delete_matching("odd.>")).await?, 3);
+    assert_eq!(soon(kv.keys()).await?.all().await?, ["b.1"]);
+    assert_eq!(soon(kv.purge_matching("odd.*")).await?, 3);
     Ok(())
 }
 

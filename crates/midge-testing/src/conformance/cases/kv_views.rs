@@ -7,10 +7,11 @@ use midge::json::ReadJson;
 use midge::kv::{
     Base64Keys, Base64Values, BucketConfig, ChangeError, CodingError, CreateError, DeleteError,
     PathKeys, PlainValues, UpdateError, View, ViewEntry, ViewError, ViewWatch, ViewWatchItem,
+    WriteBatchError,
 };
 
 use super::kv_buckets::{bucket, memory};
-use crate::conformance::steps::soon;
+use crate::conformance::steps::{HOUR, soon};
 use crate::conformance::{Adapter, Outcome};
 
 type Coded = View<Base64Keys, Base64Values>;
@@ -93,6 +94,10 @@ pub async fn every_call_of_a_view_goes_through_its_codecs<A: Adapter>() -> Outco
     let history = soon(view.history("Al.mail")).await?;
     let history: Vec<_> = history.into_iter().collect::<Result<_, _>>()?;
     let history: Vec<_> = history.iter().map(text).collect();
+    let both = soon(view.history_of(["Zoë M.*", "Al.phone"])).await?;
+    let both: Vec<_> = both.into_iter().collect::<Result<_, _>>()?;
+    let both: Vec<_> = both.iter().map(text).collect();
+    assert_eq!(both, [("Al.phone", Some(&b"1"[..])), ("Zoë M.mail", None)]);
     let of = |value| ("Al.mail", value);
     assert_eq!(history, [of(Some(&b"al"[..])), of(Some(b"al 2")), of(Some(b"al 2!")), of(None)]);
 
@@ -183,6 +188,93 @@ pub async fn what_was_written_without_the_codecs_is_an_error_in_its_place<A: Ada
     let changed = soon(view.change("second", |_| Some(b"new".to_vec()))).await;
     assert!(matches!(&changed, Err(ViewError::Coding(error)) if is_wrong_value(error)));
     assert_eq!(soon(kv.get(&view.encode_key("second")?)).await?.map(|e| e.revision()), Some(3));
+    Ok(())
+}
+
+pub async fn keys_of_a_view_are_written_together<A: Adapter>() -> Outcome {
+    let config = BucketConfig {
+        allow_atomic: true,
+        history: 5,
+        limit_marker_ttl: Some(Duration::from_secs(60)),
+        max_value_size: Some(300),
+        ..memory("b")
+    };
+    let (_server, kv) = bucket::<A>(config).await?;
+    let view: Coded = kv.view(Base64Keys, Base64Values);
+    let first = soon(view.put("Zoë", b"1")).await?;
+    let al = soon(view.put("Al", b"1")).await?;
+    let purged = soon(view.put("purged", b"1")).await?;
+    let minute = Duration::from_secs(60);
+    let batch = view.batch().update("Zoë", b"2", first).create("new one", b"2").ttl(minute);
+    let batch = batch.put("put", b"2").delete("deleted").delete_at("Al", al).purge("x");
+    let revisions = soon(batch.purge_at("purged", purged).timeout(minute)).await?;
+    let mut keys: Vec<_> = revisions.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["Al", "Zoë", "deleted", "new one", "purged", "put", "x"]);
+    for (key, revision) in &revisions {
+        let history = soon(view.history(key)).await?;
+        let last = history.into_iter().next_back().ok_or("it was written")??;
+        assert_eq!((&last.key, last.entry.revision()), (key, *revision));
+    }
+    let new = soon(view.get("new one")).await?.expect("it was created");
+    assert_eq!(text(&new), ("new one", Some(&b"2"[..])));
+
+    // Errors name the keys of the caller.
+    let wrong = soon(view.batch().put("put", b"3").update("Zoë", b"3", first)).await;
+    let Err(ViewError::Bucket(WriteBatchError::WrongRevision { differing, .. })) = wrong else {
+        panic!("{wrong:?}")
+    };
+    assert_eq!((&*differing[0].key, differing[0].expected), ("Zoë", first));
+    let twice = soon(view.batch().put("Zoë", b"3").delete("Zoë")).await.expect_err("it is twice");
+    assert!(matches!(twice.bucket(), Some(WriteBatchError::Twice { key }) if key == "Zoë"));
+    let large = soon(view.batch().put("Zoë", &[0; 300])).await.expect_err("it is encoded");
+    assert!(
+        matches!(large.bucket(), Some(WriteBatchError::TooLarge { key, size: 400, .. }) if key == "Zoë"),
+        "{large:?}"
+    );
+    let ttl = soon(view.batch().put("Zoë", b"3").ttl(minute)).await.expect_err("it has none");
+    assert!(matches!(ttl.bucket(), Some(WriteBatchError::Ttl { key }) if key == "Zoë"));
+    // What has no form in the bucket: nothing of the batch is sent.
+    let before = kv.stream().context().client().statistics().out_messages;
+    let empty = soon(view.batch().put("put", b"3").put("a..b", b"3").put("..", b"3")).await;
+    assert!(
+        matches!(&empty, Err(ViewError::Coding(CodingError::EncodeKey { key, .. })) if key == "a..b"),
+        "{empty:?}"
+    );
+    assert_eq!(kv.stream().context().client().statistics().out_messages, before);
+    Ok(())
+}
+
+pub async fn a_cache_of_a_view_is_decoded_as_it_is_read<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let view: Coded = kv.view(Base64Keys, Base64Values);
+    for key in ["Zoë.mail", "Al.mail", "Al.phone"] {
+        soon(view.put(key, key.as_bytes())).await?;
+    }
+    let all = soon(view.cache()).await?;
+    let mail = soon(view.cache_of(["*.mail"])).await?;
+    soon(all.completed()).await?;
+    soon(mail.completed()).await?;
+    let zoe = mail.get("Zoë.mail")?.expect("it was there");
+    assert_eq!(text(&zoe), ("Zoë.mail", Some("Zoë.mail".as_bytes())));
+    assert_eq!((mail.get("Al.phone")?, mail.keys().len(), all.keys().len()), (None, 2, 3));
+    assert!(mail.get("a..b").is_err(), "it has no form in the bucket");
+
+    soon(kv.put("no/base64", "x")).await?;
+    let last = soon(kv.put(&view.encode_key("odd")?, "no base64")).await?;
+    soon(all.clone().wait_for(last)).await?;
+    assert!(
+        matches!(all.get("odd"), Err(CodingError::DecodeValue { ref key, .. }) if key == "odd")
+    );
+    let decoded = |is_ok: &[bool]| is_ok.iter().filter(|is_ok| **is_ok).count();
+    let entries: Vec<_> = all.entries().iter().map(Result::is_ok).collect();
+    let keys: Vec<_> = all.keys().iter().map(Result::is_ok).collect();
+    assert_eq!((entries.len(), decoded(&entries)), (5, 3));
+    assert_eq!((keys.len(), decoded(&keys)), (5, 4), "of one the value alone is wrong");
+    assert_eq!(all.stored().keys().len(), 5);
+    assert!(all.status().is_current(HOUR));
+    all.stop();
+    assert!(!all.status().is_current(HOUR));
     Ok(())
 }
 

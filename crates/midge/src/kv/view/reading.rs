@@ -45,9 +45,7 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
         filters: impl IntoIterator<Item = F>,
         options: impl FnOnce(WatchBuilder) -> WatchBuilder,
     ) -> Result<ViewWatch<K, V>, ViewError<WatchError>> {
-        let filters = filters.into_iter().map(|filter| self.encode_filter(filter.as_ref()));
-        let filters = filters.collect::<Result<Vec<_>, _>>()?;
-        let watch = options(self.kv.watch_many(filters));
+        let watch = options(self.kv.watch_many(self.encode_filters(filters)?));
         let values = !watch.is_meta_only();
         let watch = watch.await.map_err(ViewError::Bucket)?;
         Ok(ViewWatch { view: self.clone(), watch, values })
@@ -86,8 +84,20 @@ impl<K: KeyCodec, V: ValueCodec> View<K, V> {
         &self,
         filter: &str,
     ) -> Result<Vec<Result<ViewEntry<V::Value>, CodingError>>, ViewError<HistoryError>> {
-        let filter = self.encode_filter(filter)?;
-        let history = self.kv.history(filter).await;
+        self.history_of([filter]).await
+    }
+
+    /// The same of keys that match any of the filters, as
+    /// [`KeyValue::history_of`](super::KeyValue::history_of).
+    ///
+    /// # Errors
+    ///
+    /// [`ViewError`].
+    pub async fn history_of<F: AsRef<str>>(
+        &self,
+        filters: impl IntoIterator<Item = F>,
+    ) -> Result<Vec<Result<ViewEntry<V::Value>, CodingError>>, ViewError<HistoryError>> {
+        let history = self.kv.history_of(self.encode_filters(filters)?).await;
         let history = history.map_err(|error| ViewError::Bucket(error.into()))?;
         let all = history.all().await.map_err(|end| ViewError::Bucket(end.into()))?;
         Ok(all.into_iter().map(|entry| self.decode(entry)).collect())
