@@ -34,15 +34,15 @@ pub enum WriteBatchError {
         /// The key.
         key: String,
     },
-    /// A value is larger than the bucket takes. Nothing was sent.
-    #[error("the value of {key:?} has {size} bytes, and the bucket takes {limit} at most")]
+    /// A value is larger than the bucket or the server takes. Nothing was sent.
+    #[error("the value of {key:?} has {size} bytes, and {limit} are taken at most")]
     TooLarge {
         /// The key.
         key: String,
         /// The size of the value in bytes.
         size: usize,
-        /// The `max_value_size` of the bucket.
-        limit: u32,
+        /// The `max_value_size` of the bucket, or the `max_payload` of the server if that is less.
+        limit: usize,
     },
     /// A key that is neither created nor purged was given a TTL. Nothing was sent.
     #[error("{key:?} is neither created nor purged: only then it can have a TTL")]
@@ -291,6 +291,8 @@ impl WriteBatch<'_> {
         if entries.len() > MAX_ENTRIES {
             return Err(WriteBatchError::TooMany { entries: entries.len() });
         }
+        let own = kv.bucket.max_value_size.map(|limit| limit as usize);
+        let limit = own.into_iter().chain(kv.js().client().max_payload()).min();
         let mut keys = BTreeSet::new();
         for entry in entries {
             let Entry { key, value, .. } = entry;
@@ -299,7 +301,7 @@ impl WriteBatch<'_> {
                 return Err(WriteBatchError::Twice { key: key.clone() });
             }
             let size = value.len();
-            if let Some(limit) = kv.limit_below(size) {
+            if let Some(limit) = limit.filter(|&limit| size > limit) {
                 return Err(WriteBatchError::TooLarge { key: key.clone(), size, limit });
             }
             entry.check_ttl()?;

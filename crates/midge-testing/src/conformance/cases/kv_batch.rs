@@ -206,6 +206,14 @@ pub async fn what_cannot_be_written_together_is_refused_before_it_is_sent<A: Ada
     let refused = soon(kv.batch().put("a", "1").put("b", "x".repeat(501))).await;
     assert!(matches!(refused, Err(WriteBatchError::TooLarge { size: 501, limit: 500, .. })));
     assert!(all(&kv).await?.is_empty());
+    let wide =
+        soon(js.create_key_value(BucketConfig { bucket: "wide".into(), ..atomic() })).await?;
+    let most = js.client().max_payload().ok_or("the server has a limit")?;
+    let refused = soon(wide.batch().put("a", "1").put("b", vec![0; most + 1])).await;
+    assert!(
+        matches!(refused, Err(WriteBatchError::TooLarge { ref key, limit, .. }) if key == "b" && limit == most),
+        "{refused:?}"
+    );
     // The handle is older than the permission.
     assert_eq!(soon(kv.batch().put("a", "1").put("b", "1")).await?["b"], 2);
     Ok(())
