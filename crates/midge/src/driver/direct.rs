@@ -188,11 +188,13 @@ impl Beside {
         });
         let Some((mut inner, _)) = written else { return Reader::Driver };
         inner.reads_first = ahead && ready.is_ready();
-        let rests = inner.connection.rest(now).is_some_and(|wait| !wait.write);
-        let left = rests && inner.idle && inner.lends_reading.is_some();
+        // It was seen that nothing else is due, and whatever is new but bytes makes the driver busy.
+        let rests = inner.idle && inner.connection.backlog() == 0;
+        let left = rests && inner.lends_reading.is_some();
         let reader = match reads {
             Some(_) if left => {
                 inner.reader = Some(id);
+                inner.asked_at = now;
                 if ready.is_ready() { Reader::Now } else { Reader::Woken }
             }
             // It may have taken the stream's wake-up from the driver.
@@ -284,24 +286,22 @@ impl Shared {
         drop(inner);
         let polled = stream.poll_read(&mut buffer, &mut Context::from_waker(waker));
         drop(held);
-        let now = self.clock.now();
         let mut wakes = Wakes::default();
         let mut old = None;
         let mut inner = lock(&self.inner);
-        let reply = self.take_reply(&mut inner, id, (buffer, polled), now, &mut wakes, &mut old);
+        let reply = self.take_reply(&mut inner, id, (buffer, polled), &mut wakes, &mut old);
         self.part(inner, &mut wakes);
         drop(old);
         reply
     }
 
     /// What a read beside the driver gave. All but the one reply, with nothing to do behind it, is
-    /// for the driver.
+    /// for the driver; so are deadlines, and the clock is not looked at for them.
     fn take_reply(
         &self,
         inner: &mut Inner,
         id: RequestId,
         (buffer, polled): (ReadBuffer, Poll<io::Result<usize>>),
-        now: Instant,
         wakes: &mut Wakes,
         old: &mut Option<Waker>,
     ) -> Reply {
@@ -320,6 +320,7 @@ impl Shared {
                 inner.read_error = Some((attempt, error));
             }
             Poll::Ready(Ok(1..)) => {
+                let now = inner.asked_at;
                 let output = inner.connection.poll_into(now, TURN_BYTES, &mut inner.router);
                 if let Some(result) = inner.router.take_response(id) {
                     *old = lock(&self.requests).remove(id);
