@@ -77,8 +77,18 @@ pub struct Request<'a, S, P> {
     subject: S,
     headers: HeadersToSend<'a>,
     payload: P,
-    timeout: Option<Duration>,
+    limit: Limit,
     inbox: Inbox,
+}
+
+/// Until when to wait.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    /// As the options say.
+    Default,
+    /// For so long from the first poll on.
+    Timeout(Duration),
+    Deadline(Instant),
 }
 
 /// Where the reply is to come.
@@ -97,7 +107,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
             subject,
             headers: HeadersToSend::None,
             payload,
-            timeout: None,
+            limit: Limit::Default,
             inbox: Inbox::Shared,
         }
     }
@@ -105,7 +115,14 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
     /// How long to wait, from the first poll to the reply; waiting for room or for a connection
     /// counts. Default: `request_timeout` of the options.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.limit = Limit::Timeout(timeout);
+        self
+    }
+
+    /// Until when to wait, in place of a timeout.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn deadline(mut self, deadline: Instant) -> Self {
+        self.limit = Limit::Deadline(deadline);
         self
     }
 
@@ -260,10 +277,10 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Requesting<'_, S, P> {
 }
 
 impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
-    /// Begins anew, once it was ready: the same request, with another timeout.
+    /// Begins anew, once it was ready: the same request, until then.
     #[cfg(feature = "jetstream")]
-    pub(crate) fn again(&mut self, timeout: Duration) {
-        self.request.timeout = Some(timeout);
+    pub(crate) fn again(&mut self, deadline: Instant) {
+        self.request.limit = Limit::Deadline(deadline);
         self.state = State::New;
     }
 
@@ -272,8 +289,12 @@ impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
         let mut now = None;
         if let State::New = self.state {
             let shared = self.request.client.shared();
-            let timeout = self.request.timeout.unwrap_or(shared.settings.request_timeout);
-            let deadline = *now.insert(shared.clock.now()) + timeout;
+            let now = *now.insert(shared.clock.now());
+            let deadline = match self.request.limit {
+                Limit::Default => now + shared.settings.request_timeout,
+                Limit::Timeout(timeout) => now + timeout,
+                Limit::Deadline(deadline) => deadline,
+            };
             self.state = self.request.first_state(deadline)?;
         }
         match &mut self.state {

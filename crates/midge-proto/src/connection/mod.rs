@@ -291,7 +291,11 @@ impl Connection {
     }
 
     /// What has come next, in messages of about `budget` bytes.
+    #[inline]
     fn next_frame(&mut self, budget: usize) -> Result<Option<Received>, DecodeError> {
+        if self.inbound.undecoded().is_empty() {
+            return Ok(None);
+        }
         // A message in the place of INFO is for nobody.
         let subscriptions = match self.phase {
             Phase::Info => &mut Subscriptions::default(),

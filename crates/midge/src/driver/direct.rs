@@ -21,7 +21,7 @@ use midge_proto::{
 };
 
 use super::TURN_BYTES;
-use super::bytes::{Outgoing, Transmit};
+use super::bytes::Outgoing;
 use super::threads::BlockingStream;
 use super::transport::{WRITE_BYTES, is_temporary};
 use crate::shared::{Inner, RUN_BYTES, Room, Shared, lock};
@@ -220,17 +220,32 @@ impl Beside {
         wakes: &mut Wakes,
         write: impl FnOnce(&dyn WriteNow, &[u8]) -> io::Result<usize>,
     ) -> Option<(MutexGuard<'a, Inner>, bool)> {
-        let mut transmit = Transmit::new(shared, Outgoing::Core(self.batch));
-        let written = write(&*self.stream, &transmit);
-        let len = transmit.len();
+        let mut lent = Lent { shared, batch: Some(self.batch) };
+        let bytes = lent.batch.as_ref().map_or(&b""[..], Batch::as_slice);
+        let len = bytes.len();
+        let written = write(&*self.stream, bytes);
         let count = written.map_or(0, |count| count.min(len));
-        let Some(Outgoing::Core(batch)) = transmit.take() else { return None };
+        let batch = lent.batch.take()?;
         let mut inner = lock(&shared.inner);
         inner.connection.settle(batch, count);
         if count > 0 {
             inner.wake_room(Room::Control, wakes);
         }
         Some((inner, count == len))
+    }
+}
+
+/// Bytes that are being written. A stream that panics leaves them unaccounted for.
+struct Lent<'a> {
+    shared: &'a Shared,
+    batch: Option<Batch>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.shared.unaccounted(Outgoing::Core(batch));
+        }
     }
 }
 
