@@ -42,7 +42,7 @@ use midge_proto::{
 };
 
 pub use bytes::{Receive, Spare, Transmit};
-pub(crate) use direct::{Direct, Reader, Reply};
+pub(crate) use direct::{Beside, Direct, Reader, Reply};
 pub use direct::{ReadNow, WriteNow};
 pub use midge_proto;
 pub use task::{Opening, Runtime, Stream, Task};

@@ -10,7 +10,7 @@ use midge_proto::{
 };
 
 use crate::ask::{Asking, Question, checked_reply, is_no_responders};
-use crate::driver::{Reader, Reply};
+use crate::driver::{Beside, Reader, Reply};
 use crate::end::{End, EndReason};
 use crate::publish::HeadersToSend;
 use crate::shared::{Room, RoomWait, Shared, lock};
@@ -51,13 +51,9 @@ impl Requests {
 }
 
 impl Requests {
-    /// Forgets who waits for a response that was read beside the driver. Drop what is returned with no
-    /// lock held.
-    pub(crate) fn remove(&mut self, id: RequestId) -> Option<Waker> {
-        match self.slots.remove(id) {
-            Some(Slot::Waiting(waker)) => waker,
-            _ => None,
-        }
+    /// A response is waited for.
+    pub(crate) fn wait(&mut self, id: RequestId, waker: Waker) {
+        self.slots.insert(id, Slot::Waiting(Some(waker)));
     }
 }
 
@@ -204,7 +200,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
     ) -> Poll<Result<(RequestId, Reader), RequestError>> {
         let Question { subject, headers, payload } = self.question()?;
         let shared = &self.client.handle().shared;
-        let mut alone = None;
+        let (mut alone, mut asked) = (None, None);
         let sent = shared.poll_with_room_if(
             wait,
             context,
@@ -212,15 +208,20 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
             |inner| {
                 let request = inner.connection.request(subject, headers, payload, deadline);
                 if let Ok(id) = request {
+                    alone = now.and_then(|now| inner.take_alone(now, deadline));
+                    let waker = context.waker().clone();
                     // Under the connection's lock, so that the response cannot come first.
-                    let slot = Slot::Waiting(Some(context.waker().clone()));
-                    lock(&shared.requests).slots.insert(id, slot);
-                    alone = now.and_then(|now| inner.take_alone(now)).map(|alone| (id, alone));
+                    if alone.as_ref().is_some_and(Beside::reads) {
+                        inner.asked = Some((id, waker));
+                    } else {
+                        lock(&shared.requests).wait(id, waker);
+                    }
+                    asked = Some(id);
                 }
                 (request, alone.is_none())
             },
         );
-        let reader = match alone {
+        let reader = match asked.zip(alone) {
             Some((id, alone)) => alone.write(shared, id, context.waker()),
             None => Reader::Driver,
         };
@@ -317,14 +318,12 @@ impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
         if let State::Reading(id) = self.state {
             match self.request.client.shared().read_reply(id, context.waker()) {
                 Reply::Here(result) => return Poll::Ready(result),
-                Reply::NotYet => {}
+                Reply::NotYet => return Poll::Pending,
                 Reply::Elsewhere => self.state = State::Sent(id),
             }
         }
         match &mut self.state {
-            State::Sent(id) | State::Reading(id) => {
-                poll_response(self.request.client.shared(), *id, context.waker())
-            }
+            State::Sent(id) => poll_response(self.request.client.shared(), *id, context.waker()),
             State::Asked(inbox) => poll_inbox(inbox, context),
             _ => panic!("a request was polled after it was ready"),
         }
@@ -375,11 +374,11 @@ impl<S, P> Drop for Requesting<'_, S, P> {
             State::Unsent(_, wait) => wait.abandon(shared),
             State::Sent(id) | State::Reading(id) => {
                 let id = *id;
-                let slot = shared.command(|inner| {
+                let waited = shared.command(|inner| {
                     inner.connection.cancel(id);
-                    lock(&shared.requests).slots.remove(id)
+                    (inner.forget_asked(id), lock(&shared.requests).slots.remove(id))
                 });
-                drop(slot);
+                drop(waited);
             }
             State::New | State::Asking(_) | State::Asked(_) | State::Over => {}
         }

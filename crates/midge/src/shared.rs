@@ -112,6 +112,9 @@ pub(crate) struct Inner {
     /// The request that does, and when it was made.
     pub(crate) reader: Option<RequestId>,
     pub(crate) asked_at: Instant,
+    /// Who waits for a reply that may be read beside the driver, as long as that is so: it is in no slot
+    /// then.
+    pub(crate) asked: Option<(RequestId, Waker)>,
     /// It has the room for a read, and wakes the driver if that wants it meanwhile.
     pub(crate) is_read: bool,
     /// The driver was called back for what there is to read, and does that before it writes.
@@ -398,6 +401,7 @@ impl Inner {
             lends_reading: None,
             reader: None,
             asked_at: Instant::ZERO,
+            asked: None,
             is_read: false,
             reads_first: false,
             alone: 0,

@@ -466,8 +466,13 @@ impl Connection {
     /// at a glance that this is `Idle`: with [`Wait::write`] a driver may write then, and poll once for
     /// that and for what it was woken for.
     pub fn rest(&self, now: Instant) -> Option<Wait> {
-        let nothing = self.actions.is_empty() && self.events.is_empty();
-        (nothing && self.is_quiet(now)).then(|| self.wait())
+        self.rests(now).then(|| self.wait())
+    }
+
+    /// Whether [`rest`](Self::rest) gives something, for who knows what.
+    #[inline]
+    pub fn rests(&self, now: Instant) -> bool {
+        self.actions.is_empty() && self.events.is_empty() && self.is_quiet(now)
     }
 
     fn wait(&self) -> Wait {

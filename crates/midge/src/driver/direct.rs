@@ -129,14 +129,13 @@ pub(crate) enum Reader {
 impl Inner {
     /// The bytes of the request that was just made, if it is the only one, and the driver would
     /// do nothing but write them. No waker is due then.
-    pub(crate) fn take_alone(&mut self, now: Instant) -> Option<Beside> {
-        if !self.idle || self.connection.requests() != 1 {
+    pub(crate) fn take_alone(&mut self, now: Instant, deadline: Instant) -> Option<Beside> {
+        // The driver must not sleep past the deadline. It was told of all others.
+        let sleeps_past = self.alarm.is_none_or(|alarm| deadline < alarm);
+        if !self.idle || sleeps_past || self.connection.requests() != 1 {
             return None;
         }
-        let wait = self.connection.rest(now)?;
-        // The driver must not sleep past the deadline.
-        let (until, alarm) = (wait.until?, self.alarm?);
-        if !wait.write || until < alarm {
+        if !self.connection.rests(now) {
             return None;
         }
         let mut beside = self.take_beside(DIRECT_BYTES, now)?;
@@ -160,6 +159,11 @@ impl Inner {
 }
 
 impl Beside {
+    /// The reply may be read so, too.
+    pub(crate) fn reads(&self) -> bool {
+        self.reads.is_some()
+    }
+
     /// Writes the request `id`. What is left to do, the driver is woken for, also to meet an error
     /// again. To be called with no lock held.
     pub(crate) fn write(self, shared: &Arc<Shared>, id: RequestId, waker: &Waker) -> Reader {
@@ -186,7 +190,10 @@ impl Beside {
             }
             written
         });
-        let Some((mut inner, _)) = written else { return Reader::Driver };
+        let Some((mut inner, _)) = written else {
+            lock(&shared.inner).give_slot(shared);
+            return Reader::Driver;
+        };
         inner.reads_first = ahead && ready.is_ready();
         // It was seen that nothing else is due, and whatever is new but bytes makes the driver busy.
         let rests = inner.idle && inner.connection.backlog() == 0;
@@ -199,6 +206,7 @@ impl Beside {
             }
             // It may have taken the stream's wake-up from the driver.
             Some(_) => {
+                inner.give_slot(shared);
                 wakes.add(inner.recall());
                 Reader::Driver
             }
@@ -288,11 +296,13 @@ impl Shared {
     /// Reads the reply to this request, if it is there and still left to who waits for it.
     pub(crate) fn read_reply(self: &Arc<Self>, id: RequestId, waker: &Waker) -> Reply {
         let mut inner = lock(&self.inner);
-        if inner.reader != Some(id) {
+        if inner.reader != Some(id) || inner.asked.is_none() {
+            inner.give_slot(self);
             return Reply::Elsewhere;
         }
         let (held, buffer) = inner.take_reading();
         let (Some(stream), Some(mut buffer)) = (&held, buffer) else {
+            inner.give_slot(self);
             let driver = inner.recall();
             drop(inner);
             driver.inspect(Waker::wake_by_ref);
@@ -305,6 +315,11 @@ impl Shared {
         let mut old = None;
         let mut inner = lock(&self.inner);
         let reply = self.take_reply(&mut inner, id, (buffer, polled), &mut wakes, &mut old);
+        match &reply {
+            Reply::Here(_) => {}
+            Reply::NotYet => old = inner.wake_asked(waker),
+            Reply::Elsewhere => inner.give_slot(self),
+        }
         self.part(inner, &mut wakes);
         drop(old);
         reply
@@ -330,7 +345,9 @@ impl Shared {
         let mut reply = Reply::Elsewhere;
         let mut rests = false;
         match polled {
-            Poll::Pending if inner.reader == Some(id) => return Reply::NotYet,
+            Poll::Pending if inner.reader == Some(id) && inner.asked.is_some() => {
+                return Reply::NotYet;
+            }
             Poll::Ready(Err(error)) if !is_temporary(&error) => {
                 inner.read_error = Some((attempt, error));
             }
@@ -338,7 +355,7 @@ impl Shared {
                 let now = inner.asked_at;
                 let output = inner.connection.poll_into(now, TURN_BYTES, &mut inner.router);
                 if let Some(result) = inner.router.take_response(id) {
-                    *old = lock(&self.requests).remove(id);
+                    *old = inner.forget_asked(id);
                     reply = Reply::Here(result);
                 }
                 let changed = self.deliver(inner, now, wakes);
@@ -393,6 +410,24 @@ impl Inner {
         let buffer = stream.as_ref().and_then(|_| self.connection.take_read());
         self.is_read |= buffer.is_some();
         (stream, buffer)
+    }
+
+    /// Who has asked waits in a slot from now on: the reply comes by way of the driver.
+    pub(crate) fn give_slot(&mut self, shared: &Shared) {
+        if let Some((id, waker)) = self.asked.take() {
+            lock(&shared.requests).wait(id, waker);
+        }
+    }
+
+    /// Who has asked waits no more. Drop what is returned with no lock held.
+    pub(crate) fn forget_asked(&mut self, id: RequestId) -> Option<Waker> {
+        self.asked.take_if(|(asked, _)| *asked == id).map(|(_, waker)| waker)
+    }
+
+    /// Who has asked is to be woken by this. Drop what is returned with no lock held.
+    fn wake_asked(&mut self, waker: &Waker) -> Option<Waker> {
+        let (_, asked) = self.asked.as_mut().filter(|(_, asked)| !asked.will_wake(waker))?;
+        Some(std::mem::replace(asked, waker.clone()))
     }
 
     /// What waits, if the driver has left it to publishers and will look again in time.
