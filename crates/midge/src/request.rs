@@ -84,6 +84,7 @@ enum Limit {
     Default,
     /// For so long from the first poll on.
     Timeout(Duration),
+    #[cfg(feature = "jetstream")]
     Deadline(Instant),
 }
 
@@ -294,6 +295,7 @@ impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
             let deadline = match self.request.limit {
                 Limit::Default => now + shared.settings.request_timeout,
                 Limit::Timeout(timeout) => now + timeout,
+                #[cfg(feature = "jetstream")]
                 Limit::Deadline(deadline) => deadline,
             };
             self.state = self.request.first_state(deadline)?;
