@@ -472,7 +472,7 @@ mod tests {
 
     #[test]
     fn the_short_way_to_read_an_ack_reads_what_the_long_one_does() {
-        for plain in
+        for whole in
             [r#"{"stream":"S","seq":1}"#, r#"{"stream":"orders eu","seq":9999999999999999999}"#]
         {
             let (stream, seq) = plain(whole.as_bytes()).unwrap();
