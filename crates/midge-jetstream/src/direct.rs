@@ -95,7 +95,7 @@ fn header<'a>(message: &'a Message, header: &'static str) -> Result<&'a str, Dir
     last_header(message, header).ok_or(DirectGetError::Malformed { header })
 }
 
-pub(crate) fn parsed<T: core::str::FromStr>(
+fn parsed<T: core::str::FromStr>(
     message: &Message,
     name: &'static str,
 ) -> Result<T, DirectGetError> {

@@ -95,6 +95,9 @@ impl PubAck {
     /// [`ReplyError::Api`] when the stream refused the message, [`ReplyError::Malformed`] when
     /// this is no answer of a stream.
     pub fn read(payload: &[u8]) -> Result<Self, ReplyError> {
+        if let Some((stream, seq)) = plain(payload) {
+            return Ok(Self::of(Arc::from(stream), seq));
+        }
         let raw: Raw<'_> = serde_json::from_slice(payload)?;
         if let Some(error) = raw.error {
             return Err(error.into());
@@ -114,6 +117,21 @@ impl PubAck {
             count: raw.count,
         })
     }
+}
+
+/// Stream and sequence of an ack that says nothing else, and says it as servers do. `None` for any
+/// other, and for what is none.
+fn plain(payload: &[u8]) -> Option<(&str, u64)> {
+    let rest = payload.strip_prefix(br#"{"stream":""#)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' ' | 0x80..))?;
+    let (stream, rest) = rest.split_at(end);
+    let (last, digits) = rest.strip_prefix(br#"","seq":"#)?.split_last()?;
+    let whole = *last == b'}' && !stream.is_empty() && matches!(digits.len(), 1..=19);
+    if !whole || digits[0] == b'0' || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let seq = digits.iter().fold(0, |seq, digit| seq * 10 + u64::from(digit - b'0'));
+    Some((core::str::from_utf8(stream).ok()?, seq))
 }
 
 // ---- what is asked for -------------------------------------------------------------------
@@ -451,6 +469,37 @@ mod tests {
 
     use super::*;
     use crate::ErrorCode;
+
+    #[test]
+    fn the_short_way_to_read_an_ack_reads_what_the_long_one_does() {
+        for whole in
+            [r#"{"stream":"S","seq":1}"#, r#"{"stream":"orders eu","seq":9999999999999999999}"#]
+        {
+            let (stream, seq) = plain(whole.as_bytes()).unwrap();
+            let long: Raw<'_> = serde_json::from_str(whole).unwrap();
+            assert_eq!((stream, seq), (&*long.stream, long.seq));
+            let ack = PubAck::read(whole.as_bytes()).unwrap();
+            assert_eq!((&*ack.stream, ack.seq), (stream, seq));
+        }
+        for other in [
+            r#"{"stream":"S","seq":1,"duplicate":true}"#,
+            r#"{"stream":"S","seq":1} "#,
+            r#"{"stream":"S","seq":1}}"#,
+            r#"{"stream":"S","seq":01}"#,
+            r#"{"stream":"S","seq":}"#,
+            r#"{"stream":"S","seq":1.5}"#,
+            r#"{"stream":"S","seq":18446744073709551615}"#,
+            r#"{"stream":"S","seq":0}"#,
+            r#"{"stream":"","seq":1}"#,
+            r#"{"stream":"a\u0041","seq":1}"#,
+            r#"{"stream":"ä","seq":1}"#,
+            "{\"stream\":\"a\tb\",\"seq\":1}",
+            r#"{"stream":"S"}"#,
+            "",
+        ] {
+            assert_eq!(plain(other.as_bytes()), None, "{other}");
+        }
+    }
 
     #[test]
     fn an_ack_is_read_whole() {

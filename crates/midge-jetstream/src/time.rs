@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const DAY: i64 = 86_400;
 /// Seconds from 0001-01-01 to 1970-01-01.
 const ZERO: i64 = -62_135_596_800;
-/// The last second that four digits of a year can say.
+/// The first and the last second that four digits of a year can say.
+const FIRST: i64 = ZERO - 366 * DAY;
 const LAST: i64 = 253_402_300_799;
 
 /// A moment of the calendar, in UTC, with nanoseconds, from the year 0 to 9999.
@@ -47,7 +48,6 @@ impl Time {
     /// moment that can be said in place of one beyond.
     #[must_use]
     pub fn from_unix_nanos(nanos: i128) -> Self {
-        const FIRST: i64 = ZERO - 366 * DAY;
         let seconds = nanos.div_euclid(1_000_000_000);
         let rest = nanos.rem_euclid(1_000_000_000) as u32;
         match i64::try_from(seconds) {
@@ -84,23 +84,28 @@ impl FromStr for Time {
     }
 }
 
+const TENS: [u32; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
 /// A number of exactly so many digits, and what follows.
-fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
-    let (head, rest) = text.split_at_checked(count)?;
-    let number = head.iter().try_fold(0, |number, &digit| {
-        digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
-    })?;
-    Some((number, rest))
+fn digits<const COUNT: usize>(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (head, rest) = text.split_first_chunk::<COUNT>()?;
+    let (mut number, mut wrong) = (0, false);
+    for byte in head {
+        let digit = byte.wrapping_sub(b'0');
+        wrong |= digit > 9;
+        number = number * 10 + i64::from(digit);
+    }
+    (!wrong).then_some((number, rest))
 }
 
-fn parse(text: &[u8]) -> Option<Time> {
-    let (year, text) = digits(text, 4)?;
-    let (month, text) = digits(text.strip_prefix(b"-")?, 2)?;
-    let (day, text) = digits(text.strip_prefix(b"-")?, 2)?;
+pub(crate) fn parse(text: &[u8]) -> Option<Time> {
+    let (year, text) = digits::<4>(text)?;
+    let (month, text) = digits::<2>(text.strip_prefix(b"-")?)?;
+    let (day, text) = digits::<2>(text.strip_prefix(b"-")?)?;
     let text = text.strip_prefix(b"T").or_else(|| text.strip_prefix(b"t"))?;
-    let (hour, text) = digits(text, 2)?;
-    let (minute, text) = digits(text.strip_prefix(b":")?, 2)?;
-    let (second, mut text) = digits(text.strip_prefix(b":")?, 2)?;
+    let (hour, text) = digits::<2>(text)?;
+    let (minute, text) = digits::<2>(text.strip_prefix(b":")?)?;
+    let (second, mut text) = digits::<2>(text.strip_prefix(b":")?)?;
     let in_range = (1..=12).contains(&month)
         && (1..=days_of(year, month)).contains(&day)
         && hour < 24
@@ -115,18 +120,18 @@ fn parse(text: &[u8]) -> Option<Time> {
         if length == 0 {
             return None;
         }
-        let mut scale = 100_000_000;
-        for digit in &fraction[..length] {
-            nanos += u32::from(digit - b'0') * scale;
-            scale /= 10;
+        let most = length.min(9);
+        for digit in &fraction[..most] {
+            nanos = nanos * 10 + u32::from(digit - b'0');
         }
+        nanos *= TENS[9 - most];
         text = &fraction[length..];
     }
     let offset = match *text {
         [b'Z' | b'z'] => 0,
         [sign @ (b'+' | b'-'), ref rest @ ..] => {
-            let (hours, rest) = digits(rest, 2)?;
-            let (minutes, rest) = digits(rest.strip_prefix(b":")?, 2)?;
+            let (hours, rest) = digits::<2>(rest)?;
+            let (minutes, rest) = digits::<2>(rest.strip_prefix(b":")?)?;
             if !rest.is_empty() || hours > 23 || minutes > 59 {
                 return None;
             }
@@ -135,7 +140,12 @@ fn parse(text: &[u8]) -> Option<Time> {
         _ => return None,
     };
     let seconds = days_before(year, month, day) * DAY + hour * 3600 + minute * 60 + second - offset;
-    Some(Time::from_unix_nanos(i128::from(seconds) * 1_000_000_000 + i128::from(nanos)))
+    // An offset may lead out of the years that there are.
+    Some(if (FIRST..=LAST).contains(&seconds) {
+        Time { seconds, nanos }
+    } else {
+        Time::from_unix_nanos(i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
+    })
 }
 
 fn is_leap(year: i64) -> bool {

@@ -315,6 +315,13 @@ impl<'a> Headers<'a> {
     /// Names and values of the lines that can be read, in order. Blanks around a value are
     /// trimmed.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.iter_bytes()
+            .filter_map(|(name, value)| Some((core::str::from_utf8(name).ok()?, value)))
+    }
+
+    /// As [`iter`](Self::iter), with names as bytes, which are all of ASCII: to compare them needs no
+    /// text.
+    pub fn iter_bytes(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let mut lines = Lines { rest: self.block };
         let _version = lines.next();
         core::iter::from_fn(move || {
@@ -483,7 +490,7 @@ impl<'a> Iterator for Lines<'a> {
 /// a colon, a value without CR and LF, and CR LF. `None` for any other, and for what comes too near to
 /// the end of the block.
 #[inline]
-fn plain_line(block: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+fn plain_line(block: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     // Looked at eight bytes a time. The lowest bit is that of the first such byte, and those above it
     // may be wrong.
     const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -500,7 +507,7 @@ fn plain_line(block: &[u8]) -> Option<(&str, &[u8], &[u8])> {
     let rest = rest.strip_prefix(b":").filter(|_| colon > 0)?;
     let end = first_marked(rest, |word| (is(word, b'\r') | is(word, b'\n')) & HIGH_BITS)?;
     let (value, rest) = rest.split_at_checked(end)?;
-    Some((core::str::from_utf8(name).ok()?, trim(value), rest.strip_prefix(LINE_END)?))
+    Some((name, trim(value), rest.strip_prefix(LINE_END)?))
 }
 
 /// The place of the first byte that is marked, in words of eight.
@@ -541,21 +548,21 @@ fn read_version(line: &[u8]) -> Option<Version<'_>> {
 }
 
 /// Name and value of a header line, `None` when it cannot be read.
-fn read_line(line: &[u8]) -> Option<(&str, &[u8])> {
+fn read_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|&byte| !is_name_byte(byte))?;
     let (name, rest) = line.split_at(colon);
     let value = rest.strip_prefix(b":")?;
     if name.is_empty() || memchr(b'\r', value).is_some() {
         return None;
     }
-    Some((core::str::from_utf8(name).ok()?, trim(value)))
+    Some((name, trim(value)))
 }
 
 /// The value of `line` when it can be read and has this name.
 fn value_of<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let rest = line.strip_prefix(name.as_bytes())?;
     rest.strip_prefix(b":")?;
-    read_line(line).filter(|(found, _)| *found == name).map(|(_, value)| value)
+    read_line(line).filter(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
 }
 
 fn is_canonical_of(canonical: &str, name: &str) -> bool {
@@ -617,7 +624,8 @@ mod tests {
             block.extend_from_slice(&b"\r\nbehind it: all\r\n"[..next(19)]);
             let headers = Headers::from_block(&block);
             let long: Vec<_> = headers.lines().filter_map(|line| read_line(line.text)).collect();
-            let short: Vec<_> = headers.iter().collect();
+            let short: Vec<_> = headers.iter_bytes().collect();
+            assert_eq!(headers.iter().count(), short.len(), "names are text");
             assert_eq!(short, long, "{}", block.escape_ascii());
             plain += usize::from(!long.is_empty());
         }

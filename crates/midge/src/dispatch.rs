@@ -21,6 +21,7 @@ impl Shared {
     pub(crate) fn deliver(&self, inner: &mut Inner, now: Instant, wakes: &mut Wakes) -> bool {
         inner.router.deliver(wakes);
         if !inner.router.responses.is_empty() {
+            inner.give_slot(self);
             let mut requests = lock(&self.requests);
             for (id, result) in inner.router.responses.drain(..) {
                 if let Some(Ok(message)) = requests.done(id, result, wakes) {

@@ -44,7 +44,7 @@ use midge_proto::{
 
 pub use bytes::{Receive, Spare, Transmit};
 use direct::Reads;
-pub(crate) use direct::{Direct, Reader, Reply};
+pub(crate) use direct::{Beside, Direct, Reader, Reply};
 pub use direct::{ReadNow, WriteNow};
 pub(crate) use leading::Lead;
 pub use midge_proto;

@@ -11,7 +11,7 @@ use midge_proto::{
 };
 
 use crate::ask::{Asking, Question, checked_reply, is_no_responders};
-use crate::driver::{Lead, Reader, Reply};
+use crate::driver::{Beside, Lead, Reader, Reply};
 use crate::end::{End, EndReason};
 use crate::publish::HeadersToSend;
 use crate::shared::{Room, RoomWait, Shared, lock};
@@ -52,13 +52,9 @@ impl Requests {
 }
 
 impl Requests {
-    /// Forgets who waits for a response that was read beside the driver. Drop what is returned with no
-    /// lock held.
-    pub(crate) fn remove(&mut self, id: RequestId) -> Option<Waker> {
-        match self.slots.remove(id) {
-            Some(Slot::Waiting(waker)) => waker,
-            _ => None,
-        }
+    /// A response is waited for.
+    pub(crate) fn wait(&mut self, id: RequestId, waker: Waker) {
+        self.slots.insert(id, Slot::Waiting(Some(waker)));
     }
 }
 
@@ -78,8 +74,19 @@ pub struct Request<'a, S, P> {
     subject: S,
     headers: HeadersToSend<'a>,
     payload: P,
-    timeout: Option<Duration>,
+    limit: Limit,
     inbox: Inbox,
+}
+
+/// Until when to wait.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    /// As the options say.
+    Default,
+    /// For so long from the first poll on.
+    Timeout(Duration),
+    #[cfg(feature = "jetstream")]
+    Deadline(Instant),
 }
 
 /// Where the reply is to come.
@@ -98,7 +105,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
             subject,
             headers: HeadersToSend::None,
             payload,
-            timeout: None,
+            limit: Limit::Default,
             inbox: Inbox::Shared,
         }
     }
@@ -106,7 +113,14 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
     /// How long to wait, from the first poll to the reply; waiting for room or for a connection
     /// counts. Default: `request_timeout` of the options.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.limit = Limit::Timeout(timeout);
+        self
+    }
+
+    /// Until when to wait, in place of a timeout.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn deadline(mut self, deadline: Instant) -> Self {
+        self.limit = Limit::Deadline(deadline);
         self
     }
 
@@ -188,7 +202,7 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
     ) -> Poll<Result<(RequestId, Reader), RequestError>> {
         let Question { subject, headers, payload } = self.question()?;
         let shared = &self.client.handle().shared;
-        let mut alone = None;
+        let (mut alone, mut asked) = (None, None);
         let sent = shared.poll_with_room_if(
             wait,
             context,
@@ -196,16 +210,20 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Request<'a, S, P> {
             |inner| {
                 let request = inner.connection.request(subject, headers, payload, deadline);
                 if let Ok(id) = request {
+                    alone = now.and_then(|now| inner.take_alone(now, deadline, context.waker()));
+                    let waker = context.waker().clone();
                     // Under the connection's lock, so that the response cannot come first.
-                    let slot = Slot::Waiting(Some(context.waker().clone()));
-                    lock(&shared.requests).slots.insert(id, slot);
-                    let beside = now.and_then(|now| inner.take_alone(now, context.waker()));
-                    alone = beside.map(|beside| (id, beside));
+                    if alone.as_ref().is_some_and(Beside::reads) {
+                        inner.asked = Some((id, waker));
+                    } else {
+                        lock(&shared.requests).wait(id, waker);
+                    }
+                    asked = Some(id);
                 }
                 (request, alone.is_none())
             },
         );
-        let reader = match alone {
+        let reader = match asked.zip(alone) {
             Some((id, alone)) => alone.write(shared, id, context.waker()),
             None => Reader::Driver,
         };
@@ -262,10 +280,10 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Requesting<'_, S, P> {
 }
 
 impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
-    /// Begins anew, once it was ready: the same request, with another timeout.
+    /// Begins anew, once it was ready: the same request, until then.
     #[cfg(feature = "jetstream")]
-    pub(crate) fn again(&mut self, timeout: Duration) {
-        self.request.timeout = Some(timeout);
+    pub(crate) fn again(&mut self, deadline: Instant) {
+        self.request.limit = Limit::Deadline(deadline);
         self.state = State::New;
     }
 
@@ -274,8 +292,13 @@ impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
         let mut now = None;
         if let State::New = self.state {
             let shared = self.request.client.shared();
-            let timeout = self.request.timeout.unwrap_or(shared.settings.request_timeout);
-            let deadline = *now.insert(shared.clock.now()) + timeout;
+            let now = *now.insert(shared.clock.now());
+            let deadline = match self.request.limit {
+                Limit::Default => now + shared.settings.request_timeout,
+                Limit::Timeout(timeout) => now + timeout,
+                #[cfg(feature = "jetstream")]
+                Limit::Deadline(deadline) => deadline,
+            };
             self.state = self.request.first_state(deadline)?;
         }
         match &mut self.state {
@@ -303,14 +326,12 @@ impl<S: AsSubject, P: AsRef<[u8]>> Requesting<'_, S, P> {
         if let State::Reading(id) = self.state {
             match self.request.client.shared().read_reply(id, context.waker()) {
                 Reply::Here(result) => return Poll::Ready(result),
-                Reply::NotYet => {}
+                Reply::NotYet => return Poll::Pending,
                 Reply::Elsewhere => self.state = State::Sent(id),
             }
         }
         match &mut self.state {
-            State::Sent(id) | State::Reading(id) => {
-                poll_response(self.request.client.shared(), *id, context.waker())
-            }
+            State::Sent(id) => poll_response(self.request.client.shared(), *id, context.waker()),
             State::Asked(inbox) => poll_inbox(inbox, context),
             _ => panic!("a request was polled after it was ready"),
         }
@@ -361,11 +382,11 @@ impl<S, P> Drop for Requesting<'_, S, P> {
             State::Unsent(_, wait) => wait.abandon(shared),
             State::Sent(id) | State::Reading(id) => {
                 let id = *id;
-                let slot = shared.command(|inner| {
+                let waited = shared.command(|inner| {
                     inner.connection.cancel(id);
-                    lock(&shared.requests).slots.remove(id)
+                    (inner.forget_asked(id), lock(&shared.requests).slots.remove(id))
                 });
-                drop(slot);
+                drop(waited);
             }
             State::New | State::Asking(_) | State::Asked(_) | State::Over => {}
         }

@@ -109,8 +109,12 @@ pub(crate) struct Inner {
     pub(crate) beside: usize,
     /// Who makes the only request reads its reply beside a driver that is idle, which looks again then.
     pub(crate) lends_reading: Option<Instant>,
-    /// The request that does.
+    /// The request that does, and when it was made.
     pub(crate) reader: Option<RequestId>,
+    pub(crate) asked_at: Instant,
+    /// Who waits for a reply that may be read beside the driver, as long as that is so: it is in no slot
+    /// then.
+    pub(crate) asked: Option<(RequestId, Waker)>,
     /// It has the room for a read, and wakes the driver if that wants it meanwhile.
     pub(crate) is_read: bool,
     /// The driver was called back for what there is to read, and does that before it writes.
@@ -396,6 +400,8 @@ impl Inner {
             beside: 0,
             lends_reading: None,
             reader: None,
+            asked_at: Instant::ZERO,
+            asked: None,
             is_read: false,
             reads_first: false,
             alone: 0,

@@ -5,14 +5,19 @@ use alloc::string::String;
 
 use bytes::Bytes;
 use core::fmt;
+use core::ops::Range;
+use core::str;
 use midge_proto::{Headers, Message};
 
 use super::names::BucketName;
 use super::subjects::BucketSubjects;
 use crate::delivery::DeliveryNumbers;
-use crate::direct::{DirectGetError, parsed, refusal};
+use crate::direct::{DirectGetError, refusal};
 use crate::stored::StoredMessage;
-use crate::time::Time;
+use crate::time::{self, Time};
+
+const OPERATION: &[u8] = b"KV-Operation";
+const REASON: &[u8] = b"Nats-Marker-Reason";
 
 /// What a revision did to its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,24 +36,25 @@ impl Operation {
     /// known deletes, else the reason of a marker that the server left.
     #[must_use]
     pub fn of(headers: Option<Headers<'_>>) -> Self {
-        const OPERATION: &str = "KV-Operation";
-        const REASON: &str = "Nats-Marker-Reason";
         let Some(headers) = headers else { return Self::Put };
         // Most have neither, which is seen by how their lines begin.
-        let is_one = |line: &[u8]| {
-            line.starts_with(OPERATION.as_bytes()) || line.starts_with(REASON.as_bytes())
-        };
+        let is_one = |line: &[u8]| line.starts_with(OPERATION) || line.starts_with(REASON);
         if !headers.as_bytes().split(|byte| *byte == b'\n').any(is_one) {
             return Self::Put;
         }
         let (mut operation, mut reason): (&[u8], &[u8]) = (b"", b"");
-        for (name, value) in headers.iter() {
+        for (name, value) in headers.iter_bytes() {
             match name {
                 OPERATION => operation = value,
                 REASON => reason = value,
                 _ => {}
             }
         }
+        Self::said(operation, reason)
+    }
+
+    /// What these words say. None is empty.
+    fn said(operation: &[u8], reason: &[u8]) -> Self {
         match (operation, reason) {
             (b"PUT", _) | (b"", b"") => Self::Put,
             (b"PURGE", _) | (b"", b"MaxAge" | b"Purge") => Self::Purge,
@@ -112,8 +118,8 @@ pub struct Entry {
 enum Brought {
     /// By a consumer: the subject is the key's.
     Delivered(Message),
-    /// By a direct get: the subject is in the last header of its name.
-    Direct(Message),
+    /// By a direct get: the subject stands here in the block of its headers.
+    Direct(Message, Range<usize>),
     Stored(Box<StoredMessage>),
 }
 
@@ -166,14 +172,32 @@ impl Entry {
         if let Some(error) = refusal(&message) {
             return Err(error.into());
         }
-        let revision = parsed(&message, "Nats-Sequence")?;
-        let created = parsed(&message, "Nats-Time-Stamp")?;
-        let subject = last(&message, "Nats-Subject")
-            .ok_or(DirectGetError::Malformed { header: "Nats-Subject" })?;
+        let headers = message.headers().unwrap_or(Headers::from_block(b""));
+        let (mut sequence, mut time_stamp, mut subject) = (None, None, None);
+        let (mut operation, mut reason): (&[u8], &[u8]) = (b"", b"");
+        for (name, value) in headers.iter_bytes() {
+            match name {
+                b"Nats-Sequence" => sequence = Some(value),
+                b"Nats-Time-Stamp" => time_stamp = Some(value),
+                b"Nats-Subject" => subject = Some(value),
+                OPERATION => operation = value,
+                REASON => reason = value,
+                _ => {}
+            }
+        }
+        let operation = Operation::said(operation, reason);
+        let revision = text(sequence, "Nats-Sequence")?.parse();
+        let revision =
+            revision.map_err(|_| DirectGetError::Malformed { header: "Nats-Sequence" })?;
+        let created = time_stamp.and_then(time::parse);
+        let created = created.ok_or(DirectGetError::Malformed { header: "Nats-Time-Stamp" })?;
+        let subject = text(subject, "Nats-Subject")?;
         check(bucket, subjects, subject, revision)?;
-        let operation = Operation::of(message.headers());
+        // A value is a part of the block.
+        let start = subject.as_ptr().addr() - headers.as_bytes().as_ptr().addr();
+        let place = start..start + subject.len();
         let (bucket, prefix) = (bucket.clone(), subjects.prefix_len());
-        let brought = Brought::Direct(message);
+        let brought = Brought::Direct(message, place);
         Ok(Self { bucket, brought, prefix, revision, created, delta: 0, operation })
     }
 
@@ -206,7 +230,11 @@ impl Entry {
     pub fn key(&self) -> &str {
         let subject = match &self.brought {
             Brought::Delivered(message) => message.subject(),
-            Brought::Direct(message) => last(message, "Nats-Subject").unwrap_or_default(),
+            Brought::Direct(message, place) => {
+                let block = message.headers().map_or(&b""[..], Headers::as_bytes);
+                let subject = block.get(place.clone()).unwrap_or_default();
+                str::from_utf8(subject).unwrap_or_default()
+            }
             Brought::Stored(message) => &message.subject,
         };
         subject.get(self.prefix..).unwrap_or_default()
@@ -216,7 +244,7 @@ impl Entry {
     #[must_use]
     pub fn value(&self) -> &[u8] {
         match &self.brought {
-            Brought::Delivered(message) | Brought::Direct(message) => message.payload(),
+            Brought::Delivered(message) | Brought::Direct(message, _) => message.payload(),
             Brought::Stored(message) => &message.payload,
         }
     }
@@ -225,7 +253,7 @@ impl Entry {
     #[must_use]
     pub fn into_value(self) -> Bytes {
         match self.brought {
-            Brought::Delivered(message) | Brought::Direct(message) => message.into_payload(),
+            Brought::Delivered(message) | Brought::Direct(message, _) => message.into_payload(),
             Brought::Stored(message) => message.payload,
         }
     }
@@ -235,7 +263,7 @@ impl Entry {
     pub fn detached(self) -> Self {
         let brought = match self.brought {
             Brought::Delivered(message) => Brought::Delivered(message.detach()),
-            Brought::Direct(message) => Brought::Direct(message.detach()),
+            Brought::Direct(message, place) => Brought::Direct(message.detach(), place),
             stored @ Brought::Stored(_) => stored,
         };
         Self { brought, ..self }
@@ -298,8 +326,13 @@ impl fmt::Debug for Entry {
     }
 }
 
+fn text<'a>(value: Option<&'a [u8]>, header: &'static str) -> Result<&'a str, DirectGetError> {
+    let text = value.and_then(|value| str::from_utf8(value).ok());
+    text.ok_or(DirectGetError::Malformed { header })
+}
+
 fn last<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
-    core::str::from_utf8(message.headers()?.get_all(name).last()?).ok()
+    str::from_utf8(message.headers()?.get_all(name).last()?).ok()
 }
 
 fn check(

@@ -147,6 +147,18 @@ pub enum KeyError {
     },
 }
 
+/// The bytes that a part of a key may have.
+const IN_KEYS: [bool; 256] = {
+    let mut is_in = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let other = matches!(byte, b'-' | b'/' | b'_' | b'=');
+        is_in[byte as usize] = byte.is_ascii_alphanumeric() || other;
+        byte += 1;
+    }
+    is_in
+};
+
 /// Checks a key.
 ///
 /// # Errors
@@ -154,6 +166,17 @@ pub enum KeyError {
 /// [`KeyError`] unless it is made of ASCII letters, digits and `-/_=`, in parts with one dot between
 /// them.
 pub fn check_key(key: &str) -> Result<(), KeyError> {
+    let mut before = b'.';
+    let is_plain = key.bytes().all(|byte| {
+        let between = core::mem::replace(&mut before, byte) != b'.' && byte == b'.';
+        IN_KEYS[byte as usize] || between
+    });
+    if is_plain && before != b'.' { Ok(()) } else { check_each(key) }
+}
+
+/// What is wrong with a key.
+#[cold]
+fn check_each(key: &str) -> Result<(), KeyError> {
     if key.is_empty() {
         return Err(KeyError::Empty);
     }
@@ -191,7 +214,7 @@ pub fn check_key_filter(filter: &str) -> Result<(), KeyError> {
 }
 
 fn check_token(key: &str, token: &str) -> Result<(), KeyError> {
-    let wrong = |one: &char| !(one.is_ascii_alphanumeric() || matches!(one, '-' | '/' | '_' | '='));
+    let wrong = |one: &char| !u8::try_from(*one).is_ok_and(|byte| IN_KEYS[byte as usize]);
     match token.chars().find(wrong) {
         Some(character) => Err(KeyError::Character { key: key.into(), character }),
         None => Ok(()),

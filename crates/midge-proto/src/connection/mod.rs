@@ -274,7 +274,7 @@ impl Connection {
                         settled = matches!(received, Received::Messages(_));
                         spent += self.receive(received, sink);
                     }
-                    Ok(None) if settled => settled = false,
+                    Ok(None) if mem::take(&mut settled) && self.step() => {}
                     Ok(None) if self.read_out() => {}
                     Ok(None) => return Output::Idle(self.wait()),
                     Err(error) => {
@@ -291,7 +291,11 @@ impl Connection {
     }
 
     /// What has come next, in messages of about `budget` bytes.
+    #[inline]
     fn next_frame(&mut self, budget: usize) -> Result<Option<Received>, DecodeError> {
+        if self.inbound.undecoded().is_empty() {
+            return Ok(None);
+        }
         // A message in the place of INFO is for nobody.
         let subscriptions = match self.phase {
             Phase::Info => &mut Subscriptions::default(),
@@ -462,8 +466,13 @@ impl Connection {
     /// at a glance that this is `Idle`: with [`Wait::write`] a driver may write then, and poll once for
     /// that and for what it was woken for.
     pub fn rest(&self, now: Instant) -> Option<Wait> {
-        let nothing = self.actions.is_empty() && self.events.is_empty();
-        (nothing && self.is_quiet(now)).then(|| self.wait())
+        self.rests(now).then(|| self.wait())
+    }
+
+    /// Whether [`rest`](Self::rest) gives something, for who knows what.
+    #[inline]
+    pub fn rests(&self, now: Instant) -> bool {
+        self.actions.is_empty() && self.events.is_empty() && self.is_quiet(now)
     }
 
     fn wait(&self) -> Wait {
@@ -494,17 +503,20 @@ impl Connection {
     }
 
     fn has_output(&self) -> bool {
-        let due = match self.phase {
+        let due = || match self.phase {
             Phase::Greeting => !self.session.pinged || self.pong_due,
-            Phase::Up => {
-                let due = self.pong_due && !self.outbound.has_pong()
-                    || self.subscriptions.has_unsubs()
-                    || self.subscriptions.needs_drain_ping();
-                due && !self.outbound.is_held()
-            }
-            _ => return false,
+            Phase::Up => self.has_control_due() && !self.outbound.is_held(),
+            _ => false,
         };
-        !self.outbound.is_lent() && (due || self.outbound.is_ready())
+        let may = matches!(self.phase, Phase::Up | Phase::Greeting) && !self.outbound.is_lent();
+        may && (self.outbound.is_ready() || due())
+    }
+
+    /// There are control operations that `prepare` would write.
+    fn has_control_due(&self) -> bool {
+        self.pong_due && !self.outbound.has_pong()
+            || self.subscriptions.has_unsubs()
+            || self.subscriptions.needs_drain_ping()
     }
 
     // ---- bytes ---------------------------------------------------------------------------
@@ -590,24 +602,30 @@ impl Connection {
             Phase::Greeting => self.fill_handshake(),
             Phase::Up => {
                 self.drop_unfit();
-                if self.pong_due && !self.outbound.has_pong() {
-                    self.pong_due = false;
-                    self.outbound.answer_ping();
-                }
-                while !self.has_much_control()
-                    && let Some((sid, max)) = self.subscriptions.next_unsub()
-                {
-                    let number = sid.number();
-                    self.outbound.control(|out| crate::wire::encode::unsubscribe(out, number, max));
-                }
-                if !self.subscriptions.has_unsubs()
-                    && let Some(number) = self.subscriptions.next_drain_ping()
-                {
-                    self.outbound.ping(None, number);
+                if self.has_control_due() {
+                    self.prepare_control();
                 }
                 self.outbound.prepare();
             }
             _ => {}
+        }
+    }
+
+    fn prepare_control(&mut self) {
+        if self.pong_due && !self.outbound.has_pong() {
+            self.pong_due = false;
+            self.outbound.answer_ping();
+        }
+        while !self.has_much_control()
+            && let Some((sid, max)) = self.subscriptions.next_unsub()
+        {
+            let number = sid.number();
+            self.outbound.control(|out| crate::wire::encode::unsubscribe(out, number, max));
+        }
+        if !self.subscriptions.has_unsubs()
+            && let Some(number) = self.subscriptions.next_drain_ping()
+        {
+            self.outbound.ping(None, number);
         }
     }
 

@@ -32,8 +32,9 @@ pub(super) struct Requests {
     inbox: String,
     /// The subscription to the inbox, made with the first request.
     pub(super) mux: Option<Sid>,
-    /// The reply subject that is being built, kept for its memory.
+    /// The reply subject that was built last, and the id that it names.
     reply: Vec<u8>,
+    last: RequestId,
 }
 
 impl Requests {
@@ -43,9 +44,10 @@ impl Requests {
             free: Vec::new(),
             live: 0,
             deadlines: Deadlines::new(),
+            reply: Vec::new(),
+            last: RequestId::from_number(0),
             inbox,
             mux: None,
-            reply: Vec::new(),
         }
     }
 
@@ -71,11 +73,13 @@ impl Requests {
         let index = self.free.last().map_or(self.slots.len(), |index| *index as usize);
         let generation = self.slots.get(index).map_or(0, |slot| slot.generation);
         let id = RequestId::new(index, generation);
-        let mut digits = itoa::Buffer::new();
         let mut reply = core::mem::take(&mut self.reply);
-        reply.clear();
-        reply.extend_from_slice(self.inbox.as_bytes());
-        reply.extend_from_slice(digits.format(id.number()).as_bytes());
+        if reply.is_empty() {
+            reply.extend_from_slice(self.inbox.as_bytes());
+        }
+        reply.truncate(self.inbox.len());
+        reply.extend_from_slice(itoa::Buffer::new().format(id.number()).as_bytes());
+        self.last = id;
         (id, reply)
     }
 
@@ -102,6 +106,13 @@ impl Requests {
 
     /// The request that a reply to `subject` is for.
     pub(super) fn find(&self, subject: &[u8]) -> Option<RequestId> {
+        // Of requests that follow each other it is the last.
+        let id = if subject == self.reply { self.last } else { self.named(subject)? };
+        self.position(id).map(|_| id)
+    }
+
+    /// The id whose number ends the subject.
+    fn named(&self, subject: &[u8]) -> Option<RequestId> {
         let token = subject.strip_prefix(self.inbox.as_bytes())?;
         if token.is_empty() || token.len() > 19 {
             return None;
@@ -114,8 +125,7 @@ impl Requests {
             }
             number = number * 10 + u64::from(digit);
         }
-        let id = RequestId::from_number(number);
-        self.position(id).map(|_| id)
+        Some(RequestId::from_number(number))
     }
 
     /// Where its message stands among all, while it waits.

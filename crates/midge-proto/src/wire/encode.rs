@@ -23,10 +23,16 @@ pub fn publish(
     let names = subject.len() + reply.map_or(0, <[u8]>::len);
     let total = headers.map_or(0, <[u8]>::len) + payload.len();
     out.reserve(names + total + MOST_BESIDES);
-    match headers {
-        Some(_) => out.extend_from_slice(b"HPUB "),
-        None => out.extend_from_slice(b"PUB "),
+    if headers.is_none() {
+        out.extend_from_slice(b"PUB ");
+        token(out, subject);
+        if let Some(reply) = reply {
+            out.push(b' ');
+            token(out, reply);
+        }
+        return size_and_payload(out, payload);
     }
+    out.extend_from_slice(b"HPUB ");
     token(out, subject);
     out.push(b' ');
     body(out, reply, headers, payload);

@@ -61,9 +61,18 @@ impl Deref for Transmit {
 
 impl Drop for Transmit {
     fn drop(&mut self) {
-        let Some(outgoing) = self.outgoing.take() else { return };
-        let now = self.shared.clock.now();
-        let abandoned = self.shared.command(|inner| {
+        if let Some(outgoing) = self.outgoing.take() {
+            self.shared.unaccounted(outgoing);
+        }
+    }
+}
+
+impl Shared {
+    /// Nobody says what the transport took of these bytes.
+    #[cold]
+    pub(super) fn unaccounted(&self, outgoing: Outgoing) {
+        let now = self.clock.now();
+        let abandoned = self.command(|inner| {
             let attempt = outgoing.attempt();
             if let Outgoing::Core(batch) = outgoing {
                 let all = batch.as_slice().len();
@@ -74,7 +83,7 @@ impl Drop for Transmit {
             inner.abandoned
         });
         if abandoned {
-            self.shared.abandon();
+            self.abandon();
         }
     }
 }

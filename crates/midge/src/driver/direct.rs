@@ -21,7 +21,7 @@ use midge_proto::{
 };
 
 use super::TURN_BYTES;
-use super::bytes::{Outgoing, Transmit};
+use super::bytes::Outgoing;
 use super::threads::BlockingStream;
 use super::transport::{WRITE_BYTES, is_temporary};
 use crate::blocking;
@@ -159,8 +159,15 @@ pub(crate) enum Reader {
 impl Inner {
     /// The bytes of the request that was just made, if it is the only one, and the driver would
     /// do nothing but write them. No waker is due then. `waker` is that of who waits for the reply.
-    pub(crate) fn take_alone(&mut self, now: Instant, waker: &Waker) -> Option<Beside> {
-        if !self.idle || self.connection.requests() != 1 {
+    pub(crate) fn take_alone(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        waker: &Waker,
+    ) -> Option<Beside> {
+        // The driver must not sleep past the deadline. It was told of all others.
+        let sleeps_past = self.alarm.is_none_or(|alarm| deadline < alarm);
+        if !self.idle || sleeps_past || self.connection.requests() != 1 {
             return None;
         }
         let may_read = match self.direct.as_ref().and_then(|direct| direct.reads.as_ref()) {
@@ -171,10 +178,7 @@ impl Inner {
         if self.lends_reading.is_some() && !may_read {
             return None;
         }
-        let wait = self.connection.rest(now)?;
-        // The driver must not sleep past the deadline.
-        let (until, alarm) = (wait.until?, self.alarm?);
-        if !wait.write || until < alarm {
+        if !self.connection.rests(now) {
             return None;
         }
         let mut beside = self.take_beside(DIRECT_BYTES, now)?;
@@ -202,6 +206,11 @@ impl Inner {
 }
 
 impl Beside {
+    /// The reply may be read so, too.
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self.reader, Lent::Polled(_))
+    }
+
     /// Writes the request `id`. What is left to do, the driver is woken for, also to meet an error
     /// again. To be called with no lock held.
     pub(crate) fn write(mut self, shared: &Arc<Shared>, id: RequestId, waker: &Waker) -> Reader {
@@ -232,16 +241,21 @@ impl Beside {
             }
             written
         });
-        let Some((mut inner, _)) = written else { return Reader::Driver };
+        let Some((mut inner, _)) = written else {
+            lock(&shared.inner).give_slot(shared);
+            return Reader::Driver;
+        };
         inner.reads_first = ahead && ready.is_ready();
-        let rests = inner.connection.rest(now).is_some_and(|wait| !wait.write);
-        let left = rests && inner.idle && inner.lends_reading.is_some();
+        // It was seen that nothing else is due, and whatever is new but bytes makes the driver busy.
+        let rests = inner.idle && inner.connection.backlog() == 0;
+        let left = rests && inner.lends_reading.is_some();
         let reader = match reader {
             Lent::Polled(_) if left && ready.is_ready() => Reader::Now,
             Lent::Polled(_) if left => Reader::Woken,
             Lent::ToThread if left => Reader::Thread,
             Lent::Polled(_) | Lent::ToThread => {
                 // It may have taken the stream's wake-up from the driver.
+                inner.give_slot(shared);
                 wakes.add(inner.recall());
                 Reader::Driver
             }
@@ -254,6 +268,7 @@ impl Beside {
         };
         if reader != Reader::Driver {
             inner.reader = Some(id);
+            inner.asked_at = now;
         }
         shared.part(inner, &mut wakes);
         reader
@@ -266,17 +281,32 @@ impl Beside {
         wakes: &mut Wakes,
         write: impl FnOnce(&dyn WriteNow, &[u8]) -> io::Result<usize>,
     ) -> Option<(MutexGuard<'a, Inner>, bool)> {
-        let mut transmit = Transmit::new(shared, Outgoing::Core(self.batch));
-        let written = write(&*self.stream, &transmit);
-        let len = transmit.len();
+        let mut writing = Writing { shared, batch: Some(self.batch) };
+        let bytes = writing.batch.as_ref().map_or(&b""[..], Batch::as_slice);
+        let len = bytes.len();
+        let written = write(&*self.stream, bytes);
         let count = written.map_or(0, |count| count.min(len));
-        let Some(Outgoing::Core(batch)) = transmit.take() else { return None };
+        let batch = writing.batch.take()?;
         let mut inner = lock(&shared.inner);
         inner.connection.settle(batch, count);
         if count > 0 {
             inner.wake_room(Room::Control, wakes);
         }
         Some((inner, count == len))
+    }
+}
+
+/// Bytes that are being written. A stream that panics leaves them unaccounted for.
+struct Writing<'a> {
+    shared: &'a Shared,
+    batch: Option<Batch>,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.shared.unaccounted(Outgoing::Core(batch));
+        }
     }
 }
 
@@ -319,12 +349,14 @@ impl Shared {
     /// Reads the reply to this request, if it is there and still left to who waits for it.
     pub(crate) fn read_reply(self: &Arc<Self>, id: RequestId, waker: &Waker) -> Reply {
         let mut inner = lock(&self.inner);
-        if inner.reader != Some(id) {
+        if inner.reader != Some(id) || inner.asked.is_none() {
+            inner.give_slot(self);
             return Reply::Elsewhere;
         }
         let held = inner.direct.as_ref().and_then(Direct::polled);
         let buffer = held.as_ref().and_then(|_| inner.take_room());
         let (Some(stream), Some(mut buffer)) = (&held, buffer) else {
+            inner.give_slot(self);
             let driver = inner.recall();
             drop(inner);
             driver.inspect(Waker::wake_by_ref);
@@ -333,30 +365,36 @@ impl Shared {
         drop(inner);
         let polled = stream.poll_read(&mut buffer, &mut Context::from_waker(waker));
         drop(held);
-        let now = self.clock.now();
         let mut wakes = Wakes::default();
         let mut old = None;
         let mut inner = lock(&self.inner);
         let read = match polled {
-            Poll::Pending if inner.reader == Some(id) => {
+            Poll::Pending if inner.reader == Some(id) && inner.asked.is_some() => {
                 inner.give_back(buffer, 0);
+                old = inner.wake_asked(waker);
+                self.part(inner, &mut wakes);
+                drop(old);
                 return Reply::NotYet;
             }
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
             Poll::Ready(read) => read,
         };
+        let now = inner.asked_at;
         let reply = self.take_read(&mut inner, id, (buffer, read), now, &mut wakes, |inner| {
             let result = inner.router.take_response(id)?;
-            old = lock(&self.requests).remove(id);
+            old = inner.forget_asked(id);
             Some(result)
         });
+        if reply.is_none() {
+            inner.give_slot(self);
+        }
         self.part(inner, &mut wakes);
         drop(old);
         reply.map_or(Reply::Elsewhere, Reply::Here)
     }
 
     /// What a read beside the driver gave. All but the one reply, which `take` finds, with nothing to
-    /// do behind it, is for the driver.
+    /// do behind it, is for the driver; so are deadlines.
     pub(super) fn take_read<T>(
         &self,
         inner: &mut Inner,
@@ -430,6 +468,24 @@ impl Inner {
         let count = read.min(buffer.len());
         self.is_read = false;
         self.connection.filled(buffer, count);
+    }
+
+    /// Who has asked waits in a slot from now on: the reply comes by way of the driver.
+    pub(crate) fn give_slot(&mut self, shared: &Shared) {
+        if let Some((id, waker)) = self.asked.take() {
+            lock(&shared.requests).wait(id, waker);
+        }
+    }
+
+    /// Who has asked waits no more. Drop what is returned with no lock held.
+    pub(crate) fn forget_asked(&mut self, id: RequestId) -> Option<Waker> {
+        self.asked.take_if(|(asked, _)| *asked == id).map(|(_, waker)| waker)
+    }
+
+    /// Who has asked is to be woken by this. Drop what is returned with no lock held.
+    fn wake_asked(&mut self, waker: &Waker) -> Option<Waker> {
+        let (_, asked) = self.asked.as_mut().filter(|(_, asked)| !asked.will_wake(waker))?;
+        Some(std::mem::replace(asked, waker.clone()))
     }
 
     /// What waits, if the driver has left it to publishers and will look again in time.

@@ -216,8 +216,7 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Publishing<'_, S, P> {
                 }
                 State::Gated => {
                     ready!(this.gate.poll(&this.js, this.deadline, context))?;
-                    let left = this.deadline - this.alarm.now();
-                    this.requesting.again(left);
+                    this.requesting.again(this.deadline);
                     this.state = State::Sent;
                 }
                 State::Sent => {
@@ -237,8 +236,7 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Publishing<'_, S, P> {
                 }
                 State::Waiting(until) => {
                     ready!(this.alarm.poll(*until, context));
-                    let left = this.deadline - this.alarm.now();
-                    this.requesting.again(left);
+                    this.requesting.again(this.deadline);
                     this.state = State::Sent;
                 }
                 State::Refused(error) => {

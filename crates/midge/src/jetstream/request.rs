@@ -202,12 +202,20 @@ impl Call<'_> {
         call: &str,
         request: Option<&(impl Serialize + ?Sized)>,
     ) -> Result<(String, Message), CallError> {
-        let subject = self.context.api_prefix().subject(call);
+        self.request_on(self.context.api_prefix().subject(call), request).await
+    }
+
+    /// As [`request`](Self::request), with the whole subject of the call.
+    pub(crate) async fn request_on(
+        &self,
+        subject: String,
+        request: Option<&(impl Serialize + ?Sized)>,
+    ) -> Result<(String, Message), CallError> {
         let payload = match request.map(serde_json::to_vec).transpose() {
             Ok(payload) => payload.unwrap_or_default(),
             Err(error) => return Err(CallError::Malformed { subject, error }),
         };
-        let mut request = self.context.client().request(&*subject, payload).timeout(self.left());
+        let mut request = self.context.client().request(&*subject, payload).deadline(self.deadline);
         if let Some(level) = self.level {
             request = request.header(LEVEL, level.0.to_string());
         }

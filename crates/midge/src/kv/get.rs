@@ -68,13 +68,17 @@ impl KeyValue {
     ) -> Result<Option<Entry>, GetError> {
         let bucket = &self.bucket;
         let call = self.js().call();
-        let get = format!("DIRECT.GET.{}", bucket.stream.name());
         let answer = match revision {
-            Some(seq) => call.request(&get, Some(&GetRequest::Sequence { seq })).await,
+            Some(seq) => {
+                let get = format!("DIRECT.GET.{}", bucket.stream.name());
+                call.request(&get, Some(&GetRequest::Sequence { seq })).await
+            }
             None => {
                 // With the subject in that of the request, permissions can be given by it.
-                let get = format!("{get}.{}", bucket.subjects.stored(key));
-                call.request(&get, None::<&()>).await
+                let mut subject = String::with_capacity(bucket.get_last.len() + key.len());
+                subject.push_str(&bucket.get_last);
+                subject.push_str(key);
+                call.request_on(subject, None::<&()>).await
             }
         };
         match answer {

@@ -90,6 +90,8 @@ struct Bucket {
     name: BucketName,
     stream: Stream,
     subjects: BucketSubjects,
+    /// What stands before a key in the subject of a direct get of its last revision.
+    get_last: String,
     /// Where writes are decided: of a mirror, its origin.
     origin: Stream,
     origin_subjects: BucketSubjects,
@@ -114,7 +116,10 @@ impl KeyValue {
         let origin = Stream::new(js, origin_subjects.bucket().stream(), None);
         let (direct, max_value_size) = (config.allow_direct, config.max_msg_size);
         let atomic = config.allow_atomic;
+        let get_last = format!("DIRECT.GET.{}.{}", stream.name(), subjects.stored(""));
+        let get_last = stream.context().api_prefix().subject(&get_last);
         let bucket = Bucket {
+            get_last,
             name,
             stream,
             subjects,

@@ -98,7 +98,7 @@ pub fn run() -> Result<(), Failure> {
                     if in_flight == 1 {
                         link.seen.asked = Some(Clock::now());
                     }
-                    let deadline = link.now() + TIMEOUT;
+                    let deadline = link.now + TIMEOUT;
                     link.connection.request(subject, None, &payload, deadline)?;
                     sent += 1;
                 }
@@ -115,6 +115,8 @@ struct Link {
     connection: Connection,
     socket: Option<TcpStream>,
     start: Clock,
+    /// The time of this round: time passes while the socket is waited for.
+    now: Instant,
     seen: Seen,
 }
 
@@ -160,15 +162,17 @@ impl Link {
         let tally = Tally::default();
         let seen = Seen { count, size, reads_headers, tally, ended: false, asked: None };
         let connection = Connection::new(config)?;
-        let mut link = Self { connection, socket: None, start: Clock::now(), seen };
+        let (start, now) = (Clock::now(), Instant::ZERO);
+        let mut link = Self { connection, socket: None, start, now, seen };
         while !link.connection.is_connected() {
             link.turn()?;
         }
         Ok(link)
     }
 
-    fn now(&self) -> Instant {
-        Instant::ZERO + self.start.elapsed()
+    /// Looks at the clock, once a round.
+    fn begin_round(&mut self) {
+        self.now = Instant::ZERO + self.start.elapsed();
     }
 
     /// Writes until the server has answered behind all that was published.
@@ -194,26 +198,38 @@ impl Link {
         Ok(())
     }
 
-    /// Does one thing: hands messages over, and otherwise writes what there is, or else reads.
+    fn read(&mut self) -> Result<(), Failure> {
+        let socket = self.socket.as_mut().ok_or("no connection")?;
+        match socket.read(self.connection.read_buf())? {
+            0 => Err("the server closed the connection".into()),
+            count => {
+                self.connection.received(count);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands messages over, and if there are none writes what there is and reads.
     fn turn(&mut self) -> Result<Option<Event>, Failure> {
-        let now = self.now();
         let received = self.seen.tally.received;
-        match self.connection.poll_into(now, BUDGET, &mut self.seen) {
+        match self.connection.poll_into(self.now, BUDGET, &mut self.seen) {
             Output::Action(Action::Connect { attempt, server, .. }) => {
                 let socket = TcpStream::connect((server.host(), server.port()))?;
                 socket.set_nodelay(true)?;
                 self.socket = Some(socket);
-                self.connection.connected(attempt, false, now);
+                self.begin_round();
+                self.connection.connected(attempt, false, self.now);
             }
-            Output::Idle(wait) if wait.write => self.write()?,
             // What was just handed over may be the last, or make room for a request.
             Output::Idle(_) if received != self.seen.tally.received => {}
-            Output::Idle(wait) if wait.read => {
-                let socket = self.socket.as_mut().ok_or("no connection")?;
-                match socket.read(self.connection.read_buf())? {
-                    0 => return Err("the server closed the connection".into()),
-                    count => self.connection.received(count),
+            Output::Idle(wait) => {
+                if wait.write {
+                    self.write()?;
                 }
+                if wait.read {
+                    self.read()?;
+                }
+                self.begin_round();
             }
             Output::Event(Event::Closed(closed)) => return Err(closed.why.to_string().into()),
             Output::Event(event) => return Ok(Some(event)),
