@@ -205,27 +205,37 @@ fn size_and_payload(out: &mut Vec<u8>, payload: &[u8]) {
 /// The last argument of a line, and the line's end.
 #[inline]
 fn size_and_line_end(out: &mut Vec<u8>, size: usize) {
-    if size > MOST {
+    const DIGITS: usize = 9;
+    const LEN: usize = DIGITS + 2;
+    let Some(mut rest) = u32::try_from(size).ok().filter(|size| *size <= 999_999_999) else {
         number(out, size as u64);
         return out.extend_from_slice(b"\r\n");
+    };
+    let mut text = *b"000000000\r\n00000000";
+    let mut start = DIGITS;
+    loop {
+        start -= 1;
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
     }
-    let (text, len) = size_text(size);
     // A copy of known length is two stores; what it copies too much is cut off again.
-    out.extend_from_slice(&text[1..]);
-    out.truncate(out.len() + len - text.len());
+    out.extend_from_slice(&text[start..start + LEN]);
+    out.truncate(out.len() - start);
 }
 
 /// The largest size that a line states.
 pub(crate) const MOST: usize = 999_999_999;
 /// The most bytes of it in a line: a blank, digits, and the line's end.
-pub(crate) const SIZE: usize = 1 + DIGITS + 2;
-const DIGITS: usize = 9;
+pub(crate) const SIZE: usize = 1 + 9 + 2;
 
 /// A size that is not above [`MOST`], between a blank and the line's end, and how many bytes that is.
 #[inline]
 pub(crate) fn size_text(size: usize) -> ([u8; SIZE], usize) {
     let mut text = *b" 000000000\r\n000000000";
-    let (mut rest, mut start) = (size as u32, DIGITS);
+    let (mut rest, mut start) = (size as u32, SIZE - 3);
     loop {
         text[start] = b'0' + (rest % 10) as u8;
         rest /= 10;
