@@ -145,11 +145,13 @@ fn subject() -> impl Strategy<Value = String> {
 /// Subject, headers and size of a message.
 type Publish = (String, Option<String>, usize);
 
-/// A few messages, each many times and by turns.
+/// Messages that share subjects, headers and sizes, so that some are alike in all and some in part.
 fn publishes() -> impl Strategy<Value = Vec<Publish>> {
     let size = select(vec![0, 1, 9, 10, 99, 100, 128, 999, 1000, 9_999, 10_000, 65_536]);
-    let headers = prop_oneof![3 => Just(None), 1 => "[a-z]{0,300}".prop_map(Some)];
-    vec((subject(), headers, size), 1..5).prop_flat_map(|few| vec(select(few), 1..60))
+    let headers = prop_oneof![Just(None), "[a-z]{0,300}".prop_map(Some)];
+    (vec(subject(), 1..3), vec(headers, 1..4), vec(size, 1..3)).prop_flat_map(
+        |(subjects, headers, sizes)| vec((select(subjects), select(headers), select(sizes)), 1..60),
+    )
 }
 
 proptest! {
