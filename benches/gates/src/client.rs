@@ -9,6 +9,9 @@ use midge_benches::SUBJECT;
 
 use crate::{Failure, PAYLOAD, peer};
 
+/// As long as [`SUBJECT`].
+const OTHER_SUBJECT: &str = "events.orders.new";
+
 /// Publishes as fast as there is room, and flushes once.
 pub(crate) fn publish(messages: usize, headers: Option<&HeaderMap>) -> Result<(), Failure> {
     with_client(async |client| {
@@ -19,6 +22,19 @@ pub(crate) fn publish(messages: usize, headers: Option<&HeaderMap>) -> Result<()
                 Some(headers) => publish.headers(headers).await?,
                 None => publish.await?,
             };
+        }
+        client.flush().await?;
+        Ok(())
+    })
+}
+
+/// The same to two subjects that take turns.
+pub(crate) fn publish_by_turns(messages: usize) -> Result<(), Failure> {
+    with_client(async |client| {
+        let payload = [b'x'; PAYLOAD];
+        for number in 0..messages {
+            let subject = if number % 2 == 0 { SUBJECT } else { OTHER_SUBJECT };
+            client.publish(subject, &payload).await?;
         }
         client.flush().await?;
         Ok(())

@@ -47,6 +47,7 @@ fn run(workload: &str, operations: usize) -> Result<(), Failure> {
     match workload {
         "publish" => client::publish(operations, None),
         "publish-headers" => client::publish(operations, Some(&midge_benches::headers())),
+        "publish-by-turns" => client::publish_by_turns(operations),
         "deliver" => client::deliver(operations, peer::BLAST, |_| 0),
         "deliver-headers" => client::deliver(operations, peer::BLAST_HEADERS, |_| 0),
         "deliver-headers-read" => {

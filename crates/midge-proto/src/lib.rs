@@ -34,5 +34,7 @@ pub use connection::*;
 pub use header::{HeaderError, HeaderMap, Headers, Status};
 pub use message::Message;
 pub use server::*;
-pub use subject::{AsSubject, QueueGroup, QueueGroupError, Subject, SubjectError, SubjectRef};
+pub use subject::{
+    AsSubject, QueueGroup, QueueGroupError, Subject, SubjectError, SubjectRef, SubjectText,
+};
 pub use time::Instant;

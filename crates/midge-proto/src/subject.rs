@@ -361,6 +361,58 @@ impl PartialEq<&str> for Subject {
     }
 }
 
+/// A checked subject, or text that [`check`](Self::check) is still to make one of.
+///
+/// Text that is equal to the subject of the publish before needs no check.
+#[derive(Clone, Copy)]
+pub struct SubjectText<'a> {
+    bytes: &'a [u8],
+    /// Whether there are wildcards, once that is known.
+    wildcards: Option<bool>,
+}
+
+impl<'a> SubjectText<'a> {
+    /// Text that is to be checked.
+    #[inline]
+    #[must_use]
+    pub const fn new(text: &'a str) -> Self {
+        Self { bytes: text.as_bytes(), wildcards: None }
+    }
+
+    /// The bytes, checked or not.
+    #[inline]
+    #[must_use]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The checked subject. What was checked before is not checked again.
+    ///
+    /// # Errors
+    ///
+    /// A [`SubjectError`] that names the first offence.
+    #[inline]
+    pub const fn check(self) -> Result<SubjectRef<'a>, SubjectError> {
+        match self.wildcards {
+            Some(wildcards) => Ok(SubjectRef { bytes: self.bytes, wildcards }),
+            None => SubjectRef::from_bytes(self.bytes),
+        }
+    }
+}
+
+impl<'a> From<SubjectRef<'a>> for SubjectText<'a> {
+    #[inline]
+    fn from(subject: SubjectRef<'a>) -> Self {
+        Self { bytes: subject.bytes, wildcards: Some(subject.wildcards) }
+    }
+}
+
+impl fmt::Debug for SubjectText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SubjectText").field(&String::from_utf8_lossy(self.bytes)).finish()
+    }
+}
+
 /// What publish and subscribe take: text, which is checked once here, or a subject that has been
 /// checked already.
 ///
@@ -372,6 +424,17 @@ pub trait AsSubject {
     ///
     /// A [`SubjectError`] when the text is not a subject; nothing was sent then.
     fn as_subject(&self) -> Result<SubjectRef<'_>, SubjectError>;
+
+    /// The same subject, which a publish checks unless it knows the text: what has text at hand gives
+    /// that. By default it is checked here.
+    ///
+    /// # Errors
+    ///
+    /// As for [`as_subject`](Self::as_subject).
+    #[inline]
+    fn as_text(&self) -> Result<SubjectText<'_>, SubjectError> {
+        self.as_subject().map(SubjectText::from)
+    }
 }
 
 impl AsSubject for str {
@@ -379,12 +442,22 @@ impl AsSubject for str {
     fn as_subject(&self) -> Result<SubjectRef<'_>, SubjectError> {
         SubjectRef::new(self)
     }
+
+    #[inline]
+    fn as_text(&self) -> Result<SubjectText<'_>, SubjectError> {
+        Ok(SubjectText::new(self))
+    }
 }
 
 impl AsSubject for String {
     #[inline]
     fn as_subject(&self) -> Result<SubjectRef<'_>, SubjectError> {
         SubjectRef::new(self)
+    }
+
+    #[inline]
+    fn as_text(&self) -> Result<SubjectText<'_>, SubjectError> {
+        Ok(SubjectText::new(self))
     }
 }
 
@@ -406,6 +479,11 @@ impl<T: AsSubject + ?Sized> AsSubject for &T {
     #[inline]
     fn as_subject(&self) -> Result<SubjectRef<'_>, SubjectError> {
         (**self).as_subject()
+    }
+
+    #[inline]
+    fn as_text(&self) -> Result<SubjectText<'_>, SubjectError> {
+        (**self).as_text()
     }
 }
 

@@ -100,8 +100,7 @@ impl Client {
         subject: impl AsSubject,
         payload: impl AsRef<[u8]>,
     ) -> Result<Position, PublishError> {
-        let subject = subject.as_subject()?;
-        self.shared().publish_below(usize::MAX, subject, None, None, payload.as_ref())
+        self.publish(subject, payload).try_send()
     }
 
     /// Publishes an answer to `message`, to its reply subject.

@@ -93,7 +93,7 @@ pub use midge_proto::{
     Disconnected, Fate, Fates, HeaderError, HeaderMap, Headers, Instant, Message, NextServer,
     NotSent, Position, Positions, PublishError, QueueGroup, QueueGroupError, RequestError, Scheme,
     ServerUrl, ServerUrlError, Sid, Statistics, Status as MessageStatus, Subject, SubjectError,
-    SubjectRef, SubscribeError,
+    SubjectRef, SubjectText, SubscribeError,
 };
 pub use options::{ConnectOptions, OptionsError};
 pub use publish::{Publish, Publishing, Respond, RespondError, Responding};

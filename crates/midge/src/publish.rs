@@ -19,7 +19,8 @@ pub(crate) enum HeadersToSend<'a> {
     None,
     Borrowed(&'a HeaderMap),
     Owned(HeaderMap),
-    Invalid(PublishError),
+    /// Boxed, as there rarely is one: what each message has is small.
+    Invalid(Box<PublishError>),
 }
 
 /// Where the servers report on a message's path (ADR-41).
@@ -63,7 +64,7 @@ impl<'a> HeadersToSend<'a> {
         };
         *self = match change(&mut map) {
             Ok(()) => Self::Owned(map),
-            Err(error) => Self::Invalid(error),
+            Err(error) => Self::Invalid(Box::new(error)),
         };
     }
 
@@ -79,7 +80,7 @@ impl<'a> HeadersToSend<'a> {
             Self::None => Ok(None),
             Self::Borrowed(map) => Ok(Some(map)),
             Self::Owned(map) => Ok(Some(map)),
-            Self::Invalid(error) => Err(error.clone()),
+            Self::Invalid(error) => Err((**error).clone()),
         }
     }
 }
@@ -98,33 +99,39 @@ impl<'a> HeadersToSend<'a> {
 pub struct Publish<'a, S, P> {
     client: &'a Client,
     subject: S,
-    reply: Result<Option<SubjectRef<'a>>, SubjectError>,
-    headers: HeadersToSend<'a>,
     payload: P,
+    choices: Choices<'a>,
+}
+
+/// What can be said of a message besides subject and payload.
+#[derive(Debug)]
+pub(crate) struct Choices<'a> {
+    pub(crate) reply: Result<Option<SubjectRef<'a>>, SubjectError>,
+    pub(crate) headers: HeadersToSend<'a>,
     timeout: Option<Duration>,
 }
 
 impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
     pub(crate) fn new(client: &'a Client, subject: S, payload: P) -> Self {
-        let headers = HeadersToSend::None;
-        Self { client, subject, reply: Ok(None), headers, payload, timeout: None }
+        let choices = Choices { reply: Ok(None), headers: HeadersToSend::None, timeout: None };
+        Self { client, subject, payload, choices }
     }
 
     /// The subject that answers are to be sent to.
     pub fn reply<R: AsSubject + ?Sized>(mut self, reply: &'a R) -> Self {
-        self.reply = reply.as_subject().map(Some);
+        self.choices.reply = reply.as_subject().map(Some);
         self
     }
 
     /// The headers, in place of any given before, those of [`trace`](Self::trace) included.
     pub fn headers(mut self, headers: &'a HeaderMap) -> Self {
-        self.headers.set(headers);
+        self.choices.headers.set(headers);
         self
     }
 
     /// Adds a header. An invalid one makes the publish fail.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers.append(name, value.as_ref());
+        self.choices.headers.append(name, value.as_ref());
         self
     }
 
@@ -132,20 +139,20 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
     /// is delivered as well (ADR-41). Only given headers are changed, not the caller's map. From
     /// nats-server 2.14 on, publishing to `destination` must be permitted.
     pub fn trace(mut self, destination: impl AsSubject) -> Self {
-        self.headers.trace(&destination, false);
+        self.choices.headers.trace(&destination, false);
         self
     }
 
     /// As [`trace`](Self::trace), without the message being delivered to anyone.
     pub fn trace_only(mut self, destination: impl AsSubject) -> Self {
-        self.headers.trace(&destination, true);
+        self.choices.headers.trace(&destination, true);
         self
     }
 
     /// The longest wait for room; then the publish takes what is free of `max_pending`, or fails as
     /// [`PublishError::Full`]. Default: without limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.choices.timeout = Some(timeout);
         self
     }
 
@@ -161,11 +168,8 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
 
     #[inline]
     fn publish_below(&self, backlog: usize) -> Result<Position, PublishError> {
-        let subject = self.subject.as_subject()?;
-        let reply = self.reply.map_err(PublishError::Reply)?;
-        let headers = self.headers.get()?;
-        let payload = self.payload.as_ref();
-        self.client.shared().publish_below(backlog, subject, reply, headers, payload)
+        let (subject, payload) = (self.subject.as_text()?, self.payload.as_ref());
+        self.client.shared().publish_chosen(backlog, &subject, &self.choices, payload)
     }
 
     /// There was no room: waits for it.
@@ -176,11 +180,11 @@ impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
         context: &Context<'_>,
     ) -> Poll<Result<Position, PublishError>> {
         let subject = self.subject.as_subject()?;
-        let reply = self.reply.map_err(PublishError::Reply)?;
-        let headers = self.headers.get()?;
+        let reply = self.choices.reply.map_err(PublishError::Reply)?;
+        let headers = self.choices.headers.get()?;
         let payload = self.payload.as_ref();
         let shared = self.client.shared();
-        if let (Some(timeout), None) = (self.timeout, wait.deadline) {
+        if let (Some(timeout), None) = (self.choices.timeout, wait.deadline) {
             wait.deadline = Some(shared.after(timeout));
         }
         shared.poll_publish(wait, context, |inner| {
@@ -219,8 +223,9 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for Publishing<'_, S, P> {
         let this = &mut *self;
         if !this.wait.is_waiting() {
             match this.publish.publish_below(HIGH_WATER) {
+                Ok(position) => return Poll::Ready(Ok(position)),
                 Err(PublishError::Full) => {}
-                result => return Poll::Ready(result),
+                refused => return Poll::Ready(refused),
             }
         }
         this.publish.poll_room(&mut this.wait, context)

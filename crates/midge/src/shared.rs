@@ -3,6 +3,7 @@
 //! Locks are taken in this order: connection, then one of request slots, status board, or a
 //! subscription's queue. Wakers are woken, and messages dropped, with none held.
 
+use std::hint;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,13 +12,14 @@ use std::time::Duration;
 
 use midge_proto::{
     Action, Attempt, Connection, HeaderMap, Instant, Position, PublishError, RequestId, Sid,
-    SubjectRef,
+    SubjectRef, SubjectText,
 };
 
 use crate::driver::{Clock, Direct};
 use crate::flush::Flushes;
 use crate::layers::TlsSession;
 use crate::options::Settings;
+use crate::publish::{Choices, HeadersToSend};
 use crate::queue::Queue;
 use crate::request::Requests;
 use crate::router::{Burst, Router, Slot};
@@ -209,7 +211,52 @@ impl Shared {
     }
 
     /// Publishes now, or not at all: full is also when so many bytes wait for the driver.
-    #[inline]
+    ///
+    /// Most messages are plain, and no news to the driver: that is the short way.
+    #[inline(never)]
+    pub(crate) fn publish_chosen(
+        self: &Arc<Self>,
+        backlog: usize,
+        subject: &SubjectText<'_>,
+        choices: &Choices<'_>,
+        payload: &[u8],
+    ) -> Result<Position, PublishError> {
+        let headers = match &choices.headers {
+            HeadersToSend::None => None,
+            headers => headers.get()?,
+        };
+        let mut inner = lock(&self.inner);
+        let waiting = inner.connection.unwritten();
+        let no_news =
+            !inner.idle || inner.stuck && (waiting < RUN_BYTES || inner.hands_over.is_none());
+        if waiting < backlog && no_news && matches!(choices.reply, Ok(None)) {
+            let published = inner.connection.publish_plain(subject, headers, payload);
+            if let Some(position) = published {
+                return Ok(position);
+            }
+        }
+        hint::cold_path();
+        self.publish_otherwise(inner, backlog, subject, choices, payload)
+    }
+
+    /// The same for a message that is not plain, or that leaves somebody something to do.
+    #[inline(never)]
+    fn publish_otherwise(
+        self: &Arc<Self>,
+        inner: MutexGuard<'_, Inner>,
+        backlog: usize,
+        subject: &SubjectText<'_>,
+        choices: &Choices<'_>,
+        payload: &[u8],
+    ) -> Result<Position, PublishError> {
+        let subject = subject.check()?;
+        let reply = choices.reply.map_err(PublishError::Reply)?;
+        let headers = choices.headers.get()?;
+        self.publish_locked(inner, backlog, subject, reply, headers, payload)
+    }
+
+    /// As [`publish_chosen`](Self::publish_chosen), for what is made of no [`Publish`](crate::Publish).
+    #[cfg(feature = "jetstream")]
     pub(crate) fn publish_below(
         self: &Arc<Self>,
         backlog: usize,
@@ -218,7 +265,19 @@ impl Shared {
         headers: Option<&HeaderMap>,
         payload: &[u8],
     ) -> Result<Position, PublishError> {
-        let mut inner = lock(&self.inner);
+        self.publish_locked(lock(&self.inner), backlog, subject, reply, headers, payload)
+    }
+
+    #[inline]
+    fn publish_locked(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner>,
+        backlog: usize,
+        subject: SubjectRef<'_>,
+        reply: Option<SubjectRef<'_>>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Result<Position, PublishError> {
         let waiting = inner.connection.backlog();
         if waiting >= backlog {
             return Err(PublishError::Full);

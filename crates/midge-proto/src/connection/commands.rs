@@ -1,6 +1,7 @@
 //! What a caller asks for.
 
 use alloc::vec::Vec;
+use core::hint;
 
 use super::Connection;
 use super::errors::{EndReason, FlushError, NotSent, PublishError, RequestError, SubscribeError};
@@ -11,10 +12,9 @@ use super::ids::{FlushId, RequestId, Sid};
 use super::output::Event;
 use super::subscriptions::Role;
 use super::timers::Timer;
-use crate::{HeaderMap, Instant, QueueGroup, ServerUrl, SubjectRef};
+use crate::wire::encode;
+use crate::{HeaderMap, Instant, QueueGroup, ServerUrl, SubjectRef, SubjectText};
 
-/// Sizes have at most nine digits on the wire.
-const MAX_SIZE: usize = 999_999_999;
 /// What a PUB or HPUB has at most besides names, headers and payload.
 const MOST_BESIDES: usize = "HPUB ".len() + 3 + 2 * 9 + 4;
 
@@ -37,7 +37,47 @@ impl Connection {
         headers: Option<&HeaderMap>,
         payload: &[u8],
     ) -> Result<Position, PublishError> {
+        if reply.is_none()
+            && let Some(position) = self.publish_plain(&subject.into(), headers, payload)
+        {
+            return Ok(position);
+        }
         self.publish_as(Kind::Publish, subject, reply, headers, payload)
+    }
+
+    /// Queues a message in the usual case, which costs least, and less when subject and sizes are those
+    /// of the message before: there is a connection and room, and the subject is valid and short.
+    ///
+    /// None when it is not as usual. Nothing is queued then: [`publish`](Self::publish) it.
+    #[inline]
+    pub fn publish_plain(
+        &mut self,
+        subject: &SubjectText<'_>,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Option<Position> {
+        let headers = headers.map_or(&[][..], HeaderMap::as_bytes);
+        if !self.takes_plain(subject, headers, payload) {
+            hint::cold_path();
+            return None;
+        }
+        let position = self.outbound.publish_plain(headers, payload);
+        self.confirm_when_due();
+        Some(position)
+    }
+
+    #[inline(always)]
+    fn takes_plain(&mut self, subject: &SubjectText<'_>, headers: &[u8], payload: &[u8]) -> bool {
+        let size = headers.len() + payload.len();
+        !self.ending.refuses_publishes()
+            && self.is_connected()
+            && self.info.as_deref().is_some_and(|info| {
+                info.takes_payload(size) && (headers.is_empty() || info.headers)
+            })
+            && self
+                .outbound
+                .plain_len(subject, headers.len(), payload.len())
+                .is_some_and(|len| self.outbound.user_bytes() + len <= self.config.max_pending)
     }
 
     /// As [`publish`](Self::publish), for a message that nobody must act on much later: a question
@@ -102,7 +142,7 @@ impl Connection {
         }
         let block = headers.map_or(0, |headers| headers.as_bytes().len());
         let size = block + payload.len();
-        let mut max = MAX_SIZE;
+        let mut max = encode::MOST;
         if let Some(info) = &self.info {
             if headers.is_some() && !info.headers {
                 return Err(PublishError::HeadersUnsupported);
@@ -132,7 +172,7 @@ impl Connection {
         headers: Option<usize>,
         payload: &[u8],
     ) -> Result<(), PublishError> {
-        let length = crate::wire::encode::publish_len(
+        let length = encode::publish_len(
             subject.as_bytes().len(),
             reply.map(<[u8]>::len),
             headers,
@@ -172,11 +212,17 @@ impl Connection {
     ) -> Position {
         let headers = headers.map(HeaderMap::as_bytes);
         let position = self.outbound.publish(kind, subject.as_bytes(), reply, headers, payload);
+        self.confirm_when_due();
+        position
+    }
+
+    /// Asks for a confirmation behind so many bytes.
+    #[inline(always)]
+    fn confirm_when_due(&mut self) {
         let due = self.outbound.since_ping() >= self.config.confirm_bytes;
         if due && self.is_connected() && !self.has_much_control() {
             self.outbound.confirm();
         }
-        position
     }
 
     /// No more control operations may wait.

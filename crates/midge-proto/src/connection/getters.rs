@@ -73,6 +73,12 @@ impl Connection {
         if self.is_connected() && !leaves { self.outbound.backlog() } else { 0 }
     }
 
+    /// As [`backlog`](Self::backlog), and also when to write first would not help.
+    #[inline]
+    pub fn unwritten(&self) -> usize {
+        self.outbound.backlog()
+    }
+
     /// A [`Batch`](crate::Batch) is out.
     pub fn is_writing(&self) -> bool {
         self.outbound.is_lent()

@@ -7,6 +7,7 @@
 //! which is split when a write or a withdrawal ends within it.
 
 mod keeping;
+mod line;
 mod withdrawing;
 
 use alloc::collections::VecDeque;
@@ -16,13 +17,14 @@ use core::{fmt, mem};
 
 use bytes::Buf;
 
+use self::line::Line;
 use super::Attempt;
 use super::fates::{Fate, Fates, Position};
 use super::frames::{Batch, Kind, Run};
 use super::ids::FlushId;
 use super::pings::{Answer, Before, Pings};
-use crate::Config;
 use crate::wire::encode;
+use crate::{Config, SubjectText};
 
 /// A buffer that grew past this in a burst gives its memory back once it is empty.
 const KEEP_CAPACITY: usize = 512 * 1024;
@@ -49,6 +51,7 @@ pub struct Outbound {
     /// Bytes of `front` that the transport took.
     head: usize,
     back: Vec<u8>,
+    line: Line,
     runs: VecDeque<Run>,
     /// Bytes of the first frame that the transport took. If there are any, it is a run by itself.
     cut: usize,
@@ -103,7 +106,12 @@ pub(super) struct Split {
 impl Outbound {
     pub(super) fn new(config: &Config) -> Self {
         let bound = config.max_pending.max(config.reconnect_buffer);
-        Self { max_ranges: config.max_ranges, max_dead: bound.min(MAX_DEAD), ..Self::default() }
+        Self {
+            line: Line::new(config.server_control_line),
+            max_ranges: config.max_ranges,
+            max_dead: bound.min(MAX_DEAD),
+            ..Self::default()
+        }
     }
 
     // ---- enqueueing ----------------------------------------------------------------------
@@ -123,6 +131,34 @@ impl Outbound {
         } else {
             encode::publish(&mut self.back, subject, reply, headers, payload);
         }
+        self.published(kind, before)
+    }
+
+    /// The bytes of a message without a reply, once its control line is at hand. None: `subject` is not
+    /// one to publish to, or the line is long.
+    #[inline(always)]
+    pub(super) fn plain_len(
+        &mut self,
+        subject: &SubjectText<'_>,
+        headers: usize,
+        payload: usize,
+    ) -> Option<usize> {
+        let known = self.line.is_of(subject.as_bytes(), headers, payload)
+            || self.line.renew(subject, headers, payload);
+        known.then(|| self.line.len() + headers + payload + 2)
+    }
+
+    /// Publishes that message.
+    #[inline(always)]
+    pub(super) fn publish_plain(&mut self, headers: &[u8], payload: &[u8]) -> Position {
+        let before = self.back.len();
+        self.line.write(&mut self.back, headers, payload);
+        self.published(Kind::Publish, before)
+    }
+
+    /// A message was written behind the first `before` bytes of `back`.
+    #[inline(always)]
+    fn published(&mut self, kind: Kind, before: usize) -> Position {
         let len = self.back.len() - before;
         let position = self.next_position;
         self.next_position += 1;

@@ -232,6 +232,30 @@ fn size_and_line_end(out: &mut Vec<u8>, size: usize) {
     out.truncate(out.len() - start);
 }
 
+/// The largest size that a line states.
+pub(crate) const MOST: usize = 999_999_999;
+/// The most bytes of it in a line: a blank, digits, and the line's end.
+pub(crate) const SIZE: usize = 1 + 9 + 2;
+
+/// A size that is not above [`MOST`], between a blank and the line's end, and how many bytes that is.
+#[inline]
+pub(crate) fn size_text(size: usize) -> ([u8; SIZE], usize) {
+    let mut text = *b" 000000000\r\n000000000";
+    let (mut rest, mut start) = (size as u32, SIZE - 3);
+    loop {
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        start -= 1;
+        if rest == 0 || start == 0 {
+            break;
+        }
+    }
+    text[start] = b' ';
+    let mut front = [0; SIZE];
+    front.copy_from_slice(&text[start..start + SIZE]);
+    (front, SIZE - start)
+}
+
 /// The digits of a size: few, so that a loop is the short way.
 #[inline]
 fn digits(mut number: usize) -> usize {

@@ -160,6 +160,13 @@ impl ServerInfo {
     pub fn payload_limit(&self) -> Option<usize> {
         u64::try_from(self.max_payload).ok().map(|limit| limit.try_into().unwrap_or(usize::MAX))
     }
+
+    /// Whether headers and payload of so many bytes are within the limit.
+    #[inline]
+    pub(crate) fn takes_payload(&self, size: usize) -> bool {
+        // What is negative, and is no limit, is above all sizes.
+        size as u64 <= self.max_payload as u64
+    }
 }
 
 /// A server that said nothing: no flag set, payloads unlimited.

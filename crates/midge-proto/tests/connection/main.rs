@@ -13,6 +13,7 @@ mod keep_alive;
 mod limits;
 mod model;
 mod moves;
+mod plain;
 mod refused;
 mod repeats;
 mod requests;
