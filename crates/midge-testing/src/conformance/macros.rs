@@ -397,6 +397,25 @@ macro_rules! conformance {
     };
 }
 
+/// Makes a test of each case whose servers are a cluster of three that die and come back, for the same
+/// [`Adapter`](crate::Adapter) as [`conformance!`](crate::conformance!). They take half a minute each,
+/// and are run one at a time.
+#[macro_export]
+macro_rules! cluster_conformance {
+    ($adapter:ident) => {
+        $crate::conformance_cases! { $adapter in_a_cluster
+            cluster_consume {
+                consume_and_ordered_outlive_a_rolling_restart_and_miss_nothing
+                a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leader_for_less
+            }
+            cluster_publish {
+                while_leaders_are_killed_all_that_is_acknowledged_is_stored_once
+                while_leaders_are_killed_a_chain_is_stored_once_and_in_order
+            }
+        }
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {

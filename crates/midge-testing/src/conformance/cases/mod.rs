@@ -1,6 +1,8 @@
 //! The bodies of the suite.
 
 pub mod behaviour;
+pub mod cluster_consume;
+pub mod cluster_publish;
 pub mod dials;
 pub mod drain;
 pub mod ends;
