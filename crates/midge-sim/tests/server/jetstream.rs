@@ -356,6 +356,91 @@ fn cases() -> Vec<(&'static str, Vec<Step>)> {
             ),
         ),
         (
+            "a limit of messages that refuses new ones",
+            limited(
+                r#""max_msgs":3,"discard":"new""#,
+                vec![
+                    now(with_header("s.a", "Nats-Msg-Id: x", "a")),
+                    now(["s.a", "s.b", "s.b"].map(|it| request(it, "x")).concat()),
+                    now(with_header("s.a", "Nats-Msg-Id: x", "a")),
+                    now(with_header("s.a", "Nats-Msg-Id: y", "a")),
+                    now(with_header("s.a", "Nats-Msg-Id: y", "a")),
+                    now(with_header("s.a", "Nats-Expected-Last-Sequence: 2", "a")),
+                    now(with_header("s.a", "Nats-Expected-Last-Sequence: 3", "a")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                ],
+            ),
+        ),
+        (
+            "a limit of bytes that refuses new messages",
+            limited(
+                r#""max_bytes":70,"discard":"new""#,
+                vec![
+                    stored("abc"),
+                    stored("d"),
+                    now(with_header("s.n", "A: b", "four")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                ],
+            ),
+        ),
+        (
+            "a limit of bytes that is met exactly",
+            limited(
+                r#""max_bytes":60,"discard":"new""#,
+                vec![stored("abc"), stored("d"), now(request("$JS.API.STREAM.INFO.S", ""))],
+            ),
+        ),
+        (
+            "a limit of each subject beside one that refuses new messages",
+            limited(
+                r#""max_msgs_per_subject":2,"max_msgs":3,"discard":"new""#,
+                vec![
+                    now(["s.a", "s.b", "s.a", "s.a", "s.b"].map(|it| request(it, "x")).concat()),
+                    now(request("s.c", "x")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                ],
+            ),
+        ),
+        (
+            "a limit of each subject that refuses new messages",
+            limited(
+                r#""max_msgs_per_subject":2,"discard":"new","discard_new_per_subject":true"#,
+                vec![
+                    now(["s.a", "s.b", "s.a", "s.a"].map(|it| request(it, "x")).concat()),
+                    now(request("s.b", "y")),
+                    now(request("s.b", "z")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                ],
+            ),
+        ),
+        (
+            "a limit of age that makes room",
+            limited(
+                r#""max_age":200000000,"max_msgs":1,"discard":"new""#,
+                vec![
+                    consumer(""),
+                    stored("a"),
+                    stored("b"),
+                    then_wait(next(r#"{"batch":2,"expires":1000000000}"#), 1050),
+                    stored("c"),
+                    stored("d"),
+                ],
+            ),
+        ),
+        (
+            "a message that is too large for the stream",
+            limited(
+                r#""max_msg_size":4,"max_msgs":1"#,
+                vec![
+                    now(request("s.n", "four")),
+                    now(request("s.n", "five!")),
+                    now(with_header("s.n", "A: b", "x")),
+                    now(with_header("s.n", "Nats-Msg-Id: x", "")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                ],
+            ),
+        ),
+        (
             "filters",
             vec![
                 consumer(r#","filter_subjects":["s.a","s.b.*"],"max_ack_pending":2"#),
