@@ -16,6 +16,7 @@
 /// | `dials` | names, dials and handshakes that fail or never end |
 /// | `streams` | bytes few at a time, stuck one way, reset or ended; TLS and WebSocket |
 /// | `wakes` | thousands of wake-ups and deadlines, also while a socket is stuck |
+/// | `asking` | requests one at a time, while servers go |
 /// | `rests` | processor time and threads while nothing happens |
 /// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
 /// | `slow_readers` | floods, and readers that fall behind |
@@ -339,6 +340,12 @@ macro_rules! conformance {
             moves {
                 a_publisher_that_moves_loses_no_message_and_knows_it
                 a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing
+            }
+            asking {
+                between_two_requests_the_server_goes_and_each_is_answered_or_fails_truly
+                behind_many_requests_the_end_of_the_server_is_noticed_though_nobody_asks
+                over_tls_many_requests_are_answered_before_and_behind_a_loss
+                over_websocket_many_requests_are_answered_before_and_behind_a_loss
             }
             jetstream_batches {
                 a_batch_is_stored_whole_by_its_commit

@@ -1,5 +1,6 @@
 //! The bodies of the suite.
 
+pub mod asking;
 pub mod behaviour;
 pub mod cluster_consume;
 pub mod cluster_publish;
