@@ -65,6 +65,8 @@ pub struct PullMachine {
     asked: Option<(Instant, Duration)>,
     /// A request was sent since the present fetch began.
     begun: bool,
+    /// Until when a fetch reads what may have come, whose end was looked at too late.
+    excused: Option<Instant>,
     /// Not before that.
     retry_at: Instant,
     backoff: Backoff,
@@ -138,6 +140,7 @@ impl PullMachine {
             silent: None,
             asked: None,
             begun: false,
+            excused: None,
             retry_at: Instant::ZERO,
             backoff: Backoff::new(seed),
             pin: None,
@@ -314,6 +317,7 @@ impl PullMachine {
         self.config.limit = Some(self.delivered.saturating_add(self.config.messages));
         self.end = None;
         self.begun = false;
+        self.excused = None;
         self.refused = None;
         self.retry_at = Instant::ZERO;
         self.backoff.reset();
@@ -343,7 +347,7 @@ impl PullMachine {
         }
         let mut wait = None;
         if let Mode::Once(until) = self.mode {
-            let last = until + if self.connected { GRACE } else { Duration::ZERO };
+            let last = self.last_look(until, now);
             if now >= last {
                 let refused = self.refused.take().filter(|_| self.connected);
                 let end = if self.connected { PullEnd::Expired } else { PullEnd::Disconnected };
@@ -509,6 +513,22 @@ impl PullMachine {
         self.asked = Some((now, expires));
         self.begun = true;
         PullOutput::Pull(request)
+    }
+
+    /// When a fetch ends of which nothing is heard.
+    ///
+    /// Whoever looks late may have been kept from reading: what was delivered then lies in the socket,
+    /// and would have to wait for the consumer's `ack_wait`. So the first late look is excused, and
+    /// there is another one, as much later as this one was late, 2 s at most.
+    fn last_look(&mut self, until: Instant, now: Instant) -> Instant {
+        if !self.connected {
+            return until;
+        }
+        let last = until + GRACE;
+        if now > last && self.pending_messages > 0 && self.excused.is_none() {
+            self.excused = Some(now + (now - last).clamp(REST, GRACE));
+        }
+        self.excused.unwrap_or(last)
     }
 
     /// The present requests are forgotten.

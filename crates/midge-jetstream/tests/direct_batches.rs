@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod statuses;
+
 use std::time::Duration;
 
 use midge_jetstream::{
@@ -9,6 +11,8 @@ use midge_jetstream::{
 };
 use midge_proto::{HeaderMap, Message, SubjectRef};
 use proptest::prelude::*;
+
+use statuses::STATUSES;
 
 /// At once.
 const ASK: DirectBatchStep = DirectBatchStep::Ask { after: Duration::ZERO };
@@ -111,24 +115,7 @@ fn a_status_is_no_message() {
 /// The last message is message 1, and two more are promised.
 #[test]
 fn no_status_is_taken_for_a_message_and_each_ends_the_page() {
-    for (code, text) in [
-        (100, "Idle Heartbeat"),
-        (204, "EOB"),
-        (400, "Bad Request"),
-        (404, "No Results"),
-        (404, "Message Not Found"),
-        (408, "Empty Request"),
-        (408, "Malformed Request"),
-        (408, "Bad Request"),
-        (409, "Leadership Change"),
-        (412, "Required Api Level"),
-        (413, "Too Many Results"),
-        (423, "Nats-Wrong-Pin-Id"),
-        (429, "Too Many Requests"),
-        (500, "Internal Error"),
-        (503, ""),
-        (999, "?"),
-    ] {
+    for &(code, text) in STATUSES {
         for begun in [false, true] {
             let mut batch = from_start(None);
             let _ = batch.request();

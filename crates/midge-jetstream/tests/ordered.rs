@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod statuses;
+
 use std::time::Duration;
 
 use midge_jetstream::{
@@ -10,6 +12,8 @@ use midge_jetstream::{
 };
 use midge_proto::{HeaderMap, Instant};
 use proptest::prelude::*;
+
+use statuses::STATUSES;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -398,36 +402,6 @@ fn a_stream_that_has_lost_its_end_is_told_and_nothing_comes_twice() {
     world.calm(3);
     assert_eq!(world.got, Vec::from_iter(1..=12));
 }
-
-/// Every status that servers are known to send, and one that they are not.
-const STATUSES: &[(u16, &str)] = &[
-    (100, "Idle Heartbeat"),
-    (100, "FlowControl Request"),
-    (204, "EOB"),
-    (400, "Bad Request"),
-    (404, "No Messages"),
-    (408, "Request Timeout"),
-    (408, "Requests Pending"),
-    (408, "Interest Expired"),
-    (409, "Consumer Deleted"),
-    (409, "Consumer is push based"),
-    (409, "Server Shutdown"),
-    (409, "Leadership Change"),
-    (409, "Batch Completed"),
-    (409, "Message Size Exceeds MaxBytes"),
-    (409, "Exceeded MaxWaiting"),
-    (409, "Exceeded MaxRequestBatch of 3"),
-    (409, "Exceeded MaxRequestExpires of 1s"),
-    (409, "Exceeded MaxRequestMaxBytes of 100"),
-    (409, "Something New"),
-    (412, "Required Api Level"),
-    (413, "Too Many Results"),
-    (423, "Nats-Wrong-Pin-Id"),
-    (429, "Too Many Requests"),
-    (500, "Internal Error"),
-    (503, ""),
-    (999, "?"),
-];
 
 /// What it may be at when a status comes.
 fn states(pulls: bool) -> Vec<(&'static str, World)> {

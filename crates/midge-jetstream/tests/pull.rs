@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod statuses;
+
 use std::time::Duration;
 
 use midge_jetstream::{
@@ -10,6 +12,8 @@ use midge_jetstream::{
 };
 use midge_proto::{HeaderMap, Instant};
 use proptest::prelude::*;
+
+use statuses::STATUSES;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
@@ -540,40 +544,57 @@ fn a_fetch_whose_time_was_over_before_it_began_asks_for_nothing() {
     }
 }
 
-// ---- every status in every state ---------------------------------------------------------
+/// Delivered while the process stood still, they lie in the socket: the driver reads them only after
+/// the first look.
+#[test]
+fn a_fetch_whose_time_passed_while_the_process_stood_still_reads_what_came() {
+    for (expires, late) in [(SECOND, MILLI), (10 * SECOND, 20 * SECOND), (SECOND, 600 * SECOND)] {
+        let mut desk = Desk::fetch(PullConfig { expires, ..PullConfig::fetch(10) });
+        desk.machine.connected();
+        desk.run();
+        desk.pass(expires + 2 * SECOND + late);
+        assert_eq!(desk.end, None, "{late:?} late");
+        desk.messages(3);
+        desk.ended(408, "Request Timeout", 7);
+        assert_eq!((desk.machine.delivered(), desk.pulls.len()), (3, 1));
+        assert_eq!(desk.end, Some(PullEnd::Expired));
+    }
+}
 
-const STATUSES: &[(u16, &str)] = &[
-    (100, "Idle Heartbeat"),
-    (100, "FlowControl Request"),
-    (204, "EOB"),
-    (400, "Bad Request"),
-    (400, "Bad Request - heartbeat value too large"),
-    (404, "No Messages"),
-    (404, "Message Not Found"),
-    (408, "Request Timeout"),
-    (408, "Requests Pending"),
-    (408, "Interest Expired"),
-    (408, "Empty Request"),
-    (409, "Consumer Deleted"),
-    (409, "Consumer is push based"),
-    (409, "Server Shutdown"),
-    (409, "Leadership Change"),
-    (409, "Batch Completed"),
-    (409, "Message Size Exceeds MaxBytes"),
-    (409, "Exceeded MaxWaiting"),
-    (409, "Exceeded MaxRequestBatch of 3"),
-    (409, "Exceeded MaxRequestBatch of 0"),
-    (409, "Exceeded MaxRequestExpires of 1s"),
-    (409, "Exceeded MaxRequestMaxBytes of 100"),
-    (409, "Something New"),
-    (412, "Required Api Level"),
-    (413, "Too Many Results"),
-    (423, "Nats-Wrong-Pin-Id"),
-    (429, "Too Many Requests"),
-    (500, "Internal Error"),
-    (503, ""),
-    (999, "?"),
-];
+#[test]
+fn a_fetch_that_is_looked_at_too_late_has_two_seconds_at_most_and_once() {
+    for (late, longest) in [(MILLI, 10 * MILLI), (SECOND, SECOND), (600 * SECOND, 2 * SECOND)] {
+        let config = PullConfig { expires: SECOND, ..PullConfig::fetch(10) };
+        let mut desk = Desk::fetch(config);
+        desk.machine.connected();
+        desk.run();
+        for _ in 0..2 {
+            desk.pass(3 * SECOND + late);
+            assert_eq!(desk.end, None, "{late:?} late");
+            assert_eq!(desk.run(), Some(desk.now + longest));
+            // As late again: now it is over.
+            desk.pass(longest + late);
+            assert_eq!(desk.end.take(), Some(PullEnd::Expired), "{late:?} late");
+            desk.machine.again(SECOND, desk.now);
+            desk.run();
+        }
+    }
+}
+
+/// What was not asked for does not come, and neither does anything without a connection.
+#[test]
+fn a_late_look_with_nothing_outstanding_ends_a_fetch() {
+    let mut desk = fetch();
+    desk.machine.disconnected();
+    desk.pass(60 * SECOND);
+    assert_eq!(desk.end, Some(PullEnd::Disconnected));
+    let mut desk = fetch();
+    desk.machine.connected();
+    desk.pass(60 * SECOND);
+    assert_eq!(desk.end, Some(PullEnd::Expired));
+}
+
+// ---- every status in every state ---------------------------------------------------------
 
 fn states() -> Vec<(&'static str, Desk)> {
     let configs = [

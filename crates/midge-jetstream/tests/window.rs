@@ -305,6 +305,31 @@ fn a_chain_goes_on_behind_what_is_stored_also_when_an_earlier_answer_comes_again
     assert!(rig.moved().is_empty());
 }
 
+/// As of a process that stood still for longer than the time for acks: they come together, and after
+/// the first message was sent again.
+#[test]
+fn a_chain_goes_on_behind_all_that_late_answers_tell() {
+    let mut rig = Rig::new(config(PublishOrder::Chained));
+    for _ in 0..4 {
+        rig.push();
+    }
+    rig.turn();
+    let answer = rig.arrive().unwrap();
+    rig.answer(answer);
+    let late: Vec<_> = std::iter::from_fn(|| rig.arrive()).collect();
+    rig.wait(SECOND);
+    assert_eq!((late.len(), rig.wire.len(), rig.wire[0].1.get(LAST)), (3, 1, None));
+    for (token, payload) in late {
+        rig.window.answered(token, Answer::Payload(payload.as_bytes()), rig.now);
+    }
+    for _ in 0..4 {
+        rig.push();
+    }
+    rig.heal();
+    assert_eq!(rig.order(), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(rig.moved().is_empty());
+}
+
 #[test]
 fn a_chain_tells_what_somebody_else_has_moved() {
     let mut rig = Rig::new(config(PublishOrder::Chained));
@@ -730,6 +755,8 @@ enum Step {
     Push(u8),
     Arrive(u8),
     Answer,
+    /// All at once, before the window says anything.
+    AnswerTogether,
     LoseAnswer,
     LoseMessage,
     Refuse,
@@ -743,7 +770,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..8_u8).prop_map(Step::Push),
         6 => (1..8_u8).prop_map(Step::Arrive),
-        6 => Just(Step::Answer),
+        4 => Just(Step::Answer),
+        4 => Just(Step::AnswerTogether),
         1 => Just(Step::LoseAnswer),
         1 => Just(Step::LoseMessage),
         2 => Just(Step::Refuse),
@@ -785,6 +813,13 @@ proptest! {
                     }
                 }
                 Step::Answer => answers.drain(..).for_each(|answer| rig.answer(answer)),
+                Step::AnswerTogether => {
+                    for (token, payload) in answers.drain(..) {
+                        let answer = Answer::Payload(payload.as_bytes());
+                        rig.window.answered(token, answer, rig.now);
+                    }
+                    rig.turn();
+                }
                 Step::LoseAnswer => drop(answers.pop()),
                 Step::LoseMessage => drop(rig.wire.pop()),
                 Step::Refuse => rig.refuse(),

@@ -103,6 +103,18 @@ impl World {
         });
     }
 
+    /// The process that the run is stands still, as after SIGSTOP and SIGCONT or in a machine that was
+    /// suspended: no task is polled, while servers, paths and what was planned go on. Behind it
+    /// everything that came about meanwhile is there at once.
+    pub fn stand_still(&self, time: Duration) {
+        self.with(|state| {
+            let end = state.now + time;
+            state.note("stands still", end.as_nanos(), 0, &[]);
+            while state.advance(Some(end)) {}
+            state.now = end;
+        });
+    }
+
     /// Puts a server in lame duck mode, as `nats-server --signal ldm` does: it accepts nobody, tells
     /// its clients, closes them one by one after
     /// [`lame_duck_grace`](ServerOptions::lame_duck_grace), and ends.

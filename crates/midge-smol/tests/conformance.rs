@@ -26,3 +26,4 @@ impl Adapter for Smol {
 }
 
 midge_testing::conformance!(Smol);
+midge_testing::cluster_conformance!(Smol);

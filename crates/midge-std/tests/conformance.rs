@@ -97,3 +97,4 @@ impl Stream for Fused {
 }
 
 midge_testing::conformance!(Std);
+midge_testing::cluster_conformance!(Std);

@@ -62,4 +62,5 @@ mod two_threads {
     use super::TwoThreads;
 
     midge_testing::conformance!(TwoThreads);
+    midge_testing::cluster_conformance!(TwoThreads);
 }

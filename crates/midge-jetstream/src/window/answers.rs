@@ -102,6 +102,10 @@ impl PublishWindow {
             // Later ones may be known to be stored already.
             self.sync = None;
             self.expected = Some(self.highest);
+        } else if let Some(expected) = &mut self.expected {
+            // Not if it was counted when it was sent: but it may be known by the answer to an earlier
+            // attempt before it is sent again.
+            *expected = seq.max(*expected);
         }
         if self.config.order != PublishOrder::OneByOne {
             self.find_moved(number, seq, retried);

@@ -15,7 +15,7 @@ pub(super) async fn rage(world: &World, calm: Instant) {
     while world.now() < calm {
         let longest = pause.min(calm - world.now()).max(Duration::from_millis(1));
         world.sleep(rng.between(Duration::from_millis(1), longest)).await;
-        strike(world, &servers, &mut rng);
+        strike(world, calm, &servers, &mut rng);
     }
     clear(world, &servers);
     while world.cluster(|cluster, _| cluster.jetstream_leader()).is_none() {
@@ -23,7 +23,7 @@ pub(super) async fn rage(world: &World, calm: Instant) {
     }
 }
 
-fn strike(world: &World, servers: &[ServerId], rng: &mut Rng) {
+fn strike(world: &World, calm: Instant, servers: &[ServerId], rng: &mut Rng) {
     let leader = world.cluster(|cluster, _| cluster.jetstream_leader());
     let any = servers[rng.index(servers.len())];
     let server = leader.filter(|_| rng.one_in(2)).unwrap_or(any);
@@ -33,7 +33,7 @@ fn strike(world: &World, servers: &[ServerId], rng: &mut Rng) {
     let direction = if rng.one_in(2) { Direction::Up } else { Direction::Down };
     let running = world.cluster(|cluster, _| cluster.is_running(server));
     let time = rng.between(Duration::from_millis(1), Duration::from_secs(3));
-    match (rng.index(14), connection) {
+    match (rng.index(15), connection) {
         (0 | 1, _) if running => {
             world.kill(server, if rng.one_in(2) { End::Eof } else { End::Reset });
         }
@@ -43,6 +43,7 @@ fn strike(world: &World, servers: &[ServerId], rng: &mut Rng) {
         (5, _) => world.pause(server, true),
         (6, _) => world.pause(server, false),
         (7, _) => world.partition(server, other, rng.one_in(2)),
+        (14, _) => world.stand_still(time.min(calm.saturating_since(world.now()))),
         (8 | 9, Some(connection)) => world.cut(connection),
         (10 | 11, Some(connection)) => {
             world.cut_after(connection, direction, 1 + rng.index(3000));

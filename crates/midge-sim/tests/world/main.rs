@@ -6,6 +6,7 @@ mod failures;
 mod faults;
 mod paths;
 mod seeds;
+mod standstill;
 mod tasks;
 mod time;
 

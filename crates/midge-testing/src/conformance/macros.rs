@@ -16,6 +16,7 @@
 /// | `dials` | names, dials and handshakes that fail or never end |
 /// | `streams` | bytes few at a time, stuck one way, reset or ended; TLS and WebSocket |
 /// | `wakes` | thousands of wake-ups and deadlines, also while a socket is stuck |
+/// | `asking` | requests one at a time, while servers go |
 /// | `rests` | processor time and threads while nothing happens |
 /// | `ends` | drivers cancelled at random, panics, clients dropped in every state |
 /// | `slow_readers` | floods, and readers that fall behind |
@@ -344,6 +345,12 @@ macro_rules! conformance {
                 a_publisher_that_moves_loses_no_message_and_knows_it
                 a_member_of_a_queue_group_leaves_a_lame_duck_and_loses_nothing
             }
+            asking {
+                between_two_requests_the_server_goes_and_each_is_answered_or_fails_truly
+                behind_many_requests_the_end_of_the_server_is_noticed_though_nobody_asks
+                over_tls_many_requests_are_answered_before_and_behind_a_loss
+                over_websocket_many_requests_are_answered_before_and_behind_a_loss
+            }
             jetstream_batches {
                 a_batch_is_stored_whole_by_its_commit
                 a_batch_that_is_refused_stores_nothing
@@ -396,6 +403,25 @@ macro_rules! conformance {
                 a_flood_that_is_read_holds_up_no_flush
                 a_million_messages_pass_a_slower_reader
                 a_reader_that_stops_costs_its_neighbour_one_hold
+            }
+        }
+    };
+}
+
+/// Makes a test of each case whose servers are a cluster of three that die and come back, for the same
+/// [`Adapter`](crate::Adapter) as [`conformance!`](crate::conformance!). They take half a minute each,
+/// and are run one at a time.
+#[macro_export]
+macro_rules! cluster_conformance {
+    ($adapter:ident) => {
+        $crate::conformance_cases! { $adapter in_a_cluster
+            cluster_consume {
+                consume_and_ordered_outlive_a_rolling_restart_and_miss_nothing
+                a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leader_for_less
+            }
+            cluster_publish {
+                while_leaders_are_killed_all_that_is_acknowledged_is_stored_once
+                while_leaders_are_killed_a_chain_is_stored_once_and_in_order
             }
         }
     };

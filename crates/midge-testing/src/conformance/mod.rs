@@ -4,6 +4,8 @@
 mod adapter;
 #[doc(hidden)]
 pub mod cases;
+#[doc(hidden)]
+pub mod clusters;
 mod macros;
 mod run;
 mod steps;
@@ -13,4 +15,4 @@ mod timer;
 
 pub use adapter::{Adapter, Ending, Serving};
 #[doc(hidden)]
-pub use run::{Outcome, alone, together};
+pub use run::{Outcome, alone, in_a_cluster, together};

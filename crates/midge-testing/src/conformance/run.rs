@@ -14,6 +14,9 @@ pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 /// What takes longer hangs, and blocks its thread: a future that hangs fails long before.
 const LONGEST: Duration = Duration::from_secs(150);
 
+/// The same of a cluster whose servers die and come back.
+const LONGEST_IN_A_CLUSTER: Duration = Duration::from_secs(400);
+
 /// Held by each case, and alone by those that measure the process.
 static PROCESS: RwLock<()> = RwLock::new(());
 
@@ -31,7 +34,7 @@ pub fn together<A: Adapter, F: Future<Output = Outcome>>(
     case: impl FnOnce() -> F + Send + 'static,
 ) -> Outcome {
     let _together = PROCESS.read().unwrap_or_else(PoisonError::into_inner);
-    run::<A, F>(case)
+    run::<A, F>(case, LONGEST)
 }
 
 /// The same for a case that measures the process.
@@ -47,11 +50,28 @@ pub fn alone<A: Adapter, F: Future<Output = Outcome>>(
     case: impl FnOnce() -> F + Send + 'static,
 ) -> Outcome {
     let _alone = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
-    run::<A, F>(case)
+    run::<A, F>(case, LONGEST)
+}
+
+/// The same for a case with a cluster, which takes all that the machine has.
+///
+/// # Errors
+///
+/// Those of the case.
+///
+/// # Panics
+///
+/// As the case does.
+pub fn in_a_cluster<A: Adapter, F: Future<Output = Outcome>>(
+    case: impl FnOnce() -> F + Send + 'static,
+) -> Outcome {
+    let _alone = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+    run::<A, F>(case, LONGEST_IN_A_CLUSTER)
 }
 
 fn run<A: Adapter, F: Future<Output = Outcome>>(
     case: impl FnOnce() -> F + Send + 'static,
+    longest: Duration,
 ) -> Outcome {
     let (over, ended) = mpsc::channel::<()>();
     let thread = std::thread::Builder::new().name("case".into()).spawn(move || {
@@ -59,8 +79,8 @@ fn run<A: Adapter, F: Future<Output = Outcome>>(
         let _over = over;
         A::block_on(case())
     })?;
-    if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(LONGEST) {
-        return Err(format!("it blocks its thread, or takes longer than {LONGEST:?}").into());
+    if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(longest) {
+        return Err(format!("it blocks its thread, or takes longer than {longest:?}").into());
     }
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -1,24 +1,20 @@
 //! Steps that tests against real servers share.
 
-#![allow(dead_code, reason = "no test takes all of them")]
+#![allow(dead_code, unused_imports, reason = "no test takes all of them")]
 
 use std::error::Error;
-use std::fmt::Display;
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::time::Duration;
 
-use midge::jetstream::Stream;
 use midge::{Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, Events};
-use midge_testing::{Cluster, NatsServer, Peer};
+pub(crate) use midge_testing::conformance::clusters::{CLUSTER_PATIENCE, granted, position, whole};
+use midge_testing::{NatsServer, Peer};
 use tokio::time::Instant;
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What takes longer than this hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The same of a cluster whose servers die and come back: elections follow each other.
-pub(crate) const CLUSTER_PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) async fn soon<F: IntoFuture>(future: F) -> F::Output {
     let future = future.into_future();
@@ -33,52 +29,6 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
         }
     };
     soon(wait).await;
-}
-
-/// Asks a cluster until it grants: while a leader is elected, nobody answers, or one that cannot.
-///
-/// Asking again is the only way. Advisories tell of a new leader, but not when its streams answer:
-/// the elections of the API, of the stream and of each consumer are apart, a server that was not
-/// elected says nothing, and a message of an event that was published while routes were down is lost.
-pub(crate) async fn granted<T, E, F>(mut ask: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, E>>,
-    E: Display,
-{
-    let mut last = String::from("nobody answered");
-    let asking = async {
-        loop {
-            match ask().await {
-                Ok(granted) => return granted,
-                Err(error) => last = error.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    match tokio::time::timeout(CLUSTER_PATIENCE, asking).await {
-        Ok(granted) => granted,
-        Err(_) => panic!("it is not granted within {CLUSTER_PATIENCE:?}: {last}"),
-    }
-}
-
-/// Who leads a stream of three replicas, once each of them has everything.
-pub(crate) async fn whole(stream: &Stream) -> String {
-    granted(async || {
-        let cluster = stream.info().await?.cluster.ok_or("it is in no cluster")?;
-        let current = cluster.replicas.iter().filter(|it| it.current && !it.offline).count();
-        match cluster.leader {
-            Some(leader) if cluster.replicas.len() == 2 && current == 2 => Outcome::Ok(leader),
-            leader => Err(format!("{leader:?} leads, and {current} replicas are current").into()),
-        }
-    })
-    .await
-}
-
-/// Which server of a cluster has this name.
-pub(crate) fn position(cluster: &Cluster, name: &str) -> Option<usize> {
-    let named = format!("\"server_name\":\"{name}\"");
-    let is = |server: &NatsServer| server.info().is_ok_and(|info| info.contains(&named));
-    cluster.servers().iter().position(is)
 }
 
 pub(crate) async fn wait_for(events: &mut Events, mut wanted: impl FnMut(&Event) -> bool) -> Event {

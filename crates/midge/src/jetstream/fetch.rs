@@ -41,8 +41,9 @@ impl<'a> FetchBuilder<'a> {
         self
     }
 
-    /// How long to wait for all of them, from `.await` on; when the server does not say that the time is over, up to
-    /// 2 s longer. Default: 30 s.
+    /// How long to wait for all of them, from `.await` on; when the server does not say that the time
+    /// is over, up to 2 s longer, and if the process has stood still meanwhile, up to 2 s from then on.
+    /// Default: 30 s.
     pub fn expires(mut self, expires: Duration) -> Self {
         self.config.expires = expires;
         self

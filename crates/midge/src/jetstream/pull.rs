@@ -305,7 +305,8 @@ pub struct NextMessage<'a> {
 
 impl NextMessage<'_> {
     /// How long to wait, from the first poll on; when the server does not say that the time is over,
-    /// up to 2 s longer. Default: 30 s.
+    /// up to 2 s longer, and if the process has stood still meanwhile, up to 2 s from then on.
+    /// Default: 30 s.
     pub fn expires(mut self, expires: Duration) -> Self {
         self.expires = expires;
         self

@@ -1,16 +1,17 @@
 //! A driver over a transport that is two byte strings.
 
 use std::future::{Future, IntoFuture};
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use midge::driver::midge_proto::{Attempt, Wait};
-use midge::driver::{Clock, Driver, Turn};
+use midge::driver::{Clock, Driver, ReadNow, Turn, WriteNow};
 use midge::{
-    CloseReason, ConnectError, ConnectOptions, Connecting, DisconnectCause, Disconnected, Event,
-    Events, Instant,
+    Client, CloseReason, ConnectError, ConnectOptions, Connecting, DisconnectCause, Disconnected,
+    Event, Events, Instant,
 };
 
 pub(crate) const INFO: &str = r#"INFO {"server_id":"S","max_payload":8388608,"headers":true} "#;
@@ -174,4 +175,52 @@ pub(crate) fn lost(events: &mut Events) -> Arc<Disconnected> {
 /// Why options are refused.
 pub(crate) fn refused(options: ConnectOptions) -> String {
     midge::driver::connect(options, Arc::new(Still)).unwrap_err().to_string()
+}
+
+/// A stream that must be left to the driver.
+struct Untouched;
+
+impl WriteNow for Untouched {
+    fn write_now(&self, _bytes: &[u8]) -> io::Result<usize> {
+        panic!("it is written beside the driver")
+    }
+}
+
+impl ReadNow for Untouched {
+    fn poll_read_ready(&self, _context: &mut Context<'_>) -> Poll<()> {
+        panic!("it is looked at beside the driver")
+    }
+
+    fn poll_read(&self, _bytes: &mut [u8], _context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        panic!("it is read beside the driver")
+    }
+}
+
+/// Makes more requests in a row than a driver without layers takes to step aside, over a stream that
+/// nobody may touch beside it. `serve` gets what turns bytes of the client into those of the server.
+pub(crate) fn asks_by_the_driver(
+    client: &Client,
+    rig: &mut Rig,
+    mut serve: impl FnMut(&mut Rig, &dyn Fn(&str) -> String),
+) {
+    let stream = Arc::new(Untouched);
+    let (write, read): (Arc<dyn WriteNow>, Arc<dyn ReadNow>) = (stream.clone(), stream);
+    let attempt = rig.attempt.expect("there is a transport");
+    rig.driver.writes_now(attempt, Arc::downgrade(&write));
+    rig.driver.reads_now(attempt, Arc::downgrade(&read));
+    rig.run();
+    let mut context = Context::from_waker(Waker::noop());
+    for number in 0..40 {
+        let mut request = Box::pin(client.request("q", "x").into_future());
+        assert!(request.as_mut().poll(&mut context).is_pending());
+        assert!(rig.run().read, "the driver reads behind {number} requests");
+        serve(rig, &|sent| {
+            let line = sent.lines().find(|line| line.starts_with("PUB q ")).expect("it asks");
+            format!("MSG {} 1 1\r\ny\r\n", line.split(' ').nth(2).expect("a reply subject"))
+        });
+        match request.as_mut().poll(&mut context) {
+            Poll::Ready(Ok(reply)) => assert_eq!(reply.payload(), b"y"),
+            other => panic!("request {number}: {other:?}"),
+        }
+    }
 }

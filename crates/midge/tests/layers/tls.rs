@@ -9,7 +9,7 @@ use midge::{
 };
 
 use crate::certificates::{Authority, provider};
-use crate::rig::{INFO, Rig, failure, lost, ready, refused};
+use crate::rig::{INFO, Rig, asks_by_the_driver, failure, lost, ready, refused};
 
 /// The server's side of the transport.
 struct Server {
@@ -554,4 +554,17 @@ fn certificates_and_keys_that_cannot_be_used_are_refused_and_named() {
         endless,
         "tls: client_certificate: cannot read /dev/zero: it has more than 4194304 bytes"
     );
+}
+
+// ---- beside the driver -------------------------------------------------------------------
+
+/// What is written and read is enciphered by the driver's layers: nobody else may do either.
+#[test]
+fn whoever_asks_neither_writes_nor_reads_beside_the_driver() {
+    let (client, mut rig, mut server) = upgraded(usize::MAX);
+    asks_by_the_driver(&client, &mut rig, |rig, reply| {
+        server.exchange(rig).unwrap();
+        let heard = server.heard();
+        server.say(rig, reply(&heard));
+    });
 }

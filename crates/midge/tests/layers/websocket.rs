@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use midge::{Client, ConnectOptions, Connecting, DisconnectCause, Event, ServerUrl};
 
-use crate::rig::{INFO, Rig, failure, lost, ready, refused};
+use crate::rig::{INFO, Rig, asks_by_the_driver, failure, lost, ready, refused};
 
 pub(crate) const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
@@ -497,4 +497,16 @@ fn no_more_than_a_window_is_taken_from_the_core_ahead_of_the_socket() {
         rig.run();
         assert_eq!(client.pending_bytes(), 0);
     }
+}
+
+// ---- beside the driver -------------------------------------------------------------------
+
+/// What is written and read is put into frames by the driver's layers: nobody else may do either.
+#[test]
+fn whoever_asks_neither_writes_nor_reads_beside_the_driver() {
+    let (client, mut rig) = connected(usize::MAX, "");
+    asks_by_the_driver(&client, &mut rig, |rig, reply| {
+        let sent = stream(&rig.take_sent());
+        rig.feed(&frame(LAST | BINARY, reply(&sent).as_bytes()));
+    });
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use midge_jetstream::StreamConfig;
+use midge_jetstream::{Discard, StreamConfig};
 use midge_proto::Instant;
 
 use super::super::delivery::Message;
@@ -16,6 +16,9 @@ use crate::Rng;
 
 /// What streams have by default, unless their messages do not become as old.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// What a message takes in memory beside its bytes, as a server counts it.
+const OVERHEAD: usize = 16;
 
 /// For how long a stream knows the ids of its messages.
 pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
@@ -48,7 +51,7 @@ impl Stored {
     /// Bytes of it in memory, as a server counts them.
     pub(super) fn size(&self) -> u64 {
         let headers = self.headers.as_ref().map_or(0, Bytes::len);
-        (self.subject.len() + headers + self.payload.len() + 16) as u64
+        (self.subject.len() + headers + self.payload.len() + OVERHEAD) as u64
     }
 }
 
@@ -102,6 +105,8 @@ impl Stream {
             Error::wrong_last_sequence(last).to_ack(name)
         } else if expected_of_subject.is_some_and(|it| is_not(it, of_subject)) {
             Error::wrong_last_sequence(of_subject).to_ack(name)
+        } else if let Some(refused) = self.refuses(message) {
+            refused.to_ack(name)
         } else {
             self.messages.push(Stored {
                 subject: message.subject.clone(),
@@ -120,6 +125,34 @@ impl Stream {
             answer
         };
         turn.says.extend(message.reply.iter().map(|reply| Say::answer(reply, answer.clone())));
+    }
+
+    /// Why its limits leave no room for a message.
+    fn refuses(&self, message: &Message) -> Option<Error> {
+        let config = &self.config;
+        let content = message.headers.as_ref().map_or(0, Bytes::len) + message.payload.len();
+        if config.max_msg_size.is_some_and(|most| content as u64 > u64::from(most)) {
+            let words = "message size exceeds maximum allowed";
+            return Some(Error::new(400, 10_054, words));
+        }
+        if config.discard != Discard::New {
+            return None;
+        }
+        let full = |what| Some(Error::new(503, 10_077, format!("maximum {what} exceeded")));
+        let of_subject = |it: &&Stored| it.is_there() && it.subject == message.subject;
+        let most = config
+            .max_msgs_per_subject
+            .filter(|&most| self.messages.iter().filter(of_subject).count() as u64 >= most);
+        if most.is_some() && config.discard_new_per_subject {
+            return full("messages per subject");
+        }
+        // Behind the limit of its subject it takes the place of another one.
+        if most.is_none() && config.max_msgs.is_some_and(|most| self.held.0 >= most) {
+            return full("messages");
+        }
+        let size = (message.subject.len() + content + OVERHEAD) as u64;
+        let over = config.max_bytes.is_some_and(|most| self.held.1 + size > most);
+        if over && most.is_none() { full("bytes") } else { None }
     }
 
     /// Takes away the oldest messages, as far as the limits say, of which one subject may have one

@@ -1,6 +1,9 @@
 //! The bodies of the suite.
 
+pub mod asking;
 pub mod behaviour;
+pub mod cluster_consume;
+pub mod cluster_publish;
 pub mod dials;
 pub mod drain;
 pub mod ends;

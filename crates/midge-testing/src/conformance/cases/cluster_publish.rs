@@ -1,48 +1,32 @@
 //! Publishing to a replicated stream while its leader is killed and comes back.
 
-mod steps;
-
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use midge::ConnectOptions;
-use midge::jetstream::{JetStream, PublishOrder, Report, StreamConfig};
-use midge_testing::Cluster;
+use midge::jetstream::{PublishOrder, Report, Stream};
 
-use steps::{Outcome, granted, position};
+use crate::Cluster;
+use crate::conformance::clusters::{granted, position, replicated};
+use crate::conformance::{Adapter, Outcome};
 
-const MESSAGES: u64 = 12_000;
-
-async fn with_stream(cluster: &Cluster) -> Outcome<JetStream> {
-    let options = ConnectOptions::new(cluster.urls().join(","))
-        .reconnect_wait(Duration::from_millis(10), Duration::from_millis(100));
-    let js = JetStream::new(midge_tokio::connect(options).await?);
-    let config = StreamConfig {
-        subjects: vec!["orders".into()],
-        num_replicas: 3,
-        allow_direct: true,
-        ..StreamConfig::new("ORDERS")
-    };
-    granted(|| js.create_stream(config.clone())).await;
-    Ok(js)
-}
+const MESSAGES: u64 = 6_000;
 
 /// The server that leads the stream.
-async fn leader(js: &JetStream, cluster: &Cluster) -> Outcome<usize> {
-    let stream = js.stream("ORDERS")?;
-    Ok(granted(async || {
+async fn leader(stream: &Stream, cluster: &Cluster) -> usize {
+    granted(async || {
         let leader = stream.info().await?.cluster.and_then(|cluster| cluster.leader);
         let found = leader.and_then(|name| position(cluster, &name));
         Outcome::Ok(found.ok_or("the stream has no leader")?)
     })
-    .await)
+    .await
 }
 
 /// Publishes, kills the leader twice and brings it back; what the stream has then, in its order.
-async fn publish_while_leaders_die(order: PublishOrder) -> Outcome<(Vec<u64>, Vec<Report>)> {
-    let mut cluster = Cluster::builder().jetstream(true).start(3)?;
-    let js = with_stream(&cluster).await?;
+async fn publish_while_leaders_die<A: Adapter>(
+    order: PublishOrder,
+) -> Outcome<(Vec<u64>, Vec<Report>)> {
+    let (mut cluster, js, stream) = replicated::<A>().await?;
     let publisher = js
         .publisher()
         .order(order)
@@ -57,7 +41,7 @@ async fn publish_while_leaders_die(order: PublishOrder) -> Outcome<(Vec<u64>, Ve
             if let Some(killed) = killed.take() {
                 cluster[killed].restart()?;
             }
-            let leader = leader(&js, &cluster).await?;
+            let leader = leader(&stream, &cluster).await;
             cluster[leader].kill()?;
             killed = Some(leader);
         }
@@ -66,7 +50,7 @@ async fn publish_while_leaders_die(order: PublishOrder) -> Outcome<(Vec<u64>, Ve
         {
             cluster[killed].restart()?;
         }
-        let message = publisher.publish("orders", number.to_string());
+        let message = publisher.publish("s", number.to_string());
         match message.message_id(format!("order-{number}")).await {
             Ok(given) => assert_eq!(given, number),
             Err(error) => {
@@ -84,7 +68,6 @@ async fn publish_while_leaders_die(order: PublishOrder) -> Outcome<(Vec<u64>, Ve
     if let Some(killed) = killed {
         cluster[killed].restart()?;
     }
-    let stream = js.stream("ORDERS")?;
     let last = granted(|| stream.info().into_future()).await.state.last_seq;
     let stored = granted(async || {
         let mut stored = Vec::new();
@@ -114,9 +97,9 @@ fn check_once(stored: &[u64]) {
     assert!(twice.is_empty(), "stored more than once: {twice:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_leaders_are_killed_all_that_is_acknowledged_is_stored_once() -> Outcome {
-    let (stored, reports) = publish_while_leaders_die(PublishOrder::Sent).await?;
+pub async fn while_leaders_are_killed_all_that_is_acknowledged_is_stored_once<A: Adapter>()
+-> Outcome {
+    let (stored, reports) = publish_while_leaders_die::<A>(PublishOrder::Sent).await?;
     check_once(&stored);
     let moved = |report: &Report| match report {
         Report::Moved { number, .. } => Some(*number),
@@ -128,9 +111,8 @@ async fn while_leaders_are_killed_all_that_is_acknowledged_is_stored_once() -> O
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_leaders_are_killed_a_chain_is_stored_once_and_in_order() -> Outcome {
-    let (stored, reports) = publish_while_leaders_die(PublishOrder::Chained).await?;
+pub async fn while_leaders_are_killed_a_chain_is_stored_once_and_in_order<A: Adapter>() -> Outcome {
+    let (stored, reports) = publish_while_leaders_die::<A>(PublishOrder::Chained).await?;
     check_once(&stored);
     assert!(stored.is_sorted() && reports.is_empty(), "{reports:?}");
     Ok(())
