@@ -1,7 +1,7 @@
 //! JetStream: streams, consumers and publishing that the server acknowledges.
 //!
-//! Backups, moves of streams between servers and what else is for who runs the servers are not
-//! here: the `nats` tool has them.
+//! Snapshots and restores, moves of peers and leaders, and what else is for who runs the servers
+//! are not here: the `nats` tool has them.
 
 mod advisories;
 mod batch;
