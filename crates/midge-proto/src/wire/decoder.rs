@@ -3,7 +3,7 @@
 
 use memchr::memchr;
 
-use super::{DecodeError, Frame, Layout, Limits, Parts, SUBJECT, Span, Step};
+use super::{DecodeError, Frame, Layout, Limits, Parts, REPLY, SUBJECT, Span, Step};
 
 /// Incremental decoder of a server's bytes.
 ///
@@ -81,7 +81,7 @@ impl Decoder {
         if known == whole.line && whole.move_to(input, start) {
             return true;
         }
-        let before = (known >= whole.arguments).then_some(&*whole);
+        let before = (known >= whole.arguments).then_some((&*whole, known));
         match self::whole(input, start, before, &self.limits) {
             Some(next) => *whole = next,
             None => return false,
@@ -232,21 +232,34 @@ fn first_difference(one: &[u8; 8], other: &[u8; 8]) -> usize {
 
 /// Reads a frame that is here whole and in the spelling that servers use: `MSG subject sid [reply]
 /// total` or `HMSG subject sid [reply] hlen total`, with upper case, single blanks, CR LF, and a sid of
-/// at most 18 digits. `None` for any other, and for what is wrong. Its line is that of `before` up to
-/// what follows the sid.
+/// at most 18 digits. `None` for any other, and for what is wrong. So many bytes of its line are those
+/// of the line of `before`: as many as go up to what follows the sid, or more.
 // By itself it has registers enough.
 #[inline(never)]
-fn whole(input: &[u8], start: usize, before: Option<&Whole>, limits: &Limits) -> Option<Whole> {
+fn whole(
+    input: &[u8],
+    start: usize,
+    before: Option<(&Whole, usize)>,
+    limits: &Limits,
+) -> Option<Whole> {
+    const HEAD: usize = 64;
     let rest = input.get(start..)?;
-    // Most lines end in a head of known length, where fewer bounds are to be checked.
-    let head = rest.first_chunk::<64>();
+    // Most lines end in a head of known length, where fewer bounds are to be checked. With an ack
+    // subject they do not, and the one before says so.
+    let is_long = before.is_some_and(|(before, _)| before.line > HEAD);
+    let head = rest.first_chunk::<HEAD>().filter(|_| !is_long);
     let whole = head.and_then(|head| whole_in(head, rest, start, before, limits));
-    whole.or_else(|| whole_in_rest(rest, start, limits))
+    whole.or_else(|| whole_in_rest(rest, start, before, limits))
 }
 
 #[inline(never)]
-fn whole_in_rest(rest: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
-    whole_in(rest, rest, start, None, limits)
+fn whole_in_rest(
+    rest: &[u8],
+    start: usize,
+    before: Option<(&Whole, usize)>,
+    limits: &Limits,
+) -> Option<Whole> {
+    whole_in(rest, rest, start, before, limits)
 }
 
 /// The same, of a frame that begins `rest` and whose line ends in `head`.
@@ -255,7 +268,7 @@ fn whole_in(
     head: &[u8],
     rest: &[u8],
     start: usize,
-    before: Option<&Whole>,
+    before: Option<(&Whole, usize)>,
     limits: &Limits,
 ) -> Option<Whole> {
     const MSG: u32 = u32::from_le_bytes(*b"MSG ");
@@ -273,22 +286,27 @@ fn whole_as<const HMSG: bool>(
     rest: &[u8],
     subject: usize,
     start: usize,
-    before: Option<&Whole>,
+    before: Option<(&Whole, usize)>,
     limits: &Limits,
 ) -> Option<Whole> {
     let span = |from: usize, to: usize| Span::new(start + from, start + to);
-    let (subject_end, sid, arguments) = match before {
-        Some(before) => (subject + before.parts.len(SUBJECT), before.sid, before.arguments),
+    let (subject_end, sid, arguments, known) = match before {
+        Some((before, known)) => {
+            let subject_end = subject + before.parts.len(SUBJECT);
+            // What both have in common of a reply ends in it.
+            let reply = before.arguments + before.parts.len(REPLY);
+            (subject_end, before.sid, before.arguments, known.min(reply))
+        }
         None => {
-            let subject_end = token(head, subject)?;
+            let subject_end = token(head, subject, subject)?;
             let (sid, arguments) = number(head, subject_end + 1, b' ', 18)?;
-            (subject_end, sid, arguments)
+            (subject_end, sid, arguments, arguments)
         }
     };
     let mut at = arguments;
     let mut reply = Span::default();
     if !head.get(at)?.is_ascii_digit() {
-        let end = token(head, at)?;
+        let end = token(head, at, known)?;
         reply = span(at, end);
         at = end + 1;
     }
@@ -318,13 +336,13 @@ fn whole_as<const HMSG: bool>(
     Some(Whole { sid, parts, size, start, end: start + end, arguments, line })
 }
 
-/// Where the next blank is, looked for eight bytes a time. `None` when it is at `start`, when a control
-/// byte comes first, or when the input ends too near.
+/// Where the next blank is, looked for eight bytes a time, and not before `known`, up to which there is
+/// none. `None` when it is at `start`, when a control byte comes first, or when the input ends too near.
 #[inline(always)]
-fn token(input: &[u8], start: usize) -> Option<usize> {
+fn token(input: &[u8], start: usize, known: usize) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
-    let mut at = start;
+    let mut at = known;
     loop {
         let word = u64::from_le_bytes(*input.get(at..)?.first_chunk()?);
         // The lowest bit is that of the first byte up to a blank. Those above it may be wrong.

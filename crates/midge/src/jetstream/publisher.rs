@@ -504,7 +504,7 @@ impl Publisher {
                         return;
                     }
                     self.reply.truncate(self.inbox);
-                    self.reply.push_str(itoa(&mut [0; 20], outgoing.token));
+                    outgoing.write_token(&mut self.reply);
                     let sent = publish(shared, &outgoing, &self.reply, &mut self.room, context);
                     match sent {
                         Ok(position) => self.window.sent(number, position, now),
@@ -578,19 +578,6 @@ fn publish(
     match shared.poll_with_room(room, context, full, run) {
         Poll::Ready(result) => result,
         Poll::Pending => Err(None),
-    }
-}
-
-/// Writes a number into `buffer`.
-fn itoa(buffer: &mut [u8; 20], mut number: u64) -> &str {
-    let mut at = buffer.len();
-    loop {
-        at -= 1;
-        buffer[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return str::from_utf8(&buffer[at..]).unwrap_or_default();
-        }
     }
 }
 
