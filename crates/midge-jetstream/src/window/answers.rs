@@ -132,8 +132,8 @@ impl PublishWindow {
             return;
         }
         let Some(index) = self.index(number) else { return };
-        let mut later = self.entries.range(index + 1..);
-        let passed = |entry: &Box<Entry>| matches!(entry.state, State::Stored { seq: other, stream: of } if other < seq && of == stream);
+        let mut later = self.entries.range(index + 1..).map(Box::as_ref);
+        let passed = |entry: &Entry| matches!(entry.state, State::Stored { seq: other, stream: of } if other < seq && of == stream);
         if later.clone().any(passed) {
             self.reports.push_back(Report::Moved { number, seq });
         } else if later.any(|entry| entry.is_open() && entry.position.is_some()) {
