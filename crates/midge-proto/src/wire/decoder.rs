@@ -81,7 +81,8 @@ impl Decoder {
         if known == whole.line && whole.move_to(input, start) {
             return true;
         }
-        let before = (known >= whole.arguments).then_some((&*whole, known));
+        whole.known = known;
+        let before = (known >= whole.arguments).then_some(&*whole);
         match self::whole(input, start, before, &self.limits) {
             Some(next) => *whole = next,
             None => return false,
@@ -178,6 +179,8 @@ pub(crate) struct Whole {
     /// Bytes of the line up to what follows the sid, and with its end.
     arguments: usize,
     line: usize,
+    /// So many bytes of the line are those of the line of the next message.
+    known: usize,
 }
 
 impl Whole {
@@ -190,6 +193,7 @@ impl Whole {
         end: 0,
         arguments: usize::MAX,
         line: usize::MAX,
+        known: 0,
     };
 
     /// How many bytes of its line stand at `start` too: of a stream, often all or all but a size.
@@ -232,21 +236,16 @@ fn first_difference(one: &[u8; 8], other: &[u8; 8]) -> usize {
 
 /// Reads a frame that is here whole and in the spelling that servers use: `MSG subject sid [reply]
 /// total` or `HMSG subject sid [reply] hlen total`, with upper case, single blanks, CR LF, and a sid of
-/// at most 18 digits. `None` for any other, and for what is wrong. So many bytes of its line are those
-/// of the line of `before`: as many as go up to what follows the sid, or more.
+/// at most 18 digits. `None` for any other, and for what is wrong. What is known of its line from that
+/// of `before` goes up to what follows the sid, or beyond.
 // By itself it has registers enough.
 #[inline(never)]
-fn whole(
-    input: &[u8],
-    start: usize,
-    before: Option<(&Whole, usize)>,
-    limits: &Limits,
-) -> Option<Whole> {
+fn whole(input: &[u8], start: usize, before: Option<&Whole>, limits: &Limits) -> Option<Whole> {
     const HEAD: usize = 64;
     let rest = input.get(start..)?;
     // Most lines end in a head of known length, where fewer bounds are to be checked. With an ack
     // subject they do not, and the one before says so.
-    let is_long = before.is_some_and(|(before, _)| before.line > HEAD);
+    let is_long = before.is_some_and(|before| before.line > HEAD);
     let head = rest.first_chunk::<HEAD>().filter(|_| !is_long);
     let whole = head.and_then(|head| whole_in(head, rest, start, before, limits));
     whole.or_else(|| whole_in_rest(rest, start, before, limits))
@@ -256,7 +255,7 @@ fn whole(
 fn whole_in_rest(
     rest: &[u8],
     start: usize,
-    before: Option<(&Whole, usize)>,
+    before: Option<&Whole>,
     limits: &Limits,
 ) -> Option<Whole> {
     whole_in(rest, rest, start, before, limits)
@@ -268,7 +267,7 @@ fn whole_in(
     head: &[u8],
     rest: &[u8],
     start: usize,
-    before: Option<(&Whole, usize)>,
+    before: Option<&Whole>,
     limits: &Limits,
 ) -> Option<Whole> {
     const MSG: u32 = u32::from_le_bytes(*b"MSG ");
@@ -286,16 +285,16 @@ fn whole_as<const HMSG: bool>(
     rest: &[u8],
     subject: usize,
     start: usize,
-    before: Option<(&Whole, usize)>,
+    before: Option<&Whole>,
     limits: &Limits,
 ) -> Option<Whole> {
     let span = |from: usize, to: usize| Span::new(start + from, start + to);
     let (subject_end, sid, arguments, known) = match before {
-        Some((before, known)) => {
+        Some(before) => {
             let subject_end = subject + before.parts.len(SUBJECT);
             // What both have in common of a reply ends in it.
             let reply = before.arguments + before.parts.len(REPLY);
-            (subject_end, before.sid, before.arguments, known.min(reply))
+            (subject_end, before.sid, before.arguments, before.known.min(reply))
         }
         None => {
             let subject_end = token(head, subject, subject)?;
@@ -333,7 +332,7 @@ fn whole_as<const HMSG: bool>(
         span(line + headers, line + size),
     ];
     let parts = Parts::new(parts);
-    Some(Whole { sid, parts, size, start, end: start + end, arguments, line })
+    Some(Whole { sid, parts, size, start, end: start + end, arguments, line, known: 0 })
 }
 
 /// Where the next blank is, looked for eight bytes a time, and not before `known`, up to which there is
