@@ -473,3 +473,52 @@ fn decimal(token: &[u8]) -> Option<u64> {
 const fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// None, a short one, and one that makes a line longer than its head.
+    const REPLY_PATTERN: &str = "|r[ab]{0,3}|\\$JS[.]ACK[.]stream[.]consumer[.]1[.][12]{1,3}[.]\
+        [12]{1,3}[.]1795297176763474374[.][12]{1,3}";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn messages_in_a_row_are_read_as_each_is_alone(
+            messages in vec(("s[a-c]{0,1}", "[12]{1,2}", REPLY_PATTERN, "x{0,12}"), 1..12),
+        ) {
+            let mut input = String::from("+OK\r\n");
+            let mut starts = Vec::new();
+            for (subject, sid, reply, payload) in &messages {
+                let blank = if reply.is_empty() { "" } else { " " };
+                starts.push(input.len());
+                input += &format!("MSG {subject} {sid}{blank}{reply} {}\r\n{payload}\r\n", payload.len());
+            }
+            let end = input.len();
+            // The short way wants some bytes behind a line.
+            input += "PING\r\nPING\r\nPING\r\n";
+            let (decoder, mut whole, mut at) = (Decoder::new(Limits::default()), Whole::NONE, 5);
+            for start in starts {
+                prop_assert_eq!(start, at);
+                prop_assert!(decoder.whole_message(input.as_bytes(), at, &mut whole));
+                let alone = Decoder::new(Limits::default()).decode(&input.as_bytes()[start..]);
+                let Ok(Step::Frame { frame: Frame::Message(layout), len }) = alone else {
+                    panic!("{alone:?}")
+                };
+                prop_assert_eq!(whole.parts.moved(start).layout(whole.sid), layout);
+                prop_assert_eq!(whole.end, start + len);
+                at = whole.end;
+            }
+            prop_assert_eq!(at, end);
+        }
+    }
+}
