@@ -274,6 +274,10 @@ fn check_name(name: &str) -> Result<(), HeaderError> {
     if name.is_empty() {
         return Err(HeaderError::EmptyName);
     }
+    // Without a way out of the loop it is read many bytes at a time.
+    if name.bytes().fold(true, |good, byte| good & is_name_byte(byte)) {
+        return Ok(());
+    }
     match name.bytes().position(|byte| !is_name_byte(byte)) {
         Some(position) => Err(HeaderError::InvalidName { name: name.into(), position }),
         None => Ok(()),

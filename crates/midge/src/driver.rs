@@ -35,6 +35,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::task::Context;
+use std::thread;
 use std::time::Duration;
 
 use midge_proto::{
@@ -521,6 +522,10 @@ impl Inner {
     fn hand_over(&mut self, gathering: Option<&mut Gathering>, now: Instant, wait: &mut Wait) {
         let before = self.hands_over.take();
         let Some(gathering) = gathering.filter(|_| self.direct.is_some()) else { return };
+        let waited = std::mem::take(&mut self.waited);
+        if waited > 0 && self.publisher != Some(thread::current().id()) {
+            gathering.waited(waited);
+        }
         let run = self.connection.backlog() >= RUN_BYTES;
         self.hands_over = gathering.hands_over(now, *wait, run, before, self.beside);
         if self.hands_over != before {

@@ -38,6 +38,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn wake_for_publish(mut inner: MutexGuard<'_, Inner>) {
     let waker = inner.take_idle();
     inner.publisher = Some(thread::current().id());
+    inner.called = true;
     drop(inner);
     if let Some(waker) = waker {
         waker.wake();
@@ -105,6 +106,10 @@ pub(crate) struct Inner {
     pub(crate) direct: Option<Direct>,
     /// Where a message was published that has woken the driver.
     pub(crate) publisher: Option<ThreadId>,
+    /// A publish has called the driver, and nobody has come to wait since.
+    called: bool,
+    /// Those who have published so, and wait for what comes of it, since the driver's last turn.
+    pub(crate) waited: u32,
     /// Publishers write runs of messages beside a driver that is idle, which looks again then.
     pub(crate) hands_over: Option<Instant>,
     /// Bytes that they have handed to the transport since.
@@ -283,14 +288,44 @@ impl Shared {
             return Err(PublishError::Full);
         }
         let result = inner.connection.publish(subject, reply, headers, payload);
+        self.published(inner, waiting, backlog != usize::MAX);
+        result
+    }
+
+    /// Publishes by `publish`, which may have to wait for a write.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn publish_by<R>(self: &Arc<Self>, publish: impl FnOnce(&mut Inner) -> R) -> R {
+        let mut inner = lock(&self.inner);
+        let waiting = inner.connection.backlog();
+        let result = publish(&mut inner);
+        self.published(inner, waiting, true);
+        result
+    }
+
+    /// There is a message more than the bytes that were `waiting`: somebody has to write it.
+    #[inline]
+    fn published(self: &Arc<Self>, inner: MutexGuard<'_, Inner>, waiting: usize, may_wait: bool) {
         if inner.idle {
             if !inner.stuck {
                 wake_for_publish(inner);
             } else if waiting >= RUN_BYTES && inner.hands_over.is_some() {
-                self.write_run(inner, backlog != usize::MAX);
+                self.write_run(inner, may_wait);
             }
         }
-        result
+    }
+
+    /// Who publishes and now waits for what comes of it: writes what the driver has left to
+    /// publishers, since nobody may add to it.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn write_before_waiting(self: &Arc<Self>) {
+        let mut inner = lock(&self.inner);
+        if inner.hands_over.is_some() {
+            if inner.connection.backlog() > 0 {
+                self.write_rest(inner);
+            }
+        } else if std::mem::take(&mut inner.called) {
+            inner.waited = inner.waited.saturating_add(1);
+        }
     }
 
     /// Publishes, and waits while the driver has much to write, or there is no room while connected.
@@ -455,6 +490,8 @@ impl Inner {
             alarm: None,
             direct: None,
             publisher: None,
+            called: false,
+            waited: 0,
             hands_over: None,
             beside: 0,
             lends_reading: None,

@@ -1,5 +1,7 @@
 //! What streams answer, and what that says of the order in which they have stored messages.
 
+use alloc::boxed::Box;
+
 use midge_proto::Instant;
 
 use super::entry::{Entry, State};
@@ -134,7 +136,7 @@ impl PublishWindow {
             return;
         }
         let Some(index) = self.index(number) else { return };
-        let mut later = self.entries.range(index + 1..);
+        let mut later = self.entries.range(index + 1..).map(Box::as_ref);
         let passed = |entry: &Entry| matches!(entry.state, State::Stored { seq: other, stream: of } if other < seq && of == stream);
         if later.clone().any(passed) {
             self.reports.push_back(Report::Moved { number, seq });

@@ -69,14 +69,16 @@ impl Entry {
 
     /// Makes it as new, but for its memory; false when that is not worth keeping.
     pub(super) fn clear(&mut self) -> bool {
-        let Self { headers, body, scratch, .. } = core::mem::take(self);
+        let Self { headers, body, size, subject, scratch, state, .. } = self;
         if body.capacity() > KEEP || headers.as_bytes().len() > KEEP {
             return false;
         }
-        *self = Self { headers, body, scratch, ..Self::default() };
-        self.headers.clear();
-        self.body.clear();
-        self.scratch.clear();
+        headers.clear();
+        body.clear();
+        scratch.clear();
+        (*size, *subject, *state) = (0, 0, State::Ready);
+        (self.attempt, self.refusals) = (0, 0);
+        (self.doubt, self.position, self.withdrawn) = (None, None, false);
         true
     }
 }

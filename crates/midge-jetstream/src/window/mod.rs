@@ -5,6 +5,7 @@ mod entry;
 mod report;
 mod types;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -30,7 +31,8 @@ pub struct PublishWindow {
     id_prefix: String,
     connected: bool,
     /// In the order of their numbers; the first one has the number `base` and is open.
-    entries: VecDeque<Entry>,
+    /// Each has a place of its own, and none is copied from one to another.
+    entries: VecDeque<Box<Entry>>,
     base: u64,
     /// No message with a lower number is ready to be sent.
     next: u64,
@@ -54,7 +56,8 @@ pub struct PublishWindow {
     /// The highest number of the stream that an ack has told.
     highest: u64,
     /// Entries that are out of use, for their memory.
-    spare: Vec<Entry>,
+    #[expect(clippy::vec_box, reason = "they move between here and the entries as they are")]
+    spare: Vec<Box<Entry>>,
     /// Messages that were sent again and are stored, while ones that were sent before that are open.
     suspects: VecDeque<Suspect>,
     /// No number of theirs in the stream is higher.
@@ -426,10 +429,7 @@ impl PublishWindow {
 
     /// Forgets the first messages that have ended.
     fn trim(&mut self) {
-        while let Some(entry) = self.entries.front()
-            && !entry.is_open()
-        {
-            let mut entry = self.entries.pop_front().unwrap_or_default();
+        while let Some(mut entry) = self.entries.pop_front_if(|entry| !entry.is_open()) {
             self.base += 1;
             self.bytes -= entry.size;
             if entry.clear() && self.spare.len() < self.config.max_messages {
@@ -547,10 +547,10 @@ impl PublishWindow {
     }
 
     fn entry(&self, number: u64) -> Option<&Entry> {
-        self.index(number).and_then(|index| self.entries.get(index))
+        self.index(number).and_then(|index| self.entries.get(index)).map(Box::as_ref)
     }
 
     fn entry_mut(&mut self, number: u64) -> Option<&mut Entry> {
-        self.index(number).and_then(|index| self.entries.get_mut(index))
+        self.index(number).and_then(|index| self.entries.get_mut(index)).map(Box::as_mut)
     }
 }

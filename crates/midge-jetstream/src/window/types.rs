@@ -1,5 +1,6 @@
 //! What goes into a window and comes out of it.
 
+use alloc::string::String;
 use core::time::Duration;
 
 use midge_proto::{HeaderMap, Instant, Position, SubjectRef};
@@ -93,6 +94,13 @@ pub struct Outgoing<'a> {
     pub payload: &'a [u8],
     /// It was sent before, and may be stored: the stream has to know its id again.
     pub in_doubt: bool,
+}
+
+impl Outgoing<'_> {
+    /// Writes [`token`](Self::token) behind `out`.
+    pub fn write_token(&self, out: &mut String) {
+        out.push_str(itoa::Buffer::new().format(self.token));
+    }
 }
 
 /// An answer.

@@ -3,7 +3,7 @@
 
 use memchr::memchr;
 
-use super::{DecodeError, Frame, Layout, Limits, Parts, SUBJECT, Span, Step};
+use super::{DecodeError, Frame, Layout, Limits, Parts, REPLY, SUBJECT, Span, Step};
 
 /// Incremental decoder of a server's bytes.
 ///
@@ -81,6 +81,7 @@ impl Decoder {
         if known == whole.line && whole.move_to(input, start) {
             return true;
         }
+        whole.known = known;
         let before = (known >= whole.arguments).then_some(&*whole);
         match self::whole(input, start, before, &self.limits) {
             Some(next) => *whole = next,
@@ -178,6 +179,8 @@ pub(crate) struct Whole {
     /// Bytes of the line up to what follows the sid, and with its end.
     arguments: usize,
     line: usize,
+    /// So many bytes of the line are those of the line of the next message.
+    known: usize,
 }
 
 impl Whole {
@@ -190,6 +193,7 @@ impl Whole {
         end: 0,
         arguments: usize::MAX,
         line: usize::MAX,
+        known: 0,
     };
 
     /// How many bytes of its line stand at `start` too: of a stream, often all or all but a size.
@@ -232,21 +236,29 @@ fn first_difference(one: &[u8; 8], other: &[u8; 8]) -> usize {
 
 /// Reads a frame that is here whole and in the spelling that servers use: `MSG subject sid [reply]
 /// total` or `HMSG subject sid [reply] hlen total`, with upper case, single blanks, CR LF, and a sid of
-/// at most 18 digits. `None` for any other, and for what is wrong. Its line is that of `before` up to
-/// what follows the sid.
+/// at most 18 digits. `None` for any other, and for what is wrong. What is known of its line from that
+/// of `before` goes up to what follows the sid, or beyond.
 // By itself it has registers enough.
 #[inline(never)]
 fn whole(input: &[u8], start: usize, before: Option<&Whole>, limits: &Limits) -> Option<Whole> {
+    const HEAD: usize = 64;
     let rest = input.get(start..)?;
-    // Most lines end in a head of known length, where fewer bounds are to be checked.
-    let head = rest.first_chunk::<64>();
+    // Most lines end in a head of known length, where fewer bounds are to be checked. With an ack
+    // subject they do not, and the one before says so.
+    let is_long = before.is_some_and(|before| before.line > HEAD);
+    let head = rest.first_chunk::<HEAD>().filter(|_| !is_long);
     let whole = head.and_then(|head| whole_in(head, rest, start, before, limits));
-    whole.or_else(|| whole_in_rest(rest, start, limits))
+    whole.or_else(|| whole_in_rest(rest, start, before, limits))
 }
 
 #[inline(never)]
-fn whole_in_rest(rest: &[u8], start: usize, limits: &Limits) -> Option<Whole> {
-    whole_in(rest, rest, start, None, limits)
+fn whole_in_rest(
+    rest: &[u8],
+    start: usize,
+    before: Option<&Whole>,
+    limits: &Limits,
+) -> Option<Whole> {
+    whole_in(rest, rest, start, before, limits)
 }
 
 /// The same, of a frame that begins `rest` and whose line ends in `head`.
@@ -277,18 +289,23 @@ fn whole_as<const HMSG: bool>(
     limits: &Limits,
 ) -> Option<Whole> {
     let span = |from: usize, to: usize| Span::new(start + from, start + to);
-    let (subject_end, sid, arguments) = match before {
-        Some(before) => (subject + before.parts.len(SUBJECT), before.sid, before.arguments),
+    let (subject_end, sid, arguments, known) = match before {
+        Some(before) => {
+            let subject_end = subject + before.parts.len(SUBJECT);
+            // What both have in common of a reply ends in it.
+            let reply = before.arguments + before.parts.len(REPLY);
+            (subject_end, before.sid, before.arguments, before.known.min(reply))
+        }
         None => {
-            let subject_end = token(head, subject)?;
+            let subject_end = token(head, subject, subject)?;
             let (sid, arguments) = number(head, subject_end + 1, b' ', 18)?;
-            (subject_end, sid, arguments)
+            (subject_end, sid, arguments, arguments)
         }
     };
     let mut at = arguments;
     let mut reply = Span::default();
     if !head.get(at)?.is_ascii_digit() {
-        let end = token(head, at)?;
+        let end = token(head, at, known)?;
         reply = span(at, end);
         at = end + 1;
     }
@@ -315,16 +332,16 @@ fn whole_as<const HMSG: bool>(
         span(line + headers, line + size),
     ];
     let parts = Parts::new(parts);
-    Some(Whole { sid, parts, size, start, end: start + end, arguments, line })
+    Some(Whole { sid, parts, size, start, end: start + end, arguments, line, known: 0 })
 }
 
-/// Where the next blank is, looked for eight bytes a time. `None` when it is at `start`, when a control
-/// byte comes first, or when the input ends too near.
+/// Where the next blank is, looked for eight bytes a time, and not before `known`, up to which there is
+/// none. `None` when it is at `start`, when a control byte comes first, or when the input ends too near.
 #[inline(always)]
-fn token(input: &[u8], start: usize) -> Option<usize> {
+fn token(input: &[u8], start: usize, known: usize) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
-    let mut at = start;
+    let mut at = known;
     loop {
         let word = u64::from_le_bytes(*input.get(at..)?.first_chunk()?);
         // The lowest bit is that of the first byte up to a blank. Those above it may be wrong.
@@ -455,4 +472,53 @@ fn decimal(token: &[u8]) -> Option<u64> {
 #[inline]
 const fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// None, a short one, and one that makes a line longer than its head.
+    const REPLY_PATTERN: &str = "|r[ab]{0,3}|\\$JS[.]ACK[.]stream[.]consumer[.]1[.][12]{1,3}[.]\
+        [12]{1,3}[.]1795297176763474374[.][12]{1,3}";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn messages_in_a_row_are_read_as_each_is_alone(
+            messages in vec(("s[a-c]{0,1}", "[12]{1,2}", REPLY_PATTERN, "x{0,12}"), 1..12),
+        ) {
+            let mut input = String::from("+OK\r\n");
+            let mut starts = Vec::new();
+            for (subject, sid, reply, payload) in &messages {
+                let blank = if reply.is_empty() { "" } else { " " };
+                starts.push(input.len());
+                input += &format!("MSG {subject} {sid}{blank}{reply} {}\r\n{payload}\r\n", payload.len());
+            }
+            let end = input.len();
+            // The short way wants some bytes behind a line.
+            input += "PING\r\nPING\r\nPING\r\n";
+            let (decoder, mut whole, mut at) = (Decoder::new(Limits::default()), Whole::NONE, 5);
+            for start in starts {
+                prop_assert_eq!(start, at);
+                prop_assert!(decoder.whole_message(input.as_bytes(), at, &mut whole));
+                let alone = Decoder::new(Limits::default()).decode(&input.as_bytes()[start..]);
+                let Ok(Step::Frame { frame: Frame::Message(layout), len }) = alone else {
+                    panic!("{alone:?}")
+                };
+                prop_assert_eq!(whole.parts.moved(start).layout(whole.sid), layout);
+                prop_assert_eq!(whole.end, start + len);
+                at = whole.end;
+            }
+            prop_assert_eq!(at, end);
+        }
+    }
 }

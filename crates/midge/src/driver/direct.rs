@@ -346,6 +346,31 @@ impl Shared {
         self.part(inner, &mut wakes);
     }
 
+    /// What waits is written, however little it is. What cannot be is the driver's at once.
+    #[cfg(feature = "jetstream")]
+    #[cold]
+    pub(crate) fn write_rest<'a>(self: &'a Arc<Self>, mut inner: MutexGuard<'a, Inner>) {
+        let mut wakes = Wakes::default();
+        if !inner.connection.is_writing()
+            && let Some(rest) = inner.take_run(self.clock.now(), true)
+        {
+            inner.wake_publishers(&mut wakes);
+            drop(inner);
+            wakes.wake();
+            let len = rest.batch.as_slice().len();
+            let write = |stream: &dyn WriteNow, bytes: &[u8]| stream.write_now(bytes);
+            let Some((settled, all)) = rest.write_some(self, &mut wakes, write) else { return };
+            inner = settled;
+            inner.beside += len;
+            // What has come meanwhile is for those who wait next, or for the driver, who looks.
+            if all && inner.hands_over.is_some() {
+                return self.part(inner, &mut wakes);
+            }
+        }
+        wakes.add(inner.take_idle());
+        self.part(inner, &mut wakes);
+    }
+
     /// Reads the reply to this request, if it is there and still left to who waits for it.
     pub(crate) fn read_reply(self: &Arc<Self>, id: RequestId, waker: &Waker) -> Reply {
         let mut inner = lock(&self.inner);

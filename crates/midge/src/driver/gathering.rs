@@ -16,6 +16,10 @@ const STREAM: usize = 256 * 1024;
 const LONG_STREAM: usize = 64 * 1024 * 1024;
 /// A stream of fewer bytes a microsecond is none.
 const PACE: u64 = 64;
+/// So many times somebody on another thread has published and then waited, before that.
+const WAITED: u32 = 8;
+/// The most that it comes to when publishers do not write then.
+const OFTEN_WAITED: u32 = 1 << 16;
 
 /// Publishers on other threads add to what waits while the driver writes. Written at once, it would
 /// be little each time, and a driver that then sleeps has to be woken for the next message. So
@@ -40,6 +44,10 @@ pub(super) struct Gathering {
     looked: Instant,
     /// As many of them are a stream.
     stream: usize,
+    /// How often who has published came to wait for what comes of it, since that was in vain.
+    waited: u32,
+    /// As often is worth handing over.
+    often: u32,
     handed_over: bool,
     /// The driver has to write before it hands over again.
     writes_first: bool,
@@ -54,6 +62,8 @@ impl Default for Gathering {
             streamed: 0,
             looked: Instant::ZERO,
             stream: STREAM,
+            waited: 0,
+            often: WAITED,
             handed_over: false,
             writes_first: false,
         }
@@ -84,6 +94,11 @@ impl Gathering {
         more
     }
 
+    /// Somebody on another thread has called the driver for what it published, and waits.
+    pub(super) fn waited(&mut self, times: u32) {
+        self.waited = self.waited.saturating_add(times);
+    }
+
     /// The driver would wait like this: until when it leaves writing to publishers instead, if it
     /// does. `before` is when the last such time ends, if nobody needed the driver meanwhile, and
     /// `beside` what publishers have written in it.
@@ -99,10 +114,18 @@ impl Gathering {
         if std::mem::take(&mut self.handed_over) {
             match before {
                 Some(before) if now < before => until = before,
-                Some(_) if beside > 0 => self.stream = (self.stream / 2).max(STREAM),
+                Some(_) if beside > 0 => {
+                    self.stream = (self.stream / 2).max(STREAM);
+                    self.often = (self.often / 2).max(WAITED);
+                }
                 Some(_) => {
-                    self.stream = (self.stream * 4).min(LONG_STREAM);
-                    self.streamed = 0;
+                    if self.streamed >= self.stream {
+                        self.stream = (self.stream * 4).min(LONG_STREAM);
+                    }
+                    if self.waited >= self.often && wait.write {
+                        self.often = (self.often * 4).min(OFTEN_WAITED);
+                    }
+                    (self.streamed, self.waited) = (0, 0);
                 }
                 None => self.writes_first = true,
             }
@@ -115,7 +138,11 @@ impl Gathering {
         // Another deadline may be one of writing.
         let sleeps = wait.until.is_none_or(|other| until < other);
         let much = run || self.writes_first;
-        self.handed_over = sleeps && !much && self.streamed >= self.stream;
+        let streams = self.streamed >= self.stream;
+        // What waits already may be of somebody who waits, too, unless it is to be written by whoever
+        // does.
+        let waits = self.waited >= self.often && (!wait.write || before == Some(until));
+        self.handed_over = sleeps && !much && (streams || waits);
         self.handed_over.then_some(until)
     }
 }

@@ -6,6 +6,7 @@ mod message;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -503,7 +504,7 @@ impl Publisher {
                         return;
                     }
                     self.reply.truncate(self.inbox);
-                    self.reply.push_str(itoa(&mut [0; 20], outgoing.token));
+                    outgoing.write_token(&mut self.reply);
                     let sent = publish(shared, &outgoing, &self.reply, &mut self.room, context);
                     match sent {
                         Ok(position) => self.window.sent(number, position, now),
@@ -540,6 +541,7 @@ impl Publisher {
     }
 
     fn poll_alarm(&mut self, stalled: Option<Instant>, context: &Context<'_>) {
+        self.js.client().handle().shared.write_before_waiting();
         let held = self.held.as_ref().and_then(|_| self.duplicates.due());
         let until = [self.until, stalled, held].into_iter().flatten().min();
         match until {
@@ -556,7 +558,7 @@ impl Publisher {
 /// Queues a message. Fails with `None` while there is no connection, or no room that can be waited
 /// for.
 fn publish(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     outgoing: &Outgoing<'_>,
     reply: &str,
     room: &mut RoomWait,
@@ -571,24 +573,11 @@ fn publish(
         let (headers, payload) = (Some(outgoing.headers), outgoing.payload);
         inner.connection.publish_request(subject, reply, headers, payload).map_err(Some)
     };
-    let Some(context) = context else { return shared.command(run) };
+    let Some(context) = context else { return shared.publish_by(run) };
     let full = |error: &Option<PublishError>| *error == Some(PublishError::Full);
     match shared.poll_with_room(room, context, full, run) {
         Poll::Ready(result) => result,
         Poll::Pending => Err(None),
-    }
-}
-
-/// Writes a number into `buffer`.
-fn itoa(buffer: &mut [u8; 20], mut number: u64) -> &str {
-    let mut at = buffer.len();
-    loop {
-        at -= 1;
-        buffer[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return str::from_utf8(&buffer[at..]).unwrap_or_default();
-        }
     }
 }
 

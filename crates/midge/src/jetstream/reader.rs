@@ -151,8 +151,17 @@ impl Reader {
         self.notices.pop_front_if(|notice| !matches!(notice, Notice::BadRequest(_)))
     }
 
-    /// What comes next.
+    /// What comes next. Who waits for it has published all that it will.
+    #[inline]
     pub(crate) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Item> {
+        let item = self.poll_next(context);
+        if item.is_pending() {
+            self.target.client.handle().shared.write_before_waiting();
+        }
+        item
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Item> {
         loop {
             if let Some(notice) = self.notices.pop_front() {
                 return Poll::Ready(Item::Notice(notice));

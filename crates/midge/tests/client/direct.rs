@@ -10,14 +10,14 @@ use crate::requests::{reply, reply_subject};
 use crate::rig::{Rig, Task, options};
 
 /// The transport as it is written beside the driver: it takes what there is room for.
-struct Pipe(Mutex<(usize, Vec<u8>)>);
+pub(crate) struct Pipe(Mutex<(usize, Vec<u8>)>);
 
 impl Pipe {
-    fn new(room: usize) -> Arc<Self> {
+    pub(crate) fn new(room: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new((room, Vec::new()))))
     }
 
-    fn take(&self) -> String {
+    pub(crate) fn take(&self) -> String {
         let taken = std::mem::take(&mut self.0.lock().expect("nothing panics in it").1);
         String::from_utf8(taken).expect("these tests send text")
     }

@@ -1,5 +1,7 @@
 //! What clients see while a driver is turned by hand: no sockets, no runtime, no time.
 
+#[cfg(feature = "jetstream")]
+mod acks;
 mod auth;
 mod backlog;
 mod context;

@@ -115,6 +115,16 @@ impl Rig {
         self.run();
     }
 
+    /// The transport is about to be closed, and takes what is written before that.
+    pub(crate) fn farewell(&mut self) {
+        let attempt = self.attempt.expect("there is a transport");
+        while let Some(bytes) = self.driver.farewell(attempt) {
+            self.sent.extend_from_slice(&bytes);
+            let written = bytes.len();
+            self.driver.settle(bytes, Ok(written));
+        }
+    }
+
     /// A client that is connected.
     pub(crate) fn connected(options: ConnectOptions) -> (Client, Self) {
         let (connecting, mut rig) = Self::new(options);
