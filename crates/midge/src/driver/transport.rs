@@ -291,7 +291,8 @@ impl Driver {
         };
         let wait = Wait { write: false, ..earlier(wait, Some(*until)) };
         // When nothing is read, nothing more is heard.
-        let reads = wait.read || self.layered.stack.as_ref().is_some_and(|stack| stack.is_reading());
+        let reads =
+            wait.read || self.layered.stack.as_ref().is_some_and(|stack| stack.is_reading());
         if reads && self.now() < *until {
             return Some(Turn::Idle(wait));
         }
