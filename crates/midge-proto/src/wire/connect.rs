@@ -122,10 +122,12 @@ impl ConnectInfo {
         json.flag("headers", self.headers);
         json.flag("no_responders", self.no_responders);
         json.number("protocol", self.protocol);
+        if let Some(name) = &self.name {
+            json.text("name", name);
+        }
         json.text("lang", &self.lang);
         json.text("version", &self.version);
         let texts = [
-            ("name", &self.name),
             ("user", &self.user),
             ("pass", &self.pass),
             ("auth_token", &self.auth_token),
