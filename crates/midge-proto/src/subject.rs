@@ -8,7 +8,9 @@
 //! server's and is not advertised.
 
 use alloc::string::String;
+use core::cmp::Ordering;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::str::FromStr;
 
 use bytes::Bytes;
@@ -198,7 +200,11 @@ impl<'a> SubjectRef<'a> {
     /// An owned copy.
     #[must_use]
     pub fn to_subject(self) -> Subject {
-        Subject { bytes: Bytes::copy_from_slice(self.bytes), wildcards: self.wildcards }
+        let name = Name::short(self.bytes, self.wildcards);
+        Subject(name.unwrap_or_else(|| Name::Long {
+            wildcards: self.wildcards,
+            bytes: Bytes::copy_from_slice(self.bytes),
+        }))
     }
 }
 
@@ -223,10 +229,25 @@ impl fmt::Debug for SubjectRef<'_> {
 /// assert!(ORDERS.matches(b"orders.eu.placed"));
 /// assert!("orders..placed".parse::<Subject>().is_err());
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Subject {
-    bytes: Bytes,
-    wildcards: bool,
+#[derive(Clone)]
+pub struct Subject(Name);
+
+/// A subject of so many bytes has no memory of its own: it lies where the pointers of a longer one do.
+const SHORT: usize = 37;
+
+#[derive(Clone)]
+enum Name {
+    Short { wildcards: bool, len: u8, bytes: [u8; SHORT] },
+    Long { wildcards: bool, bytes: Bytes },
+}
+
+impl Name {
+    /// `None`: it is longer.
+    fn short(subject: &[u8], wildcards: bool) -> Option<Self> {
+        let mut bytes = [0; SHORT];
+        bytes.get_mut(..subject.len())?.copy_from_slice(subject);
+        Some(Self::Short { wildcards, len: subject.len() as u8, bytes })
+    }
 }
 
 impl Subject {
@@ -247,7 +268,9 @@ impl Subject {
     #[must_use]
     pub const fn from_static(subject: &'static str) -> Self {
         match check(subject.as_bytes()) {
-            Ok(wildcards) => Self { bytes: Bytes::from_static(subject.as_bytes()), wildcards },
+            Ok(wildcards) => {
+                Self(Name::Long { wildcards, bytes: Bytes::from_static(subject.as_bytes()) })
+            }
             Err(SubjectError::Empty) => panic!("the subject is empty"),
             Err(SubjectError::EmptyToken { .. }) => panic!("the subject has an empty token"),
             Err(SubjectError::Blank { .. }) => panic!("the subject has a blank or control byte"),
@@ -261,27 +284,32 @@ impl Subject {
     #[inline]
     #[must_use]
     pub fn borrowed(&self) -> SubjectRef<'_> {
-        SubjectRef { bytes: &self.bytes, wildcards: self.wildcards }
+        SubjectRef { bytes: self.as_bytes(), wildcards: self.has_wildcards() }
     }
 
     /// The bytes that go on the wire.
     #[inline]
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        match &self.0 {
+            Name::Short { len, bytes, .. } => &bytes[..usize::from(*len)],
+            Name::Long { bytes, .. } => bytes,
+        }
     }
 
     /// The subject as text; `"\u{fffd}"` when it was made from bytes that are not UTF-8.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes).unwrap_or(NOT_UTF8)
+        core::str::from_utf8(self.as_bytes()).unwrap_or(NOT_UTF8)
     }
 
     /// Whether a token is `*`, or the last one is `>`.
     #[inline]
     #[must_use]
     pub const fn has_wildcards(&self) -> bool {
-        self.wildcards
+        match self.0 {
+            Name::Short { wildcards, .. } | Name::Long { wildcards, .. } => wildcards,
+        }
     }
 
     /// Whether this, taken as a pattern, matches `subject`.
@@ -291,7 +319,7 @@ impl Subject {
     #[must_use]
     pub fn matches(&self, subject: &[u8]) -> bool {
         let mut tokens = subject.split(|&byte| byte == b'.');
-        for pattern in self.bytes.split(|&byte| byte == b'.') {
+        for pattern in self.as_bytes().split(|&byte| byte == b'.') {
             let Some(token) = tokens.next().filter(|token| !token.is_empty()) else {
                 return false;
             };
@@ -314,7 +342,7 @@ impl fmt::Display for Subject {
 
 impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subject").field(&String::from_utf8_lossy(&self.bytes)).finish()
+        f.debug_tuple("Subject").field(&String::from_utf8_lossy(self.as_bytes())).finish()
     }
 }
 
@@ -339,7 +367,8 @@ impl TryFrom<String> for Subject {
 
     fn try_from(subject: String) -> Result<Self, SubjectError> {
         let wildcards = check(subject.as_bytes())?;
-        Ok(Self { bytes: Bytes::from(subject), wildcards })
+        let name = Name::short(subject.as_bytes(), wildcards);
+        Ok(Self(name.unwrap_or_else(|| Name::Long { wildcards, bytes: Bytes::from(subject) })))
     }
 }
 
@@ -349,15 +378,41 @@ impl From<SubjectRef<'_>> for Subject {
     }
 }
 
+impl PartialEq for Subject {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Subject {}
+
+impl PartialOrd for Subject {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Subject {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Subject {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
 impl PartialEq<str> for Subject {
     fn eq(&self, other: &str) -> bool {
-        self.bytes == other.as_bytes()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
 impl PartialEq<&str> for Subject {
     fn eq(&self, other: &&str) -> bool {
-        self.bytes == other.as_bytes()
+        self.as_bytes() == other.as_bytes()
     }
 }
 

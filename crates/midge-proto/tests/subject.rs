@@ -176,3 +176,29 @@ proptest! {
         prop_assert_eq!(subject.matches(b.as_bytes()), a == b);
     }
 }
+
+#[test]
+fn a_subject_is_the_same_however_it_was_made_and_however_long_it_is() {
+    use std::hash::{BuildHasher, RandomState};
+
+    const STATIC: Subject = Subject::from_static("orders.*");
+    assert_eq!(STATIC, Subject::new("orders.*").unwrap());
+    let state = RandomState::new();
+    for length in 1..100 {
+        let text = format!("{}*", "a.".repeat(50)).split_off(101 - length);
+        let text = text.trim_start_matches('.').to_owned();
+        let copied = Subject::new(&text).unwrap();
+        let taken = Subject::try_from(text.clone()).unwrap();
+        let fixed = Subject::from_static(text.clone().leak());
+        for subject in [&copied, &taken, &fixed] {
+            assert_eq!(subject, &copied, "{text}");
+            assert_eq!(subject.cmp(&copied), std::cmp::Ordering::Equal, "{text}");
+            assert_eq!(state.hash_one(subject), state.hash_one(&copied), "{text}");
+            assert_eq!(subject.as_str(), text);
+            assert_eq!(subject.clone().as_bytes(), text.as_bytes());
+            assert!(subject.has_wildcards() && subject.borrowed().has_wildcards(), "{text}");
+            let longer = Subject::new(&format!("{text}a")).unwrap();
+            assert!(*subject < longer && !longer.has_wildcards(), "{text}");
+        }
+    }
+}

@@ -187,7 +187,7 @@ impl Inner {
     /// Requests with an inbox of their own end with the connection that they were sent through,
     /// unless they are kept.
     fn questions_lost(&mut self, lost: &Disconnected, keep: bool, wakes: &mut Wakes) {
-        self.end_questions(wakes, |position| {
+        self.end_questions(wakes, &|position| {
             if position >= lost.end {
                 None
             } else if lost.dropped.positions.contains(position) {
@@ -200,13 +200,13 @@ impl Inner {
 
     /// The next server does not take them.
     fn questions_refused(&mut self, dropped: &Fate, wakes: &mut Wakes) {
-        self.end_questions(wakes, |position| {
+        self.end_questions(wakes, &|position| {
             let refused = dropped.positions.contains(position);
             refused.then_some(End::NotSent(NotSent::NotAllowed))
         });
     }
 
-    fn end_questions(&mut self, wakes: &mut Wakes, end: impl Fn(Position) -> Option<End>) {
+    fn end_questions(&mut self, wakes: &mut Wakes, end: &dyn Fn(Position) -> Option<End>) {
         let slots = &mut self.router.slots;
         let ends = self.inboxes.iter().filter_map(|sid| {
             let position = slots.get_mut(*sid)?.asked()?.position;

@@ -191,15 +191,17 @@ impl Queue {
 
     // ---- the driver's side ---------------------------------------------------------------
 
-    /// Puts in all of `batch`, which is left empty. `put` counts everything ever put in. What
-    /// makes room for newer messages goes to `discarded`.
+    /// Puts in all of `batch`, which has `size` bytes and is left empty. What makes room for newer
+    /// messages goes to `discarded`.
     pub(crate) fn put(
         &self,
         batch: &mut Vec<Message>,
-        put: &mut Amount,
+        size: usize,
         discarded: &mut Vec<Message>,
         wakes: &mut Wakes,
     ) {
+        let mut put = self.put.load_as(Ordering::Relaxed);
+        put.add(batch.len(), size);
         let mut state = lock(&self.state);
         let mut messages = VecDeque::from(std::mem::take(batch));
         if state.messages.is_empty() {
@@ -219,7 +221,7 @@ impl Queue {
                 state.rare().dropped += 1;
             }
         }
-        self.put.store(*put, Ordering::SeqCst);
+        self.put.store(put, Ordering::SeqCst);
         if state.messages.len() >= state.least() {
             wakes.add(state.waker.take());
         }
@@ -241,6 +243,11 @@ impl Queue {
     /// Lets the reader look again.
     pub(crate) fn wake(&self, wakes: &mut Wakes) {
         wakes.add(lock(&self.state).waker.take());
+    }
+
+    /// Whether a message was ever put in.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.put.load_as(Ordering::Relaxed).messages > 0
     }
 
     pub(crate) fn read_so_far(&self) -> Amount {

@@ -54,10 +54,11 @@ pub(crate) struct Slot {
     pub(crate) queue: Arc<Queue>,
     /// Messages of this turn that are not in the queue yet.
     staged: Vec<Message>,
-    /// All that was ever taken, but for what made room for newer ones.
-    put: Amount,
+    /// What [`Message::size`] gives for them. They are those of a turn, which ends with the first message
+    /// past its budget, and no message has 1 GB.
+    staged_bytes: u32,
     /// So many bytes more are taken before the limits are looked at.
-    room_bytes: usize,
+    room_bytes: u32,
     /// So many messages more.
     room_messages: u32,
     pub(crate) burst: Burst,
@@ -70,16 +71,23 @@ impl Slot {
             queue,
             extra: None,
             staged: Vec::new(),
-            put: Amount::default(),
+            staged_bytes: 0,
             room_bytes: 0,
             room_messages: 0,
             burst: Burst::None,
         }
     }
 
+    /// With what is not in the queue yet.
+    fn unread(&self) -> Amount {
+        let mut unread = self.queue.unread();
+        unread.add(self.staged.len(), self.staged_bytes as usize);
+        unread
+    }
+
     /// True when one more message of `size` bytes exceeds a limit. A single message never does.
     fn exceeds(&self, size: usize) -> bool {
-        let unread = self.put.since(self.queue.read_so_far());
+        let unread = self.unread();
         let limits = self.queue.limits();
         unread.messages > 0
             && (unread.messages >= limits.messages
@@ -89,22 +97,23 @@ impl Slot {
     /// Takes so many messages, of `size` bytes together, if there is room for all.
     #[inline]
     fn takes(&mut self, messages: usize, size: usize) -> bool {
-        if (self.room_messages as usize) < messages || self.room_bytes < size {
+        if (self.room_messages as usize) < messages || (self.room_bytes as usize) < size {
             return false;
         }
         // Not more than there were.
         self.room_messages -= messages as u32;
-        self.room_bytes -= size;
+        self.room_bytes -= size as u32;
         true
     }
 
     /// Makes room up to the limits, and takes a message of `size` bytes.
     fn take_within(&mut self, size: usize) {
         let limits = self.queue.limits();
-        let unread = self.put.since(self.queue.read_so_far());
+        let unread = self.unread();
         let messages = limits.messages.saturating_sub(unread.messages);
         self.room_messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        self.room_bytes = limits.bytes.saturating_sub(unread.bytes);
+        let bytes = limits.bytes.saturating_sub(unread.bytes);
+        self.room_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         // The only one is taken whatever its size.
         if !self.takes(1, size) {
             self.forget_room();
@@ -146,7 +155,7 @@ impl Slot {
 
     /// Whether a message has come.
     pub(crate) fn has_begun(&self) -> bool {
-        self.put.messages > 0
+        self.queue.has_begun() || !self.staged.is_empty()
     }
 
     pub(crate) fn extra(&mut self) -> &mut Extra {
@@ -222,7 +231,8 @@ impl Router {
             if let Some(slot) = self.slots.get_mut(sid) {
                 let discarded = self.discarded.len();
                 self.taken += slot.staged.len() as u64;
-                slot.queue.put(&mut slot.staged, &mut slot.put, &mut self.discarded, wakes);
+                let size = std::mem::take(&mut slot.staged_bytes) as usize;
+                slot.queue.put(&mut slot.staged, size, &mut self.discarded, wakes);
                 self.taken -= (self.discarded.len() - discarded) as u64;
                 if let Some(handler) = slot.handler() {
                     self.calls.push(Call::Handler(sid, handler.clone()));
@@ -253,7 +263,7 @@ impl Router {
         if slot.staged.is_empty() {
             self.touched.push(sid);
         }
-        slot.put.add(1, size);
+        slot.staged_bytes += size as u32;
         slot.staged.push(message);
     }
 }
@@ -277,7 +287,7 @@ impl Sink for Router {
             if slot.staged.is_empty() {
                 self.touched.push(sid);
             }
-            slot.put.add(count, size);
+            slot.staged_bytes += size as u32;
             slot.staged.extend(messages);
         } else {
             for message in messages {

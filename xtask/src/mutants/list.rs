@@ -192,11 +192,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         breaks: "a message with headers goes to a server that knows none, and costs the connection",
         edits: &[
             edit(FRAMES,
-                "if small && (headers || frame.first() == Some(&b'P'))",
-                "if small"),
-            edit(FRAMES,
-                "(headers || block.is_none()) && max_payload",
-                "max_payload"),
+                "max_payload.is_none_or(fits) && (headers || frame.first() == Some(&b'P'))",
+                "{ let _ = headers; max_payload.is_none_or(fits) }"),
             edit(COMMANDS,
                 "if headers.is_some() && !info.headers {",
                 "if headers.is_some() && info.payload_limit() == Some(0) {"),

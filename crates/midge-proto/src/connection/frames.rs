@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::Attempt;
-use crate::wire;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -97,14 +96,19 @@ impl Run {
     }
 }
 
-/// The length of the PUB or HPUB at the start of `bytes`, which this crate has encoded: the last
-/// number of its line is the size of what follows.
+/// The length of the PUB or HPUB at the start of `bytes`, which this crate has encoded.
 fn publish_len(bytes: &[u8]) -> usize {
+    let (line, size) = line_and_size(bytes);
+    line + size + 2
+}
+
+/// The length of its line, and the size of headers and payload: the last number of the line.
+fn line_and_size(bytes: &[u8]) -> (usize, usize) {
     let line = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
     let digits = bytes[..line].iter().rev().skip(2).take_while(|byte| byte.is_ascii_digit());
     let (size, _) = digits
         .fold((0, 1), |(size, unit), digit| (size + usize::from(digit - b'0') * unit, unit * 10));
-    line + size + 2
+    (line, size)
 }
 
 /// Bytes lent to a driver for writing. Give it back with [`Connection::settle`].
@@ -152,18 +156,8 @@ impl AsRef<[u8]> for Batch {
 
 /// True when the encoded publish `frame` can be sent under these limits.
 pub(super) fn fits(frame: &[u8], max_payload: Option<usize>, headers: bool) -> bool {
-    let small = max_payload.is_none_or(|max| frame.len() <= max);
-    if small && (headers || frame.first() == Some(&b'P')) {
-        return true;
-    }
-    let limits = wire::Limits { control_line: usize::MAX, info: usize::MAX, frame: usize::MAX };
-    match wire::decode_client(frame, &limits) {
-        Ok(Some((wire::ClientOp::Publish { headers: block, payload, .. }, _))) => {
-            let size = payload.len() + block.map_or(0, <[u8]>::len);
-            (headers || block.is_none()) && max_payload.is_none_or(|max| size <= max)
-        }
-        _ => false,
-    }
+    let fits = |max| frame.len() <= max || line_and_size(frame).1 <= max;
+    max_payload.is_none_or(fits) && (headers || frame.first() == Some(&b'P'))
 }
 
 fn frame_len(len: usize) -> u32 {

@@ -432,6 +432,7 @@ impl Connection {
     // ---- the way down --------------------------------------------------------------------
 
     /// Gives the transport up: the driver is told, and what it says of it later is ignored.
+    #[cold]
     pub(super) fn fail(&mut self, cause: DisconnectCause) {
         if self.session.alive {
             if self.session.ended.is_none() {
@@ -448,6 +449,7 @@ impl Connection {
     }
 
     /// The transport is gone.
+    #[cold]
     fn lost(&mut self, mut cause: DisconnectCause) {
         use DisconnectCause::{Eof, Io, NoInfo, Protocol, TlsInjection};
 
@@ -523,6 +525,7 @@ impl Connection {
         }
     }
 
+    #[cold]
     fn attempt_failed(&mut self, cause: DisconnectCause) {
         if let Some(why) = self.ending.reason().filter(|_| self.ending.is_closing()) {
             return self.finish_unconnected(why);
@@ -609,6 +612,7 @@ impl Connection {
     }
 
     /// The end: every id gets its final event, then comes `Closed`.
+    #[cold]
     fn finish(&mut self, why: CloseReason, split: &Split) {
         self.end_requests(split.first_unsent, NotSent::Closed);
         for flush in mem::take(&mut self.flushes) {

@@ -104,7 +104,8 @@ impl Servers {
     /// Puts a server of the pool in front. The order of the others stays.
     pub(super) fn prefer(&mut self, url: &ServerUrl) {
         if let Some(index) = self.pool.iter().position(|server| server.url.same_place(url)) {
-            self.pool[..=index].rotate_right(1);
+            let server = self.pool.remove(index);
+            self.pool.insert(0, server);
         }
     }
 
@@ -134,10 +135,10 @@ impl Servers {
     pub(super) fn failed(&mut self, max: Option<u32>) {
         if let Some(server) = self.in_use() {
             server.failed = server.failed.saturating_add(1);
-            if max.is_some_and(|max| server.failed >= max) {
-                self.pool.remove(0);
-            } else {
-                self.pool.rotate_left(1);
+            let is_out = max.is_some_and(|max| server.failed >= max);
+            let server = self.pool.remove(0);
+            if !is_out {
+                self.pool.push(server);
             }
         }
     }
@@ -145,7 +146,8 @@ impl Servers {
     /// The current server goes to the end: the next one is another, if there is another.
     pub(super) fn move_on(&mut self) {
         if self.in_use().is_some() {
-            self.pool.rotate_left(1);
+            let server = self.pool.remove(0);
+            self.pool.push(server);
         }
     }
 

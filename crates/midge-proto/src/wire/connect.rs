@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use super::json::{self, Value};
 
 /// Why a CONNECT cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,55 +23,39 @@ pub enum ConnectInfoError {
 ///
 /// The flags and `protocol` are always written: a server takes `verbose` and `pedantic` for true
 /// when they are absent.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectInfo {
     /// Whether the server answers each operation with `+OK`.
-    #[serde(default = "yes")]
     pub verbose: bool,
     /// Whether the server checks subjects strictly.
-    #[serde(default = "yes")]
     pub pedantic: bool,
     /// Whether subscriptions get the connection's own messages.
-    #[serde(default = "yes")]
     pub echo: bool,
     /// Whether the client wants TLS; only informs.
-    #[serde(default)]
     pub tls_required: bool,
     /// Whether the client reads and writes headers.
-    #[serde(default)]
     pub headers: bool,
     /// Whether a request without responders is answered with 503; needs `headers`.
-    #[serde(default)]
     pub no_responders: bool,
     /// 1 to get INFO at any time.
-    #[serde(default)]
     pub protocol: u8,
     /// Name of the connection, shown in monitoring.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Language of the client.
-    #[serde(default)]
     pub lang: String,
     /// Version of the client.
-    #[serde(default)]
     pub version: String,
     /// User name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<String>,
     /// Token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_token: Option<String>,
     /// Public nkey.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nkey: Option<String>,
     /// Signature of the nonce, base64url without padding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sig: Option<String>,
     /// User JWT.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<String>,
 }
 
@@ -83,15 +67,86 @@ impl ConnectInfo {
     ///
     /// [`ConnectInfoError::Json`]. A server closes the connection without a word then.
     pub fn parse(json: &[u8]) -> Result<Self, ConnectInfoError> {
-        serde_json::from_slice(json)
-            .map_err(|error| ConnectInfoError::Json { column: error.column() })
+        let mut info = Self {
+            verbose: true,
+            pedantic: true,
+            headers: false,
+            no_responders: false,
+            protocol: 0,
+            lang: String::new(),
+            version: String::new(),
+            ..Self::default()
+        };
+        let mut set = |name: &str, value| {
+            info.set(name, value).ok_or_else(|| "a field has a wrong type".into())
+        };
+        match json::read_object(json, 0, &mut set) {
+            Ok(()) => Ok(info),
+            Err(fault) => Err(ConnectInfoError::Json { column: fault.at + 1 }),
+        }
+    }
+
+    /// `None`: the type is wrong.
+    fn set(&mut self, name: &str, value: Value) -> Option<()> {
+        let text = match name {
+            "verbose" => return put(&mut self.verbose, value.flag()),
+            "pedantic" => return put(&mut self.pedantic, value.flag()),
+            "echo" => return put(&mut self.echo, value.flag()),
+            "tls_required" => return put(&mut self.tls_required, value.flag()),
+            "headers" => return put(&mut self.headers, value.flag()),
+            "no_responders" => return put(&mut self.no_responders, value.flag()),
+            "protocol" => return put(&mut self.protocol, value.integer()),
+            "lang" => return put(&mut self.lang, value.text()),
+            "version" => return put(&mut self.version, value.text()),
+            "name" => &mut self.name,
+            "user" => &mut self.user,
+            "pass" => &mut self.pass,
+            "auth_token" => &mut self.auth_token,
+            "nkey" => &mut self.nkey,
+            "sig" => &mut self.sig,
+            "jwt" => &mut self.jwt,
+            _ => return Some(()),
+        };
+        let is_null = matches!(value, Value::Null);
+        *text = value.text();
+        (is_null || text.is_some()).then_some(())
     }
 
     /// Appends the JSON, on one line.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        let json = serde_json::to_vec(self).expect("texts, numbers and flags are JSON");
-        out.extend_from_slice(&json);
+        let mut json = json::Object::new(out);
+        json.flag("verbose", self.verbose);
+        json.flag("pedantic", self.pedantic);
+        json.flag("echo", self.echo);
+        json.flag("tls_required", self.tls_required);
+        json.flag("headers", self.headers);
+        json.flag("no_responders", self.no_responders);
+        json.number("protocol", self.protocol);
+        if let Some(name) = &self.name {
+            json.text("name", name);
+        }
+        json.text("lang", &self.lang);
+        json.text("version", &self.version);
+        let texts = [
+            ("user", &self.user),
+            ("pass", &self.pass),
+            ("auth_token", &self.auth_token),
+            ("nkey", &self.nkey),
+            ("sig", &self.sig),
+            ("jwt", &self.jwt),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                json.text(name, text);
+            }
+        }
+        json.end();
     }
+}
+
+fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
+    *field = value?;
+    Some(())
 }
 
 impl Default for ConnectInfo {
@@ -140,8 +195,4 @@ impl fmt::Debug for ConnectInfo {
             .field("jwt", &hidden(&self.jwt))
             .finish()
     }
-}
-
-const fn yes() -> bool {
-    true
 }

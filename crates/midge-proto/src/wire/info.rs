@@ -1,12 +1,10 @@
 //! The JSON of INFO: what a server says about itself, at the start and whenever it changes.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserializer, Serialize};
+use super::json::{self, Value};
 
 /// The most URLs that [`ServerInfo::parse`] keeps of each list in an INFO.
 pub const MAX_URLS: usize = 256;
@@ -26,7 +24,7 @@ pub enum InfoError {
 /// The fields of an INFO that a client can use; unknown ones are ignored.
 ///
 /// A text that the server did not send is empty, a number 0, a flag `false`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerInfo {
     /// Unique id of the server process.
     pub server_id: String,
@@ -35,10 +33,8 @@ pub struct ServerInfo {
     /// Version such as `2.15.1`; may carry a pre-release suffix.
     pub version: String,
     /// Version of the Go compiler.
-    #[serde(skip_serializing_if = "is_default")]
     pub go: String,
     /// Commit that the server was built from.
-    #[serde(skip_serializing_if = "is_default")]
     pub git_commit: String,
     /// Protocol version of the server; 1 sends INFO at any time.
     pub proto: i32,
@@ -52,67 +48,46 @@ pub struct ServerInfo {
     /// unlimited. See [`payload_limit`](Self::payload_limit).
     pub max_payload: i64,
     /// The server's number of this connection.
-    #[serde(skip_serializing_if = "is_default")]
     pub client_id: u64,
     /// This client's address as the server sees it.
-    #[serde(skip_serializing_if = "is_default")]
     pub client_ip: String,
     /// Whether CONNECT must carry credentials.
-    #[serde(skip_serializing_if = "is_default")]
     pub auth_required: bool,
     /// Whether TLS must be started before CONNECT.
-    #[serde(skip_serializing_if = "is_default")]
     pub tls_required: bool,
     /// Whether the server asks for a client certificate.
-    #[serde(skip_serializing_if = "is_default")]
     pub tls_verify: bool,
     /// Whether TLS may be started before CONNECT.
-    #[serde(skip_serializing_if = "is_default")]
     pub tls_available: bool,
     /// What an nkey signs, byte for byte.
-    #[serde(skip_serializing_if = "is_default")]
     pub nonce: Option<String>,
     /// Whether the server has JetStream.
-    #[serde(skip_serializing_if = "is_default")]
     pub jetstream: bool,
     /// Address of the server, rarely sent.
-    #[serde(skip_serializing_if = "is_default")]
     pub ip: String,
     /// Name of the cluster.
-    #[serde(skip_serializing_if = "is_default")]
     pub cluster: String,
     /// Whether the cluster's name was made up by the server.
-    #[serde(skip_serializing_if = "is_default")]
     pub cluster_dynamic: bool,
     /// JetStream domain.
-    #[serde(skip_serializing_if = "is_default")]
     pub domain: String,
     /// All servers to connect to, `host:port`; as many as were asked for.
-    #[serde(skip_serializing_if = "is_default")]
     pub connect_urls: Vec<String>,
     /// The same for WebSocket; as many as were asked for.
-    #[serde(skip_serializing_if = "is_default")]
     pub ws_connect_urls: Vec<String>,
     /// `ldm`: the server is about to close its connections one by one (ADR-5).
-    #[serde(rename = "ldm", skip_serializing_if = "is_default")]
     pub lame_duck: bool,
     /// Whether this INFO follows the first PONG, since 2.12.
-    #[serde(skip_serializing_if = "is_default")]
     pub connect_info: bool,
     /// Account of this connection, in an INFO that follows the first PONG.
-    #[serde(skip_serializing_if = "is_default")]
     pub remote_account: String,
     /// Whether that is the system account.
-    #[serde(skip_serializing_if = "is_default")]
     pub acc_is_sys: bool,
     /// JetStream API level (ADR-44).
-    #[serde(skip_serializing_if = "is_default")]
     pub api_lvl: u32,
     /// Public curve key of the server.
-    #[serde(skip_serializing_if = "is_default")]
     pub xkey: String,
     /// URLs beyond that in the two lists, which were not kept.
-    #[serde(skip)]
     pub urls_dropped: usize,
 }
 
@@ -136,23 +111,77 @@ impl ServerInfo {
     ///
     /// As for [`parse`](Self::parse).
     pub fn parse_within(json: &[u8], max_urls: usize) -> Result<Self, InfoError> {
-        let mut reader = serde_json::Deserializer::from_slice(json);
-        let mut object = Object { info: Self::default(), wrong: None };
-        let whole = AnyValue { max_urls, object: Some(&mut object) };
-        let read = whole.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-        let reason = match (read, object.wrong) {
-            (Ok(Value::Object), None) => return Ok(object.info),
-            (Ok(Value::Object), Some(field)) => format!("`{field}` has a wrong type"),
-            (Ok(_), _) => "it is not a JSON object".into(),
-            (Err(error), _) => error.to_string(),
+        let mut info = Self::default();
+        let mut set = |name: &str, value| {
+            let is_right = Field::of(&mut info, name).is_none_or(|field| field.set(value));
+            if !is_right && DECIDE.contains(&name) {
+                return Err(format!("`{name}` has a wrong type"));
+            }
+            Ok(())
         };
-        Err(InfoError::Json { reason })
+        match json::read_object(json, max_urls, &mut set) {
+            Ok(()) => Ok(info),
+            Err(fault) => {
+                let reason = format!("{} at byte {}", fault.what, fault.at);
+                Err(InfoError::Json { reason })
+            }
+        }
     }
 
     /// The JSON of an INFO, on one line.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("texts, numbers, flags and lists of texts are JSON")
+        let mut out = Vec::new();
+        let mut json = json::Object::new(&mut out);
+        json.text("server_id", &self.server_id);
+        json.text("server_name", &self.server_name);
+        json.text("version", &self.version);
+        json.number("proto", self.proto);
+        json.text("host", &self.host);
+        json.number("port", self.port);
+        json.flag("headers", self.headers);
+        json.number("max_payload", self.max_payload);
+        let texts = [
+            ("go", &self.go),
+            ("git_commit", &self.git_commit),
+            ("client_ip", &self.client_ip),
+            ("ip", &self.ip),
+            ("cluster", &self.cluster),
+            ("domain", &self.domain),
+            ("remote_account", &self.remote_account),
+            ("xkey", &self.xkey),
+        ];
+        for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            json.text(name, text);
+        }
+        if let Some(nonce) = &self.nonce {
+            json.text("nonce", nonce);
+        }
+        let flags = [
+            ("auth_required", self.auth_required),
+            ("tls_required", self.tls_required),
+            ("tls_verify", self.tls_verify),
+            ("tls_available", self.tls_available),
+            ("jetstream", self.jetstream),
+            ("cluster_dynamic", self.cluster_dynamic),
+            ("ldm", self.lame_duck),
+            ("connect_info", self.connect_info),
+            ("acc_is_sys", self.acc_is_sys),
+        ];
+        for (name, flag) in flags.into_iter().filter(|(_, flag)| *flag) {
+            json.flag(name, flag);
+        }
+        let numbers = [("client_id", self.client_id), ("api_lvl", self.api_lvl.into())];
+        for (name, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
+            json.number(name, number);
+        }
+        let lists =
+            [("connect_urls", &self.connect_urls), ("ws_connect_urls", &self.ws_connect_urls)];
+        for (name, urls) in lists.into_iter().filter(|(_, urls)| !urls.is_empty()) {
+            json.list(name, urls);
+        }
+        json.end();
+        out
     }
 
     /// Largest headers and payload together, in bytes; `None` when unlimited.
@@ -206,17 +235,6 @@ impl Default for ServerInfo {
             urls_dropped: 0,
         }
     }
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// What is read of an INFO.
-struct Object {
-    info: ServerInfo,
-    /// The first field that decides how to connect and has a wrong type.
-    wrong: Option<&'static str>,
 }
 
 /// The fields that decide how to connect: a wrong type is an error. In others it counts as absent.
@@ -310,118 +328,4 @@ fn put<T: Default>(field: &mut T, value: Option<T>) -> bool {
     let is_there = value.is_some();
     *field = value.unwrap_or_default();
     is_there
-}
-
-/// A value of any type.
-///
-/// Every type that serde is asked for is code of its own, with errors that can show any number:
-/// 70 kB of a program. So there is one type, and what is wrong with it is told here.
-enum Value {
-    Null,
-    Flag(bool),
-    Integer(i128),
-    Text(String),
-    /// The texts of a list, and how many values there are beyond the bound.
-    List(Vec<String>, usize),
-    Object,
-    Fraction,
-}
-
-impl Value {
-    fn flag(self) -> Option<bool> {
-        if let Self::Flag(flag) = self { Some(flag) } else { None }
-    }
-
-    fn text(self) -> Option<String> {
-        if let Self::Text(text) = self { Some(text) } else { None }
-    }
-
-    fn list(self) -> Option<(Vec<String>, usize)> {
-        if let Self::List(texts, beyond) = self { Some((texts, beyond)) } else { None }
-    }
-
-    fn integer<T: TryFrom<i128>>(self) -> Option<T> {
-        if let Self::Integer(integer) = self { integer.try_into().ok() } else { None }
-    }
-}
-
-/// Reads a value: of a list as many texts as are asked for, of an object only the one that is asked
-/// for.
-struct AnyValue<'a> {
-    max_urls: usize,
-    object: Option<&'a mut Object>,
-}
-
-impl<'de> DeserializeSeed<'de> for AnyValue<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for AnyValue<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
-        Ok(Value::Flag(flag))
-    }
-
-    fn visit_i64<E>(self, integer: i64) -> Result<Value, E> {
-        Ok(Value::Integer(integer.into()))
-    }
-
-    fn visit_u64<E>(self, integer: u64) -> Result<Value, E> {
-        Ok(Value::Integer(integer.into()))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Fraction)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut texts = Vec::new();
-        while texts.len() < self.max_urls {
-            match list.next_element_seed(AnyValue { max_urls: 0, object: None })? {
-                Some(Value::Text(text)) => texts.push(text),
-                Some(_) => {}
-                None => return Ok(Value::List(texts, 0)),
-            }
-        }
-        let mut beyond = 0;
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            beyond += 1;
-        }
-        Ok(Value::List(texts, beyond))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
-            let object = self.object.as_deref_mut();
-            let field = object.and_then(|object| Field::of(&mut object.info, &name));
-            let Some(field) = field else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let value = AnyValue { max_urls: self.max_urls, object: None };
-            let is_right = field.set(map.next_value_seed(value)?);
-            if let (false, Some(object)) = (is_right, &mut self.object) {
-                let wrong = DECIDE.into_iter().find(|field| *field == name);
-                object.wrong = object.wrong.or(wrong);
-            }
-        }
-        Ok(Value::Object)
-    }
 }

@@ -19,6 +19,7 @@ mod decoder;
 pub mod encode;
 pub mod grammar;
 mod info;
+mod json;
 mod server_error;
 
 use core::ops::Range;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use midge_proto::{Attempt, DisconnectCause, ServerUrl, TlsMode, Wait};
 
 use super::{Driver, TURN_BYTES, Turn};
-use crate::layers::{self, Layers, Lent, Opening, Stack, WINDOW};
+use crate::layers::{self, Kept, Layers, Lent, Opening, Stack, WINDOW};
 use crate::shared::lock;
 
 /// The layers of the transport, if it needs any, and what must be known to make them.
 pub(super) struct Layered {
     mode: TlsMode,
     dialing: Option<(Attempt, Arc<ServerUrl>)>,
-    pub(super) stack: Option<Box<Stack>>,
+    pub(super) stack: Option<Kept>,
     /// The transport has ended, and what it delivered is still being decoded.
     ended: Option<DisconnectCause>,
     /// The adapter was told to close the transport: from the next turn on, it has no layers.
@@ -28,7 +28,10 @@ impl Layered {
 
     /// The layers of `attempt`.
     fn of(&mut self, attempt: Attempt) -> Option<&mut Stack> {
-        self.stack.as_deref_mut().filter(|stack| stack.attempt() == attempt)
+        match &mut self.stack {
+            Some(stack) if stack.attempt() == attempt => Some(stack),
+            _ => None,
+        }
     }
 
     /// Keeps the cause of an end until all that came before is decoded, or gives it back.
@@ -104,7 +107,7 @@ impl Driver {
     fn begin(&mut self, attempt: Attempt, opening: Opening, layers: Layers) {
         self.layered.reset();
         self.with(|inner| inner.direct = None);
-        self.layered.stack = Some(Box::new(Stack::new(attempt, opening, layers)));
+        self.layered.stack = Some(layers::kept(Stack::new(attempt, opening, layers)));
     }
 
     /// What the layers want to say before the transport closes.

@@ -9,7 +9,6 @@ use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
 use super::bytes::{Incoming, Outgoing, Receive, Transmit};
 use super::{Driver, Turn, earlier};
-use crate::layers::Stack;
 use crate::shared::{HIGH_WATER, Room, lock};
 
 /// The most bytes of one write: all that publishers may add before they wait for it, and the
@@ -292,7 +291,8 @@ impl Driver {
         };
         let wait = Wait { write: false, ..earlier(wait, Some(*until)) };
         // When nothing is read, nothing more is heard.
-        let reads = wait.read || self.layered.stack.as_deref().is_some_and(Stack::is_reading);
+        let reads =
+            wait.read || self.layered.stack.as_ref().is_some_and(|stack| stack.is_reading());
         if reads && self.now() < *until {
             return Some(Turn::Idle(wait));
         }

@@ -107,6 +107,18 @@ pub(crate) type Exists = ();
 #[cfg(not(any(feature = "tls", feature = "websocket")))]
 pub(crate) type Exists = std::convert::Infallible;
 
+/// A stack where it is kept. Behind a pointer the compiler does not see that there is none.
+#[cfg(any(feature = "tls", feature = "websocket"))]
+pub(crate) type Kept = Box<Stack>;
+#[cfg(not(any(feature = "tls", feature = "websocket")))]
+pub(crate) type Kept = Stack;
+
+pub(crate) fn kept(stack: Stack) -> Kept {
+    #[cfg(any(feature = "tls", feature = "websocket"))]
+    let stack = Box::new(stack);
+    stack
+}
+
 /// The layers that a stack is made of, the one next to the socket first. There is at least one.
 pub(crate) struct Layers {
     layers: Vec<Box<dyn Layer>>,
