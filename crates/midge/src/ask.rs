@@ -7,8 +7,9 @@ use midge_proto::{
     SubjectRef, SubscribeError,
 };
 
+use crate::room::{Room, RoomWait};
 use crate::router::Asked;
-use crate::shared::{Inner, Room, RoomWait, lock};
+use crate::shared::{Inner, lock};
 use crate::subscribe::Plan;
 use crate::timers::Owner;
 use crate::{Client, Subscription};

@@ -7,8 +7,9 @@ use midge_proto::{Disconnected, Fate, Instant, NotSent, Position, Sid, Sink};
 
 use crate::end::{End, EndReason};
 use crate::handler::Call;
+use crate::room::Room;
 use crate::router::{Burst, Slot};
-use crate::shared::{Inner, Room, Shared, lock};
+use crate::shared::{Inner, Shared, lock};
 use crate::subscribe::WhenFull;
 use crate::timers::Owner;
 use crate::waiters::Wakes;

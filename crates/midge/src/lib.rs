@@ -62,6 +62,7 @@ mod publish;
 mod queue;
 mod request;
 mod request_many;
+mod room;
 mod router;
 mod shared;
 mod status;

@@ -10,7 +10,7 @@ use midge_proto::{
 };
 
 use crate::Client;
-use crate::shared::{HIGH_WATER, Room, RoomWait};
+use crate::room::{HIGH_WATER, Room, RoomWait};
 
 /// The headers of a message that is being built.
 #[derive(Clone, Debug, Default)]

@@ -12,8 +12,9 @@ use midge_proto::{AsSubject, Message, QueueGroup, QueueGroupError, Sid, Subject,
 use crate::confirm::SubscribeConfirmed;
 use crate::handler::{Function, Handler, SubscribeHandler};
 use crate::queue::{Limits, Queue};
+use crate::room::{Room, RoomWait};
 use crate::router::Slot;
-use crate::shared::{Handle, Inner, Room, RoomWait, Shared};
+use crate::shared::{Handle, Inner, Shared};
 use crate::timers::Owner;
 use crate::{Client, Subscription};
 

@@ -2,7 +2,7 @@
 
 use midge_proto::{Deadlines, FlushId, Instant, Sid};
 
-use crate::shared::Room;
+use crate::room::Room;
 use crate::waiters::WaiterKey;
 
 /// What a deadline is for.

@@ -25,7 +25,8 @@ use super::bytes::Outgoing;
 use super::threads::BlockingStream;
 use super::transport::{WRITE_BYTES, is_temporary};
 use crate::blocking;
-use crate::shared::{Inner, RUN_BYTES, Room, Shared, lock};
+use crate::room::Room;
+use crate::shared::{Inner, RUN_BYTES, Shared, lock};
 use crate::waiters::Wakes;
 
 /// The most bytes of a request that is written so: more is for the driver.

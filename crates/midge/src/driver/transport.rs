@@ -9,7 +9,8 @@ use midge_proto::{Attempt, DisconnectCause, Instant, Wait};
 
 use super::bytes::{Incoming, Outgoing, Receive, Transmit};
 use super::{Driver, Turn, earlier};
-use crate::shared::{HIGH_WATER, Room, lock};
+use crate::room::{HIGH_WATER, Room};
+use crate::shared::lock;
 
 /// The most bytes of one write: all that publishers may add before they wait for it, and the
 /// message with which they go beyond, unless that is larger than the rest of this.

@@ -15,7 +15,8 @@ use super::JetStream;
 use super::headers::header_options;
 use super::publish::{JetPublishError, read_ack};
 use super::request::FeatureError;
-use crate::shared::{Inner, Room, RoomWait, lock};
+use crate::room::{Room, RoomWait};
+use crate::shared::{Inner, lock};
 use crate::{Client, Requesting};
 
 const BATCH: Need = Need::new("to store messages together", ApiLevel::V2_12);

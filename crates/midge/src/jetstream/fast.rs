@@ -21,7 +21,8 @@ use super::request::FeatureError;
 use crate::alarm::{Alarm, Changes};
 use crate::ask::is_no_responders;
 use crate::queue::Limits;
-use crate::shared::{Inner, Room, RoomWait, lock};
+use crate::room::{Room, RoomWait};
+use crate::shared::{Inner, lock};
 use crate::subscribe::Plan;
 use crate::{Client, EndReason, ServerError, Subscription};
 

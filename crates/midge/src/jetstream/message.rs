@@ -14,7 +14,7 @@ use midge_proto::{Message, PublishError, RequestError, SubjectRef};
 use crate::Client;
 use crate::publish::Publishing;
 use crate::request::Requesting;
-use crate::shared::HIGH_WATER;
+use crate::room::HIGH_WATER;
 
 /// A message that a consumer delivered.
 ///
