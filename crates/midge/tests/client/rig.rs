@@ -116,6 +116,7 @@ impl Rig {
     }
 
     /// The transport is about to be closed, and takes what is written before that.
+    #[cfg(feature = "jetstream")]
     pub(crate) fn farewell(&mut self) {
         let attempt = self.attempt.expect("there is a transport");
         while let Some(bytes) = self.driver.farewell(attempt) {
