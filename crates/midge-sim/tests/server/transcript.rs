@@ -31,7 +31,7 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<String> {
     let mut decoder = Decoder::new(Limits::default());
     let mut rest = bytes;
     let mut frames: Vec<String> = Vec::new();
-    let mut last_message: Option<(&[u8], &[u8], usize)> = None;
+    let mut last_message: Option<([&[u8]; 3], usize)> = None;
     while !rest.is_empty() {
         let shown = String::from_utf8_lossy(rest);
         let Step::Frame { frame, len } = decoder.decode(rest).expect("a server's frame") else {
@@ -42,15 +42,16 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<String> {
             Frame::Ping => {}
             Frame::Info(json) => frames.push(info(&rest[json.range()])),
             Frame::Message(layout) => {
-                let (subject, payload) =
-                    (&rest[layout.subject.range()], &rest[layout.payload.range()]);
+                let headers = layout.headers.map_or(&b""[..], |headers| &rest[headers.range()]);
+                let (subject, payload) = (layout.subject.range(), layout.payload.range());
+                let message = [&rest[subject], headers, &rest[payload]];
                 let start = match last_message {
-                    Some((s, p, start)) if s == subject && p == payload => start,
+                    Some((same, start)) if same == message => start,
                     _ => frames.len(),
                 };
                 frames.push(text);
                 frames[start..].sort();
-                last_message = Some((subject, payload, start));
+                last_message = Some((message, start));
                 rest = &rest[len..];
                 continue;
             }
