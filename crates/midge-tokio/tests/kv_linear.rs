@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 
 use steps::{CLUSTER_PATIENCE, Outcome, connect, granted, position, whole};
 
-const CLIENTS: u64 = 5;
+const CLIENTS: usize = 5;
 /// Keys that are used at the same time. Each is left for another one in time.
 const LANES: u32 = 4;
 /// A key that is put and read once, before anything goes wrong.
@@ -34,10 +34,11 @@ const PROBE: u32 = 1_000_000;
 /// A client stops waiting for an answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A bucket, over connections to these servers.
+/// A bucket, over connections to these servers, the first one first.
 async fn bucket(urls: Vec<String>) -> Outcome<KeyValue> {
     let options = ConnectOptions::new(urls)
         .ignore_discovered(true)
+        .retain_order(true)
         .reconnect_wait(Duration::from_millis(20), Duration::from_millis(200))
         .retry_first_connect(true);
     let js = JetStream::new(connect(options).await?).with_timeout(TIMEOUT);
@@ -55,9 +56,12 @@ struct Recorded {
 }
 
 impl Recorded {
-    async fn new(cluster: &Cluster) -> Outcome<Self> {
+    /// Connects to the server `home`: were all of them on one that is parted, nothing would go on.
+    async fn new(cluster: &Cluster, home: usize) -> Outcome<Self> {
         let recording = Recording::new();
-        let links = cluster.urls().into_iter().map(|url| Link::to(&url).record(&recording).start());
+        let mut urls = cluster.urls();
+        urls.rotate_left(home);
+        let links = urls.iter().map(|url| Link::to(url).record(&recording).start());
         let links = links.collect::<Result<Vec<_>, _>>()?;
         let kv = bucket(links.iter().map(Link::url).collect()).await?;
         Ok(Self { kv, recording, _links: links })
@@ -256,16 +260,16 @@ async fn run(seed: u64, fault: Fault, rounds: usize) -> Outcome<History> {
     drop(bucket(cluster.urls()).await?);
     let (history, over) = (History::new(), Arc::<AtomicBool>::default());
     let mut clients = Vec::new();
-    let first = Recorded::new(&cluster).await?;
+    let first = Recorded::new(&cluster, 0).await?;
     let put = told(&first, &history, PROBE, Call::Put { value: u64::MAX }).await;
     let read = told(&first, &history, PROBE, Call::Read).await;
     assert!(
         matches!((put, read), (Answer::Written(_), Answer::Found(Some(_)))),
         "{put:?} {read:?}"
     );
-    for _ in 0..CLIENTS {
+    for client in 0..CLIENTS {
         let random = Random::new(random.next());
-        let client = Recorded::new(&cluster).await?;
+        let client = Recorded::new(&cluster, client % 3).await?;
         clients.push(tokio::spawn(work(client, history.clone(), random, over.clone())));
     }
     for round in 0..rounds {
