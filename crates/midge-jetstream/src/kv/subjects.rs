@@ -75,13 +75,13 @@ impl BucketSubjects {
     /// The subject that a key, or a filter of keys, is stored under.
     #[must_use]
     pub fn stored(&self, key: &str) -> String {
-        below(&self.stored, key)
+        [&*self.stored, key].concat()
     }
 
     /// The subject that a key is written to.
     #[must_use]
     pub fn written(&self, key: &str) -> String {
-        below(&self.written, key)
+        [&*self.written, key].concat()
     }
 
     /// The key that is stored under a subject; `None` when it is of no key of this bucket.
@@ -95,13 +95,6 @@ impl BucketSubjects {
     pub fn prefix_len(&self) -> usize {
         self.stored.len()
     }
-}
-
-fn below(prefix: &str, key: &str) -> String {
-    let mut subject = String::with_capacity(prefix.len() + key.len());
-    subject.push_str(prefix);
-    subject.push_str(key);
-    subject
 }
 
 #[cfg(test)]

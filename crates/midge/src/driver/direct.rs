@@ -145,6 +145,15 @@ enum Lent {
     ToThread,
 }
 
+/// Has the driver do again whatever it has left to others. The lock is let go of first.
+pub(super) fn call_driver(mut inner: MutexGuard<'_, Inner>) {
+    let driver = inner.recall();
+    drop(inner);
+    if let Some(driver) = driver {
+        driver.wake();
+    }
+}
+
 /// Who reads the reply to a request that was written beside the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
@@ -383,9 +392,7 @@ impl Shared {
         let buffer = held.as_ref().and_then(|_| inner.take_room());
         let (Some(stream), Some(mut buffer)) = (&held, buffer) else {
             inner.give_slot(self);
-            let driver = inner.recall();
-            drop(inner);
-            driver.inspect(Waker::wake_by_ref);
+            call_driver(inner);
             return Reply::Elsewhere;
         };
         drop(inner);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use midge_proto::{ReadBuffer, RequestId};
 
-use super::Direct;
+use super::direct::{Direct, call_driver};
 use crate::shared::{Shared, lock};
 use crate::waiters::Wakes;
 
@@ -57,11 +57,7 @@ impl Drop for Held<'_> {
         let Some(buffer) = self.buffer.take() else { return };
         let mut inner = lock(&self.shared.inner);
         inner.give_back(buffer, 0);
-        let driver = inner.recall();
-        drop(inner);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        call_driver(inner);
     }
 }
 
@@ -92,11 +88,9 @@ impl Shared {
     }
 
     fn give_up_reading(&self, id: RequestId) {
-        let mut inner = lock(&self.inner);
-        let driver = if inner.reader == Some(id) { inner.recall() } else { None };
-        drop(inner);
-        if let Some(driver) = driver {
-            driver.wake();
+        let inner = lock(&self.inner);
+        if inner.reader == Some(id) {
+            call_driver(inner);
         }
     }
 }

@@ -75,10 +75,7 @@ impl KeyValue {
             }
             None => {
                 // With the subject in that of the request, permissions can be given by it.
-                let mut subject = String::with_capacity(bucket.get_last.len() + key.len());
-                subject.push_str(&bucket.get_last);
-                subject.push_str(key);
-                call.request_on(subject, None::<&()>).await
+                call.request_on([&*bucket.get_last, key].concat(), None::<&()>).await
             }
         };
         match answer {

@@ -20,6 +20,12 @@ use crate::{Link, NatsServer, Peer, ScriptError, ScriptedServer};
 const IN_A_ROW: usize = 40;
 const ROUNDS: usize = 12;
 
+/// A client without keep-alive, which closes at once.
+async fn asker<A: Adapter>(server: &ScriptedServer) -> Outcome<Client> {
+    let options = impatient(&server.url()).ping_interval(HOUR).linger(Duration::ZERO);
+    Ok(connect::<A>(options).await?)
+}
+
 /// Does a server's part of a connection, and answers each request by its own payload, up to the one
 /// that says `end`. The payloads.
 fn answer(peer: &mut Peer) -> Result<Vec<String>, ScriptError> {
@@ -63,8 +69,7 @@ pub async fn between_two_requests_the_server_goes_and_each_is_answered_or_fails_
         answer(&mut peer)?;
         peer.expect_closed().map(|_| ())
     })?;
-    let options = impatient(&server.url()).ping_interval(HOUR).linger(Duration::ZERO);
-    let client = connect::<A>(options).await?;
+    let client = asker::<A>(&server).await?;
     let is_gone = Arc::new(Mutex::new(is_gone));
     let mut never_sent = BTreeSet::new();
     for round in 0..=ROUNDS {
@@ -117,8 +122,7 @@ pub async fn behind_many_requests_the_end_of_the_server_is_noticed_though_nobody
         answer(&mut peer)?;
         peer.expect_closed().map(|_| ())
     })?;
-    let options = impatient(&server.url()).ping_interval(HOUR).linger(Duration::ZERO);
-    let client = connect::<A>(options).await?;
+    let client = asker::<A>(&server).await?;
     let mut events = client.events();
     for _ in 0..IN_A_ROW {
         soon(client.request("q", "x")).await?;
