@@ -428,6 +428,7 @@ macro_rules! cluster_conformance {
             cluster_kv {
                 watches_miss_nothing_and_leave_nothing_while_leaders_step_down
                 a_leader_that_steps_down_midway_leaves_one_end_behind_all_that_was_there
+                batches_are_stored_whole_or_not_at_all_while_leaders_step_down
             }
             cluster_publish {
                 while_leaders_are_killed_all_that_is_acknowledged_is_stored_once

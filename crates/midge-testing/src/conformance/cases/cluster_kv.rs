@@ -1,4 +1,4 @@
-//! Watches of a replicated bucket whose leaders step down while no server dies.
+//! Watches of a replicated bucket, and batches, whose leaders step down while no server dies.
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
@@ -24,7 +24,8 @@ const KEYS: u64 = 40;
 async fn bucket<A: Adapter>(history: u64) -> Outcome<(Cluster, KeyValue)> {
     let cluster = Cluster::builder().jetstream(true).start(3)?;
     let js = JetStream::new(client::<A>(&cluster).await?);
-    let config = BucketConfig { history, replicas: 3, ..BucketConfig::new("b") };
+    let allow_atomic = true;
+    let config = BucketConfig { history, replicas: 3, allow_atomic, ..BucketConfig::new("b") };
     let (kv, _) = granted(|| js.create_or_open_key_value(config.clone()).into_future()).await;
     Ok((cluster, kv))
 }
@@ -146,12 +147,14 @@ pub async fn watches_miss_nothing_and_leave_nothing_while_leaders_step_down<A: A
         read::<A>(granted(|| reader.watch_many(["k.*", LAST]).updates_only().into_future()).await),
         read::<A>(granted(|| reader.watch_all().from_revision(2).meta_only().into_future()).await),
     ];
-    until_consumers(&kv, reading.len()).await;
+    let cache = granted(|| reader.cache().into_future()).await;
+    let all_consumers = reading.len() + 1;
+    until_consumers(&kv, all_consumers).await;
     for _ in 0..5 {
         let before = count.load(Ordering::Relaxed);
         led_by_another(&kv).await;
         until("writing", || count.load(Ordering::Relaxed) >= before + 20).await?;
-        until_consumers(&kv, reading.len()).await;
+        until_consumers(&kv, all_consumers).await;
     }
     over.store(true, Ordering::Relaxed);
     writing.await;
@@ -175,8 +178,15 @@ pub async fn watches_miss_nothing_and_leave_nothing_while_leaders_step_down<A: A
     }
     assert!(latest.initial.is_sorted_by(|one, next| one < next), "{:?}", latest.initial);
     assert_eq!(latest.initial[latest.initial.len() - 1] + 1, latest.behind[0]);
-    until_consumers(&kv, seen.len()).await;
-    drop(seen);
+    cache.wait_for(last).timeout(CLUSTER_PATIENCE).await?;
+    let copied = cache.entries();
+    assert_eq!(copied.len() as u64, KEYS + 1);
+    for copy in copied {
+        let entry = granted(|| kv.get(copy.key()).from_leader().into_future()).await;
+        assert_eq!(Some(copy.revision()), entry.map(|entry| entry.revision()), "{copy:?}");
+    }
+    until_consumers(&kv, all_consumers).await;
+    drop((seen, cache));
     until_consumers(&kv, 0).await;
     Ok(())
 }
@@ -224,6 +234,77 @@ pub async fn a_leader_that_steps_down_midway_leaves_one_end_behind_all_that_was_
         until_consumers(&kv, 1).await;
         drop(watch);
         until_consumers(&kv, 0).await;
+    }
+    Ok(())
+}
+
+/// What was said of a batch.
+#[derive(Debug)]
+enum Told {
+    Written(BTreeMap<String, u64>),
+    NotStored(String),
+    Unknown,
+}
+
+/// Keys of one batch.
+const TOGETHER: usize = 10;
+
+/// Writes batches of new keys, until it is over.
+fn write_together<A: Adapter>(
+    kv: KeyValue,
+    over: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+) -> Task<Vec<Told>> {
+    spawn::<A, _>(async move {
+        let mut told = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let number = told.len();
+            let mut batch = kv.batch();
+            for key in 0..TOGETHER {
+                let name = format!("{number}.{key}");
+                batch = if key % 2 == 0 { batch.put(name, "x") } else { batch.create(name, "x") };
+            }
+            told.push(match batch.timeout(Duration::from_secs(1)).await {
+                Ok(revisions) => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    Told::Written(revisions)
+                }
+                Err(error) if error.may_be_stored() => Told::Unknown,
+                Err(error) => Told::NotStored(error.to_string()),
+            });
+            sleep(Duration::from_millis(5)).await;
+        }
+        told
+    })
+}
+
+pub async fn batches_are_stored_whole_or_not_at_all_while_leaders_step_down<A: Adapter>() -> Outcome
+{
+    let (_cluster, kv) = bucket::<A>(1).await?;
+    let (over, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+    let writing = write_together::<A>(kv.clone(), over.clone(), count.clone());
+    for _ in 0..5 {
+        let before = count.load(Ordering::Relaxed);
+        led_by_another(&kv).await;
+        until("writing", || count.load(Ordering::Relaxed) >= before + 20).await?;
+    }
+    over.store(true, Ordering::Relaxed);
+    let told = writing.await;
+    whole(kv.stream()).await;
+    let stored = granted(async || Outcome::Ok(kv.history(">").await?.all().await?)).await;
+    let mut batches = BTreeMap::<usize, BTreeMap<String, u64>>::new();
+    for entry in stored {
+        let number = entry.key().split('.').next().unwrap_or_default().parse()?;
+        batches.entry(number).or_default().insert(entry.key().to_owned(), entry.revision());
+    }
+    for (number, told) in told.iter().enumerate() {
+        let stored = batches.get(&number);
+        assert!(stored.is_none_or(|keys| keys.len() == TOGETHER), "a part of {number}: {stored:?}");
+        match told {
+            Told::Written(revisions) => assert_eq!(Some(revisions), stored, "{number}"),
+            Told::NotStored(why) => assert_eq!(stored, None, "{number}: {why}"),
+            Told::Unknown => {}
+        }
     }
     Ok(())
 }
