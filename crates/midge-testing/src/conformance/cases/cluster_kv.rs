@@ -67,7 +67,8 @@ async fn until_consumers(kv: &KeyValue, count: usize) {
 }
 
 /// The leader of the bucket steps down, until another server leads; so do those of its consumers.
-async fn led_by_another(kv: &KeyValue) {
+/// Gives how many of these were told to.
+async fn led_by_another(kv: &KeyValue) -> usize {
     let before = whole(kv.stream()).await;
     granted(async || {
         let reply = api(kv, "STREAM.LEADER.STEPDOWN.KV_b", Value::Null).await;
@@ -78,12 +79,15 @@ async fn led_by_another(kv: &KeyValue) {
         }
     })
     .await;
+    let mut told = 0;
     for name in consumers(kv).await {
-        let call = format!("CONSUMER.LEADER.STEPDOWN.KV_b.{name}");
-        // One that was lost with the old leader, and has a successor, is not there any more.
-        let request = kv.stream().context().client().request(format!("$JS.API.{call}"), "");
-        drop(request.timeout(Duration::from_secs(2)).await);
+        let call = format!("$JS.API.CONSUMER.LEADER.STEPDOWN.KV_b.{name}");
+        let request = kv.stream().context().client().request(call, "");
+        // One that has a successor by now is not there any more.
+        let Ok(reply) = request.timeout(Duration::from_secs(2)).await else { continue };
+        told += usize::from(String::from_utf8_lossy(reply.payload()).contains("\"success\":true"));
     }
+    told
 }
 
 /// Puts to all keys in turn, less often than 64 times each, until it is over.
@@ -150,12 +154,14 @@ pub async fn watches_miss_nothing_and_leave_nothing_while_leaders_step_down<A: A
     let cache = granted(|| reader.cache().into_future()).await;
     let all_consumers = reading.len() + 1;
     until_consumers(&kv, all_consumers).await;
+    let mut told = 0;
     for _ in 0..5 {
         let before = count.load(Ordering::Relaxed);
-        led_by_another(&kv).await;
+        told += led_by_another(&kv).await;
         until("writing", || count.load(Ordering::Relaxed) >= before + 20).await?;
         until_consumers(&kv, all_consumers).await;
     }
+    assert!(told > 0, "no leader of a consumer was told to step down");
     over.store(true, Ordering::Relaxed);
     writing.await;
     let last = granted(|| kv.put(LAST, "1").into_future()).await;
