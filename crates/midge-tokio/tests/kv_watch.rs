@@ -1,20 +1,24 @@
-//! Watches of buckets whose server is killed: while 100,000 updates are made, and before all that was
+//! Watches of buckets whose servers are killed: while 100,000 updates are made, and before all that was
 //! there has been given.
 
 mod steps;
 
 use std::collections::BTreeMap;
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use midge::ConnectOptions;
 use midge::jetstream::{JetStream, Notice};
 use midge::kv::{BucketConfig, KeyValue, WatchItem};
-use midge_testing::NatsServer;
+use midge_testing::{Cluster, NatsServer};
 use tokio::sync::oneshot;
-use tokio::sync::watch::{Sender, channel};
+use tokio::sync::watch::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use steps::{Outcome, connect, impatient, soon};
+use steps::{CLUSTER_PATIENCE, Outcome, connect, granted, impatient, soon, whole};
 
 const WRITERS: u64 = 50;
 /// Of each writer.
@@ -53,7 +57,7 @@ async fn seen(
     kv: KeyValue,
     mut last: oneshot::Receiver<u64>,
 ) -> Outcome<BTreeMap<String, Vec<u64>>> {
-    let mut watch = kv.watch_all().updates_only().await?;
+    let mut watch = granted(|| kv.watch_all().updates_only().into_future()).await;
     let mut seen = BTreeMap::<String, Vec<u64>>::new();
     let (mut before, mut wanted) = (0, u64::MAX);
     while before < wanted {
@@ -77,45 +81,101 @@ async fn seen(
     Ok(seen)
 }
 
+/// Writers and a watch of one bucket.
+struct Updates {
+    writers: Vec<JoinHandle<BTreeMap<String, Vec<u64>>>>,
+    reading: JoinHandle<Outcome<BTreeMap<String, Vec<u64>>>>,
+    count: Receiver<u64>,
+    tell: oneshot::Sender<u64>,
+}
+
+impl Updates {
+    fn begin(writer: &KeyValue, reader: KeyValue) -> Self {
+        let (tell, told) = oneshot::channel();
+        let reading = tokio::spawn(seen(reader, told));
+        let (counts, count) = channel(0);
+        let update = |number| tokio::spawn(update(writer.clone(), number, counts.clone()));
+        let writers = (0..WRITERS).map(update).collect();
+        Self { writers, reading, count, tell }
+    }
+
+    /// So many updates have been made.
+    async fn reach(&mut self, updates: u64) -> Outcome {
+        tokio::select! {
+            reached = self.count.wait_for(|count| *count >= updates) => drop(reached?),
+            end = &mut self.reading => panic!("it goes on: {end:?}"),
+        }
+        Ok(())
+    }
+
+    /// The last revision of each key was seen, and those that were skipped are superseded.
+    async fn end(self) -> Outcome {
+        let mut written = BTreeMap::new();
+        for writer in self.writers {
+            written.append(&mut writer.await?);
+        }
+        assert_eq!(written.len() as u64, WRITERS * KEYS);
+        let revisions = written.values().map(Vec::len).sum::<usize>();
+        assert_eq!(revisions as u64, UPDATES);
+        let last: BTreeMap<_, _> = written
+            .iter()
+            .map(|(key, revisions)| (key.clone(), revisions[revisions.len() - 1]))
+            .collect();
+        let of_all = *last.values().max().ok_or("there are keys")?;
+        self.tell.send(of_all).map_err(|_| "the watch goes on")?;
+        let seen = timeout(CLUSTER_PATIENCE, self.reading).await???;
+        for (key, &last) in &last {
+            let seen = seen.get(key).ok_or_else(|| format!("nothing of {key}"))?;
+            assert_eq!(seen.last(), Some(&last), "the last one of {key}");
+            let skipped = written[key].iter().filter(|revision| !seen.contains(revision));
+            for revision in skipped {
+                assert!(*revision < last, "what was skipped of {key} is superseded");
+            }
+        }
+        Ok(())
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_of_a_hundred_thousand_updates_of_each_key_is_seen_though_the_server_is_killed()
 -> Outcome {
     let mut server = NatsServer::builder().jetstream(true).start()?;
     let kv = bucket(&server).await?;
-    let (tell, told) = oneshot::channel();
-    let mut reading = tokio::spawn(seen(bucket(&server).await?, told));
-    let (count, mut counted) = channel(0);
-    let update = |writer| tokio::spawn(update(kv.clone(), writer, count.clone()));
-    let writers: Vec<_> = (0..WRITERS).map(update).collect();
+    let mut updates = Updates::begin(&kv, bucket(&server).await?);
     for quarter in 1..4 {
-        tokio::select! {
-            so_many = counted.wait_for(|count| *count >= UPDATES / 4 * quarter) => drop(so_many?),
-            end = &mut reading => panic!("it goes on: {end:?}"),
-        }
+        updates.reach(UPDATES / 4 * quarter).await?;
         server.kill()?;
         server.restart()?;
     }
-    let mut written = BTreeMap::new();
-    for writer in writers {
-        written.append(&mut writer.await?);
+    updates.end().await
+}
+
+/// The same bucket on three servers.
+async fn replicated(cluster: &Cluster) -> Outcome<KeyValue> {
+    let options = ConnectOptions::new(cluster.urls())
+        .reconnect_wait(Duration::from_millis(20), Duration::from_millis(200))
+        .retry_first_connect(true);
+    let js = JetStream::new(connect(options).await?);
+    let config = BucketConfig { replicas: 3, ..BucketConfig::new("b") };
+    let (kv, _) = granted(|| js.create_or_open_key_value(config.clone()).into_future()).await;
+    Ok(kv)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_a_hundred_thousand_updates_of_each_key_is_seen_across_a_rolling_restart()
+-> Outcome {
+    let mut cluster = Cluster::builder().jetstream(true).start(3)?;
+    let kv = replicated(&cluster).await?;
+    let mut updates = Updates::begin(&kv, replicated(&cluster).await?);
+    for server in 0..3 {
+        updates.reach(UPDATES / 4 * (server as u64 + 1)).await?;
+        cluster[server].kill()?;
+        cluster[server].restart()?;
+        cluster.wait_until_joined()?;
+        // The next one goes only once the stream has three replicas again.
+        whole(kv.stream()).await;
     }
-    assert_eq!(written.len() as u64, WRITERS * KEYS);
-    let last: BTreeMap<_, _> = written
-        .iter()
-        .map(|(key, revisions)| (key.clone(), revisions[revisions.len() - 1]))
-        .collect();
-    let of_all = *last.values().max().ok_or("there are keys")?;
-    tell.send(of_all).map_err(|_| "the watch goes on")?;
-    let seen = soon(reading).await??;
-    for (key, &last) in &last {
-        let seen = seen.get(key).ok_or_else(|| format!("nothing of {key}"))?;
-        assert_eq!(seen.last(), Some(&last), "the last one of {key}");
-        let skipped = written[key].iter().filter(|revision| !seen.contains(revision));
-        for revision in skipped {
-            assert!(*revision < last, "what was skipped of {key} is superseded");
-        }
-    }
-    Ok(())
+    updates.end().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -308,6 +308,8 @@ macro_rules! conformance {
                 many_keys_are_got_that_are_more_than_a_server_sends_at_once
                 a_bucket_without_direct_gets_is_read_from_its_leader
                 what_decides_a_write_is_read_from_the_leader
+                reads_are_direct_unless_they_are_asked_of_the_leader
+                a_handle_remembers_every_kind_of_write
                 what_is_left_of_deleted_keys_is_purged
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
@@ -317,6 +319,8 @@ macro_rules! conformance {
             kv_watch {
                 a_watch_of_an_empty_bucket_has_an_end_of_what_was_there
                 a_watch_gives_what_is_there_and_then_what_comes
+                whatever_deletes_a_key_is_ignored_where_that_is_asked_for
+                a_watch_from_a_revision_to_come_waits_for_it
                 a_watch_of_updates_outlives_killed_servers
                 a_watch_that_began_on_nothing_gives_every_revision_behind_a_lost_consumer
                 a_watch_from_a_revision_goes_on_behind_what_it_gave
@@ -327,6 +331,8 @@ macro_rules! conformance {
             kv_cache {
                 a_cache_has_what_is_there_and_is_kept_current
                 a_cache_waits_for_a_revision_and_says_why_it_does_not_come
+                a_cache_of_some_keys_waits_for_their_revisions_alone
+                a_cache_says_how_long_it_has_heard_nothing_and_waits_on
                 a_cache_outlives_a_killed_server
                 what_went_without_a_marker_is_found_when_the_consumer_was_lost
                 a_cache_does_not_give_what_is_older_than_the_ttl_of_its_bucket
@@ -418,6 +424,11 @@ macro_rules! cluster_conformance {
             cluster_consume {
                 consume_and_ordered_outlive_a_rolling_restart_and_miss_nothing
                 a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leader_for_less
+            }
+            cluster_kv {
+                watches_miss_nothing_and_leave_nothing_while_leaders_step_down
+                a_leader_that_steps_down_midway_leaves_one_end_behind_all_that_was_there
+                batches_are_stored_whole_or_not_at_all_while_leaders_step_down
             }
             cluster_publish {
                 while_leaders_are_killed_all_that_is_acknowledged_is_stored_once

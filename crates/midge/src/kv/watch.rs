@@ -44,6 +44,9 @@ pub enum WatchItem {
     Entry(Entry),
     /// All that was there when the watch began has been given; what follows is new. It comes once,
     /// also when nothing was there.
+    ///
+    /// Of a bucket with replicas, that is what the server had which gives the revisions: what was
+    /// written a moment before may follow instead.
     InitialEnd,
 }
 
@@ -123,7 +126,8 @@ impl WatchBuilder {
     }
 
     /// First every revision that is kept, from this one on: to go on behind revision `n`, give
-    /// `n + 1`. One that the bucket has not reached yet is waited for: until then nothing comes.
+    /// `n + 1`. One that the bucket has not reached yet is waited for: until then
+    /// [`WatchItem::InitialEnd`] comes, and nothing else.
     pub fn from_revision(mut self, revision: u64) -> Self {
         self.include = Include::From(revision);
         self

@@ -105,6 +105,69 @@ pub async fn a_cache_waits_for_a_revision_and_says_why_it_does_not_come<A: Adapt
     Ok(())
 }
 
+pub async fn a_cache_of_some_keys_waits_for_their_revisions_alone<A: Adapter>() -> Outcome {
+    let brief = Duration::from_millis(50);
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 5, ..memory("b") }).await?;
+    soon(kv.put("a.x", "1")).await?;
+    let cache = soon(kv.cache_of(["a.*"])).await?;
+    soon(cache.completed()).await?;
+    // Of another key: nothing says here that it is there.
+    let other = soon(kv.put("b", "1")).await?;
+    let never = soon(cache.wait_for(other).timeout(brief)).await;
+    assert_eq!(never, Err(CacheWaitError::TimedOut { reached: 1, complete: true }));
+    // A later one of theirs shows all before it.
+    let waiting = cache.wait_for(other).timeout(HOUR);
+    let mut waiting = std::pin::pin!(IntoFuture::into_future(waiting));
+    assert!(poll_once(&mut waiting).await.is_pending());
+    soon(kv.put("a.y", "1")).await?;
+    soon(waiting).await?;
+    assert_eq!(cache.keys(), ["a.x", "a.y"]);
+    // A marker is a revision like others, and what was before it need not be there any more.
+    let put = soon(kv.put("a.x", "2")).await?;
+    let purged = soon(kv.purge("a.x")).await?;
+    for revision in [put, purged] {
+        soon(cache.wait_for(revision)).await?;
+    }
+    assert!(cache.get("a.x").is_none());
+    // It begins behind both of them, and has them nevertheless.
+    let late = soon(kv.cache()).await?;
+    soon(late.wait_for(put)).await?;
+    soon(late.wait_for(purged)).await?;
+    assert_eq!(late.keys(), ["a.y", "b"]);
+    Ok(())
+}
+
+pub async fn a_cache_says_how_long_it_has_heard_nothing_and_waits_on<A: Adapter>() -> Outcome {
+    let (server, kv) = bucket::<A>(memory("b")).await?;
+    soon(kv.put("a", "1")).await?;
+    let link = Link::to(&server.url()).start()?;
+    let behind = JetStream::new(connect::<A>(impatient(&link.url())).await?);
+    let cache = soon(soon(behind.open_key_value("b")).await?.cache()).await?;
+    soon(cache.completed()).await?;
+    // The server says something every 2 s, and the copy is no older than that, and than a busy
+    // machine.
+    let within = Duration::from_secs(6);
+    until(|| cache.status().is_current(within)).await;
+    link.stall(Direction::ToClient);
+    let revision = soon(kv.put("a", "2")).await?;
+    let waiting = cache.wait_for(revision).timeout(HOUR);
+    let mut waiting = std::pin::pin!(IntoFuture::into_future(waiting));
+    assert!(poll_once(&mut waiting).await.is_pending());
+    until(|| !cache.status().is_current(within)).await;
+    let status = cache.status();
+    assert!(status.heard > within && status.complete && status.end.is_none(), "{status:?}");
+    assert_eq!(cache.get("a").map(|entry| entry.revision()), Some(1), "it is read on");
+    // It is found again over another connection, and so is what was waited for.
+    link.cut();
+    until(|| !cache.status().connected).await;
+    assert!(!cache.status().is_current(HOUR));
+    link.resume(Direction::ToClient);
+    soon(waiting).await?;
+    assert_eq!(cache.get("a").map(|entry| entry.value().to_vec()), Some(b"2".to_vec()));
+    until(|| cache.status().is_current(within)).await;
+    Ok(())
+}
+
 pub async fn a_cache_outlives_a_killed_server<A: Adapter>() -> Outcome {
     let (mut server, kv) = bucket::<A>(BucketConfig::new("b")).await?;
     soon(kv.put("old", "1")).await?;

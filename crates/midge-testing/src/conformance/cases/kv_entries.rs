@@ -5,8 +5,9 @@ use std::time::Duration;
 use midge::jetstream::{ApiError, JetStream, StreamConfig};
 use midge::kv::{
     BucketConfig, ChangeError, CreateError, DeleteError, Entry, GetError, GetManyError, KeyError,
-    KeyValue, Operation, PutError, UpdateError, WatchItem,
+    KeyValue, Operation, PutError, UpdateError, WatchItem, WriteBatchError,
 };
+use midge::{Client, Subscription};
 
 use super::kv_buckets::{bucket, memory};
 use crate::NatsServer;
@@ -286,27 +287,132 @@ pub async fn a_bucket_without_direct_gets_is_read_from_its_leader<A: Adapter>() 
     Ok(())
 }
 
+/// What is asked of the API until its end is told.
+async fn asked(asks: &mut Subscription, client: &Client) -> Outcome<Vec<String>> {
+    soon(client.publish("$JS.API.end", "")).await?;
+    let mut asked = Vec::new();
+    loop {
+        match soon(asks.next()).await.expect("the end comes").subject() {
+            "$JS.API.end" => return Ok(asked),
+            subject => asked.push(subject.to_owned()),
+        }
+    }
+}
+
 /// Others may be behind, and what they say would be tried in vain.
 pub async fn what_decides_a_write_is_read_from_the_leader<A: Adapter>() -> Outcome {
-    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let (_server, kv) = bucket::<A>(BucketConfig { allow_atomic: true, ..memory("b") }).await?;
     let client = kv.stream().context().client().clone();
     soon(kv.put("k", "1")).await?;
     soon(kv.delete("k")).await?;
+    // What a connection asks once is asked.
+    soon(kv.batch().put("other", "1").put("another", "1")).await?;
     let mut asks = soon(client.subscribe("$JS.API.>")).await?;
     soon(client.flush()).await?;
     soon(kv.create("k", "2")).await?;
     soon(kv.create("k", "3")).await.expect_err("it has a value");
     soon(kv.change("k", |_| Some("4"))).await?;
-    soon(client.publish("$JS.API.end", "")).await?;
+    assert_eq!(asked(&mut asks, &client).await?, ["$JS.API.STREAM.MSG.GET.KV_b"; 3]);
+
+    // Each round, of which there are as many as are asked for: somebody is faster each time.
+    let (mut rounds, mut seen) = (0, Vec::new());
+    let faster = |entry: Option<&Entry>| {
+        rounds += 1;
+        seen.push(entry.map(|entry| String::from_utf8_lossy(entry.value()).into_owned()));
+        let write = client.publish("$KV.b.k", format!("faster {rounds}"));
+        write.try_send().expect("there is room");
+        Some("mine")
+    };
+    let never = soon(kv.change("k", faster).attempts(4)).await;
+    assert!(
+        matches!(never, Err(ChangeError::Contended { ref key, attempts: 4 }) if key == "k"),
+        "{never:?}"
+    );
+    let found = seen.iter().map(Option::as_deref).collect::<Option<Vec<_>>>();
+    assert_eq!(found.as_deref(), Some(&["4", "faster 1", "faster 2", "faster 3"][..]));
+    assert_eq!(asked(&mut asks, &client).await?, ["$JS.API.STREAM.MSG.GET.KV_b"; 4]);
+
+    // What a batch names that was refused.
+    let batch = kv.batch().update("k", "5", 1).put("other", "5").create("another", "5");
+    let refused = soon(batch).await;
+    let Err(WriteBatchError::WrongRevision { differing, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(differing.len(), 2);
+    assert_eq!(asked(&mut asks, &client).await?, ["$JS.API.STREAM.MSG.GET.KV_b"; 2]);
+    Ok(())
+}
+
+/// The servers of a cluster answer alike; of what may be asked for, not all may be.
+pub async fn reads_are_direct_unless_they_are_asked_of_the_leader<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let client = kv.stream().context().client().clone();
+    let own = kv.read_your_writes();
+    let revision = soon(own.put("k", "1")).await?;
+    // A connection asks the server what it can do once.
+    soon(kv.get_many(["k"])).await?;
+    let mut asks = soon(client.subscribe("$JS.API.>")).await?;
+    soon(client.flush()).await?;
+    soon(kv.get("k")).await?.expect("it was put");
+    soon(kv.get("k").at(revision)).await?.expect("it was put");
+    soon(own.get("k")).await?.expect("it was put");
+    assert_eq!(soon(kv.get_many(["k", "none"])).await?.len(), 2);
+    let direct = "$JS.API.DIRECT.GET.KV_b";
+    let last = &*format!("{direct}.$KV.b.k");
+    assert_eq!(asked(&mut asks, &client).await?, [last, direct, last, direct]);
+
+    soon(kv.get("k").from_leader()).await?.expect("it was put");
+    soon(kv.get("k").at(revision).from_leader()).await?.expect("it was put");
+    assert_eq!(asked(&mut asks, &client).await?, ["$JS.API.STREAM.MSG.GET.KV_b"; 2]);
+
+    // A replica that lacks a write is one that has it not any more.
+    soon(kv.stream().purge()).await?;
+    let leader = "$JS.API.STREAM.MSG.GET.KV_b";
+    assert_eq!(asked(&mut asks, &client).await?, ["$JS.API.STREAM.PURGE.KV_b"]);
+    assert!(soon(own.get("k")).await?.is_none());
+    assert_eq!(asked(&mut asks, &client).await?, [last, leader]);
+    assert!(soon(own.get("k").at(revision)).await?.is_none());
+    assert_eq!(asked(&mut asks, &client).await?, [direct, leader]);
+    assert_eq!(soon(own.get_many(["k", "none"])).await?, [None, None]);
+    assert_eq!(asked(&mut asks, &client).await?, [direct, leader], "of its key alone");
+    assert!(soon(kv.get("k")).await?.is_none() && soon(own.get("none")).await?.is_none());
+    let none = &*format!("{direct}.$KV.b.none");
+    assert_eq!(asked(&mut asks, &client).await?, [last, none], "others believe it");
+    Ok(())
+}
+
+/// Read-your-writes knows of them all: what a replica lacks is asked of the leader.
+pub async fn a_handle_remembers_every_kind_of_write<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { allow_atomic: true, ..memory("b") }).await?;
+    let client = kv.stream().context().client().clone();
+    let own = kv.read_your_writes();
+    soon(own.put("put", "1")).await?;
+    soon(own.create("create", "1")).await?;
+    let revision = soon(kv.put("update", "1")).await?;
+    soon(own.update("update", "2", revision)).await?;
+    soon(own.change("change", |_| Some("1"))).await?;
+    soon(own.delete("delete")).await?;
+    soon(own.purge("purge")).await?;
+    soon(own.batch().put("one", "1").delete("two")).await?;
+    soon(kv.put("others", "1")).await?;
+    // A replica of which all is missing.
+    soon(kv.stream().purge()).await?;
+    let mut asks = soon(client.subscribe("$JS.API.STREAM.MSG.GET.KV_b")).await?;
+    soon(client.flush()).await?;
+    let keys = ["put", "create", "update", "change", "delete", "purge", "one", "two", "others"];
+    for key in keys {
+        assert!(soon(own.get(key)).await?.is_none());
+    }
+    soon(client.publish("$JS.API.STREAM.MSG.GET.KV_b", "end")).await?;
     let mut asked = Vec::new();
     loop {
-        let ask = soon(asks.next()).await.expect("the end comes");
-        match ask.subject() {
-            "$JS.API.end" => break,
-            subject => asked.push(subject.to_owned()),
-        }
+        let ask: serde_json::Value = match soon(asks.next()).await.expect("the end comes") {
+            end if end.payload() == b"end" => break,
+            ask => serde_json::from_slice(ask.payload())?,
+        };
+        asked.push(ask["last_by_subj"].as_str().unwrap_or_default().replace("$KV.b.", ""));
     }
-    assert_eq!(asked, ["$JS.API.STREAM.MSG.GET.KV_b"; 3]);
+    assert_eq!(asked, keys[..8], "all but the one of others");
     Ok(())
 }
 

@@ -286,6 +286,20 @@ pub async fn paths_are_keys_and_a_cache_is_read_through_a_view<A: Adapter>() -> 
     }
     assert_eq!(soon(kv.keys_of(["_root_.etc.>"])).await?.all().await?.len(), 2);
     assert_eq!(soon(files.keys_of(["/etc/*"])).await?.all().await?, ["/etc/hosts"]);
+    let some = soon(files.keys_of(["/etc/ssl/*", "home/>"])).await?.all().await?;
+    assert_eq!(some, ["/etc/ssl/certs", "home/notes"]);
+    let many = soon(files.get_many(["home/notes", "/home/notes", "/etc/hosts"])).await?;
+    let many: Vec<_> = many.into_iter().collect::<Result<_, _>>()?;
+    let many: Vec<_> = many.iter().map(|entry| entry.as_ref().map(|entry| &*entry.key)).collect();
+    assert_eq!(many, [Some("home/notes"), None, Some("/etc/hosts")]);
+    let mut watch = soon(files.watch_as(["/etc/>", "home/notes"], |watch| watch)).await?;
+    for wanted in ["/etc/hosts", "/etc/ssl/certs", "home/notes"] {
+        let Some(Ok(ViewWatchItem::Entry(entry))) = soon(watch.next()).await else {
+            panic!("{wanted} is there")
+        };
+        assert_eq!((&*entry.key, entry.value.as_deref()), (wanted, Some(wanted.as_bytes())));
+    }
+    assert_eq!(soon(watch.next()).await, Some(Ok(ViewWatchItem::InitialEnd)));
     let cache = soon(kv.cache_of([files.encode_filter("/etc/>")?])).await?;
     soon(cache.completed()).await?;
     let entry = cache.get(&files.encode_key("/etc/ssl/certs")?).expect("it was there");

@@ -1,6 +1,7 @@
 //! Watches of the key-value store, on a real nats-server.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use midge::jetstream::OrderedEnd;
 use midge::kv::{BucketConfig, Entry, KeyValue, Operation, Watch, WatchItem};
@@ -117,6 +118,98 @@ pub async fn a_watch_gives_what_is_there_and_then_what_comes<A: Adapter>() -> Ou
     }
     assert!(kv.watch("a..b").await.is_err());
     assert!(kv.watch_many(["*.x", "a.*"]).await.is_err());
+    Ok(())
+}
+
+pub async fn whatever_deletes_a_key_is_ignored_where_that_is_asked_for<A: Adapter>() -> Outcome {
+    let second = Duration::from_secs(1);
+    let limit_marker_ttl = Some(60 * second);
+    let (_server, kv) = bucket::<A>(BucketConfig { limit_marker_ttl, ..memory("b") }).await?;
+    let mut all = soon(kv.watch_all().updates_only()).await?;
+    let mut values = soon(kv.watch_all().ignore_deletes()).await?;
+    initial_end(&mut all).await;
+    initial_end(&mut values).await;
+    for key in ["deleted", "purged", "kept"] {
+        soon(kv.put(key, "x")).await?;
+    }
+    soon(kv.delete("deleted")).await?;
+    soon(kv.purge("purged")).await?;
+    soon(kv.create("brief", "x").ttl(second)).await?;
+    let (put, delete, purge) = (Operation::Put, Operation::Delete, Operation::Purge);
+    let wanted = [
+        ("deleted", put),
+        ("purged", put),
+        ("kept", put),
+        ("deleted", delete),
+        ("purged", purge),
+        ("brief", put),
+        // By the server, of which no client has said anything.
+        ("brief", purge),
+    ];
+    for (key, operation) in wanted {
+        let entry = entry(&mut all).await;
+        assert_eq!((entry.key(), entry.operation()), (key, operation));
+    }
+    let last = soon(kv.put("last", "x")).await?;
+    for key in ["deleted", "purged", "kept", "brief", "last"] {
+        let entry = entry(&mut values).await;
+        assert_eq!((entry.key(), entry.operation()), (key, put));
+    }
+    rests(&mut values).await;
+
+    // What is left of them is there for whoever comes now, and is ignored as well.
+    let markers = ["deleted", "purged", "brief"];
+    let mut latest = soon(kv.watch_all()).await?;
+    let mut values = soon(kv.watch_all().ignore_deletes()).await?;
+    let mut sizes = soon(kv.watch_all().ignore_deletes().meta_only()).await?;
+    let mut gone = soon(kv.watch_many(markers).ignore_deletes()).await?;
+    let mut kept = vec![];
+    while let WatchItem::Entry(entry) = item(&mut latest).await {
+        assert_eq!(entry.is_put(), !markers.contains(&entry.key()), "{entry:?}");
+        kept.push(entry.key().to_owned());
+    }
+    assert_eq!(kept, ["kept", "deleted", "purged", "brief", "last"]);
+    for watch in [&mut values, &mut sizes] {
+        assert_eq!(entry(watch).await.key(), "kept");
+        assert_eq!(entry(watch).await.revision(), last);
+        initial_end(watch).await;
+    }
+    initial_end(&mut gone).await;
+    Ok(())
+}
+
+pub async fn a_watch_from_a_revision_to_come_waits_for_it<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 10, ..memory("b") }).await?;
+    let client = kv.stream().context().client().clone();
+    for loses in [false, true] {
+        let first = soon(kv.put("a", "x")).await?;
+        let mut watch = soon(kv.watch_all().from_revision(first + 3)).await?;
+        initial_end(&mut watch).await;
+        assert_eq!(soon(kv.put("a", "x")).await?, first + 1);
+        if loses {
+            // Its successor waits for the same one.
+            for name in consumers(&kv).await? {
+                api(&client, &format!("CONSUMER.DELETE.KV_b.{name}"), Value::Null).await?;
+            }
+            assert_eq!(consumers(&kv).await?, [""; 0]);
+            soon(async {
+                while consumers(&kv).await?.is_empty() {
+                    rests(&mut watch).await;
+                }
+                Outcome::Ok(())
+            })
+            .await?;
+        }
+        for revision in first + 2..=first + 4 {
+            assert_eq!(soon(kv.put("a", "x")).await?, revision);
+        }
+        for revision in first + 3..=first + 4 {
+            assert_eq!(entry(&mut watch).await.revision(), revision);
+        }
+        rests(&mut watch).await;
+        drop(watch);
+        until_consumers(&kv, 0).await?;
+    }
     Ok(())
 }
 
