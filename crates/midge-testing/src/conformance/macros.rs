@@ -419,6 +419,9 @@ macro_rules! cluster_conformance {
                 consume_and_ordered_outlive_a_rolling_restart_and_miss_nothing
                 a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leader_for_less
             }
+            cluster_management {
+                a_replicated_stream_is_managed_while_its_leader_dies_and_comes_back
+            }
             cluster_publish {
                 while_leaders_are_killed_all_that_is_acknowledged_is_stored_once
                 while_leaders_are_killed_a_chain_is_stored_once_and_in_order
