@@ -22,6 +22,9 @@ pub enum CallError {
     /// A name that no stream or consumer can have. Nothing was sent.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// An argument that no server would take. Nothing was sent.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Nobody answers. JetStream is off for the account or on the server, the prefix or domain is
     /// not the right one or is cut off, or the server does not know the call.
     #[error("nobody answers on {subject}: is JetStream on, and this the right domain or prefix?")]

@@ -173,6 +173,7 @@ impl JetStream {
     /// [`CallError`].
     pub async fn stream_by_subject(&self, subject: &str) -> Result<Option<Stream>, CallError> {
         let request = ListRequest { offset: 0, subject: Some(subject.into()) };
+        request.check()?;
         let (call, subject) = (self.call(), request.subject.clone());
         let (asked, message) = call.request("STREAM.NAMES", Some(&request)).await?;
         let mut page = Pages::<String>::new(subject);
