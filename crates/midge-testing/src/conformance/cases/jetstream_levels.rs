@@ -5,9 +5,9 @@ use std::time::Duration;
 use midge::Event;
 use midge::jetstream::{
     ApiLevel, ApiPrefix, AtomicBatchError, CallError, Compression, ConsumerConfig, ConsumerError,
-    ConsumerLimits, DirectError, Discard, FeatureError, JetPublishError, JetStream, LevelError,
-    Listed, PersistMode, PriorityPolicy, PubAck, PublisherError, Republish, Retention, Schedule,
-    StreamConfig, StreamError, SubjectTransform, Time,
+    ConsumerLimits, Differences, DirectError, Discard, ErrorCode, FeatureError, JetPublishError,
+    JetStream, LevelError, Listed, PersistMode, PriorityPolicy, PubAck, PublisherError, Republish,
+    Retention, Schedule, StreamConfig, StreamError, SubjectTransform, Time,
 };
 
 use super::jetstream_streams::{in_memory, jetstream, store};
@@ -287,6 +287,63 @@ pub async fn who_may_not_ask_for_the_level_leaves_it_to_the_server<A: Adapter>()
     let js = JetStream::new(connect::<A>(options).await?);
     soon(js.create_stream(StreamConfig { allow_atomic: true, ..in_memory("s") })).await?;
     soon(js.api_level()).await.expect_err("it is denied");
+    Ok(())
+}
+
+/// Who is not told the level sends everything. Servers before 2.12 drop what they do not know; later
+/// ones refuse it by the level that is asked for in the request.
+pub async fn what_an_old_server_drops_is_named_and_what_it_refuses_is_told<A: Adapter>() -> Outcome
+{
+    let config = "authorization { users: [{ user: u, password: p, permissions: { publish: { deny: \"$JS.API.INFO\" } } }] }";
+    let dropped = StreamConfig { allow_atomic: true, ..in_memory("s") };
+    let paused = ConsumerConfig {
+        pause_until: Some("2100-01-01T00:00:00Z".parse()?),
+        ..ConsumerConfig::durable("c")
+    };
+    let prioritized = ConsumerConfig {
+        priority_policy: PriorityPolicy::PinnedClient,
+        priority_groups: vec!["g".into()],
+        ..ConsumerConfig::durable("p")
+    };
+    for version in Version::ALL {
+        let server = NatsServer::builder().version(version).jetstream(true).config(config);
+        let server = server.start()?;
+        let options = impatient(&server.url()).user_and_password("u", "p");
+        let js = JetStream::new(connect::<A>(options).await?);
+        let created = soon(js.create_stream(dropped.clone())).await;
+        if !matches!(version, Version::V2_10 | Version::V2_11) {
+            created?;
+            let fast = StreamConfig { allow_batched: true, ..in_memory("fast") };
+            let created = soon(js.create_stream(fast)).await.map(|_| ());
+            if version == Version::V2_12 {
+                let code = created.err().and_then(|error| error.code());
+                assert_eq!(code, Some(ErrorCode::REQUIRED_API_LEVEL), "{version:?}");
+            } else {
+                created?;
+            }
+            continue;
+        }
+        let Err(StreamError::Differs { differences, info }) = created else {
+            panic!("{version:?} has no batches: {created:?}")
+        };
+        let fields = |differences: &Differences| {
+            differences.iter().map(|difference| difference.field.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&differences), ["allow_atomic"], "{version:?}");
+        assert_eq!(info.config.subjects, ["s.>"]);
+        let stream = js.stream("s")?;
+        let pause = soon(stream.create_consumer(paused.clone())).await;
+        let group = soon(stream.create_consumer(prioritized.clone())).await;
+        if version == Version::V2_11 {
+            pause?;
+            group?;
+            continue;
+        }
+        let Err(ConsumerError::Differs { differences, .. }) = pause else { panic!("{pause:?}") };
+        assert_eq!(fields(&differences), ["pause_until"]);
+        let Err(ConsumerError::Differs { differences, .. }) = group else { panic!("{group:?}") };
+        assert_eq!(fields(&differences), ["priority_groups", "priority_policy"]);
+    }
     Ok(())
 }
 
