@@ -144,7 +144,6 @@ impl PurgeRequest {
 #[non_exhaustive]
 pub struct Purged {
     /// Messages that went.
-    #[serde(default)]
     pub purged: u64,
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use midge_jetstream::{
-    AccountInfo, ApiError, ApiLevel, ConfigError, ConsumerInfo, Differences, ErrorCode, LevelError,
-    NameError, ReplyError, StreamInfo, read_reply,
+    AccountInfo, ApiError, ApiLevel, ConfigError, ConsumerInfo, Differences, Done, ErrorCode,
+    LevelError, NameError, ReplyError, StreamInfo, read_reply,
 };
 use midge_proto::{Instant, Message, RequestError};
 use serde::Serialize;
@@ -197,6 +197,21 @@ impl Call<'_> {
     ) -> Result<T, CallError> {
         let (subject, message) = self.request(call, request).await?;
         read_reply(message.payload()).map_err(|error| CallError::reply(&subject, error))
+    }
+
+    /// Asks for what JetStream answers with its success alone.
+    pub(super) async fn ask_done(
+        &self,
+        call: &str,
+        request: Option<&(impl Serialize + ?Sized)>,
+    ) -> Result<(), CallError> {
+        let done: Done = self.ask(call, request).await?;
+        if done.success {
+            return Ok(());
+        }
+        let subject = self.context.api_prefix().subject(call);
+        let error = serde::de::Error::custom("it does not say that it was done");
+        Err(CallError::Malformed { subject, error })
     }
 
     /// The subject of a call and the reply to it.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use midge_jetstream::{
-    ConfigError, DeleteMessageRequest, Done, ErrorCode, GetReply, GetRequest, PurgeRequest, Purged,
+    ConfigError, DeleteMessageRequest, ErrorCode, GetReply, GetRequest, PurgeRequest, Purged,
     StoredMessage, StreamInfo, StreamInfoRequest, StreamName, SubjectsPage, read_reply,
 };
 
@@ -161,8 +161,7 @@ impl Stream {
 
     async fn delete_by(&self, request: DeleteMessageRequest) -> Result<(), CallError> {
         let call = format!("STREAM.MSG.DELETE.{}", self.name);
-        let _: Done = self.context.call().ask(&call, Some(&request)).await?;
-        Ok(())
+        self.context.call().ask_done(&call, Some(&request)).await
     }
 }
 

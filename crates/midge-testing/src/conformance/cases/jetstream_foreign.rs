@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use midge::jetstream::{
     ApiLevel, ApiPrefix, CallError, DirectError, DirectGetError, ErrorCode, FeatureError,
-    JetPublishError, JetStream, Listed, StreamConfig, StreamError,
+    JetPublishError, JetStream, Listed, PurgeError, StreamConfig, StreamError,
 };
 use midge::{Client, HeaderMap, Message};
 
@@ -169,9 +169,21 @@ pub async fn an_answer_that_is_none_is_told_with_its_subject<A: Adapter>() -> Ou
         "STREAM.DELETE.s" => {
             plain(r#"{"error":{"code":503,"err_code":19999,"description":"new"}}"#)
         }
-        _ => plain(""),
+        "INFO" => plain(""),
+        _ => plain("{}"),
     })
     .await?;
+    let stream = js.stream("other")?;
+    for (call, error) in [
+        ("STREAM.DELETE.other", soon(stream.delete()).await.err()),
+        ("STREAM.MSG.DELETE.other", soon(stream.delete_message(1)).await.err()),
+        ("CONSUMER.DELETE.other.c", soon(stream.delete_consumer("c")).await.err()),
+    ] {
+        let Some(CallError::Malformed { subject, .. }) = error else { panic!("{call}: {error:?}") };
+        assert_eq!(subject, format!("foreign.{call}"), "nothing says that it was done");
+    }
+    let purged = soon(stream.purge()).await;
+    assert!(matches!(purged, Err(PurgeError::Call(CallError::Malformed { .. }))), "{purged:?}");
     let error = soon(js.get_stream("s")).await.expect_err("it is no answer");
     let CallError::Malformed { subject, .. } = error else { panic!("{error}") };
     assert_eq!(subject, "foreign.STREAM.INFO.s");

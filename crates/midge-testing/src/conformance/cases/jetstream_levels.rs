@@ -60,6 +60,8 @@ pub async fn a_server_of_2_10_does_what_it_can_and_the_rest_is_named<A: Adapter>
     let ttl = StreamConfig { allow_msg_ttl: true, ..in_memory("t") };
     lacks(soon(js.create_stream(ttl.clone())).await.err(), "allow_msg_ttl", ApiLevel::V2_11);
     lacks(soon(js.update_stream(ttl)).await.err(), "allow_msg_ttl", ApiLevel::V2_11);
+    let pedantic = soon(js.pedantic().create_stream(in_memory("t"))).await;
+    lacks(pedantic.err(), "to be pedantic", ApiLevel::V2_11);
     let counter = StreamConfig { allow_msg_counter: true, ..in_memory("t") };
     lacks(soon(js.create_stream(counter)).await.err(), "allow_msg_counter", ApiLevel::V2_12);
     let paused =
