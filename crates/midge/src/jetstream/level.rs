@@ -1,4 +1,5 @@
-//! The API level: asked for once a connection, and checked before what a server may be too old for.
+//! The API level: asked for once a connection, and again before something is refused for it; checked
+//! before what a server may be too old for.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use midge::Event;
 use midge::jetstream::{
-    ApiLevel, ApiPrefix, AtomicBatchError, CallError, Compression, ConsumerConfig, ConsumerError,
-    ConsumerLimits, Differences, DirectError, Discard, ErrorCode, FeatureError, JetPublishError,
-    JetStream, LevelError, Listed, PersistMode, PriorityPolicy, PubAck, PublisherError, Republish,
-    Retention, Schedule, StreamConfig, StreamError, SubjectTransform, Time,
+    AckPolicy, ApiLevel, ApiPrefix, AtomicBatchError, CallError, Compression, ConsumerConfig,
+    ConsumerError, ConsumerLimits, DeliverPolicy, Differences, DirectError, Discard, ErrorCode,
+    FeatureError, JetPublishError, JetStream, LevelError, Listed, PersistMode, PriorityPolicy,
+    PubAck, PublisherError, ReplayPolicy, Republish, Retention, Schedule, StreamConfig,
+    StreamError, StreamSource, SubjectTransform, Time,
 };
 
 use super::jetstream_streams::{in_memory, jetstream, store};
@@ -379,6 +380,50 @@ pub async fn a_stream_that_the_server_is_too_old_for_is_listed<A: Adapter>() -> 
     Ok(())
 }
 
+/// Streams that copy others, and a consumer that pushes, as every version knows them.
+async fn takes_copies_and_pushes(js: &JetStream) -> Outcome {
+    let origin =
+        soon(js.create_stream(StreamConfig { allow_direct: true, ..in_memory("o") })).await?;
+    soon(js.create_stream(in_memory("p"))).await?;
+    let start: Time = "2026-01-01T00:00:00.000000001+02:00".parse()?;
+    let mirror = StreamSource {
+        opt_start_time: Some(start),
+        filter_subject: Some("o.x".into()),
+        ..StreamSource::new("o")
+    };
+    let mirror =
+        StreamConfig { mirror: Some(mirror), mirror_direct: true, ..StreamConfig::new("mirror") };
+    let transforms =
+        vec![SubjectTransform { src: "o.*".into(), dest: "copy.{{wildcard(1)}}".into() }];
+    let sources = vec![
+        StreamSource { opt_start_seq: 5, subject_transforms: transforms, ..StreamSource::new("o") },
+        StreamSource { filter_subject: Some("p.>".into()), ..StreamSource::new("p") },
+    ];
+    let copy = StreamConfig { sources, ..StreamConfig::new("copy") };
+    for config in [mirror, copy] {
+        let stream = soon(js.create_stream(config)).await?;
+        // As it came it goes back.
+        soon(js.update_stream(soon(stream.info()).await?.config)).await?;
+    }
+    let push = ConsumerConfig {
+        deliver_policy: DeliverPolicy::ByStartTime(start),
+        ack_policy: AckPolicy::All,
+        ack_wait: Some(Duration::from_nanos(1_500_000_001)),
+        filter_subjects: vec!["o.x".into()],
+        replay_policy: ReplayPolicy::Original,
+        rate_limit_bps: Some(1 << 40),
+        headers_only: true,
+        deliver_subject: Some("there".into()),
+        deliver_group: Some("group".into()),
+        idle_heartbeat: Some(Duration::from_secs(5)),
+        flow_control: true,
+        ..ConsumerConfig::durable("push")
+    };
+    let info = soon(origin.create_consumer(push)).await?;
+    soon(origin.update_consumer(info.config)).await?;
+    Ok(())
+}
+
 pub async fn every_version_takes_what_all_know<A: Adapter>() -> Outcome {
     for version in Version::ALL {
         let (_server, js) = of_version::<A>(version).await?;
@@ -435,6 +480,7 @@ pub async fn every_version_takes_what_all_know<A: Adapter>() -> Outcome {
         let info = soon(stream.info()).await?;
         assert_eq!((info.state.consumer_count, info.config.max_msgs), (1, Some(2_000)));
         assert_eq!(soon(stream.consumers().next()).await.map(|c| c.is_ok()), Some(true));
+        takes_copies_and_pushes(&js).await?;
     }
     Ok(())
 }
