@@ -8,6 +8,7 @@ use core::time::Duration;
 use midge_proto::{HeaderMap, Message};
 use serde::Serialize;
 
+use crate::check::{ConfigError, range, subject};
 use crate::stored::StoredMessage;
 use crate::time::Time;
 use crate::wire::is_default;
@@ -140,6 +141,29 @@ pub struct DirectBatchRequest {
     pub which: DirectBatchOf,
     /// The most messages. `None`: all there are.
     pub max_messages: Option<u64>,
+}
+
+impl DirectBatchRequest {
+    /// Checks it for what no server would take.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when a subject is none, or there is none to get the last message of.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let filter = match &self.which {
+            DirectBatchOf::From { subject, .. } | DirectBatchOf::FromTime { subject, .. } => {
+                subject
+            }
+            DirectBatchOf::Last { subjects, .. } => {
+                range("multi_last", !subjects.is_empty(), "one subject or more")?;
+                return subjects.iter().try_for_each(|one| subject("multi_last", one).map(|_| ()));
+            }
+        };
+        match filter {
+            Some(filter) => subject("next_by_subj", filter).map(|_| ()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Which messages to get.

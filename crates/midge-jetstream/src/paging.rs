@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::check::{self, ConfigError};
 use crate::error::{ReplyError, read_reply};
 use crate::wire::{is_default, or_default};
 
@@ -20,6 +21,21 @@ pub struct ListRequest {
     /// Of streams: only those that have this subject, which may hold wildcards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+}
+
+impl ListRequest {
+    /// Checks it for what no server would take, and for an empty subject: servers take that for
+    /// none, and list everything.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when its subject is none.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match &self.subject {
+            Some(subject) => check::subject("subject", subject).map(|_| ()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// An entry of a list of streams or consumers.

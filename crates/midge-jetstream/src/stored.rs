@@ -7,6 +7,7 @@ use bytes::Bytes;
 use midge_proto::{HeaderMap, Headers};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::check::{ConfigError, conflict, subject};
 use crate::time::Time;
 use crate::wire::{is_default, is_false};
 
@@ -50,6 +51,21 @@ pub enum GetRequest {
         /// Which.
         seq: u64,
     },
+}
+
+impl GetRequest {
+    /// Checks it for what no server would take.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when its subject is none.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Next { next_by_subj, .. } => subject("next_by_subj", next_by_subj).map(|_| ()),
+            Self::Last { last_by_subj } => subject("last_by_subj", last_by_subj).map(|_| ()),
+            Self::Sequence { .. } => Ok(()),
+        }
+    }
 }
 
 /// The answer to a request for a message that the leader of the stream gives.
@@ -108,12 +124,26 @@ pub struct PurgeRequest {
     pub keep: u64,
 }
 
+impl PurgeRequest {
+    /// Checks it for what no server would take, and for an empty filter: servers take that for
+    /// none, and delete everything.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], which names the field.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if let Some(filter) = &self.filter {
+            subject("filter", filter)?;
+        }
+        conflict("keep", self.keep > 0, "seq", self.seq > 0)
+    }
+}
+
 /// The answer to a purge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Purged {
     /// Messages that went.
-    #[serde(default)]
     pub purged: u64,
 }
 

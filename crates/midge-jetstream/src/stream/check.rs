@@ -22,7 +22,8 @@ impl StreamConfig {
         self.check_limits()?;
         self.check_features()?;
         self.check_mirror()?;
-        for source in &self.sources {
+        for (index, source) in self.sources.iter().enumerate() {
+            range("sources", !self.sources[..index].contains(source), "different from each other")?;
             check_source(
                 source,
                 [
@@ -290,6 +291,7 @@ mod tests {
                     ..stream()
                 },
             ),
+            ("sources", StreamConfig { sources: vec![StreamSource::new("o"); 2], ..stream() }),
             (
                 "sources.filter_subject",
                 StreamConfig {

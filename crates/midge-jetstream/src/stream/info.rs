@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{StreamConfig, SubjectTransform};
 use super::source::External;
+use crate::check::{ConfigError, subject};
 use crate::error::ApiError;
 use crate::time::Time;
 use crate::wire::{is_default, is_false, nanos, or_default, text, time};
@@ -229,6 +230,21 @@ pub struct StreamInfoRequest {
     /// The subjects to leave out, because another answer had them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub offset: u64,
+}
+
+impl StreamInfoRequest {
+    /// Checks it for what no server would take, and for an empty filter: servers take that for
+    /// none, and tell no subjects.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when its filter is no subject.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match &self.subjects_filter {
+            Some(filter) => subject("subjects_filter", filter).map(|_| ()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Which of the subjects of a stream an info has.

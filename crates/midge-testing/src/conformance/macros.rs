@@ -232,6 +232,8 @@ macro_rules! conformance {
             }
             jetstream_foreign {
                 subjects_are_told_beyond_a_page
+                names_are_told_beyond_a_page
+                a_level_that_is_too_low_is_asked_for_again_before_it_is_believed
                 an_answer_that_is_none_is_told_with_its_subject
                 a_field_that_is_dropped_is_named
                 what_is_out_of_use_is_listed
@@ -251,23 +253,28 @@ macro_rules! conformance {
                 publishes_ask_for_the_level_once_a_connection
                 who_has_no_api_publishes_what_the_server_takes
                 who_may_not_ask_for_the_level_leaves_it_to_the_server
+                what_an_old_server_drops_is_named_and_what_it_refuses_is_told
                 a_stream_that_the_server_is_too_old_for_is_listed
                 every_version_takes_what_all_know
             }
             jetstream_streams {
                 a_stream_is_created_updated_and_deleted
                 every_field_of_a_stream_reaches_the_server
+                what_a_stream_has_of_others_reaches_the_server
                 what_a_server_changes_is_named
                 a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for
+                what_is_no_subject_is_refused_before_it_is_asked_for
                 lists_are_complete_beyond_a_page
                 an_info_tells_subjects_and_deleted_messages
                 a_purge_takes_what_it_is_told
                 messages_are_got_and_deleted
+                what_is_deleted_securely_is_in_no_file
                 a_sealed_stream_stays_as_it_is
                 an_account_tells_what_it_uses
                 a_domain_is_reached_by_its_prefix
                 a_domain_behind_a_leaf_is_reached_by_its_prefix
                 a_call_ends_in_time_and_is_not_carried_out_later
+                a_call_that_finds_no_room_ends_in_time_and_is_not_carried_out_later
             }
             kept {
                 a_server_with_a_lower_limit_gets_what_it_takes_and_closes_no_connection
@@ -374,6 +381,7 @@ macro_rules! conformance {
                 a_publish_is_acknowledged_by_its_stream
                 expectations_are_checked_by_the_stream
                 a_publish_that_no_stream_takes_is_sent_again_twice
+                a_publish_is_not_sent_again_after_a_lost_connection
                 a_publish_is_not_sent_again_after_a_timeout
                 a_publish_that_contradicts_itself_is_not_sent
                 a_message_expires_and_one_that_never_does_stays
@@ -429,6 +437,9 @@ macro_rules! cluster_conformance {
                 watches_miss_nothing_and_leave_nothing_while_leaders_step_down
                 a_leader_that_steps_down_midway_leaves_one_end_behind_all_that_was_there
                 batches_are_stored_whole_or_not_at_all_while_leaders_step_down
+            }
+            cluster_management {
+                a_replicated_stream_is_managed_while_its_leader_dies_and_comes_back
             }
             cluster_publish {
                 while_leaders_are_killed_all_that_is_acknowledged_is_stored_once

@@ -167,8 +167,7 @@ impl Stream {
     /// it is not there.
     pub async fn delete_consumer(&self, name: impl AsRef<str>) -> Result<(), CallError> {
         let call = self.consumer_call("DELETE", name.as_ref())?;
-        let _: Done = self.context().call().ask(&call, None::<&()>).await?;
-        Ok(())
+        self.context().call().ask_done(&call, None::<&()>).await
     }
 
     /// Every consumer, in the order of the names.

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream as _;
 use midge_jetstream::{
-    ApiLevel, DirectBatch as Machine, DirectBatchOf, DirectBatchRequest, DirectBatchStep,
-    DirectGetError, GetRequest, LevelError, Need, StoredMessage, Time,
+    ApiLevel, ConfigError, DirectBatch as Machine, DirectBatchOf, DirectBatchRequest,
+    DirectBatchStep, DirectGetError, GetRequest, LevelError, Need, StoredMessage, Time,
 };
 use midge_proto::{Instant, Message, NotSent, RequestError, SubjectRef};
 
@@ -72,6 +72,7 @@ impl Stream {
     ///
     /// [`DirectError`].
     pub async fn direct_last(&self, subject: &str) -> Result<StoredMessage, DirectError> {
+        // What is no subject is refused there.
         let literal = SubjectRef::new(subject).is_ok_and(|subject| !subject.has_wildcards());
         if !literal {
             return self.get_directly(&GetRequest::Last { last_by_subj: subject.into() }).await;
@@ -97,6 +98,7 @@ impl Stream {
     }
 
     async fn get_directly(&self, request: &GetRequest) -> Result<StoredMessage, DirectError> {
+        request.check().map_err(CallError::Config)?;
         let call = format!("DIRECT.GET.{}", self.name());
         let answer = self.context().call().request(&call, Some(request)).await;
         self.direct_answer(answer)
@@ -246,6 +248,8 @@ pub struct DirectMessages {
 }
 
 enum Page {
+    /// It cannot be asked for.
+    Refused(ConfigError),
     /// The next one is to be asked for.
     New,
     /// The same, at a time.
@@ -261,8 +265,14 @@ enum Page {
 
 impl DirectMessages {
     fn new(stream: &Stream, which: DirectBatchOf, max_messages: Option<u64>) -> Self {
-        let machine = Machine::new(DirectBatchRequest { which, max_messages });
-        let page = if machine.is_empty() { Page::Over } else { Page::New };
+        let request = DirectBatchRequest { which, max_messages };
+        let refused = request.check().err();
+        let machine = Machine::new(request);
+        let page = match refused {
+            Some(error) => Page::Refused(error),
+            None if machine.is_empty() => Page::Over,
+            None => Page::New,
+        };
         Self { stream: stream.clone(), machine, end: Arc::default(), page }
     }
 
@@ -308,6 +318,11 @@ impl DirectMessages {
         loop {
             let step = match &mut self.page {
                 Page::Over => return Poll::Ready(None),
+                Page::Refused(error) => {
+                    let error = CallError::Config(error.clone());
+                    self.page = Page::Over;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
                 Page::New => {
                     self.page = Page::Asking(self.ask());
                     continue;

@@ -1,4 +1,5 @@
-//! The API level: asked for once a connection, and checked before what a server may be too old for.
+//! The API level: asked for once a connection, and again before something is refused for it; checked
+//! before what a server may be too old for.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +15,8 @@ use crate::shared::lock;
 const PEDANTIC: Need = Need::new("to be pedantic", ApiLevel::V2_11);
 
 impl JetStream {
-    /// What the servers of this prefix or domain can do (ADR-44). Asked for once a connection.
+    /// What the servers of this prefix or domain can do (ADR-44). Asked for once a connection, and
+    /// again before something is refused: servers that nobody is connected with are replaced too.
     ///
     /// # Errors
     ///
@@ -49,6 +51,12 @@ impl JetStream {
         config.or(self.context.pedantic.then_some(PEDANTIC))
     }
 
+    /// Whether nothing is to be asked before something is sent.
+    fn is_known_to_do(&self, need: Need) -> bool {
+        // Who is not told leaves it to the server.
+        self.known_level().is_some_and(|level| level.is_none_or(|level| level >= need.level))
+    }
+
     /// Checks a need against what is known.
     pub(super) fn check_known(&self, need: Option<Need>) -> Result<(), FeatureError> {
         match (need, self.known_level()) {
@@ -65,7 +73,7 @@ impl Call<'_> {
         // Who is not told relies on the header.
         if self.context.known_level() != Some(None) {
             let connection = self.context.connection();
-            match self.api_level().await {
+            match self.enough(need).await {
                 Ok(level) => level.check(need)?,
                 Err(CallError::Request { error: RequestError::Permission(_), .. }) => {
                     self.context.learn_level(connection, None);
@@ -79,9 +87,21 @@ impl Call<'_> {
 
     /// The level, from the server unless it is known on this connection.
     async fn api_level(&self) -> Result<ApiLevel, CallError> {
-        if let Some(Some(level)) = self.context.known_level() {
-            return Ok(level);
+        match self.context.known_level() {
+            Some(Some(level)) => Ok(level),
+            _ => self.ask_level().await,
         }
+    }
+
+    /// The level that is known, if it is enough, else from the server.
+    async fn enough(&self, need: Need) -> Result<ApiLevel, CallError> {
+        match self.context.known_level() {
+            Some(Some(level)) if level >= need.level => Ok(level),
+            _ => self.ask_level().await,
+        }
+    }
+
+    async fn ask_level(&self) -> Result<ApiLevel, CallError> {
         let connection = self.context.connection();
         let info: AccountInfo = self.ask("INFO", None::<&()>).await?;
         let level = ApiLevel(info.api.level);
@@ -106,7 +126,7 @@ impl Gate {
         Self { need, asking: None }
     }
 
-    /// Ready once, with the server's word. Asks only when nothing is known on this connection.
+    /// Ready once, with the server's word. Asks only when what is known on this connection is not enough.
     #[inline]
     pub(super) fn poll(
         &mut self,
@@ -129,7 +149,7 @@ impl Gate {
     ) -> Poll<Result<(), FeatureError>> {
         let asking = match &mut self.asking {
             Some(asking) => asking,
-            None if js.known_level().is_some() => return Poll::Ready(js.check_known(self.need)),
+            None if js.is_known_to_do(need) => return Poll::Ready(Ok(())),
             None => self.asking.insert(Box::pin(ask(js.clone(), deadline, need))),
         };
         let result = ready!(asking.as_mut().poll(context));
@@ -142,7 +162,7 @@ async fn ask(js: JetStream, deadline: Instant, need: Need) -> Result<(), Feature
     let connection = js.connection();
     match js.call_until(deadline).require(Some(need)).await {
         // An account may have the subjects of a stream without the API.
-        Err(FeatureError::Call(CallError::NoResponders { .. })) => {
+        Err(FeatureError::Call(CallError::NoResponders { .. })) if js.known_level().is_none() => {
             js.learn_level(connection, None);
             Ok(())
         }

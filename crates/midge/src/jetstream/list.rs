@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use midge_jetstream::{ConsumerInfo, Listed, Pages, StreamInfo};
+use midge_jetstream::{ConsumerInfo, ListRequest, Listed, Pages, StreamInfo};
 use midge_proto::Message;
 use serde::de::DeserializeOwned;
 
@@ -101,11 +101,7 @@ impl<T: Entry> List<T> {
                     self.over = true;
                     return Poll::Ready(None);
                 };
-                let (jetstream, call) = (self.context.clone(), self.call.clone());
-                self.page =
-                    Some(Box::pin(
-                        async move { jetstream.call().request(&call, Some(&request)).await },
-                    ));
+                self.page = Some(ask(self.context.clone(), self.call.clone(), request));
             }
             let Some(page) = &mut self.page else { continue };
             let reply = ready!(page.as_mut().poll(context));
@@ -120,6 +116,13 @@ impl<T: Entry> List<T> {
             }
         }
     }
+}
+
+fn ask(jetstream: JetStream, call: String, request: ListRequest) -> Page {
+    Box::pin(async move {
+        request.check()?;
+        jetstream.call().request(&call, Some(&request)).await
+    })
 }
 
 impl<T: Entry> futures_core::Stream for List<T> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use midge_jetstream::{
-    AccountInfo, ApiError, ApiLevel, ConfigError, ConsumerInfo, Differences, ErrorCode, LevelError,
-    NameError, ReplyError, StreamInfo, read_reply,
+    AccountInfo, ApiError, ApiLevel, ConfigError, ConsumerInfo, Differences, Done, ErrorCode,
+    LevelError, NameError, ReplyError, StreamInfo, read_reply,
 };
 use midge_proto::{Instant, Message, RequestError};
 use serde::Serialize;
@@ -22,6 +22,9 @@ pub enum CallError {
     /// A name that no stream or consumer can have. Nothing was sent.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// An argument that no server would take. Nothing was sent.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Nobody answers. JetStream is off for the account or on the server, the prefix or domain is
     /// not the right one or is cut off, or the server does not know the call.
     #[error("nobody answers on {subject}: is JetStream on, and this the right domain or prefix?")]
@@ -194,6 +197,21 @@ impl Call<'_> {
     ) -> Result<T, CallError> {
         let (subject, message) = self.request(call, request).await?;
         read_reply(message.payload()).map_err(|error| CallError::reply(&subject, error))
+    }
+
+    /// Asks for what JetStream answers with its success alone.
+    pub(super) async fn ask_done(
+        &self,
+        call: &str,
+        request: Option<&(impl Serialize + ?Sized)>,
+    ) -> Result<(), CallError> {
+        let done: Done = self.ask(call, request).await?;
+        if done.success {
+            return Ok(());
+        }
+        let subject = self.context.api_prefix().subject(call);
+        let error = serde::de::Error::custom("it does not say that it was done");
+        Err(CallError::Malformed { subject, error })
     }
 
     /// The subject of a call and the reply to it.

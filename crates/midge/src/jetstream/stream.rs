@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use midge_jetstream::{
-    ConfigError, DeleteMessageRequest, Done, ErrorCode, GetReply, GetRequest, PurgeRequest, Purged,
+    ConfigError, DeleteMessageRequest, ErrorCode, GetReply, GetRequest, PurgeRequest, Purged,
     StoredMessage, StreamInfo, StreamInfoRequest, StreamName, SubjectsPage, read_reply,
 };
 
@@ -126,6 +126,7 @@ impl Stream {
     }
 
     async fn get(&self, request: GetRequest) -> Result<StoredMessage, GetMessageError> {
+        request.check().map_err(CallError::Config)?;
         let call = format!("STREAM.MSG.GET.{}", self.name);
         match self.context.call().ask::<GetReply>(&call, Some(&request)).await {
             Ok(reply) => Ok(reply.into_message()),
@@ -160,8 +161,7 @@ impl Stream {
 
     async fn delete_by(&self, request: DeleteMessageRequest) -> Result<(), CallError> {
         let call = format!("STREAM.MSG.DELETE.{}", self.name);
-        let _: Done = self.context.call().ask(&call, Some(&request)).await?;
-        Ok(())
+        self.context.call().ask_done(&call, Some(&request)).await
     }
 }
 
@@ -200,6 +200,7 @@ impl<'a> Info<'a> {
     }
 
     async fn ask(mut self) -> Result<StreamInfo, CallError> {
+        self.request.check()?;
         let call = self.stream.context.call();
         let (mut info, mut page) = self.page(&call).await?;
         while let Some(further) = self.further(&info, page) {
@@ -257,9 +258,11 @@ impl<'a> Purge<'a> {
         self
     }
 
-    /// Only those before a sequence. Not together with [`keep`](Self::keep).
+    /// Only those before a sequence; before 0 and 1 there are none. Not together with
+    /// [`keep`](Self::keep).
     pub fn before(mut self, sequence: u64) -> Self {
-        self.request.seq = sequence;
+        // Zero is no sequence for the server: it would delete everything.
+        self.request.seq = sequence.max(1);
         self
     }
 
@@ -270,10 +273,7 @@ impl<'a> Purge<'a> {
     }
 
     async fn ask(self) -> Result<u64, PurgeError> {
-        let PurgeRequest { seq, keep, .. } = self.request;
-        if seq > 0 && keep > 0 {
-            return Err(ConfigError::Conflict { field: "keep", other: "seq" }.into());
-        }
+        self.request.check()?;
         let request = (self.request != PurgeRequest::default()).then_some(&self.request);
         let call = format!("STREAM.PURGE.{}", self.stream.name);
         let purged: Purged = self.stream.context.call().ask(&call, request).await?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use midge_jetstream::{
-    Differences, Done, ErrorCode, ListRequest, NameError, Pages, StreamConfig, StreamInfo,
-    StreamName, StreamRequest,
+    Differences, ErrorCode, ListRequest, NameError, Pages, StreamConfig, StreamInfo, StreamName,
+    StreamRequest,
 };
 use serde_json::Value;
 
@@ -126,8 +126,7 @@ impl JetStream {
     /// [`CallError`]; [`ErrorCode::STREAM_NOT_FOUND`] when it is not there.
     pub async fn delete_stream(&self, name: impl AsRef<str>) -> Result<(), CallError> {
         let name = StreamName::new(name.as_ref())?;
-        let _: Done = self.call().ask(&format!("STREAM.DELETE.{name}"), None::<&()>).await?;
-        Ok(())
+        self.call().ask_done(&format!("STREAM.DELETE.{name}"), None::<&()>).await
     }
 
     /// Every stream, in the order of the names.
@@ -173,6 +172,7 @@ impl JetStream {
     /// [`CallError`].
     pub async fn stream_by_subject(&self, subject: &str) -> Result<Option<Stream>, CallError> {
         let request = ListRequest { offset: 0, subject: Some(subject.into()) };
+        request.check()?;
         let (call, subject) = (self.call(), request.subject.clone());
         let (asked, message) = call.request("STREAM.NAMES", Some(&request)).await?;
         let mut page = Pages::<String>::new(subject);

@@ -1,17 +1,18 @@
 //! Answers that no present server gives on demand: a responder gives them, below a prefix of its
 //! own.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use midge::jetstream::{
-    ApiPrefix, CallError, DirectError, DirectGetError, ErrorCode, JetStream, Listed, StreamConfig,
-    StreamError,
+    ApiLevel, ApiPrefix, CallError, DirectError, DirectGetError, ErrorCode, FeatureError,
+    JetPublishError, JetStream, Listed, PurgeError, StreamConfig, StreamError,
 };
 use midge::{Client, HeaderMap, Message};
 
 use crate::NatsServer;
-use crate::conformance::steps::{connect, impatient, soon};
+use crate::conformance::steps::{connect, impatient, is_connected, soon, wait_for};
 use crate::conformance::tasks::spawn;
 use crate::conformance::{Adapter, Outcome};
 
@@ -83,15 +84,106 @@ pub async fn subjects_are_told_beyond_a_page<A: Adapter>() -> Outcome {
     Ok(())
 }
 
+pub async fn names_are_told_beyond_a_page<A: Adapter>() -> Outcome {
+    let (_server, js, log) = foreign::<A>(|call, request| {
+        let (offset, names) = match request {
+            request if request.contains("\"offset\":2") => (2, r#"["c","d"]"#),
+            request if request.contains("\"offset\":4") => (4, r#"["e"]"#),
+            _ => (0, r#"["a","b"]"#),
+        };
+        let of = if call == "STREAM.NAMES" { "streams" } else { "consumers" };
+        plain(&format!(r#"{{"total":5,"offset":{offset},"limit":2,"{of}":{names}}}"#))
+    })
+    .await?;
+    for mut names in [js.stream_names_of("a.>"), js.stream("s")?.consumer_names()] {
+        let mut told = Vec::new();
+        while let Some(name) = soon(names.next()).await {
+            told.push(name?);
+        }
+        assert_eq!(told, ["a", "b", "c", "d", "e"]);
+    }
+    let asked = log.lock().expect("nobody panics").clone();
+    assert_eq!(
+        asked,
+        [
+            r#"STREAM.NAMES {"subject":"a.>"}"#,
+            r#"STREAM.NAMES {"offset":2,"subject":"a.>"}"#,
+            r#"STREAM.NAMES {"offset":4,"subject":"a.>"}"#,
+            r#"CONSUMER.NAMES.s {}"#,
+            r#"CONSUMER.NAMES.s {"offset":2}"#,
+            r#"CONSUMER.NAMES.s {"offset":4}"#,
+        ]
+    );
+    Ok(())
+}
+
+/// Servers that a client is not connected with are replaced too: the others of a cluster, those of a
+/// domain.
+pub async fn a_level_that_is_too_low_is_asked_for_again_before_it_is_believed<A: Adapter>()
+-> Outcome {
+    let level = Arc::new(AtomicU32::new(1));
+    let said = level.clone();
+    let (_server, js, log) = foreign::<A>(move |call, _| match call {
+        "INFO" => {
+            let level = said.load(Ordering::Relaxed);
+            plain(&format!(r#"{{"api":{{"level":{level}}}}}"#))
+        }
+        "s" => plain(r#"{"stream":"s","seq":1}"#),
+        _ => plain(&format!(r#"{{"config":{{"name":"s","allow_atomic":true}},{STATE}}}"#)),
+    })
+    .await?;
+    let atomic = || StreamConfig { allow_atomic: true, ..StreamConfig::new("s") };
+    let calls = || -> Vec<String> {
+        let lines = std::mem::take(&mut *log.lock().expect("nobody panics"));
+        lines.iter().filter_map(|line| line.split(' ').next().map(Into::into)).collect()
+    };
+    for _ in 0..2 {
+        let error = soon(js.create_stream(atomic())).await.expect_err("it is too old");
+        let StreamError::Level(error) = error else { panic!("{error}") };
+        assert_eq!((error.level, error.needed), (ApiLevel::V2_11, ApiLevel::V2_12));
+        let error =
+            soon(js.publish("foreign.s", "").increment(1)).await.expect_err("it is too old");
+        assert!(matches!(error, JetPublishError::Feature(FeatureError::Level(_))), "{error}");
+    }
+    assert_eq!(calls(), ["INFO"; 4], "each time, and nothing else is sent");
+    level.store(2, Ordering::Relaxed);
+    soon(js.publish("foreign.s", "").increment(1)).await?;
+    soon(js.create_stream(atomic())).await?;
+    soon(js.publish("foreign.s", "").increment(1)).await?;
+    assert_eq!(calls(), ["INFO", "s", "STREAM.CREATE.s", "s"]);
+
+    // What is known is known of this connection only.
+    level.store(1, Ordering::Relaxed);
+    let mut events = js.client().events();
+    js.client().reconnect();
+    wait_for(&mut events, is_connected).await;
+    let error = soon(js.create_stream(atomic())).await.expect_err("it is too old now");
+    assert!(matches!(error, StreamError::Level(_)), "{error}");
+    assert_eq!(calls(), ["INFO"]);
+    Ok(())
+}
+
 pub async fn an_answer_that_is_none_is_told_with_its_subject<A: Adapter>() -> Outcome {
     let (_server, js, _log) = foreign::<A>(|call, _| match call {
         "STREAM.INFO.s" => plain("-ERR"),
         "STREAM.DELETE.s" => {
             plain(r#"{"error":{"code":503,"err_code":19999,"description":"new"}}"#)
         }
-        _ => plain(""),
+        "INFO" => plain(""),
+        _ => plain("{}"),
     })
     .await?;
+    let stream = js.stream("other")?;
+    for (call, error) in [
+        ("STREAM.DELETE.other", soon(stream.delete()).await.err()),
+        ("STREAM.MSG.DELETE.other", soon(stream.delete_message(1)).await.err()),
+        ("CONSUMER.DELETE.other.c", soon(stream.delete_consumer("c")).await.err()),
+    ] {
+        let Some(CallError::Malformed { subject, .. }) = error else { panic!("{call}: {error:?}") };
+        assert_eq!(subject, format!("foreign.{call}"), "nothing says that it was done");
+    }
+    let purged = soon(stream.purge()).await;
+    assert!(matches!(purged, Err(PurgeError::Call(CallError::Malformed { .. }))), "{purged:?}");
     let error = soon(js.get_stream("s")).await.expect_err("it is no answer");
     let CallError::Malformed { subject, .. } = error else { panic!("{error}") };
     assert_eq!(subject, "foreign.STREAM.INFO.s");

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use midge::Event;
 use midge::jetstream::{
-    ApiLevel, ApiPrefix, AtomicBatchError, CallError, Compression, ConsumerConfig, ConsumerError,
-    ConsumerLimits, DirectError, Discard, FeatureError, JetPublishError, JetStream, LevelError,
-    Listed, PersistMode, PriorityPolicy, PubAck, PublisherError, Republish, Retention, Schedule,
-    StreamConfig, StreamError, SubjectTransform, Time,
+    AckPolicy, ApiLevel, ApiPrefix, AtomicBatchError, CallError, Compression, ConsumerConfig,
+    ConsumerError, ConsumerLimits, DeliverPolicy, Differences, DirectError, Discard, ErrorCode,
+    FeatureError, JetPublishError, JetStream, LevelError, Listed, PersistMode, PriorityPolicy,
+    PubAck, PublisherError, ReplayPolicy, Republish, Retention, Schedule, StreamConfig,
+    StreamError, StreamSource, SubjectTransform, Time,
 };
 
 use super::jetstream_streams::{in_memory, jetstream, store};
@@ -60,6 +61,8 @@ pub async fn a_server_of_2_10_does_what_it_can_and_the_rest_is_named<A: Adapter>
     let ttl = StreamConfig { allow_msg_ttl: true, ..in_memory("t") };
     lacks(soon(js.create_stream(ttl.clone())).await.err(), "allow_msg_ttl", ApiLevel::V2_11);
     lacks(soon(js.update_stream(ttl)).await.err(), "allow_msg_ttl", ApiLevel::V2_11);
+    let pedantic = soon(js.pedantic().create_stream(in_memory("t"))).await;
+    lacks(pedantic.err(), "to be pedantic", ApiLevel::V2_11);
     let counter = StreamConfig { allow_msg_counter: true, ..in_memory("t") };
     lacks(soon(js.create_stream(counter)).await.err(), "allow_msg_counter", ApiLevel::V2_12);
     let paused =
@@ -290,6 +293,63 @@ pub async fn who_may_not_ask_for_the_level_leaves_it_to_the_server<A: Adapter>()
     Ok(())
 }
 
+/// Who is not told the level sends everything. Servers before 2.12 drop what they do not know; later
+/// ones refuse it by the level that is asked for in the request.
+pub async fn what_an_old_server_drops_is_named_and_what_it_refuses_is_told<A: Adapter>() -> Outcome
+{
+    let config = "authorization { users: [{ user: u, password: p, permissions: { publish: { deny: \"$JS.API.INFO\" } } }] }";
+    let dropped = StreamConfig { allow_atomic: true, ..in_memory("s") };
+    let paused = ConsumerConfig {
+        pause_until: Some("2100-01-01T00:00:00Z".parse()?),
+        ..ConsumerConfig::durable("c")
+    };
+    let prioritized = ConsumerConfig {
+        priority_policy: PriorityPolicy::PinnedClient,
+        priority_groups: vec!["g".into()],
+        ..ConsumerConfig::durable("p")
+    };
+    for version in Version::ALL {
+        let server = NatsServer::builder().version(version).jetstream(true).config(config);
+        let server = server.start()?;
+        let options = impatient(&server.url()).user_and_password("u", "p");
+        let js = JetStream::new(connect::<A>(options).await?);
+        let created = soon(js.create_stream(dropped.clone())).await;
+        if !matches!(version, Version::V2_10 | Version::V2_11) {
+            created?;
+            let fast = StreamConfig { allow_batched: true, ..in_memory("fast") };
+            let created = soon(js.create_stream(fast)).await.map(|_| ());
+            if version == Version::V2_12 {
+                let code = created.err().and_then(|error| error.code());
+                assert_eq!(code, Some(ErrorCode::REQUIRED_API_LEVEL), "{version:?}");
+            } else {
+                created?;
+            }
+            continue;
+        }
+        let Err(StreamError::Differs { differences, info }) = created else {
+            panic!("{version:?} has no batches: {created:?}")
+        };
+        let fields = |differences: &Differences| {
+            differences.iter().map(|difference| difference.field.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&differences), ["allow_atomic"], "{version:?}");
+        assert_eq!(info.config.subjects, ["s.>"]);
+        let stream = js.stream("s")?;
+        let pause = soon(stream.create_consumer(paused.clone())).await;
+        let group = soon(stream.create_consumer(prioritized.clone())).await;
+        if version == Version::V2_11 {
+            pause?;
+            group?;
+            continue;
+        }
+        let Err(ConsumerError::Differs { differences, .. }) = pause else { panic!("{pause:?}") };
+        assert_eq!(fields(&differences), ["pause_until"]);
+        let Err(ConsumerError::Differs { differences, .. }) = group else { panic!("{group:?}") };
+        assert_eq!(fields(&differences), ["priority_groups", "priority_policy"]);
+    }
+    Ok(())
+}
+
 pub async fn a_stream_that_the_server_is_too_old_for_is_listed<A: Adapter>() -> Outcome {
     let (mut newer, js) = jetstream::<A>().await?;
     let fast = StreamConfig { allow_batched: true, ..StreamConfig::new("fast") };
@@ -317,6 +377,50 @@ pub async fn a_stream_that_the_server_is_too_old_for_is_listed<A: Adapter>() -> 
     let [(name, reason)] = offline.as_slice() else { panic!("one is offline: {offline:?}") };
     assert_eq!(name, "fast");
     assert!(reason.contains("allow_batched"), "{reason}");
+    Ok(())
+}
+
+/// Streams that copy others, and a consumer that pushes, as every version knows them.
+async fn takes_copies_and_pushes(js: &JetStream) -> Outcome {
+    let origin =
+        soon(js.create_stream(StreamConfig { allow_direct: true, ..in_memory("o") })).await?;
+    soon(js.create_stream(in_memory("p"))).await?;
+    let start: Time = "2026-01-01T00:00:00.000000001+02:00".parse()?;
+    let mirror = StreamSource {
+        opt_start_time: Some(start),
+        filter_subject: Some("o.x".into()),
+        ..StreamSource::new("o")
+    };
+    let mirror =
+        StreamConfig { mirror: Some(mirror), mirror_direct: true, ..StreamConfig::new("mirror") };
+    let transforms =
+        vec![SubjectTransform { src: "o.*".into(), dest: "copy.{{wildcard(1)}}".into() }];
+    let sources = vec![
+        StreamSource { opt_start_seq: 5, subject_transforms: transforms, ..StreamSource::new("o") },
+        StreamSource { filter_subject: Some("p.>".into()), ..StreamSource::new("p") },
+    ];
+    let copy = StreamConfig { sources, ..StreamConfig::new("copy") };
+    for config in [mirror, copy] {
+        let stream = soon(js.create_stream(config)).await?;
+        // As it came it goes back.
+        soon(js.update_stream(soon(stream.info()).await?.config)).await?;
+    }
+    let push = ConsumerConfig {
+        deliver_policy: DeliverPolicy::ByStartTime(start),
+        ack_policy: AckPolicy::All,
+        ack_wait: Some(Duration::from_nanos(1_500_000_001)),
+        filter_subjects: vec!["o.x".into()],
+        replay_policy: ReplayPolicy::Original,
+        rate_limit_bps: Some(1 << 40),
+        headers_only: true,
+        deliver_subject: Some("there".into()),
+        deliver_group: Some("group".into()),
+        idle_heartbeat: Some(Duration::from_secs(5)),
+        flow_control: true,
+        ..ConsumerConfig::durable("push")
+    };
+    let info = soon(origin.create_consumer(push)).await?;
+    soon(origin.update_consumer(info.config)).await?;
     Ok(())
 }
 
@@ -376,6 +480,7 @@ pub async fn every_version_takes_what_all_know<A: Adapter>() -> Outcome {
         let info = soon(stream.info()).await?;
         assert_eq!((info.state.consumer_count, info.config.max_msgs), (1, Some(2_000)));
         assert_eq!(soon(stream.consumers().next()).await.map(|c| c.is_ok()), Some(true));
+        takes_copies_and_pushes(&js).await?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Publishing to streams of a real nats-server, one message at a time or many.
 
+use std::future::IntoFuture;
 use std::time::{Duration, Instant, SystemTime};
 
 use midge::RequestError;
@@ -10,7 +11,9 @@ use midge::jetstream::{
 use serde_json::json;
 
 use crate::NatsServer;
-use crate::conformance::steps::{assert_took, connect, impatient, soon};
+use crate::conformance::steps::{
+    assert_took, connect, impatient, is_connected, poll_once, soon, until, wait_for,
+};
 use crate::conformance::streams_by_hand::{count, create, payloads, until_count, update};
 use crate::conformance::tasks::spawn;
 use crate::conformance::timer::{sleep, within};
@@ -87,6 +90,30 @@ pub async fn a_publish_that_no_stream_takes_is_sent_again_twice<A: Adapter>() ->
     sleep(5 * short).await;
     create(js.client(), "ORDERS", "orders", json!({})).await?;
     let ack = soon(publishing).await?;
+    assert_eq!((ack.seq, ack.duplicate), (1, false));
+    let ack = soon(js.publish("orders", "x").message_id("1")).await?;
+    assert_eq!((ack.seq, ack.duplicate), (1, true), "each attempt has the id");
+    Ok(())
+}
+
+pub async fn a_publish_is_not_sent_again_after_a_lost_connection<A: Adapter>() -> Outcome {
+    let (mut server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({ "storage": "file" })).await?;
+    server.pause()?;
+    let mut events = js.client().events();
+    let mut publishing = js.publish("s", "x").message_id("1").into_future();
+    assert!(poll_once(&mut publishing).await.is_pending());
+    // It is written, and lost with the server.
+    until(|| js.client().pending_bytes() == 0).await;
+    server.kill()?;
+    server.restart()?;
+    let error = soon(publishing).await.expect_err("nobody answers");
+    assert!(matches!(error, JetPublishError::Request(RequestError::Unknown)), "{error:?}");
+    assert!(error.may_be_stored());
+    wait_for(&mut events, is_connected).await;
+    soon(js.client().flush()).await?;
+    assert_eq!(count(js.client(), "S").await?, 0, "it is left to who published it");
+    let ack = soon(js.publish("s", "x").message_id("1")).await?;
     assert_eq!((ack.seq, ack.duplicate), (1, false));
     Ok(())
 }

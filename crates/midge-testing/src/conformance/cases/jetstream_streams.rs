@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use midge::jetstream::{
-    ApiPrefix, CallError, Compression, ConfigError, ConsumerLimits, Discard, ErrorCode,
-    GetMessageError, JetStream, List, Listed, Placement, PurgeError, Republish, Retention, Storage,
+    AckPolicy, ApiPrefix, CallError, Compression, ConfigError, ConsumerConfig, ConsumerLimits,
+    DirectError, Discard, ErrorCode, External, GetMessageError, JetStream, List, Listed,
+    PersistMode, Placement, PurgeError, Republish, Retention, SourceConsumer, Storage, Stream,
     StreamConfig, StreamError, StreamInfo, StreamSource, SubjectTransform,
 };
 use midge::{Client, NotSent, RequestError};
 
 use crate::NatsServer;
-use crate::conformance::steps::{PATIENCE, assert_took, connect, impatient, soon};
+use crate::conformance::steps::{PATIENCE, assert_took, connect, fill, impatient, poll_once, soon};
 use crate::conformance::{Adapter, Outcome};
 
 /// A server with JetStream, and a context of it.
@@ -178,6 +179,67 @@ pub async fn every_field_of_a_stream_reaches_the_server<A: Adapter>() -> Outcome
     Ok(())
 }
 
+/// What excludes other fields, or needs other streams.
+pub async fn what_a_stream_has_of_others_reaches_the_server<A: Adapter>() -> Outcome {
+    let (hub, leaf) = hub_and_leaf()?;
+    let near = JetStream::new(connect::<A>(impatient(&leaf.url())).await?);
+    let far = JetStream::new(connect::<A>(impatient(&hub.url())).await?);
+    let across = near.with_prefix(ApiPrefix::domain("hub")?);
+    soon(async {
+        while let Err(CallError::NoResponders { .. }) = across.api_level().await {
+            crate::conformance::timer::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let origin = StreamConfig { allow_direct: true, ..in_memory("origin") };
+    soon(far.create_stream(origin)).await?;
+    store(far.client(), "origin.a", "x").await?;
+
+    let later = StreamConfig { persist_mode: PersistMode::Async, ..StreamConfig::new("later") };
+    let later = soon(far.create_stream(later)).await?;
+    soon(far.update_stream(soon(later.info()).await?.config)).await?;
+
+    let mirror = StreamConfig {
+        mirror: Some(StreamSource::new("origin")),
+        mirror_direct: true,
+        ..StreamConfig::new("mirror")
+    };
+    let mirror = soon(far.create_stream(mirror)).await?;
+    assert!(soon(mirror.info()).await?.config.mirror_direct);
+
+    // From another domain, and what was stored there comes.
+    let external = External { api: "$JS.hub.API".into(), deliver: String::new() };
+    let source = StreamSource { external: Some(external.clone()), ..StreamSource::new("origin") };
+    let copy = StreamConfig { sources: vec![source], ..StreamConfig::new("copy") };
+    let copy = soon(near.create_stream(copy)).await?;
+    let comes = async |stream: &Stream| {
+        while soon(stream.info()).await?.state.messages == 0 {}
+        Outcome::Ok(soon(stream.message(1)).await?)
+    };
+    let message = comes(&copy).await?;
+    assert_eq!((&*message.subject, &*message.payload), ("origin.a", &b"x"[..]));
+    assert_eq!(soon(copy.info()).await?.sources[0].external, Some(external));
+
+    // Through a durable consumer (ADR-60).
+    let durable = ConsumerConfig {
+        ack_policy: AckPolicy::FlowControl,
+        flow_control: true,
+        idle_heartbeat: Some(Duration::from_secs(1)),
+        max_ack_pending: Some(100),
+        deliver_subject: Some("deliver.origin".into()),
+        ..ConsumerConfig::durable("durable")
+    };
+    soon(far.stream("origin")?.create_consumer(durable)).await?;
+    let consumer =
+        SourceConsumer { name: "durable".into(), deliver_subject: "deliver.origin".into() };
+    let source = StreamSource { consumer: Some(consumer), ..StreamSource::new("origin") };
+    let through = StreamConfig { sources: vec![source], ..in_memory("through") };
+    let through = soon(far.create_stream(through)).await?;
+    soon(far.update_stream(soon(through.info()).await?.config)).await?;
+    assert_eq!(comes(&through).await?.subject, "origin.a");
+    Ok(())
+}
+
 pub async fn what_a_server_changes_is_named<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     soon(js.create_stream(in_memory("origin"))).await?;
@@ -219,6 +281,61 @@ pub async fn a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for<
     assert!(matches!(purge, Err(PurgeError::Config(ConfigError::Conflict { .. }))), "{purge:?}");
     let after = soon(js.account_info()).await?.api;
     assert_eq!((after.total, after.errors), (before.total + 1, before.errors));
+    Ok(())
+}
+
+fn wrong<T>(result: Result<T, CallError>) -> &'static str {
+    match result {
+        Err(CallError::Config(error)) => error.field(),
+        Err(error) => panic!("refused, not {error}"),
+        Ok(_) => panic!("it was taken"),
+    }
+}
+
+/// Servers take an empty subject, and a sequence of zero, as if they were not there.
+pub async fn what_is_no_subject_is_refused_before_it_is_asked_for<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let stream = soon(js.create_stream(in_memory("s"))).await?;
+    store(js.client(), "s.a", "x").await?;
+    let before = soon(js.account_info()).await?.api.total;
+    for none in ["", "s. a", "s..a", ".s"] {
+        let purge = soon(stream.purge().filter(none)).await;
+        let Err(PurgeError::Config(error)) = purge else { panic!("{none:?}: {purge:?}") };
+        assert_eq!(error.field(), "filter");
+        assert_eq!(wrong(soon(stream.info().subjects(none)).await), "subjects_filter");
+        assert_eq!(wrong(soon(js.stream_by_subject(none)).await), "subject");
+        let (mut names, mut streams) = (js.stream_names_of(none), js.streams_of(none));
+        assert_eq!(wrong(soon(names.next()).await.expect("an error")), "subject");
+        assert_eq!(wrong(soon(streams.next()).await.expect("an error")), "subject");
+        assert!(soon(names.next()).await.is_none() && soon(streams.next()).await.is_none());
+        for (field, result) in [
+            ("last_by_subj", soon(stream.last_message(none)).await),
+            ("next_by_subj", soon(stream.next_message(none, 1)).await),
+        ] {
+            let Err(GetMessageError::Call(error)) = result else { panic!("{result:?}") };
+            assert_eq!(wrong::<()>(Err(error)), field);
+        }
+        let mut batch = stream.direct_batch().subject(none).messages();
+        let mut last = stream.direct_last_of(["s.>", none]).messages();
+        for (field, result) in [
+            ("last_by_subj", soon(stream.direct_last(none)).await),
+            ("next_by_subj", soon(stream.direct_next(none, 1)).await),
+            ("next_by_subj", soon(batch.next()).await.expect("an error")),
+            ("multi_last", soon(last.next()).await.expect("an error")),
+        ] {
+            let Err(DirectError::Call(error)) = result else { panic!("{result:?}") };
+            assert_eq!(wrong::<()>(Err(error)), field);
+        }
+        assert!(soon(batch.next()).await.is_none() && soon(last.next()).await.is_none());
+    }
+    let nothing = soon(stream.direct_last_of(Vec::<String>::new()).messages().next()).await;
+    let Some(Err(DirectError::Call(error))) = nothing else { panic!("{nothing:?}") };
+    assert_eq!(wrong::<()>(Err(error)), "multi_last");
+    let both = soon(stream.purge().before(0).keep(2)).await;
+    assert!(matches!(both, Err(PurgeError::Config(ConfigError::Conflict { .. }))), "{both:?}");
+    let after = soon(js.account_info()).await?.api.total;
+    assert_eq!(after, before + 1, "nothing was asked");
+    assert_eq!(soon(stream.info()).await?.state.messages, 1);
     Ok(())
 }
 
@@ -270,6 +387,11 @@ pub async fn a_purge_takes_what_it_is_told<A: Adapter>() -> Outcome {
     for number in 0..10 {
         store(js.client(), if number % 2 == 0 { "s.even" } else { "s.odd" }, "x").await?;
     }
+    for nothing in [0, 1] {
+        assert_eq!(soon(stream.purge().before(nothing)).await?, 0);
+        assert_eq!(soon(stream.purge().filter("s.odd").before(nothing)).await?, 0);
+    }
+    assert_eq!(soon(stream.info()).await?.state.messages, 10);
     assert_eq!(soon(stream.purge().before(3)).await?, 2);
     assert_eq!(soon(stream.purge().filter("s.odd").keep(1)).await?, 3);
     assert_eq!(soon(stream.purge().filter("s.even").before(6)).await?, 2);
@@ -320,6 +442,38 @@ pub async fn messages_are_got_and_deleted<A: Adapter>() -> Outcome {
         panic!("there is no such stream")
     };
     assert_eq!(error.code(), Some(ErrorCode::STREAM_NOT_FOUND));
+    Ok(())
+}
+
+/// Whether a file of the server holds `text`.
+fn is_stored(server: &NatsServer, text: &str) -> Outcome<bool> {
+    let mut directories = vec![server.files().join("store")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if std::fs::read(path)?.windows(text.len()).any(|part| part == text.as_bytes()) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+pub async fn what_is_deleted_securely_is_in_no_file<A: Adapter>() -> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    let config = StreamConfig { storage: Storage::File, ..in_memory("s") };
+    let stream = soon(js.create_stream(config)).await?;
+    for text in ["the first secret", "the second secret", "the last word"] {
+        store(js.client(), "s.a", text).await?;
+        assert!(is_stored(&server, text)?, "{text}");
+    }
+    soon(stream.delete_message(1)).await?;
+    soon(stream.secure_delete_message(2)).await?;
+    assert!(is_stored(&server, "the first secret")?, "it is left where it was");
+    assert!(!is_stored(&server, "the second secret")?, "it is overwritten");
+    assert!(is_stored(&server, "the last word")?);
     Ok(())
 }
 
@@ -422,5 +576,33 @@ pub async fn a_call_ends_in_time_and_is_not_carried_out_later<A: Adapter>() -> O
     );
     server.restart()?;
     assert!(all(js.stream_names()).await?.is_empty(), "nothing of it was kept");
+    Ok(())
+}
+
+pub async fn a_call_that_finds_no_room_ends_in_time_and_is_not_carried_out_later<A: Adapter>()
+-> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    server.pause()?;
+    fill(js.client(), "noise").await;
+    let timeout = Duration::from_secs(1);
+    let config = StreamConfig { description: Some("x".repeat(4_096)), ..in_memory("late") };
+    let short = js.with_timeout(timeout);
+    let (mut all_of_them, began) = (Vec::new(), Instant::now());
+    // What little room there is left goes with the first ones.
+    for number in 0..64 {
+        let config = StreamConfig { name: format!("late{number}"), ..config.clone() };
+        let mut creating = Box::pin(short.create_stream(config));
+        assert!(poll_once(&mut creating).await.is_pending(), "nobody answers");
+        all_of_them.push(creating);
+    }
+    let last = all_of_them.pop().expect("there are some");
+    let error = soon(last).await.expect_err("there is no room");
+    let StreamError::Call(CallError::Request { error, .. }) = error else { panic!("{error}") };
+    assert_eq!(error, RequestError::NotSent(NotSent::TimedOut));
+    assert_took(began, timeout);
+    server.resume()?;
+    soon(js.client().flush()).await?;
+    let names = all(js.stream_names()).await?;
+    assert!(!names.contains(&"late63".to_owned()), "it was kept: {names:?}");
     Ok(())
 }
