@@ -419,6 +419,10 @@ macro_rules! cluster_conformance {
                 consume_and_ordered_outlive_a_rolling_restart_and_miss_nothing
                 a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leader_for_less
             }
+            cluster_kv {
+                a_bucket_is_where_its_placement_says
+                a_watch_sees_every_revision_once_across_a_rolling_restart
+            }
             cluster_publish {
                 while_leaders_are_killed_all_that_is_acknowledged_is_stored_once
                 while_leaders_are_killed_a_chain_is_stored_once_and_in_order

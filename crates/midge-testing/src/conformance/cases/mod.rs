@@ -3,6 +3,7 @@
 pub mod asking;
 pub mod behaviour;
 pub mod cluster_consume;
+pub mod cluster_kv;
 pub mod cluster_publish;
 pub mod dials;
 pub mod drain;
