@@ -314,6 +314,11 @@ macro_rules! conformance {
                 keys_that_match_are_deleted_and_purged
                 a_handle_reads_what_it_has_written
             }
+            kv_limits {
+                a_value_that_is_too_large_with_its_headers_is_refused_as_the_server_would
+                a_batch_in_which_one_is_too_large_is_refused_as_the_server_would
+                a_marker_that_is_too_large_is_refused_as_the_server_would
+            }
             kv_watch {
                 a_watch_of_an_empty_bucket_has_an_end_of_what_was_there
                 a_watch_gives_what_is_there_and_then_what_comes

@@ -99,7 +99,8 @@ pub async fn what_cannot_be_a_key_or_value_is_refused_before_it_is_sent<A: Adapt
     let dots = soon(kv.put("a..b", "v")).await.expect_err("two dots");
     assert!(matches!(&dots, PutError::Key(KeyError::EmptyToken { .. })), "{dots}");
     let error = soon(kv.put("a", "x".repeat(101))).await.expect_err("it is too large");
-    let PutError::TooLarge { size: 101, limit: 100 } = error else { panic!("{error}") };
+    let PutError::TooLarge(error) = error else { panic!("{error}") };
+    assert_eq!((error.size, error.headers, error.limit), (101, 0, 100));
     assert_eq!(kv.stream().context().client().statistics().out_messages, before);
     soon(kv.put("a", "x".repeat(100))).await?;
     Ok(())
