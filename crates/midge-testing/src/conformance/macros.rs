@@ -286,12 +286,15 @@ macro_rules! conformance {
             }
             kv_buckets {
                 a_bucket_is_created_opened_updated_and_deleted
+                what_differs_in_a_bucket_is_named
+                buckets_are_listed_beyond_a_page
                 every_option_of_a_bucket_reaches_the_server
                 the_status_of_a_bucket_is_all_that_it_was_asked_to_be
                 limit_markers_are_switched_on_later_and_not_off
                 a_wrong_revision_is_told_alike_by_either_code
                 what_is_no_bucket_is_told_and_not_listed
                 a_mirror_is_read_here_and_written_there
+                all_that_a_bucket_does_goes_through_a_mirror
                 a_bucket_gathers_the_keys_of_others
                 a_bucket_in_a_domain_behind_a_leaf_is_used
                 a_bucket_of_another_account_is_used_by_its_prefix
