@@ -419,6 +419,26 @@ mod tests {
     }
 
     #[test]
+    fn the_value_is_what_was_received_and_no_copy() {
+        let (name, subjects) = bucket();
+        let reply = Some("$JS.ACK.KV_b.c.1.7.3.1795297176763474374.9");
+        let delivered = message("$KV.b.k", reply, &[]);
+        let answer = [
+            ("Nats-Subject", "$KV.b.k"),
+            ("Nats-Sequence", "7"),
+            ("Nats-Time-Stamp", "2026-01-01T00:00:00Z"),
+        ];
+        let direct = message("_INBOX.x", None, &answer);
+        let at = [delivered.payload().as_ptr(), direct.payload().as_ptr()];
+        let delivered = Entry::delivered(&name, &subjects, delivered).unwrap();
+        let direct = Entry::direct(&name, &subjects, direct).unwrap();
+        for (entry, at) in [delivered, direct].into_iter().zip(at) {
+            assert_eq!(entry.value().as_ptr(), at);
+            assert_eq!(entry.into_value().as_ptr(), at);
+        }
+    }
+
+    #[test]
     fn a_direct_answer_is_read_by_the_last_headers() {
         let (name, subjects) = bucket();
         let answer = message(

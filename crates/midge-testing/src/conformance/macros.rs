@@ -304,14 +304,19 @@ macro_rules! conformance {
                 a_key_is_put_got_updated_and_deleted
                 what_cannot_be_a_key_or_value_is_refused_before_it_is_sent
                 create_takes_the_place_of_a_marker_and_keeps_its_ttl
+                create_keeps_its_ttl_over_every_kind_of_marker
+                markers_of_the_server_are_operations
+                a_revision_is_the_same_however_it_is_read
                 a_purge_leaves_one_marker
                 with_a_history_a_key_lives_as_long_as_a_marker
                 histories_and_keys_are_listed
                 many_keys_are_got_at_once
+                many_keys_are_got_one_by_one_where_they_are_too_many
                 many_keys_are_got_that_are_more_than_a_server_sends_at_once
                 a_bucket_without_direct_gets_is_read_from_its_leader
                 what_decides_a_write_is_read_from_the_leader
                 what_is_left_of_deleted_keys_is_purged
+                markers_that_are_younger_than_an_age_stay
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
                 keys_that_match_are_deleted_and_purged
