@@ -23,9 +23,15 @@ async fn bucket<A: Adapter>(cluster: &Cluster) -> Outcome<KeyValue> {
     Ok(kv)
 }
 
-/// Puts to ten keys in turn, a little less often than 64 times each, until it is over.
-async fn put(kv: KeyValue, over: Arc<AtomicBool>, last: Arc<AtomicU64>) {
+/// Puts to ten keys in turn until it is over, and rests while the last revision is `most`: what is put
+/// less often than 64 times is kept.
+async fn put(kv: KeyValue, over: Arc<AtomicBool>, last: Arc<AtomicU64>, most: Arc<AtomicU64>) {
     for number in 0..KEYS * 60 {
+        while !over.load(Ordering::Relaxed)
+            && last.load(Ordering::Relaxed) >= most.load(Ordering::Relaxed)
+        {
+            sleep(Duration::from_millis(10)).await;
+        }
         if over.load(Ordering::Relaxed) {
             return;
         }
@@ -46,8 +52,8 @@ pub async fn a_watch_sees_every_revision_once_across_a_rolling_restart<A: Adapte
     let mut watch = granted(|| reader.watch_all().include_history().into_future()).await;
     let seen = Arc::<AtomicU64>::default();
     let over = Arc::<AtomicBool>::default();
-    let last = Arc::new(AtomicU64::new(first));
-    let writing = spawn::<A, _>(put(kv.clone(), over.clone(), last.clone()));
+    let (last, most) = (Arc::new(AtomicU64::new(first)), Arc::<AtomicU64>::default());
+    let writing = spawn::<A, _>(put(kv.clone(), over.clone(), last.clone(), most.clone()));
     let (keep, end) = (seen.clone(), Arc::<AtomicU64>::default());
     let until_end = end.clone();
     let reading = spawn::<A, _>(async move {
@@ -67,16 +73,16 @@ pub async fn a_watch_sees_every_revision_once_across_a_rolling_restart<A: Adapte
         ends
     });
     for server in 0..3 {
-        let before = last.load(Ordering::Relaxed);
+        most.store(last.load(Ordering::Relaxed) + 120, Ordering::Relaxed);
         cluster[server].kill()?;
         sleep(Duration::from_millis(500)).await;
         cluster[server].restart()?;
         cluster.wait_until_joined()?;
         whole(kv.stream()).await;
-        let goes_on = || {
-            let (written, seen) = (last.load(Ordering::Relaxed), seen.load(Ordering::Relaxed));
-            written >= before + 20 && seen >= before + 20
-        };
+        let enough = last.load(Ordering::Relaxed) + 20;
+        most.store(enough, Ordering::Relaxed);
+        let goes_on =
+            || last.load(Ordering::Relaxed) >= enough && seen.load(Ordering::Relaxed) >= enough;
         until("more is written and seen", goes_on).await?;
     }
     over.store(true, Ordering::Relaxed);
