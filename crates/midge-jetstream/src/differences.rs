@@ -14,13 +14,24 @@ pub(crate) fn is_of_server(key: &str) -> bool {
     key.starts_with("_nats.")
 }
 
+/// What users have set of a field; `None` when that is nothing.
+fn of_users(field: &str, mut value: Value) -> Option<Value> {
+    if field == "metadata"
+        && let Value::Object(pairs) = &mut value
+    {
+        pairs.retain(|key, _| !is_of_server(key));
+        return (!pairs.is_empty()).then_some(value);
+    }
+    Some(value)
+}
+
 /// A field that is not as it was asked for.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Difference {
     /// The field, as the API names it, such as `republish.dest`.
     pub field: String,
-    /// What was asked for.
+    /// What was asked for. `Null`: nothing.
     pub asked: Value,
     /// What is. `None`: nothing, as from a server that does not know the field.
     pub found: Option<Value>,
@@ -28,7 +39,10 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was to be {} and is ", self.field, self.asked)?;
+        match &self.asked {
+            Value::Null => write!(f, "{} was not asked for and is ", self.field)?,
+            asked => write!(f, "{} was to be {asked} and is ", self.field)?,
+        }
         match &self.found {
             Some(found) => write!(f, "{found}"),
             None => f.write_str("left out"),
@@ -59,6 +73,30 @@ impl Differences {
         if let (Ok(asked), Ok(found)) = (serde_json::to_value(asked), serde_json::to_value(found)) {
             differences.compare("", &asked, Some(&found));
         }
+        differences
+    }
+
+    /// The same, with the fields that were not asked for and are not the default: as another
+    /// [`Difference`], behind the others.
+    ///
+    /// ```
+    /// use midge_jetstream::{Differences, StreamConfig};
+    ///
+    /// let asked = StreamConfig::new("orders");
+    /// let found = StreamConfig { max_msgs: Some(5), ..StreamConfig::new("orders") };
+    /// let differences = Differences::both_ways(&asked, &found);
+    /// assert_eq!(differences.to_string(), "max_msgs was not asked for and is 5");
+    /// ```
+    #[must_use]
+    pub fn both_ways<T: Serialize>(asked: &T, found: &T) -> Self {
+        let mut differences = Self::between(asked, found);
+        let added = Self::between(found, asked).0.into_iter();
+        // Here, what is found was asked for, and nothing is what it was to be.
+        let added = added.filter(|one| one.found.is_none());
+        differences.0.extend(added.filter_map(|Difference { field, asked: found, .. }| {
+            let found = Some(of_users(&field, found)?);
+            Some(Difference { field, asked: Value::Null, found })
+        }));
         differences
     }
 
@@ -179,6 +217,40 @@ mod tests {
         assert_eq!(
             differences.iter().nth(1).unwrap().to_string(),
             "max_age was to be 1000000000 and is 2000000000"
+        );
+    }
+
+    #[test]
+    fn fields_that_nobody_asked_for_are_named_too() {
+        let asked = StreamConfig {
+            num_replicas: 3,
+            metadata: [("team".into(), "a".into())].into(),
+            republish: Some(Republish { dest: "b.>".into(), ..Default::default() }),
+            ..StreamConfig::new("s")
+        };
+        let mut found = StreamConfig {
+            max_age: Some(Duration::from_secs(2)),
+            metadata: [("team".into(), "a".into()), ("_nats.ver".into(), "2.15.1".into())].into(),
+            republish: Some(Republish {
+                dest: "b.>".into(),
+                headers_only: true,
+                ..Default::default()
+            }),
+            ..asked.clone()
+        };
+        found.num_replicas = 1;
+        found.metadata.insert("more".into(), "b".into());
+        let differences = Differences::both_ways(&asked, &found);
+        let named = ["num_replicas", "max_age", "metadata.more", "republish.headers_only"];
+        assert_eq!(fields(&differences), named);
+        let none = StreamConfig { metadata: Default::default(), ..asked.clone() };
+        found = none.clone();
+        found.metadata.insert("_nats.ver".into(), "2.15.1".into());
+        assert!(Differences::both_ways(&none, &found).is_empty());
+        found.metadata.insert("team".into(), "a".into());
+        assert_eq!(
+            Differences::both_ways(&none, &found).to_string(),
+            r#"metadata was not asked for and is {"team":"a"}"#
         );
     }
 

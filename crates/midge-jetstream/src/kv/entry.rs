@@ -249,7 +249,8 @@ impl Entry {
         }
     }
 
-    /// The value, without a copy.
+    /// The value, to keep. One of at least [`DETACH_SHARE_MIN`](Message::DETACH_SHARE_MIN) bytes is not
+    /// copied; a smaller one is, since it would hold a read buffer many times its size.
     #[must_use]
     pub fn into_value(self) -> Bytes {
         match self.brought {
@@ -416,6 +417,33 @@ mod tests {
         assert!(matches!(other, Err(EntryError::Subject { revision: 7, .. })), "{other:?}");
         let bare = Entry::delivered(&name, &subjects, message("$KV.b.k", None, &[]));
         assert_eq!(bare, Err(EntryError::NotDelivered));
+    }
+
+    #[test]
+    fn the_value_is_what_was_received_and_no_copy() {
+        let (name, subjects) = bucket();
+        let large = alloc::vec![b'x'; Message::DETACH_SHARE_MIN];
+        let message = |subject, reply: Option<&str>, pairs: &[_]| {
+            let reply = reply.map(|reply| SubjectRef::new(reply).unwrap());
+            let headers = headers(pairs);
+            let headers = (!headers.is_empty()).then_some(&headers);
+            Message::from_parts(SubjectRef::new(subject).unwrap(), reply, headers, &large)
+        };
+        let reply = Some("$JS.ACK.KV_b.c.1.7.3.1795297176763474374.9");
+        let delivered = message("$KV.b.k", reply, &[]);
+        let answer = [
+            ("Nats-Subject", "$KV.b.k"),
+            ("Nats-Sequence", "7"),
+            ("Nats-Time-Stamp", "2026-01-01T00:00:00Z"),
+        ];
+        let direct = message("_INBOX.x", None, &answer);
+        let at = [delivered.payload().as_ptr(), direct.payload().as_ptr()];
+        let delivered = Entry::delivered(&name, &subjects, delivered).unwrap();
+        let direct = Entry::direct(&name, &subjects, direct).unwrap();
+        for (entry, at) in [delivered, direct].into_iter().zip(at) {
+            assert_eq!(entry.value().as_ptr(), at);
+            assert_eq!(entry.into_value().as_ptr(), at);
+        }
     }
 
     #[test]

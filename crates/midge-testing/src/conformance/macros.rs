@@ -293,12 +293,15 @@ macro_rules! conformance {
             }
             kv_buckets {
                 a_bucket_is_created_opened_updated_and_deleted
+                what_differs_in_a_bucket_is_named
+                buckets_are_listed_beyond_a_page
                 every_option_of_a_bucket_reaches_the_server
                 the_status_of_a_bucket_is_all_that_it_was_asked_to_be
                 limit_markers_are_switched_on_later_and_not_off
                 a_wrong_revision_is_told_alike_by_either_code
                 what_is_no_bucket_is_told_and_not_listed
                 a_mirror_is_read_here_and_written_there
+                all_that_a_bucket_does_goes_through_a_mirror
                 a_bucket_gathers_the_keys_of_others
                 a_bucket_in_a_domain_behind_a_leaf_is_used
                 a_bucket_of_another_account_is_used_by_its_prefix
@@ -308,20 +311,30 @@ macro_rules! conformance {
                 a_key_is_put_got_updated_and_deleted
                 what_cannot_be_a_key_or_value_is_refused_before_it_is_sent
                 create_takes_the_place_of_a_marker_and_keeps_its_ttl
+                create_keeps_its_ttl_over_every_kind_of_marker
+                markers_of_the_server_are_operations
+                a_revision_is_the_same_however_it_is_read
                 a_purge_leaves_one_marker
                 with_a_history_a_key_lives_as_long_as_a_marker
                 histories_and_keys_are_listed
                 many_keys_are_got_at_once
+                many_keys_are_got_one_by_one_where_they_are_too_many
                 many_keys_are_got_that_are_more_than_a_server_sends_at_once
                 a_bucket_without_direct_gets_is_read_from_its_leader
                 what_decides_a_write_is_read_from_the_leader
                 reads_are_direct_unless_they_are_asked_of_the_leader
                 a_handle_remembers_every_kind_of_write
                 what_is_left_of_deleted_keys_is_purged
+                markers_that_are_younger_than_an_age_stay
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
                 keys_that_match_are_deleted_and_purged
                 a_handle_reads_what_it_has_written
+            }
+            kv_limits {
+                a_value_that_is_too_large_with_its_headers_is_refused_as_the_server_would
+                a_batch_in_which_one_is_too_large_is_refused_as_the_server_would
+                a_marker_that_is_too_large_is_refused_as_the_server_would
             }
             kv_watch {
                 a_watch_of_an_empty_bucket_has_an_end_of_what_was_there
@@ -429,6 +442,10 @@ macro_rules! conformance {
 macro_rules! cluster_conformance {
     ($adapter:ident) => {
         $crate::conformance_cases! { $adapter in_a_cluster
+            cluster_buckets {
+                a_bucket_is_where_its_placement_says
+                a_watch_sees_every_revision_once_across_a_rolling_restart
+            }
             cluster_consume {
                 consume_and_ordered_outlive_a_rolling_restart_and_miss_nothing
                 a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leader_for_less

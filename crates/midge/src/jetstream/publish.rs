@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use midge_jetstream::{ApiError, PubAck, PublishHeaders, PublishHeadersError, ReplyError};
-use midge_proto::{AsSubject, Instant, RequestError};
+use midge_proto::{AsSubject, HeaderMap, Instant, RequestError};
 
 use super::JetStream;
 use super::headers::header_options;
@@ -124,6 +124,11 @@ pub struct Publish<'a, S, P> {
 
 impl<'a, S: AsSubject, P: AsRef<[u8]>> Publish<'a, S, P> {
     header_options!();
+
+    /// What it asks for by now.
+    pub(crate) fn headers_so_far(&self) -> Result<Option<&HeaderMap>, PublishHeadersError> {
+        self.headers.get()
+    }
 
     /// How long to wait, from the first poll to the ack; waiting for room, for a connection and
     /// between attempts counts. Default: that of the [`JetStream`].

@@ -6,10 +6,14 @@ use std::future::{IntoFuture, poll_fn};
 use std::time::Duration;
 
 use midge_jetstream::kv::{KeyError, Operation, check_key};
-use midge_jetstream::{ApiError, ErrorCode, PubAck, PublishHeaders, PublishHeadersError, Rollup};
+use midge_jetstream::{
+    ApiError, Batch, BatchError, Commit, ErrorCode, PubAck, PublishHeaders, PublishHeadersError,
+    Rollup,
+};
 use midge_proto::{HeaderMap, RequestError};
 
 use super::many::each;
+use super::write::TooLarge;
 use super::{Boxed, KeyValue};
 use crate::alarm::Alarm;
 use crate::jetstream::{AtomicBatch, AtomicBatchError, CallError, FeatureError};
@@ -34,15 +38,13 @@ pub enum WriteBatchError {
         /// The key.
         key: String,
     },
-    /// A value is larger than the bucket or the server takes. Nothing was sent.
-    #[error("the value of {key:?} has {size} bytes, and {limit} are taken at most")]
+    /// A value, or a marker, is larger than the bucket or the server takes. Nothing was stored.
+    #[error("{key:?} cannot be written: {error}")]
     TooLarge {
         /// The key.
         key: String,
-        /// The size of the value in bytes.
-        size: usize,
-        /// The `max_value_size` of the bucket, or the `max_payload` of the server if that is less.
-        limit: usize,
+        /// Why.
+        error: TooLarge,
     },
     /// A key that is neither created nor purged was given a TTL. Nothing was sent.
     #[error("{key:?} is neither created nor purged: only then it can have a TTL")]
@@ -163,7 +165,8 @@ impl KeyValue {
 /// The server learns of the revisions when all is there, and then stores everything or nothing.
 /// Where too many batches are open, it is tried again up to five times within about five seconds. A
 /// batch that may be stored is never sent again. What a batch adds to each message, about 100 bytes,
-/// counts as part of the value where the bucket has a `max_value_size`.
+/// counts as part of the value where the bucket has a `max_value_size`: nothing is sent when one is
+/// too large.
 #[must_use = "nothing is stored until `.await`"]
 pub struct WriteBatch<'a> {
     kv: &'a KeyValue,
@@ -284,27 +287,40 @@ impl WriteBatch<'_> {
     }
 
     fn check(&self) -> Result<(), WriteBatchError> {
-        let Self { kv, entries, .. } = self;
+        let entries = &self.entries;
         if entries.is_empty() {
             return Err(WriteBatchError::Empty);
         }
         if entries.len() > MAX_ENTRIES {
             return Err(WriteBatchError::TooMany { entries: entries.len() });
         }
-        let own = kv.bucket.max_value_size.map(|limit| limit as usize);
-        let limit = own.into_iter().chain(kv.js().client().max_payload()).min();
         let mut keys = BTreeSet::new();
         for entry in entries {
-            let Entry { key, value, .. } = entry;
+            let key = &entry.key;
             check_key(key)?;
             if !keys.insert(key) {
                 return Err(WriteBatchError::Twice { key: key.clone() });
             }
-            let size = value.len();
-            if let Some(limit) = limit.filter(|&limit| size > limit) {
-                return Err(WriteBatchError::TooLarge { key: key.clone(), size, limit });
-            }
             entry.check_ttl()?;
+        }
+        Ok(())
+    }
+
+    /// Each of them fits with the headers that it will have.
+    fn check_sizes(&self, id: &str) -> Result<(), WriteBatchError> {
+        let limits = self.kv.limit().into_iter().chain(self.kv.js().client().max_payload());
+        let Some(limit) = limits.min() else { return Ok(()) };
+        let failed = |error: BatchError| WriteBatchError::Batch(error.into());
+        let mut batch = Batch::new(id.to_owned()).map_err(failed)?;
+        for (place, entry) in (1..).zip(&self.entries) {
+            let mut headers = entry.headers()?;
+            let added = match place == self.entries.len() {
+                true => batch.commit(&mut headers, Commit::WithMessage),
+                false => batch.add(&mut headers).map(drop),
+            };
+            added.map_err(failed)?;
+            let fits = TooLarge::check(entry.value.len(), Some(&headers), Some(limit));
+            fits.map_err(|error| WriteBatchError::TooLarge { key: entry.key.clone(), error })?;
         }
         Ok(())
     }
@@ -321,6 +337,7 @@ impl WriteBatch<'_> {
             if let Some(timeout) = self.timeout {
                 batch = batch.timeout(timeout);
             }
+            self.check_sizes(batch.id())?;
             let refusal = match self.send(&mut batch).await {
                 Ok(ack) => {
                     let kv = self.kv;

@@ -60,7 +60,8 @@ pub enum BucketError {
     Exists {
         /// Its name.
         bucket: BucketName,
-        /// What is not as it was asked for. Empty: only what was not asked for is another.
+        /// What is not as it was asked for, by the fields of the stream; also what is there and was
+        /// not asked for. Empty: only the duplicate window is another, or what Midge does not know.
         differences: Differences,
         /// What is.
         info: Box<StreamInfo>,
@@ -110,13 +111,16 @@ impl JetStream {
     ///
     /// [`BucketError`]; [`BucketError::Exists`] when it is there with another configuration.
     pub async fn create_key_value(&self, config: BucketConfig) -> Result<KeyValue, BucketError> {
-        let asked = config.to_stream()?;
+        let mut asked = config.to_stream()?;
         match self.create_stream(asked.clone()).await {
             Ok(stream) => self.made(&stream).await,
             Err(error) if error.code() == Some(ErrorCode::STREAM_NAME_EXIST) => {
                 let bucket = BucketName::new(&config.bucket).map_err(BucketConfigError::from)?;
                 let info = Stream::new(self.clone(), bucket.stream(), None).info().await?;
-                let differences = Differences::between(&asked, &info.config);
+                BucketConfig::of_stream(&info.config)?;
+                // Servers fill it in.
+                asked.duplicate_window = asked.duplicate_window.or(info.config.duplicate_window);
+                let differences = Differences::both_ways(&asked, &info.config);
                 Err(BucketError::Exists { bucket, differences, info: Box::new(info) })
             }
             Err(error) => Err(error.into()),
@@ -124,7 +128,7 @@ impl JetStream {
     }
 
     /// Creates a bucket, or gives the one that is there, whatever its configuration: with what is not
-    /// as it was asked for.
+    /// as it was asked for, or was not asked for and is not the default.
     ///
     /// # Errors
     ///
@@ -155,14 +159,24 @@ impl JetStream {
     }
 
     /// Changes the configuration of a bucket into `config`, whole: what that leaves out becomes the
-    /// default.
+    /// default. A stream of the name that is no bucket stays as it is.
     ///
     /// # Errors
     ///
     /// [`BucketError`], with [`ErrorCode::STREAM_NOT_FOUND`] when it is not there.
     pub async fn update_key_value(&self, config: BucketConfig) -> Result<KeyValue, BucketError> {
-        let stream = self.update_stream(config.to_stream()?).await?;
+        let stream = config.to_stream()?;
+        self.check_bucket(&config).await?;
+        let stream = self.update_stream(stream).await?;
         self.made(&stream).await
+    }
+
+    /// Fails when the stream of a bucket is none, or not there.
+    async fn check_bucket(&self, config: &BucketConfig) -> Result<(), BucketError> {
+        let bucket = BucketName::new(&config.bucket).map_err(BucketConfigError::from)?;
+        let info = Stream::new(self.clone(), bucket.stream(), None).info().await?;
+        BucketConfig::of_stream(&info.config)?;
+        Ok(())
     }
 
     /// [Updates](Self::update_key_value) a bucket, or [creates](Self::create_key_value) it when it is
@@ -175,7 +189,12 @@ impl JetStream {
         &self,
         config: BucketConfig,
     ) -> Result<KeyValue, BucketError> {
-        let stream = self.create_or_update_stream(config.to_stream()?).await?;
+        let stream = config.to_stream()?;
+        match self.check_bucket(&config).await {
+            Err(error) if error.code() != Some(ErrorCode::STREAM_NOT_FOUND) => return Err(error),
+            _ => {}
+        }
+        let stream = self.create_or_update_stream(stream).await?;
         self.made(&stream).await
     }
 
@@ -197,7 +216,8 @@ impl JetStream {
         deleted.map_err(|error| OpenError::of(bucket.name(), error))
     }
 
-    /// The names of every bucket, in their order; mirrors among them.
+    /// The names of every bucket, in their order; mirrors among them. It goes by the names of the
+    /// streams: one of a bucket's name that is none is there too.
     pub fn key_value_names(&self) -> KeyValueNames {
         KeyValueNames { names: self.stream_names() }
     }

@@ -37,8 +37,8 @@ impl KeyValue {
     /// that was never written, is deleted or has expired.
     ///
     /// At most 1,024 keys are asked for at a time, and are then as they were at one moment; any
-    /// server that has the bucket answers. A server before 2.11 is asked for one after another, 64 at
-    /// a time.
+    /// server that has the bucket answers. A server before 2.11, or one that takes fewer keys, is asked
+    /// for one after another, 64 at a time.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl KeyValue {
         keys.iter().take(PAGE).take_while(fits).count().max(1)
     }
 
-    /// False when the server gives one message at a time.
+    /// False when the server gives one message at a time, or fewer than it is asked for.
     async fn get_page<'a>(
         &self,
         page: &[&'a str],
@@ -109,9 +109,10 @@ impl KeyValue {
             let message = match message {
                 Ok(message) => message,
                 Err(DirectError::Get(DirectGetError::NotFound)) => break,
-                Err(DirectError::Level(_) | DirectError::Get(DirectGetError::Unsupported)) => {
-                    return Ok(false);
-                }
+                Err(
+                    DirectError::Level(_)
+                    | DirectError::Get(DirectGetError::Unsupported | DirectGetError::TooManySubjects),
+                ) => return Ok(false),
                 Err(error) => return Err(GetError::of(&bucket.name, error)),
             };
             // What was not asked for is left out.
@@ -171,4 +172,50 @@ where
     })
     .await?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// A key that is being asked for: ready once it is let through.
+    struct Asked<'a>(&'static str, &'a RefCell<BTreeSet<&'static str>>);
+
+    impl Future for Asked<'_> {
+        type Output = Result<Option<Entry>, GetError>;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            if self.1.borrow().contains(self.0) { Poll::Ready(Ok(None)) } else { Poll::Pending }
+        }
+    }
+
+    #[test]
+    fn one_by_one_at_most_64_keys_are_asked_for_at_a_time() {
+        let names: Vec<String> = (0..200).map(|number| format!("k.{number}")).collect();
+        let keys: Vec<&'static str> = names.into_iter().map(|key| &*key.leak()).collect();
+        let (asked, let_through) = (RefCell::new(Vec::new()), RefCell::new(BTreeSet::new()));
+        let ask = |key| {
+            asked.borrow_mut().push(key);
+            Asked(key, &let_through)
+        };
+        let mut getting = Box::pin(each(&keys, ask));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(getting.as_mut().poll(&mut context).is_pending());
+        assert_eq!(*asked.borrow(), keys[..PIPELINE]);
+        // For each that is answered, in whatever order, one more is asked for.
+        for answered in [5, 60] {
+            let_through.borrow_mut().insert(keys[answered]);
+            assert!(getting.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(*asked.borrow(), keys[..PIPELINE + 2]);
+        let_through.borrow_mut().extend(&keys);
+        let Poll::Ready(Ok(found)) = getting.as_mut().poll(&mut context) else {
+            panic!("all are answered")
+        };
+        assert!(found.len() == 200 && *asked.borrow() == keys);
+    }
 }

@@ -69,6 +69,7 @@ pub use view::{
     ViewWatch, ViewWatchItem,
 };
 pub use watch::{Watch, WatchBuilder, WatchError, WatchItem};
+pub use write::TooLarge;
 
 use self::own::OwnWrites;
 use crate::jetstream::{CallError, JetStream, Stream};

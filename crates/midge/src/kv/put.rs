@@ -12,7 +12,7 @@ use midge_jetstream::kv::{KeyError, check_key};
 
 use super::get::GetError;
 use super::own::OwnWrites;
-use super::write::{Options, Unwritten, may_be_stored, timeout_option, ttl_option};
+use super::write::{Options, TooLarge, Unwritten, may_be_stored, timeout_option, ttl_option};
 use super::{Boxed, KeyValue};
 use crate::jetstream::{FeatureError, JetPublishError, Publish, Publishing};
 
@@ -26,14 +26,9 @@ pub enum PutError {
     /// It cannot be a key. Nothing was sent.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The value is larger than the bucket takes. Nothing was sent.
-    #[error("the value has {size} bytes, and the bucket takes {limit} at most")]
-    TooLarge {
-        /// Its size in bytes.
-        size: usize,
-        /// The `max_value_size` of the bucket.
-        limit: u32,
-    },
+    /// The value is larger than the bucket takes. Nothing was stored.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// It was not stored, or that is not known.
     #[error(transparent)]
     Publish(#[from] JetPublishError),
@@ -96,7 +91,9 @@ impl KeyValue {
     /// [created](Self::create) with ends here.
     pub fn put<'a, P: AsRef<[u8]>>(&self, key: &str, value: P) -> Put<'a, P> {
         let own = self.own.clone().map(|own| (own, key.to_owned()));
-        Put { publish: self.write(key, value), own }
+        let fits = TooLarge::check(value.as_ref().len(), None, self.limit());
+        let publish = self.write(key, value);
+        Put { publish: publish.and_then(|publish| Ok(fits.map(|()| publish)?)), own }
     }
 
     /// Gives a key a value if it has none: if it was never written, is deleted or has expired.
@@ -124,11 +121,6 @@ impl KeyValue {
         Update { kv: self, key, value, options }
     }
 
-    /// The most bytes that a value may have, if that is less.
-    pub(super) fn limit_below(&self, size: usize) -> Option<u32> {
-        self.bucket.max_value_size.filter(|&limit| size > limit as usize)
-    }
-
     /// A message to a key, which is not sent yet.
     pub(super) fn write<'a, P: AsRef<[u8]>>(
         &self,
@@ -136,10 +128,6 @@ impl KeyValue {
         value: P,
     ) -> Result<Publish<'a, String, P>, PutError> {
         check_key(key)?;
-        let size = value.as_ref().len();
-        if let Some(limit) = self.limit_below(size) {
-            return Err(PutError::TooLarge { size, limit });
-        }
         Ok(self.js().publish(self.bucket.subjects.written(key), value))
     }
 
@@ -150,7 +138,9 @@ impl KeyValue {
         value: &[u8],
         options: Options,
     ) -> Result<u64, UpdateError> {
-        self.send(key, self.write(key, value)?, options).await.map_err(|error| match error {
+        let publish = self.write(key, value)?;
+        self.send(key, value.len(), publish, options).await.map_err(|error| match error {
+            Unwritten::TooLarge(error) => PutError::from(error).into(),
             Unwritten::WrongRevision(expected, error) => {
                 UpdateError::WrongRevision { key: key.to_owned(), expected, error }
             }

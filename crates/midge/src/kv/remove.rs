@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use midge_jetstream::kv::{KeyError, Operation, check_key};
 use midge_jetstream::{ApiError, Rollup};
 
-use super::write::{Options, Unwritten, expect_option, timeout_option, ttl_option};
+use super::write::{Options, TooLarge, Unwritten, expect_option, timeout_option, ttl_option};
 use super::{Boxed, KeyValue};
 use crate::jetstream::{FeatureError, JetPublishError};
 
@@ -16,6 +16,11 @@ pub enum DeleteError {
     /// It cannot be a key. Nothing was sent.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The bucket takes less than a marker has. Nothing was sent.
+    #[error(
+        "the marker of a deleted key does not fit: {0}. Give the bucket a larger max_value_size"
+    )]
+    TooLarge(#[from] TooLarge),
     /// The last revision of the key is another one. Nothing was done.
     #[error("the last revision of {key:?} is not {expected}: get it, and decide anew")]
     WrongRevision {
@@ -70,7 +75,8 @@ impl KeyValue {
             _ => publish,
         };
         self.check_ttl(options).await?;
-        self.send(key, publish, options).await.map_err(|error| match error {
+        self.send(key, 0, publish, options).await.map_err(|error| match error {
+            Unwritten::TooLarge(error) => error.into(),
             Unwritten::WrongRevision(expected, error) => {
                 DeleteError::WrongRevision { key: key.to_owned(), expected, error }
             }

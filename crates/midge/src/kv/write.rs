@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use midge_jetstream::{ApiError, ApiLevel, Need};
+use midge_proto::HeaderMap;
 
 use super::KeyValue;
 use crate::jetstream::{FeatureError, JetPublishError, Publish};
@@ -17,18 +18,59 @@ pub(super) struct Options {
     pub(super) timeout: Option<Duration>,
 }
 
+/// A value, or the marker of a key that is deleted, that is larger than what is taken, with the headers
+/// that it is sent with: servers count them as they are on the wire, with the version line and the
+/// empty line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error(
+    "a value of {size} bytes with headers of {headers} is too large: {limit} are taken at most, together"
+)]
+pub struct TooLarge {
+    /// The size of the value in bytes; 0 for a marker.
+    pub size: usize,
+    /// The size of the headers in bytes; 0 where there are none, as for what is put.
+    pub headers: usize,
+    /// The most bytes of both: the `max_value_size` of the bucket. For several keys that are written
+    /// together, the `max_payload` of the server if that is less.
+    pub limit: usize,
+}
+
+impl TooLarge {
+    pub(super) fn check(
+        size: usize,
+        headers: Option<&HeaderMap>,
+        limit: Option<usize>,
+    ) -> Result<(), Self> {
+        let Some(limit) = limit else { return Ok(()) };
+        let headers = headers.map_or(0, |headers| headers.as_bytes().len());
+        if size.saturating_add(headers) <= limit {
+            return Ok(());
+        }
+        Err(Self { size, headers, limit })
+    }
+}
+
 /// Why a write is not known to be made.
 pub(super) enum Unwritten {
+    /// Nothing was sent.
+    TooLarge(TooLarge),
     /// The last revision is another one than this, as the server says.
     WrongRevision(u64, ApiError),
     Publish(JetPublishError),
 }
 
 impl KeyValue {
-    /// Sends a write of a key, and gives its revision.
+    /// The most bytes that a message may have, headers and all.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.bucket.max_value_size.map(|limit| limit as usize)
+    }
+
+    /// Sends a write of a key, and gives its revision. The value has `size` bytes.
     pub(super) async fn send<P: AsRef<[u8]>>(
         &self,
         key: &str,
+        size: usize,
         mut publish: Publish<'_, String, P>,
         options: Options,
     ) -> Result<u64, Unwritten> {
@@ -40,6 +82,10 @@ impl KeyValue {
         }
         if let Some(timeout) = options.timeout {
             publish = publish.timeout(timeout);
+        }
+        // Headers that contradict themselves fail by themselves.
+        if let Ok(headers) = publish.headers_so_far() {
+            TooLarge::check(size, headers, self.limit()).map_err(Unwritten::TooLarge)?;
         }
         let error = match publish.await {
             Ok(ack) => {

@@ -8,7 +8,7 @@ use midge::jetstream::{
 };
 use midge::kv::{
     BucketConfig, BucketError, CreateError, DeleteError, KeyValue, OpenError, PutError,
-    UpdateError, WriteBatchError,
+    UpdateError, WatchItem, WriteBatchError,
 };
 
 use super::jetstream_streams::{hub_and_leaf, in_memory, jetstream};
@@ -95,6 +95,114 @@ pub async fn a_bucket_is_created_opened_updated_and_deleted<A: Adapter>() -> Out
     Ok(())
 }
 
+/// What differs between the bucket that is there and the one that is asked for.
+async fn told(js: &JetStream, there: &BucketConfig, asked: &BucketConfig) -> Outcome<String> {
+    let made = soon(js.create_key_value(there.clone())).await?;
+    soon(made.put("k", "v")).await?;
+    let error = soon(js.create_key_value(asked.clone())).await.expect_err("it is another one");
+    let BucketError::Exists { differences, .. } = &error else { panic!("{error}") };
+    assert!(error.to_string().contains(&differences.to_string()), "{error}");
+    let (opened, bound) = soon(js.create_or_open_key_value(asked.clone())).await?;
+    assert_eq!(bound, *differences);
+    assert!(soon(opened.get("k")).await?.is_some(), "it is the one that was there");
+    assert_eq!(soon(opened.status()).await?.config, soon(made.status()).await?.config);
+    soon(js.delete_key_value("b")).await?;
+    let fields: Vec<&str> = differences.iter().map(|one| one.field.as_str()).collect();
+    Ok(fields.join(" "))
+}
+
+/// As much is told of what was not asked for, such as a TTL, as of what is missing.
+pub async fn what_differs_in_a_bucket_is_named<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let plain = || memory("b");
+    let second = Some(Duration::from_secs(1));
+    let republish = Republish { dest: "copy.>".into(), ..Republish::default() };
+    let several = BucketConfig {
+        description: Some("d".into()),
+        history: 3,
+        storage: Storage::File,
+        ..plain()
+    };
+    // First what is named when it is there, then when it is asked for.
+    for (other, is_there, is_asked) in [
+        (BucketConfig { description: Some("d".into()), ..plain() }, "description", "description"),
+        (BucketConfig { history: 2, ..plain() }, "max_msgs_per_subject", "max_msgs_per_subject"),
+        (BucketConfig { ttl: second, ..plain() }, "max_age", "duplicate_window max_age"),
+        (
+            BucketConfig { limit_marker_ttl: second, ..plain() },
+            "allow_msg_ttl subject_delete_marker_ttl",
+            "allow_msg_ttl subject_delete_marker_ttl",
+        ),
+        (BucketConfig { max_bytes: Some(9_999), ..plain() }, "max_bytes", "max_bytes"),
+        (BucketConfig { max_value_size: Some(99), ..plain() }, "max_msg_size", "max_msg_size"),
+        (BucketConfig::new("b"), "storage", "storage"),
+        (BucketConfig { compression: Compression::S2, ..plain() }, "compression", "compression"),
+        (BucketConfig { republish: Some(republish), ..plain() }, "republish", "republish"),
+        (
+            BucketConfig { metadata: [("team".into(), "a".into())].into(), ..plain() },
+            "metadata",
+            "metadata.team",
+        ),
+        (BucketConfig { allow_atomic: true, ..plain() }, "allow_atomic", "allow_atomic"),
+        (BucketConfig { sources: vec![StreamSource::new("o")], ..plain() }, "sources", "sources"),
+        (
+            several,
+            "max_msgs_per_subject storage description",
+            "description max_msgs_per_subject storage",
+        ),
+    ] {
+        assert_eq!(told(&js, &other, &plain()).await?, is_there, "{other:?}");
+        assert_eq!(told(&js, &plain(), &other).await?, is_asked, "{other:?}");
+    }
+    Ok(())
+}
+
+pub async fn buckets_are_listed_beyond_a_page<A: Adapter>() -> Outcome {
+    // Servers list 1,024 names and 256 streams at a time: the last buckets are on the second page
+    // of names, and on the fifth one of streams.
+    const STREAMS: usize = 1_100;
+    let (_server, js) = jetstream::<A>().await?;
+    let is_bucket = |number: usize| number < 3 || number.is_multiple_of(100) || number > 1_090;
+    let name = |number: usize| format!("n{number:04}");
+    for number in 0..STREAMS {
+        let config = match is_bucket(number) {
+            true => memory(&name(number)).to_stream()?,
+            // In the order of the names they are among the buckets.
+            false => in_memory(&format!("KV_n{number:04};")),
+        };
+        let subject = format!("$JS.API.STREAM.CREATE.{}", config.name);
+        let config = serde_json::to_vec(&config)?;
+        soon(js.client().publish(subject, config)).await?;
+    }
+    soon(async {
+        while js.account_info().await?.total.streams < STREAMS.try_into()? {
+            sleep(Duration::from_millis(10)).await;
+        }
+        Outcome::Ok(())
+    })
+    .await?;
+    let buckets: Vec<String> = (0..STREAMS).filter(|&number| is_bucket(number)).map(name).collect();
+    assert_eq!(names(&js).await?, buckets);
+    let kv = soon(js.open_key_value(&name(1_000))).await?;
+    for key in ["a", "b", "a"] {
+        soon(kv.put(key, "x")).await?;
+    }
+    let mut listed = Vec::new();
+    let mut statuses = js.key_values();
+    while let Some(status) = soon(statuses.next()).await {
+        let Listed::Found(status) = status? else { panic!("every bucket is in use") };
+        if status.config.bucket == name(1_000) {
+            let alone = soon(kv.status()).await?;
+            assert_eq!(status.config, alone.config);
+            assert_eq!((status.values, status.bytes), (2, alone.bytes));
+            assert_eq!(status.stream.state.last_seq, 3);
+        }
+        listed.push(status.config.bucket);
+    }
+    assert_eq!(listed, buckets);
+    Ok(())
+}
+
 pub async fn every_option_of_a_bucket_reaches_the_server<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     let config = BucketConfig {
@@ -114,6 +222,7 @@ pub async fn every_option_of_a_bucket_reaches_the_server<A: Adapter>() -> Outcom
     let kv = soon(js.create_key_value(config.clone())).await?;
     let status = soon(kv.status()).await?;
     assert_eq!(status.config, config);
+    assert!(status.is_compressed());
     let stream = &status.stream.config;
     assert_eq!(stream.duplicate_window, Some(Duration::from_secs(30)));
     assert!(stream.deny_delete && stream.allow_rollup_hdrs && stream.allow_direct);
@@ -220,7 +329,16 @@ pub async fn what_is_no_bucket_is_told_and_not_listed<A: Adapter>() -> Outcome {
     assert!(matches!(error, BucketError::NotABucket(_)), "{error}");
     let error = soon(js.delete_key_value("x")).await.expect_err("it is none");
     assert!(matches!(error, OpenError::NotABucket(_)), "{error}");
-    soon(js.stream("KV_x")?.info()).await?;
+    // Nor is it made one.
+    for made in [
+        soon(js.create_key_value(memory("x"))).await,
+        soon(js.update_key_value(memory("x"))).await,
+        soon(js.create_or_update_key_value(memory("x"))).await,
+    ] {
+        assert!(matches!(made, Err(BucketError::NotABucket(_))), "{made:?}");
+    }
+    assert_eq!(soon(js.stream("KV_x")?.info()).await?.config.subjects, ["x"]);
+    assert_eq!(names(&js).await?, ["b", "x"], "names alone do not tell");
     for wrong in ["", "a.b", "a b", "*", "x>"] {
         let error = soon(js.open_key_value(wrong)).await.expect_err(wrong);
         assert!(matches!(error, OpenError::Name(_)), "{error}");
@@ -262,6 +380,59 @@ pub async fn a_mirror_is_read_here_and_written_there<A: Adapter>() -> Outcome {
     // It is opened as it was created.
     let opened = soon(js.open_key_value("copy")).await?;
     assert_eq!(comes(&opened, "a.b").await?, b"1");
+    Ok(())
+}
+
+pub async fn all_that_a_bucket_does_goes_through_a_mirror<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let origin = BucketConfig {
+        history: 5,
+        allow_atomic: true,
+        limit_marker_ttl: Some(Duration::from_secs(60)),
+        ..memory("origin")
+    };
+    let origin = soon(js.create_key_value(origin)).await?;
+    let mirror = Some(StreamSource::new("origin"));
+    // It keeps the revisions that its own history has room for.
+    let config = BucketConfig { mirror, history: 5, ..memory("copy") };
+    let copy = soon(js.create_key_value(config)).await?;
+    let first = soon(copy.create("k", "1").ttl(Duration::from_secs(60))).await?;
+    let second = soon(copy.update("k", "2", first)).await?;
+    let wrong = soon(copy.update("k", "3", first)).await;
+    assert!(matches!(wrong, Err(UpdateError::WrongRevision { .. })), "{wrong:?}");
+    let exists = soon(copy.create("k", "3")).await;
+    assert!(matches!(exists, Err(CreateError::Exists { .. })), "{exists:?}");
+    let changed = soon(copy.change("n", |entry| entry.is_none().then_some("1"))).await?;
+    let batch = soon(copy.batch().put("l", "1").update("k", "4", second).create("m", "1")).await?;
+    assert_eq!(batch["m"], changed.ok_or("it is changed")? + 3);
+    let stale = soon(copy.batch().update("k", "5", second)).await;
+    let Err(WriteBatchError::WrongRevision { differing, .. }) = stale else { panic!("{stale:?}") };
+    assert_eq!(differing[0].revision, batch["k"]);
+    let wrong = soon(copy.delete("l").expect_revision(first)).await;
+    assert!(matches!(wrong, Err(DeleteError::WrongRevision { .. })), "{wrong:?}");
+    let deleted = soon(copy.delete("l").expect_revision(batch["l"])).await?;
+    let last = soon(copy.purge("m").expect_revision(batch["m"])).await?;
+    assert_eq!(soon(origin.status()).await?.stream.state.last_seq, last, "all is written there");
+
+    // Revisions have the same numbers here.
+    let mut watch = soon(copy.watch_all().include_history()).await?;
+    while let Some(item) = soon(watch.next()).await {
+        if matches!(item?, WatchItem::Entry(entry) if entry.revision() == last) {
+            break;
+        }
+    }
+    let many = soon(copy.get_many(["k", "l", "m", "n", "none"])).await?;
+    let many: Vec<_> = many.iter().map(|entry| entry.as_ref().map(|it| it.revision())).collect();
+    assert_eq!(many, [Some(batch["k"]), None, None, changed, None]);
+    assert_eq!(soon(copy.get("k").at(second)).await?.expect("it is kept").value(), b"2");
+    assert!(soon(copy.get("l").at(second)).await?.is_none(), "that is another key's");
+    let history = soon(soon(copy.history("k")).await?.all()).await?;
+    assert_eq!(history.iter().map(|it| it.value()).collect::<Vec<_>>(), [b"1", b"2", b"4"]);
+    let marker = soon(copy.get("l").with_markers()).await?.expect("a marker is left");
+    assert_eq!((marker.revision(), marker.key()), (deleted, "l"));
+    // What is purged there stays here, as servers do it.
+    assert!(soon(copy.purge_deletes(Duration::ZERO)).await? >= 3);
+    assert!(soon(origin.get("l").with_markers().from_leader()).await?.is_none());
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! Keys of the key-value store, as a real nats-server has them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use midge::HeaderMap;
 use midge::jetstream::{ApiError, JetStream, StreamConfig};
 use midge::kv::{
     BucketConfig, ChangeError, CreateError, DeleteError, Entry, GetError, GetManyError, KeyError,
@@ -9,6 +11,7 @@ use midge::kv::{
 };
 use midge::{Client, Subscription};
 
+use super::jetstream_streams::jetstream;
 use super::kv_buckets::{bucket, memory};
 use crate::NatsServer;
 use crate::conformance::steps::{connect, impatient, soon};
@@ -100,7 +103,8 @@ pub async fn what_cannot_be_a_key_or_value_is_refused_before_it_is_sent<A: Adapt
     let dots = soon(kv.put("a..b", "v")).await.expect_err("two dots");
     assert!(matches!(&dots, PutError::Key(KeyError::EmptyToken { .. })), "{dots}");
     let error = soon(kv.put("a", "x".repeat(101))).await.expect_err("it is too large");
-    let PutError::TooLarge { size: 101, limit: 100 } = error else { panic!("{error}") };
+    let PutError::TooLarge(error) = error else { panic!("{error}") };
+    assert_eq!((error.size, error.headers, error.limit), (101, 0, 100));
     assert_eq!(kv.stream().context().client().statistics().out_messages, before);
     soon(kv.put("a", "x".repeat(100))).await?;
     Ok(())
@@ -127,6 +131,103 @@ pub async fn create_takes_the_place_of_a_marker_and_keeps_its_ttl<A: Adapter>() 
     let half = Duration::from_millis(1500);
     assert!(soon(kv.create("other", "x").ttl(half)).await.is_err(), "whole seconds only");
     assert!(soon(kv.get("other")).await?.is_none());
+    Ok(())
+}
+
+/// Whatever is in the way, the TTL is what the server is given.
+pub async fn create_keeps_its_ttl_over_every_kind_of_marker<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(marked("b")).await?;
+    for key in ["deleted", "purged"] {
+        soon(kv.put(key, "x")).await?;
+    }
+    soon(kv.delete("deleted")).await?;
+    soon(kv.purge("purged")).await?;
+    soon(kv.create("expired", "x").ttl(SECOND)).await?;
+    until_gone(&kv, "expired").await?;
+    for key in ["new", "deleted", "purged", "expired"] {
+        let before = soon(kv.get(key).with_markers()).await?;
+        assert_eq!(before.is_some_and(|before| !before.is_put()), key != "new", "{key}");
+        let revision = soon(kv.create(key, key).ttl(100 * SECOND)).await?;
+        let message = soon(kv.stream().last_message(&format!("$KV.b.{key}"))).await?;
+        assert_eq!((message.sequence, &*message.payload), (revision, key.as_bytes()));
+        assert_eq!(message.headers.get("Nats-TTL"), Some("100"), "{key}");
+        // One that has a value again is in the way again.
+        let exists = soon(kv.create(key, "y").ttl(100 * SECOND)).await;
+        let Err(CreateError::Exists { revision: is, .. }) = exists else { panic!("{exists:?}") };
+        assert_eq!(is, revision);
+    }
+    Ok(())
+}
+
+/// ADR-48: what a server leaves of a key says why it went. nats-server 2.15.1 leaves a marker of what
+/// went by its age, and none of what was purged or deleted in the stream: the test writes those.
+pub async fn markers_of_the_server_are_operations<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let config = StreamConfig { deny_delete: false, ..marked("b").to_stream()? };
+    let stream = soon(js.create_stream(config)).await?;
+    let kv = soon(js.open_key_value("b")).await?;
+    soon(kv.create("aged", "x").ttl(SECOND)).await?;
+    until_gone(&kv, "aged").await?;
+    soon(kv.put("cleared", "x")).await?;
+    soon(stream.purge().filter("$KV.b.cleared")).await?;
+    let removed = soon(kv.put("removed", "x")).await?;
+    soon(stream.delete_message(removed)).await?;
+    for (key, reason) in [("cleared", "Purge"), ("removed", "Remove")] {
+        assert!(soon(kv.get(key).with_markers()).await?.is_none(), "{key}");
+        let marker = js.publish(format!("$KV.b.{key}"), "").header("Nats-Marker-Reason", reason);
+        soon(marker).await?;
+    }
+    let mut watched = BTreeMap::new();
+    for entry in soon(soon(kv.history(">")).await?.all()).await? {
+        watched.insert(entry.key().to_owned(), entry.operation());
+    }
+    for (key, reason, operation) in [
+        ("aged", "MaxAge", Operation::Purge),
+        ("cleared", "Purge", Operation::Purge),
+        ("removed", "Remove", Operation::Delete),
+    ] {
+        let message = soon(stream.last_message(&format!("$KV.b.{key}"))).await?;
+        assert_eq!(message.headers.get("Nats-Marker-Reason"), Some(reason), "{key}");
+        assert!(soon(kv.get(key)).await?.is_none(), "{key}");
+        for marker in [
+            soon(kv.get(key).with_markers()).await?,
+            soon(kv.get(key).with_markers().at(message.sequence)).await?,
+            soon(kv.get(key).with_markers().from_leader()).await?,
+        ] {
+            assert_eq!(marker.map(|marker| marker.operation()), Some(operation), "{key}");
+        }
+        assert_eq!(watched.get(key), Some(&operation), "{key}");
+    }
+    assert!(soon(soon(kv.keys()).await?.all()).await?.is_empty());
+    Ok(())
+}
+
+pub async fn a_revision_is_the_same_however_it_is_read<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 2, ..memory("b") }).await?;
+    soon(kv.put("other", "x")).await?;
+    let revision = soon(kv.put("a.b", "value")).await?;
+    let message = soon(kv.stream().message(revision)).await?;
+    let mut watch = soon(kv.watch("a.*")).await?;
+    let Some(Ok(WatchItem::Entry(watched))) = soon(watch.next()).await else {
+        return Err("a value is there".into());
+    };
+    for entry in [
+        soon(kv.get("a.b")).await?.ok_or("it was put")?,
+        soon(kv.get("a.b").at(revision)).await?.ok_or("it was put")?,
+        soon(kv.get("a.b").from_leader()).await?.ok_or("it was put")?,
+        soon(kv.get("a.b").at(revision).from_leader()).await?.ok_or("it was put")?,
+        soon(kv.get_many(["a.b"])).await?.remove(0).ok_or("it was put")?,
+        soon(soon(kv.history("a.b")).await?.all()).await?.remove(0),
+        watched,
+    ] {
+        assert_eq!(
+            (entry.bucket().as_str(), entry.key(), entry.revision()),
+            ("b", "a.b", revision)
+        );
+        assert_eq!((entry.created(), entry.delta()), (message.time, 0));
+        assert_eq!((entry.operation(), entry.size()), (Operation::Put, 5));
+        assert_eq!(entry.into_value(), "value");
+    }
     Ok(())
 }
 
@@ -223,6 +324,52 @@ pub async fn many_keys_are_got_at_once<A: Adapter>() -> Outcome {
     }
     assert!(soon(kv.get_many(["none"])).await? == [None]);
     assert!(soon(kv.get_many(Vec::<String>::new())).await?.is_empty());
+    Ok(())
+}
+
+/// The test answers in place of a server that gives fewer keys at a time.
+pub async fn many_keys_are_got_one_by_one_where_they_are_too_many<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(memory("b")).await?;
+    let js = kv.stream().context().clone();
+    soon(kv.get_many(["k.0"])).await?;
+    soon(js.delete_key_value("b")).await?;
+    let client = js.client().clone();
+    let mut asks = soon(client.subscribe("$JS.API.DIRECT.GET.KV_b.>")).await?;
+    let mut pages = soon(client.subscribe("$JS.API.DIRECT.GET.KV_b")).await?;
+    soon(client.flush()).await?;
+    let answering = spawn::<A, _>(async move {
+        let page = pages.next().await.expect("all are asked for at once");
+        let mut too_many = HeaderMap::new();
+        too_many.set_status(413, "Too Many Results").expect("it is a status");
+        let reply = page.reply().expect("it waits for an answer");
+        client.publish(reply, "").headers(&too_many).await.expect("it waits");
+        let mut headers = HeaderMap::new();
+        for _ in 0..100 {
+            let ask = asks.next().await.expect("each is asked for");
+            let reply = ask.reply().expect("it waits for an answer");
+            let subject = ask.subject().strip_prefix("$JS.API.DIRECT.GET.KV_b.");
+            let subject = subject.expect("it was subscribed to");
+            headers.clear();
+            if subject.ends_with('7') {
+                headers.set_status(404, "Message Not Found").expect("it is a status");
+            } else {
+                let time = "2026-01-01T00:00:00Z";
+                let pairs =
+                    [("Nats-Subject", subject), ("Nats-Sequence", "1"), ("Nats-Time-Stamp", time)];
+                for (name, value) in pairs {
+                    headers.append(name, value).expect("it is a header");
+                }
+            }
+            client.publish(reply, subject).headers(&headers).await.expect("it waits");
+        }
+    });
+    let keys: Vec<String> = (0..100).map(|number| format!("k.{number}")).collect();
+    let got = soon(kv.get_many(&keys)).await?;
+    soon(answering).await;
+    for (key, entry) in keys.iter().zip(got) {
+        let wanted = (!key.ends_with('7')).then(|| format!("$KV.b.{key}").into_bytes());
+        assert_eq!(entry.map(|entry| entry.value().to_vec()), wanted, "{key}");
+    }
     Ok(())
 }
 
@@ -433,6 +580,27 @@ pub async fn what_is_left_of_deleted_keys_is_purged<A: Adapter>() -> Outcome {
     assert!(soon(kv.get("a").with_markers()).await?.is_none());
     assert_eq!(soon(soon(kv.history("b")).await?.all()).await?.len(), 4, "b has a value");
     assert_eq!(soon(kv.purge_deletes(Duration::ZERO)).await?, 0);
+    Ok(())
+}
+
+pub async fn markers_that_are_younger_than_an_age_stay<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 5, ..memory("b") }).await?;
+    soon(kv.put("old", "1")).await?;
+    soon(kv.delete("old")).await?;
+    soon(kv.put("old.purged", "1")).await?;
+    let old = soon(kv.purge("old.purged")).await?;
+    let old = soon(kv.stream().message(old)).await?.time.unix_nanos();
+    // Ages are by the clock of the server, and nothing tells of its passing.
+    sleep(3 * SECOND).await;
+    soon(kv.put("young", "1")).await?;
+    let young = soon(kv.delete("young")).await?;
+    // As old as the second one is by now: both are older when they are looked at, and the last one
+    // has some seconds left.
+    let now = soon(kv.stream().info()).await?.timestamp.ok_or("servers say so")?.unix_nanos();
+    let age = Duration::from_nanos(u64::try_from(now - old)?);
+    assert_eq!(soon(kv.purge_deletes(age)).await?, 4, "two, one, and the value before the third");
+    let left = soon(soon(kv.history(">")).await?.all()).await?;
+    assert_eq!(left.iter().map(Entry::revision).collect::<Vec<_>>(), [young]);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 pub mod asking;
 pub mod behaviour;
+pub mod cluster_buckets;
 pub mod cluster_consume;
 pub mod cluster_kv;
 pub mod cluster_management;
@@ -26,6 +27,7 @@ pub mod kv_batch;
 pub mod kv_buckets;
 pub mod kv_cache;
 pub mod kv_entries;
+pub mod kv_limits;
 pub mod kv_views;
 pub mod kv_watch;
 pub mod moves;

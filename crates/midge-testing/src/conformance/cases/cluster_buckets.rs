@@ -1,38 +1,37 @@
-//! Buckets with three replicas while servers die and come back.
-
-mod steps;
+//! Buckets with replicas in a cluster: where they are, and while servers die and come back.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use midge::ConnectOptions;
 use midge::jetstream::{ErrorCode, JetStream, Placement};
 use midge::kv::{BucketConfig, KeyValue, UpdateError, WatchItem};
-use midge_testing::Cluster;
-use tokio::time::{sleep, timeout};
 
-use steps::{CLUSTER_PATIENCE, Outcome, connect, granted, whole};
+use crate::Cluster;
+use crate::conformance::clusters::{client, granted, until, whole};
+use crate::conformance::tasks::spawn;
+use crate::conformance::timer::sleep;
+use crate::conformance::{Adapter, Outcome};
 
 const KEYS: u64 = 10;
 
-fn options(cluster: &Cluster) -> ConnectOptions {
-    ConnectOptions::new(cluster.urls())
-        .reconnect_wait(Duration::from_millis(20), Duration::from_millis(200))
-        .retry_first_connect(true)
-}
-
-async fn bucket(cluster: &Cluster) -> Outcome<KeyValue> {
-    let js = JetStream::new(connect(options(cluster)).await?);
+async fn bucket<A: Adapter>(cluster: &Cluster) -> Outcome<KeyValue> {
+    let js = JetStream::new(client::<A>(cluster).await?);
     let config = BucketConfig { history: 64, replicas: 3, ..BucketConfig::new("b") };
     let (kv, _) = granted(|| js.create_or_open_key_value(config.clone()).into_future()).await;
     Ok(kv)
 }
 
-/// Puts to ten keys in turn, a little less often than 64 times each, until it is over.
-async fn put(kv: KeyValue, over: Arc<AtomicBool>, last: Arc<AtomicU64>) {
+/// Puts to ten keys in turn until it is over, and rests while the last revision is `most`: what is put
+/// less often than 64 times is kept.
+async fn put(kv: KeyValue, over: Arc<AtomicBool>, last: Arc<AtomicU64>, most: Arc<AtomicU64>) {
     for number in 0..KEYS * 60 {
+        while !over.load(Ordering::Relaxed)
+            && last.load(Ordering::Relaxed) >= most.load(Ordering::Relaxed)
+        {
+            sleep(Duration::from_millis(10)).await;
+        }
         if over.load(Ordering::Relaxed) {
             return;
         }
@@ -45,19 +44,24 @@ async fn put(kv: KeyValue, over: Arc<AtomicBool>, last: Arc<AtomicU64>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_sees_every_revision_once_across_a_rolling_restart() -> Outcome {
+pub async fn a_watch_sees_every_revision_once_across_a_rolling_restart<A: Adapter>() -> Outcome {
     let mut cluster = Cluster::builder().jetstream(true).start(3)?;
-    let kv = bucket(&cluster).await?;
+    let kv = bucket::<A>(&cluster).await?;
     let first = granted(|| kv.put("k.0", "before").into_future()).await;
-    let reader = bucket(&cluster).await?;
+    let reader = bucket::<A>(&cluster).await?;
     let mut watch = granted(|| reader.watch_all().include_history().into_future()).await;
     let seen = Arc::<AtomicU64>::default();
-    let keep = seen.clone();
-    let reading = tokio::spawn(async move {
+    let over = Arc::<AtomicBool>::default();
+    let (last, most) = (Arc::new(AtomicU64::new(first)), Arc::<AtomicU64>::default());
+    let writing = spawn::<A, _>(put(kv.clone(), over.clone(), last.clone(), most.clone()));
+    let (keep, end) = (seen.clone(), Arc::<AtomicU64>::default());
+    let until_end = end.clone();
+    let reading = spawn::<A, _>(async move {
         let mut ends = 0;
-        while let Some(item) = watch.next().await {
-            match item.expect("it ends with the test only") {
+        while until_end.load(Ordering::Relaxed) == 0
+            || keep.load(Ordering::Relaxed) < until_end.load(Ordering::Relaxed)
+        {
+            match watch.next().await.expect("it goes on").expect("it goes on") {
                 WatchItem::Entry(entry) => {
                     let before = keep.swap(entry.revision(), Ordering::Relaxed);
                     assert_eq!(entry.revision(), before + 1, "a gap, or twice");
@@ -66,34 +70,28 @@ async fn a_watch_sees_every_revision_once_across_a_rolling_restart() -> Outcome 
             }
             assert!(ends <= 1, "the end of what was there comes once");
         }
+        ends
     });
-    let (over, last) = (Arc::<AtomicBool>::default(), Arc::new(AtomicU64::new(first)));
-    let writing = tokio::spawn(put(kv.clone(), over.clone(), last.clone()));
     for server in 0..3 {
-        let before = last.load(Ordering::Relaxed);
+        most.store(last.load(Ordering::Relaxed) + 120, Ordering::Relaxed);
         cluster[server].kill()?;
         sleep(Duration::from_millis(500)).await;
         cluster[server].restart()?;
         cluster.wait_until_joined()?;
         whole(kv.stream()).await;
-        let goes_on = async {
-            while last.load(Ordering::Relaxed) < before + 20 {
-                assert!(!writing.is_finished() && !reading.is_finished());
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(CLUSTER_PATIENCE, goes_on).await?;
+        let enough = last.load(Ordering::Relaxed) + 20;
+        most.store(enough, Ordering::Relaxed);
+        let goes_on =
+            || last.load(Ordering::Relaxed) >= enough && seen.load(Ordering::Relaxed) >= enough;
+        until("more is written and seen", goes_on).await?;
     }
     over.store(true, Ordering::Relaxed);
-    writing.await?;
-    let all = async {
-        while seen.load(Ordering::Relaxed) < last.load(Ordering::Relaxed) {
-            assert!(!reading.is_finished());
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(CLUSTER_PATIENCE, all).await?;
-    reading.abort();
+    writing.await;
+    // One more, behind which the watch may end: whatever was written before was seen.
+    let closing = granted(|| kv.put("k.0", "over").into_future()).await;
+    end.store(closing, Ordering::Relaxed);
+    granted(|| kv.put("k.1", "over").into_future()).await;
+    assert_eq!(reading.await, 1);
 
     // The leader knows what was written; whoever comes too late is told. There may be elections yet:
     // what may have been written is looked at before it is tried again.
@@ -128,13 +126,12 @@ async fn places(kv: &KeyValue) -> Vec<String> {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_is_where_its_placement_says() -> Outcome {
+pub async fn a_bucket_is_where_its_placement_says<A: Adapter>() -> Outcome {
     let mut cluster = Cluster::builder().jetstream(true).start(3)?;
     for (server, tags) in ["fast, east", "fast, west", "slow, west"].into_iter().enumerate() {
         cluster[server].reload(format!("server_tags: [{tags}]"))?;
     }
-    let js = JetStream::new(connect(options(&cluster)).await?);
+    let js = JetStream::new(client::<A>(&cluster).await?);
     let placed = |name: &str, replicas, tags: &[&str]| {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let placement = Placement { tags, cluster: Some("midge".into()), ..Placement::default() };
