@@ -109,6 +109,32 @@ pub async fn a_publish_is_not_sent_again_after_a_timeout<A: Adapter>() -> Outcom
     Ok(())
 }
 
+pub async fn a_publish_is_not_sent_again_after_a_disconnect<A: Adapter>() -> Outcome {
+    let (mut server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({ "storage": "file" })).await?;
+    server.pause()?;
+    let publisher = js.clone();
+    let publishing =
+        spawn::<A, _>(async move { publisher.publish("s", "lost").message_id("1").await });
+    // Given to the connection, and written.
+    soon(async {
+        let before = js.client().statistics().out_messages;
+        while js.client().statistics().out_messages == before || js.client().pending_bytes() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    server.kill()?;
+    server.restart()?;
+    let error = soon(publishing).await.expect_err("the connection was lost");
+    assert!(matches!(error, JetPublishError::Request(RequestError::Unknown)), "{error:?}");
+    assert!(error.may_be_stored());
+    let ack = soon(js.publish("s", "behind").retries(1000, Duration::from_millis(50))).await?;
+    assert_eq!(ack.seq, 1);
+    assert_eq!(payloads(js.client(), "S").await?, ["behind"]);
+    Ok(())
+}
+
 pub async fn a_publish_that_contradicts_itself_is_not_sent<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     create(js.client(), "S", "s", json!({})).await?;
@@ -193,6 +219,76 @@ pub async fn a_schedule_publishes_the_last_message_of_its_source<A: Adapter>() -
     Ok(())
 }
 
+/// What is in a stream on one subject, when it begins as wanted: its payloads, and the lifetime that
+/// the last one has.
+async fn until_first(
+    js: &JetStream,
+    subject: &str,
+    wanted: &str,
+) -> Outcome<(Vec<String>, Option<String>)> {
+    let stream = js.stream("JOBS")?;
+    loop {
+        let mut payloads = Vec::new();
+        let mut ttl = None;
+        let mut messages = stream.direct_batch().subject(subject).messages();
+        while let Some(message) = messages.next().await {
+            // There is none yet.
+            let Ok(message) = message else { break };
+            payloads.push(String::from_utf8_lossy(&message.payload).into_owned());
+            ttl = message.headers.get("Nats-TTL").map(ToOwned::to_owned);
+        }
+        if payloads.first().is_some_and(|first| first == wanted) {
+            return Ok((payloads, ttl));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub async fn what_a_schedule_publishes_expires_and_takes_the_place_of_what_was_there<A: Adapter>()
+-> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let more = json!({ "allow_msg_schedules": true, "allow_msg_ttl": true,
+        "allow_rollup_hdrs": true, "allow_direct": true });
+    create(js.client(), "JOBS", "jobs.>", more).await?;
+    for old in ["old", "older"] {
+        soon(js.publish("jobs.due", old)).await?;
+        soon(js.publish("jobs.other", old)).await?;
+    }
+    let each = Schedule::cron("* * * * * *", "jobs.due").ttl(Duration::from_secs(60)).rollup();
+    soon(js.publish("jobs.each", "new").schedule(&each)).await?;
+    let (left, ttl) = soon(until_first(&js, "jobs.due", "new")).await?;
+    assert_eq!((left, ttl.as_deref()), (vec!["new".to_owned()], Some("60")));
+    let (left, _) = soon(until_first(&js, "jobs.other", "old")).await?;
+    assert_eq!(left, ["old", "older"], "a rollup is of its subject");
+
+    let never = Schedule::at(SystemTime::UNIX_EPOCH, "jobs.kept").never_expires();
+    soon(js.publish("jobs.once", "kept").schedule(&never)).await?;
+    let (kept, ttl) = soon(until_first(&js, "jobs.kept", "kept")).await?;
+    assert_eq!((kept.len(), ttl.as_deref()), (1, Some("never")));
+    Ok(())
+}
+
+pub async fn a_time_zone_says_when_a_pattern_is_due<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let more = json!({ "allow_msg_schedules": true, "allow_direct": true });
+    create(js.client(), "JOBS", "jobs.>", more).await?;
+    // Each second of this hour in Tokyo, and of the next, which may begin meanwhile.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    let there = (now / 3600 + 9) % 24;
+    let pattern = format!("* * {there},{} * * *", (there + 1) % 24);
+    for (name, zone) in [("utc", "UTC"), ("tokyo", "Asia/Tokyo")] {
+        let schedule = Schedule::cron(&pattern, &format!("jobs.due.{name}")).time_zone(zone);
+        soon(js.publish(format!("jobs.{name}"), name).schedule(&schedule)).await?;
+    }
+    soon(until_first(&js, "jobs.due.tokyo", "tokyo")).await?;
+    let utc = soon(js.stream("JOBS")?.direct_last("jobs.due.utc")).await;
+    assert!(utc.is_err(), "it is another hour there: {utc:?}");
+    let nowhere = Schedule::cron(&pattern, "jobs.due").time_zone("Europe/Nowhere");
+    let refused = refusal(soon(js.publish("jobs.x", "").schedule(&nowhere)).await)?;
+    assert_eq!(refused, ErrorCode::MESSAGE_SCHEDULES_TIME_ZONE_INVALID);
+    Ok(())
+}
+
 pub async fn an_increment_tells_what_the_counter_came_to<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     create(js.client(), "COUNTS", "counts.>", json!({ "allow_msg_counter": true })).await?;
@@ -264,6 +360,52 @@ pub async fn a_message_that_fails_is_reported_with_its_content<A: Adapter>() -> 
     }
     let stored = ["before", "behind"].repeat(3);
     assert_eq!(payloads(js.client(), "S").await?, stored);
+    Ok(())
+}
+
+/// Where nothing is chained, a message may expect what it likes.
+pub async fn a_chain_refuses_headers_that_it_would_overwrite<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    create(js.client(), "N", "n", json!({ "allow_msg_counter": true })).await?;
+    let counted = js.client().request("n", "").header("Nats-Incr", "+1");
+    let counted = soon(counted.header("Nats-Expected-Last-Sequence", "0")).await?;
+    let counted = String::from_utf8_lossy(counted.payload());
+    assert!(counted.contains("error"), "a counter takes no expectation: {counted}");
+
+    let mut publisher = soon(js.publisher().order(PublishOrder::Chained)).await?;
+    let expecting = soon(publisher.publish("s", "").expect_last_sequence(7)).await;
+    let counting = soon(publisher.publish("n", "").increment(1)).await;
+    for (refused, wanted) in [(expecting, "Nats-Expected-Last-Sequence"), (counting, "Nats-Incr")] {
+        let Err(PublisherError::Headers(PublishHeadersError::Chained { header })) = refused else {
+            return Err(format!("{wanted}: {refused:?}").into());
+        };
+        assert_eq!(header, wanted);
+    }
+    assert_eq!(publisher.pending(), 0);
+    let given = soon(publisher.publish("s", "1").message_id("one").expect_stream("S"));
+    given.await?;
+    soon(publisher.flush()).await?;
+
+    let mut publisher = soon(js.publisher().report_stored()).await?;
+    soon(publisher.publish("s", "").expect_last_sequence(7)).await?;
+    soon(publisher.publish("s", "2").expect_last_sequence(1)).await?;
+    soon(publisher.publish("n", "").increment(5)).await?;
+    let mut outcomes = Vec::new();
+    while let Some(report) = soon(publisher.next_report()).await {
+        outcomes.push(match report {
+            Report::Failed { number, failure: PublishFailure::Refused(error), .. } => {
+                assert!(error.err_code.is_wrong_last_sequence(), "{error}");
+                (number, None)
+            }
+            Report::Stored { number, ack } => (number, Some((ack.seq, ack.value))),
+            other => return Err(format!("{other:?}").into()),
+        });
+    }
+    outcomes.sort_by_key(|(number, _)| *number);
+    let five = Some(Integer::from(5));
+    assert_eq!(outcomes, [(1, None), (2, Some((2, None))), (3, Some((1, five)))]);
+    assert_eq!(payloads(js.client(), "S").await?, ["1", "2"]);
     Ok(())
 }
 
@@ -452,6 +594,39 @@ pub async fn a_full_window_waits_and_a_server_that_stands_still_is_told<A: Adapt
     })
     .await?;
     assert_eq!(count(js.client(), "S").await?, 10);
+    Ok(())
+}
+
+pub async fn a_window_that_is_full_of_bytes_waits<A: Adapter>() -> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let stall = Duration::from_millis(300);
+    let mut publisher = soon(js.publisher().window(1000, 10_000).stall(stall)).await?;
+    server.pause()?;
+    let payload = [b'x'; 3000];
+    for _ in 0..3 {
+        publisher.publish("s", payload).try_send()?;
+    }
+    let full = publisher.publish("s", payload).try_send();
+    assert!(matches!(full, Err(PublisherError::Full { pending: 3 })), "{full:?}");
+    let stalled = soon(publisher.publish("s", payload)).await;
+    assert!(matches!(stalled, Err(PublisherError::Stalled { pending: 3 })), "{stalled:?}");
+    // Headers count, and what is small enough still has room.
+    let full = publisher.publish("s", "").header("A", "x".repeat(3000)).try_send();
+    assert!(matches!(full, Err(PublisherError::Full { pending: 3 })), "{full:?}");
+    server.resume()?;
+    // One message alone may be larger.
+    let large = async {
+        loop {
+            match publisher.publish("s", [b'x'; 20_000]).await {
+                Err(PublisherError::Stalled { .. }) => {}
+                given => return given,
+            }
+        }
+    };
+    assert_eq!(soon(large).await?, 4);
+    soon(publisher.flush()).await?;
+    assert_eq!(count(js.client(), "S").await?, 4);
     Ok(())
 }
 
