@@ -215,7 +215,7 @@ impl Book {
         let delivery = message.delivery().expect("a consumer has delivered it");
         let sequence = delivery.stream_sequence;
         let stream = self.pages().readers.entry(index).or_default().stream();
-        assert_eq!(&*delivery.stream, stream, "message {sequence}");
+        assert_eq!(delivery.stream, stream, "message {sequence}");
         let (stored, count) = self.world.cluster(|cluster, _| {
             let stored = cluster.stored(stream);
             (stored.get(place(sequence)).cloned(), stored.len() as u64)

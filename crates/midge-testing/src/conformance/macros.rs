@@ -189,6 +189,7 @@ macro_rules! conformance {
             }
             jetstream_care {
                 a_consumer_that_is_paused_gives_nothing_until_it_goes_on
+                ack_subjects_of_both_forms_are_read_and_answered
                 a_consumer_that_is_set_back_has_no_gap_for_who_reads_it
                 small_queues_of_a_client_drop_nothing_of_streams
                 what_a_reader_would_say_without_a_connection_is_not_said_later
@@ -374,10 +375,6 @@ macro_rules! conformance {
                 a_publish_is_not_sent_again_after_a_disconnect
                 a_publish_that_contradicts_itself_is_not_sent
                 a_message_expires_and_one_that_never_does_stays
-                a_schedule_publishes_when_it_is_due_and_can_be_cancelled
-                a_schedule_publishes_the_last_message_of_its_source
-                what_a_schedule_publishes_expires_and_takes_the_place_of_what_was_there
-                a_time_zone_says_when_a_pattern_is_due
                 an_increment_tells_what_the_counter_came_to
                 a_publisher_stores_everything_once_and_in_order
                 a_publisher_tells_of_each_message_if_it_shall
@@ -395,6 +392,13 @@ macro_rules! conformance {
                 a_publisher_that_may_have_no_acks_says_so
                 a_publisher_rests_while_the_outbound_queue_is_full
                 a_publisher_ends_with_its_connection_and_hides_nothing
+            }
+            jetstream_schedules {
+                a_schedule_publishes_when_it_is_due_and_can_be_cancelled
+                a_schedule_publishes_the_last_message_of_its_source
+                what_a_schedule_publishes_expires_and_takes_the_place_of_what_was_there
+                a_time_zone_says_when_a_pattern_is_due
+                patterns_are_taken_and_refused_as_by_the_server
             }
         }
         $crate::conformance_cases! { $adapter alone
