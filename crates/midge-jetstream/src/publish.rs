@@ -22,7 +22,7 @@ const EXPECTED_LAST_SUBJECT_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequenc
 const EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 const ROLLUP: &str = "Nats-Rollup";
 const TTL: &str = "Nats-TTL";
-const INCREMENT: &str = "Nats-Incr";
+pub(crate) const INCREMENT: &str = "Nats-Incr";
 const REQUIRED_API_LEVEL: &str = "Nats-Required-Api-Level";
 const SCHEDULER: &str = "Nats-Scheduler";
 const SCHEDULE_NEXT: &str = "Nats-Schedule-Next";
@@ -179,6 +179,15 @@ pub enum PublishHeadersError {
     /// A counter takes no such header.
     #[error("a counter is not added to with {header}: leave it out")]
     Counter {
+        /// The header.
+        header: &'static str,
+    },
+    /// A publisher that chains its messages writes what each expects, and a counter takes no
+    /// expectation.
+    #[error(
+        "a chained publisher has no messages with {header}: leave it out, or publish in another order"
+    )]
+    Chained {
         /// The header.
         header: &'static str,
     },

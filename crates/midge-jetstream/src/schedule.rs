@@ -317,7 +317,9 @@ fn check_pattern(pattern: &str) -> Result<(), ScheduleError> {
     let mut values = pattern.split_whitespace();
     for field in &FIELDS {
         let value = values.next().unwrap_or_default();
-        if !value.split(',').all(|part| field.takes(part)) {
+        // As the server reads them, parts may be empty, but not all of them.
+        let mut parts = value.split(',').filter(|part| !part.is_empty()).peekable();
+        if parts.peek().is_none() || !parts.all(|part| field.takes(part)) {
             return Err(wrong(field.name, value));
         }
     }
@@ -412,7 +414,8 @@ mod tests {
             "0 0 0 1 * mon-sun",
             "0 0 0 1 * 5-1",
             "*/0 0 0 1 * *",
-            "1, 0 0 1 * *",
+            ", 0 0 1 * *",
+            "1,a 0 0 1 * *",
             "a 0 0 1 * *",
             "+1 0 0 1 * *",
             "-1 0 0 1 * *",

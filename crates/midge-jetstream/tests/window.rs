@@ -367,6 +367,21 @@ fn behind_a_message_that_is_refused_a_chain_goes_on() {
 }
 
 #[test]
+fn a_chain_has_no_messages_whose_headers_it_would_overwrite_or_that_expect_nothing() {
+    for (header, in_a_chain) in
+        [(LAST, false), ("Nats-Incr", false), ("Nats-Expected-Stream", true)]
+    {
+        let mut headers = HeaderMap::new();
+        headers.append(header, "1").unwrap();
+        for order in [PublishOrder::Sent, PublishOrder::OneByOne] {
+            assert_eq!(Rig::new(config(order)).window.check_headers(&headers), Ok(()));
+        }
+        let checked = Rig::new(config(PublishOrder::Chained)).window.check_headers(&headers);
+        assert_eq!(checked.is_ok(), in_a_chain, "{checked:?}");
+    }
+}
+
+#[test]
 fn one_by_one_waits_for_each() {
     let mut rig = Rig::new(config(PublishOrder::OneByOne));
     for _ in 0..3 {

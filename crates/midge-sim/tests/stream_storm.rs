@@ -26,6 +26,7 @@ fn run(first: u64, last: u64) {
     for (number, least) in [
         (sum.stored, 200),
         (sum.removed, 20),
+        (sum.refused, 5),
         (sum.confirmed, 5),
         (sum.acked, 200),
         (sum.read, 500),
@@ -41,6 +42,8 @@ fn run(first: u64, last: u64) {
 fn add(sum: &mut StreamTally, part: StreamTally) {
     sum.stored += part.stored;
     sum.removed += part.removed;
+    sum.refused += part.refused;
+    sum.moved += part.moved;
     sum.confirmed += part.confirmed;
     sum.acked += part.acked;
     sum.read += part.read;

@@ -14,7 +14,8 @@ use core::time::Duration;
 
 use midge_proto::{HeaderError, HeaderMap, Instant, Position, PublishError, SubjectRef};
 
-use crate::publish::{EXPECTED_LAST_SEQUENCE, MESSAGE_ID};
+use crate::PublishHeadersError;
+use crate::publish::{EXPECTED_LAST_SEQUENCE, INCREMENT, MESSAGE_ID};
 use entry::{Entry, State};
 pub use report::{PublishFailure, Report};
 pub use types::{Answer, Outgoing, PublishOrder, WindowConfig, WindowOutput};
@@ -194,8 +195,25 @@ impl PublishWindow {
 
     // ---- messages ------------------------------------------------------------------------
 
-    /// Takes a message, which [`has_room`](Self::has_room), and returns its number. It gets a
-    /// message id unless its headers have one.
+    /// Whether messages may have these headers.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishHeadersError::Chained`] for `Nats-Expected-Last-Sequence` and `Nats-Incr` in a chain.
+    pub fn check_headers(&self, headers: &HeaderMap) -> Result<(), PublishHeadersError> {
+        let refused = match self.config.order {
+            PublishOrder::Chained => &[EXPECTED_LAST_SEQUENCE, INCREMENT][..],
+            _ => &[],
+        };
+        match refused.iter().find(|header| headers.get(header).is_some()) {
+            Some(header) => Err(PublishHeadersError::Chained { header }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a message, which [`has_room`](Self::has_room), with headers that
+    /// [`check_headers`](Self::check_headers) lets pass, and returns its number. It gets a message id
+    /// unless its headers have one.
     pub fn push(
         &mut self,
         subject: SubjectRef<'_>,

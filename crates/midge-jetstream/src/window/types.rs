@@ -19,7 +19,8 @@ pub enum PublishOrder {
     /// As they were given, with many on their way, if nobody else publishes to the stream: each
     /// expects the number of the one before to be the last of the stream, so that none is stored
     /// behind a gap, and what is behind a gap is sent again. A message of somebody else takes the
-    /// place of one, which the next one may pass: [`Report::Moved`] tells.
+    /// place of one, which the next one may pass: [`Report::Moved`] tells. A message can have no
+    /// `Nats-Expected-Last-Sequence` of its own, and not be one for a counter, which takes none.
     ///
     /// Ids would tell others apart, but `Nats-Expected-Last-Msg-Id` is not used: a replicated stream
     /// of nats-server 2.15.1 stops for good on all servers when one message is refused by it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use midge::jetstream::JetMessage;
 use midge_proto::Instant;
 
-use super::{BATCHES, CALL, CHAIN, FLOW, PUSHED, SHARED, WORK, most_calls};
+use super::{BATCHES, CALL, CHAIN, FLOW, FULL, PUSHED, QUEUE, SHARED, WORK, most_calls};
 use crate::World;
 use crate::server::Event;
 
@@ -17,8 +17,12 @@ use crate::server::Event;
 pub struct StreamTally {
     /// Messages in streams.
     pub stored: u64,
-    /// Those that the limits of a stream took away.
+    /// Those that the limits of a stream took away, or that were done.
     pub removed: u64,
+    /// Messages that a full stream has refused.
+    pub refused: u64,
+    /// Messages of a full stream that publishers were told to have moved.
+    pub moved: u64,
     /// Confirmations that readers came this far, which push consumers had asked for.
     pub confirmed: u64,
     /// Messages that publishers were told are stored.
@@ -54,11 +58,22 @@ struct Pages {
     /// Stream and payload of messages that are said not to be stored, and of those that may be.
     failed: Vec<(String, String)>,
     unknown: BTreeSet<String>,
+    /// Numbers of messages of the full stream that are said to have moved.
+    moved: BTreeSet<u64>,
+    windows: BTreeMap<usize, Window>,
     readers: BTreeMap<usize, Reader>,
     calm: Option<Instant>,
     /// Messages that were read in each second.
     seconds: BTreeMap<u64, usize>,
     tally: StreamTally,
+}
+
+/// What one publisher with a window has taken and told.
+#[derive(Default)]
+struct Window {
+    given: u64,
+    told: BTreeSet<u64>,
+    settled: bool,
 }
 
 /// What a reader reads.
@@ -86,6 +101,11 @@ struct Reader {
 }
 
 impl Reader {
+    /// The stream that it reads.
+    fn stream(&self) -> &'static str {
+        if self.reads == Reads::Durable(QUEUE) { FULL } else { SHARED }
+    }
+
     fn waited(&mut self, calm: Option<Instant>, now: Instant) {
         let Some(calm) = calm else { return };
         let wait = now - self.last.unwrap_or(calm).max(calm);
@@ -131,6 +151,42 @@ impl Book {
         }
     }
 
+    /// A full stream has refused a message.
+    pub(super) fn refused(&self) {
+        self.pages().tally.refused += 1;
+    }
+
+    /// The publisher of the full stream is told that it has a message behind later ones.
+    pub(super) fn moved(&self, number: u64) {
+        self.pages().moved.insert(number);
+    }
+
+    /// There is a publisher with a window.
+    pub(super) fn publishes(&self, index: usize) {
+        self.pages().windows.entry(index).or_default();
+    }
+
+    /// It has taken a message.
+    pub(super) fn given(&self, index: usize, number: u64) {
+        self.pages().windows.entry(index).or_default().given = number;
+    }
+
+    /// It has told what became of one.
+    pub(super) fn told(&self, index: usize, number: u64) {
+        let first = self.pages().windows.entry(index).or_default().told.insert(number);
+        assert!(first, "publisher {index} tells twice what became of {number}");
+    }
+
+    /// It says that it has told of all.
+    pub(super) fn settled(&self, index: usize) {
+        let pages = &mut *self.pages();
+        let window = pages.windows.entry(index).or_default();
+        let hidden = (1..=window.given).find(|number| !window.told.contains(number));
+        assert_eq!(hidden, None, "publisher {index} never tells what became of it");
+        assert_eq!(window.told.len() as u64, window.given, "{index} tells of what it never got");
+        window.settled = true;
+    }
+
     pub(super) fn it_is_calm(&self) {
         self.pages().calm = Some(self.world.now());
     }
@@ -154,12 +210,14 @@ impl Book {
         self.pages().readers.entry(index).or_default().reads = reads;
     }
 
-    /// A reader has got a message of the shared stream, and what it says fits its number.
+    /// A reader has got a message of its stream, and what it says fits its number.
     pub(super) fn read(&self, index: usize, message: &JetMessage) -> u64 {
         let delivery = message.delivery().expect("a consumer has delivered it");
         let sequence = delivery.stream_sequence;
+        let stream = self.pages().readers.entry(index).or_default().stream();
+        assert_eq!(delivery.stream, stream, "message {sequence}");
         let (stored, count) = self.world.cluster(|cluster, _| {
-            let stored = cluster.stored(SHARED);
+            let stored = cluster.stored(stream);
             (stored.get(place(sequence)).cloned(), stored.len() as u64)
         });
         let stored = stored.expect("what is delivered is stored");
@@ -206,27 +264,40 @@ impl Book {
 
     // ---- what must hold ----------------------------------------------------------------------
 
-    /// Waits until every stored message has been read by all who should.
+    /// Waits until every stored message has been read by all who should, and publishers have told of all
+    /// that they took.
     pub(super) async fn all_read(&self, until: Instant) {
-        while self.missing().is_some() && self.world.now() < until {
+        let missing = || self.untold().or_else(|| self.missing());
+        while missing().is_some() && self.world.now() < until {
             self.world.sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Something that was not read, and is still there.
+    /// A publisher that has not told of all that it took.
+    fn untold(&self) -> Option<String> {
+        let pages = self.pages();
+        let (index, window) = pages.windows.iter().find(|(_, window)| !window.settled)?;
+        let Window { given, told, .. } = window;
+        Some(format!("publisher {index} tells of {} messages, and took {given}", told.len()))
+    }
+
+    /// Something that was not read, and is still there, or was in the work queue.
     fn missing(&self) -> Option<String> {
-        let (there, last_of_each) = self.world.cluster(|cluster, _| {
+        let (queued, there, last_of_each) = self.world.cluster(|cluster, _| {
+            // Only an answer takes one away.
+            let queued: Vec<u64> = (1..=cluster.stored(FULL).len() as u64).collect();
             let stored = (1..).zip(cluster.stored(SHARED)).filter(|(_, it)| it.is_there());
             let last: BTreeMap<_, u64> = stored.clone().map(|(at, it)| (&it.subject, at)).collect();
             let there: Vec<u64> = stored.map(|(sequence, _)| sequence).collect();
-            (there, last.into_values().collect::<BTreeSet<u64>>())
+            (queued, there, last.into_values().collect::<BTreeSet<u64>>())
         });
         let pages = self.pages();
         let read = |which: &dyn Fn(&Reader) -> bool| {
             let readers = pages.readers.values().filter(|it| which(it));
             readers.flat_map(|it| it.read.iter().copied()).collect::<BTreeSet<u64>>()
         };
-        for durable in [WORK, BATCHES, PUSHED] {
+        let durables = [WORK, BATCHES, PUSHED].map(|durable| (durable, &there));
+        for (durable, there) in durables.into_iter().chain([(QUEUE, &queued)]) {
             let is = |reader: &Reader| reader.reads == Reads::Durable(durable);
             let read = read(&is);
             if pages.readers.values().any(is)
@@ -251,19 +322,26 @@ impl Book {
     }
 
     pub(super) fn judge(&self) -> StreamTally {
-        if let Some(missing) = self.missing() {
+        if let Some(missing) = self.untold().or_else(|| self.missing()) {
             panic!("{missing}");
         }
         self.judge_stored();
+        self.judge_full();
         self.judge_calls();
         self.judge_leftovers();
         let pages = &mut *self.pages();
         for (index, reader) in &pages.readers {
             let (wait, until) = reader.longest_wait;
-            pages.tally.longest_wait = pages.tally.longest_wait.max(wait);
             let durable = matches!(reader.reads, Reads::Durable(_));
-            let most = if durable { FLOW } else { FLOW + CALL };
-            assert!(wait <= most, "reader {index} was without messages for {wait:?} to {until:?}");
+            // Nothing says that there are always messages in the work queue.
+            if reader.stream() == SHARED {
+                pages.tally.longest_wait = pages.tally.longest_wait.max(wait);
+                let most = if durable { FLOW } else { FLOW + CALL };
+                assert!(
+                    wait <= most,
+                    "reader {index} was without messages for {wait:?} to {until:?}"
+                );
+            }
             if durable {
                 let distinct: BTreeSet<&u64> = reader.read.iter().collect();
                 pages.tally.again += (reader.read.len() - distinct.len()) as u64;
@@ -293,7 +371,7 @@ impl Book {
                 let stored = stored.map(|stored| String::from_utf8_lossy(&stored.payload));
                 assert_eq!(stored.as_deref(), Some(&**payload), "{stream} has {sequence}");
             }
-            for stream in [SHARED, CHAIN] {
+            for stream in [SHARED, CHAIN, FULL] {
                 let stored = cluster.stored(stream);
                 let mut known = BTreeMap::new();
                 for it in stored {
@@ -321,6 +399,24 @@ impl Book {
             );
         });
         pages.tally.acked = pages.acked.len() as u64;
+    }
+
+    /// What the publisher of the full stream is not told to have moved is there in order.
+    fn judge_full(&self) {
+        let pages = &mut *self.pages();
+        self.world.cluster(|cluster, _| {
+            let stored = cluster.stored(FULL).iter();
+            let stored = stored.map(|stored| String::from_utf8_lossy(&stored.payload));
+            let sure = stored.filter(|payload| !pages.unknown.contains(&**payload));
+            let numbers: Vec<u64> = sure.filter_map(|payload| payload.parse().ok()).collect();
+            let unmoved = numbers.iter().filter(|number| !pages.moved.contains(number));
+            assert!(
+                unmoved.is_sorted(),
+                "the full stream has {numbers:?}, of which {:?} are said to have moved",
+                pages.moved
+            );
+        });
+        pages.tally.moved = pages.moved.len() as u64;
     }
 
     /// Counts calls of the API by the second, and confirmations.

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | what was acknowledged is stored where the ack says, and nothing is stored twice, or only when the stream has forgotten the first | `Book::judge` |
 //! | what a publisher was told is not stored is not | `Book::judge` |
+//! | each message that a publisher takes has one outcome, which it tells in time, and gives back one that failed | `Book::told`, `Book::settled` |
+//! | what a publisher is not told to have moved is stored in the order in which it was given, also where a full stream refuses some | `Book::judge_full` |
+//! | what a full work queue has taken reaches its readers at least once | `Book::judge` |
 //! | a chained publisher's messages are stored as they were given, unless one is stored of which it said that it cannot tell | `Book::judge` |
 //! | every stored message reaches each durable consumer's readers at least once, unless a limit of the stream takes it away | `Book::judge` |
 //! | an ordered consumer gives every message once, in order, and without gaps but for what a limit has taken away | `Book::ordered` |
@@ -20,7 +23,9 @@ mod weather;
 use std::time::Duration;
 
 use midge::ConnectOptions;
-use midge::jetstream::{AckPolicy, ConsumerConfig, JetStream, StreamConfig};
+use midge::jetstream::{
+    AckPolicy, ConsumerConfig, Discard, JetStream, PublishOrder, Retention, StreamConfig,
+};
 use midge_proto::Instant;
 
 use crate::server::ServerOptions;
@@ -45,9 +50,13 @@ const CALL: Duration = Duration::from_secs(1);
 /// The stream that everybody publishes to, and that of one chained publisher.
 const SHARED: &str = "S";
 const CHAIN: &str = "C";
+/// A work queue that is full at times, and takes nothing then.
+const FULL: &str = "F";
 /// The durable consumers of the shared stream.
 const WORK: &str = "work";
 const BATCHES: &str = "batches";
+/// That of the work queue.
+const QUEUE: &str = "queue";
 
 /// For how long a stream knows the ids of its messages, or for as long as it has them.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
@@ -66,6 +75,8 @@ struct Plan {
     roles: Vec<Role>,
     /// What the shared stream keeps at most.
     limits: StreamConfig,
+    /// The work queue that is full at times, if there is one.
+    full: Option<StreamConfig>,
 }
 
 impl Plan {
@@ -93,14 +104,44 @@ impl Plan {
             _ => {}
         }
         let calm = rng.between(Duration::from_secs(2), Duration::from_secs(20));
-        Self {
-            link,
-            servers: [1, 3, 3, 5][rng.index(4)],
-            calm: Instant::ZERO + calm,
-            route_delay: rng.between(Duration::ZERO, Duration::from_millis(20)),
-            roles,
-            limits,
+        let servers = [1, 3, 3, 5][rng.index(4)];
+        let route_delay = rng.between(Duration::ZERO, Duration::from_millis(20));
+        if let Some(age) = limits.max_age
+            && rng.one_in(2)
+        {
+            // Full until messages are too old.
+            limits.discard = Discard::New;
+            limits.max_msgs = Some(10 + rng.below(50));
+            limits.max_age = Some(age.min(Duration::from_secs(2)));
         }
+        let full = rng.one_in(2).then(|| Self::full(&mut rng, &mut roles));
+        Self { link, servers, calm: Instant::ZERO + calm, route_delay, roles, limits, full }
+    }
+
+    /// A work queue with little room, and those who fill it and empty it.
+    fn full(rng: &mut Rng, roles: &mut Vec<Role>) -> StreamConfig {
+        let orders = [PublishOrder::Sent, PublishOrder::Chained, PublishOrder::OneByOne];
+        let order = orders[rng.index(3)];
+        roles.extend([Role::Fill(order), Role::Empty]);
+        // To a chain, the messages of others are in between.
+        if order != PublishOrder::Chained {
+            roles.push(Role::Offer);
+        }
+        let mut full = StreamConfig {
+            subjects: vec!["f.>".into()],
+            retention: Retention::WorkQueue,
+            discard: Discard::New,
+            ..StreamConfig::new(FULL)
+        };
+        match rng.index(3) {
+            0 => full.max_msgs = Some(1 + rng.below(20)),
+            1 => full.max_bytes = Some(200 + rng.below(2000)),
+            _ => {
+                full.max_msgs_per_subject = Some(1 + rng.below(5));
+                full.discard_new_per_subject = true;
+            }
+        }
+        full
     }
 }
 
@@ -163,6 +204,16 @@ async fn run(world: World, plan: Plan) -> StreamTally {
 
 async fn found(js: &JetStream, plan: &Plan) {
     let num_replicas = u32::try_from(plan.servers).unwrap_or(u32::MAX);
+    if let Some(full) = &plan.full {
+        let full = StreamConfig { num_replicas, ..full.clone() };
+        let full = js.create_stream(full).await.expect("nothing goes wrong yet");
+        let config = ConsumerConfig {
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: Some(ACK_WAIT),
+            ..ConsumerConfig::durable(QUEUE)
+        };
+        full.create_consumer(config).await.expect("nothing goes wrong yet");
+    }
     let chain = StreamConfig { subjects: vec!["c.>".into()], ..StreamConfig::new(CHAIN) };
     let chain = StreamConfig { num_replicas, ..chain };
     js.create_stream(chain).await.expect("nothing goes wrong yet");

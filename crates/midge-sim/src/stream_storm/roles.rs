@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use midge::jetstream::{
-    AckError, Consumer, DeliverPolicy, JetMessage, JetStream, Notice, PublishFailure, PublishOrder,
-    Publisher, PublisherError, PullEnd, PullError, Report,
+    AckError, Consumer, DeliverPolicy, ErrorCode, JetMessage, JetPublishError, JetStream, Notice,
+    PublishFailure, PublishOrder, Publisher, PublisherError, PullEnd, PullError, Report,
 };
 use midge_proto::Instant;
 
 use super::book::{Book, Reads};
-use super::{BATCHES, CHAIN, PUSHED, SHARED, WORK};
+use super::{BATCHES, CHAIN, FULL, PUSHED, QUEUE, SHARED, WORK};
 use crate::{Rng, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,12 @@ pub(super) enum Role {
     Window,
     /// The same, in order, to a stream of its own.
     Chain,
+    /// The same, to a work queue that is full at times.
+    Fill(PublishOrder),
+    /// Publishes one by one to that, each once.
+    Offer,
+    /// Does what is in it.
+    Empty,
     Consume,
     Fetch,
     /// Is pushed to, by a durable consumer with flow control.
@@ -40,9 +46,12 @@ impl Role {
         let player = Player { world, book, js, rng, index };
         match self {
             Self::Publish => Box::pin(player.publish()),
-            Self::Window => Box::pin(player.window(PublishOrder::Sent, SHARED, "s.window")),
-            Self::Chain => Box::pin(player.window(PublishOrder::Chained, CHAIN, "c.chain")),
-            Self::Consume => Box::pin(player.consume()),
+            Self::Window => Box::pin(player.window(PublishOrder::Sent, SHARED)),
+            Self::Chain => Box::pin(player.window(PublishOrder::Chained, CHAIN)),
+            Self::Fill(order) => Box::pin(player.window(order, FULL)),
+            Self::Offer => Box::pin(player.offer()),
+            Self::Empty => Box::pin(player.consume(FULL, QUEUE)),
+            Self::Consume => Box::pin(player.consume(SHARED, WORK)),
             Self::Fetch => Box::pin(player.fetch()),
             Self::Push => Box::pin(player.pushed()),
             Self::Ordered => Box::pin(player.ordered(false, Reads::All)),
@@ -108,7 +117,29 @@ impl Player {
         }
     }
 
-    async fn window(mut self, order: PublishOrder, stream: &str, subject: &'static str) {
+    async fn offer(mut self) {
+        for number in 0_u64.. {
+            if self.book.is_over() {
+                return;
+            }
+            let payload = format!("offer {} {number}", self.index);
+            let subject = format!("f.{}", number % 3);
+            match self.js.publish(subject, &payload).message_id(&payload).await {
+                Ok(ack) => self.book.acked(FULL, ack.seq, &payload),
+                Err(error) => {
+                    if let JetPublishError::Refused(error) = &error {
+                        assert_eq!(error.err_code, ErrorCode::STREAM_STORE_FAILED, "{payload}");
+                        self.book.refused();
+                    }
+                    self.book.failed(FULL, payload, error.may_be_stored());
+                }
+            }
+            self.pause(200).await;
+        }
+    }
+
+    async fn window(mut self, order: PublishOrder, stream: &'static str) {
+        self.book.publishes(self.index);
         let window = 1 + self.rng.index(30);
         let ack_wait = self.rng.between(Duration::from_millis(300), Duration::from_secs(2));
         let builder = self.js.publisher().window(window, 1 << 20).order(order);
@@ -120,10 +151,16 @@ impl Player {
                 break;
             }
             let payload = self.payload(stream, number);
+            let subject = match stream {
+                CHAIN => "c.chain",
+                FULL => ["f.0", "f.1", "f.2"][number as usize % 3],
+                _ => "s.window",
+            };
             loop {
                 match publisher.publish(subject, &payload).await {
                     Ok(taken) => {
                         assert_eq!(taken, number, "messages are numbered as they are given");
+                        self.book.given(self.index, number);
                         break;
                     }
                     Err(PublisherError::Unread { .. }) => {
@@ -138,11 +175,12 @@ impl Player {
         while let Some(report) = publisher.next_report().await {
             self.reported(&report, stream);
         }
+        self.book.settled(self.index);
     }
 
     fn payload(&self, stream: &str, number: u64) -> String {
         match stream {
-            CHAIN => number.to_string(),
+            CHAIN | FULL => number.to_string(),
             _ => format!("window {} {number}", self.index),
         }
     }
@@ -156,25 +194,35 @@ impl Player {
     fn reported(&self, report: &Report, stream: &str) {
         match report {
             Report::Stored { number, ack } => {
+                self.book.told(self.index, *number);
                 self.book.acked(stream, ack.seq, &self.payload(stream, *number));
             }
-            Report::Failed { number, failure, .. } => {
+            Report::Failed { number, failure, message } => {
+                let payload = self.payload(stream, *number);
+                assert_eq!(*message.payload, *payload.as_bytes(), "what failed is given back");
+                self.book.told(self.index, *number);
+                if let PublishFailure::Refused(error) = failure {
+                    assert_eq!(error.err_code, ErrorCode::STREAM_STORE_FAILED, "{payload}");
+                    assert_ne!(stream, CHAIN, "{payload} is refused by a stream that has room");
+                    self.book.refused();
+                }
                 let may_be_stored = matches!(failure, PublishFailure::Unknown);
-                self.book.failed(stream, self.payload(stream, *number), may_be_stored);
+                self.book.failed(stream, payload, may_be_stored);
             }
+            Report::Moved { number, .. } if stream == FULL => self.book.moved(*number),
             _ => {}
         }
     }
 
     // ---- readers -----------------------------------------------------------------------------
 
-    fn consumer(&self, name: &'static str) -> Consumer {
+    fn consumer(&self, stream: &str, name: &'static str) -> Consumer {
         self.book.reads(self.index, Reads::Durable(name));
-        self.js.consumer(SHARED, name).expect("it is a name")
+        self.js.consumer(stream, name).expect("it is a name")
     }
 
-    async fn consume(mut self) {
-        let consumer = self.consumer(WORK);
+    async fn consume(mut self, stream: &str, name: &'static str) {
+        let consumer = self.consumer(stream, name);
         let heartbeat = self.rng.between(Duration::from_millis(500), Duration::from_secs(1));
         let expires = self.rng.between(Duration::from_secs(2), Duration::from_secs(10));
         let messages = 1 + self.rng.below(40);
@@ -193,7 +241,7 @@ impl Player {
     }
 
     async fn fetch(mut self) {
-        let consumer = self.consumer(BATCHES);
+        let consumer = self.consumer(SHARED, BATCHES);
         loop {
             let messages = 1 + self.rng.below(10);
             let expires = self.rng.between(Duration::from_millis(100), Duration::from_secs(3));

@@ -157,6 +157,7 @@ macro_rules! conformance {
             jetstream_consume {
                 next_gives_messages_one_by_one_and_acks_settle_them
                 a_nak_brings_a_message_back_and_a_term_does_not
+                only_the_first_answer_that_settles_a_message_is_sent
                 a_next_that_is_dropped_loses_no_message
                 a_fetch_gives_what_it_asked_for_and_ends
                 a_fetch_by_bytes_gives_what_fits
@@ -188,6 +189,7 @@ macro_rules! conformance {
             }
             jetstream_care {
                 a_consumer_that_is_paused_gives_nothing_until_it_goes_on
+                ack_subjects_of_both_forms_are_read_and_answered
                 a_consumer_that_is_set_back_has_no_gap_for_who_reads_it
                 small_queues_of_a_client_drop_nothing_of_streams
                 what_a_reader_would_say_without_a_connection_is_not_said_later
@@ -380,6 +382,7 @@ macro_rules! conformance {
             jetstream_batches {
                 a_batch_is_stored_whole_by_its_commit
                 a_batch_that_is_refused_stores_nothing
+                a_batch_with_a_gap_stores_nothing
                 a_lost_connection_ends_a_batch
                 counters_are_added_to_and_read
                 many_counters_are_read_at_once
@@ -396,14 +399,14 @@ macro_rules! conformance {
                 a_publish_that_no_stream_takes_is_sent_again_twice
                 a_publish_is_not_sent_again_after_a_lost_connection
                 a_publish_is_not_sent_again_after_a_timeout
+                a_publish_is_not_sent_again_after_a_disconnect
                 a_publish_that_contradicts_itself_is_not_sent
                 a_message_expires_and_one_that_never_does_stays
-                a_schedule_publishes_when_it_is_due_and_can_be_cancelled
-                a_schedule_publishes_the_last_message_of_its_source
                 an_increment_tells_what_the_counter_came_to
                 a_publisher_stores_everything_once_and_in_order
                 a_publisher_tells_of_each_message_if_it_shall
                 a_message_that_fails_is_reported_with_its_content
+                a_chain_refuses_headers_that_it_would_overwrite
                 behind_a_503_messages_are_stored_in_between_and_that_is_told
                 behind_a_503_a_chain_waits_and_keeps_the_order
                 behind_a_503_one_by_one_keeps_the_order
@@ -412,9 +415,17 @@ macro_rules! conformance {
                 a_publisher_asks_its_stream_for_how_long_ids_are_known
                 a_publisher_that_may_not_ask_sends_again_within_two_minutes
                 a_full_window_waits_and_a_server_that_stands_still_is_told
+                a_window_that_is_full_of_bytes_waits
                 a_publisher_that_may_have_no_acks_says_so
                 a_publisher_rests_while_the_outbound_queue_is_full
                 a_publisher_ends_with_its_connection_and_hides_nothing
+            }
+            jetstream_schedules {
+                a_schedule_publishes_when_it_is_due_and_can_be_cancelled
+                a_schedule_publishes_the_last_message_of_its_source
+                what_a_schedule_publishes_expires_and_takes_the_place_of_what_was_there
+                a_time_zone_says_when_a_pattern_is_due
+                patterns_are_taken_and_refused_as_by_the_server
             }
         }
         $crate::conformance_cases! { $adapter alone

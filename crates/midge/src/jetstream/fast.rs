@@ -334,24 +334,17 @@ impl FastBatch {
         subject: S,
         payload: P,
     ) -> AddFast<'_, S, P> {
-        let headers = PublishHeaders::new();
-        AddFast { batch: self, headers, subject, payload, last: false }
+        AddFast { batch: self, headers: PublishHeaders::new(), subject, payload }
     }
 
-    /// Adds a last message, and waits until all are stored.
-    ///
-    /// # Errors
-    ///
-    /// [`FastBatchError`].
-    pub async fn commit(
+    /// Adds a last message, and waits until all are stored. `.await` gives `Result<PubAck,
+    /// FastBatchError>`. Dropped before it is ready, the batch may have ended.
+    pub fn commit<S: AsSubject, P: AsRef<[u8]>>(
         &mut self,
-        subject: impl AsSubject,
-        payload: impl AsRef<[u8]>,
-    ) -> Result<PubAck, FastBatchError> {
-        let headers = PublishHeaders::new();
-        let last = AddFast { batch: &mut *self, headers, subject, payload, last: true };
-        last.await?;
-        self.ended(true).await
+        subject: S,
+        payload: P,
+    ) -> CommitFast<'_, S, P> {
+        CommitFast { batch: self, headers: PublishHeaders::new(), subject, payload }
     }
 
     /// Waits until all messages are stored, and ends the batch.
@@ -367,28 +360,28 @@ impl FastBatch {
             self.poll_send(what, context)
         })
         .await?;
-        self.ended(false).await
+        std::future::poll_fn(|context| self.poll_ended(false, context)).await
     }
 
-    async fn ended(&mut self, stored: bool) -> Result<PubAck, FastBatchError> {
-        self.quiet_since = None;
-        let ack = std::future::poll_fn(|context| {
-            // How it ended counts more than how it went.
-            let went = self.turn(context);
-            match self.end.take() {
-                Some(Ok(ack)) => return Poll::Ready(Ok(ack)),
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => went?,
-            }
-            self.poll_wait(context)
-        })
-        .await?;
-        match self.machine.committed(&ack, stored) {
+    /// Waits until the stream has confirmed the end; `stored`: of the last message too.
+    fn poll_ended(
+        &mut self,
+        stored: bool,
+        context: &Context<'_>,
+    ) -> Poll<Result<PubAck, FastBatchError>> {
+        // How it ended counts more than how it went.
+        let went = self.turn(context);
+        let Some(end) = self.end.take() else {
+            went?;
+            return self.poll_wait(context);
+        };
+        let ack = end?;
+        Poll::Ready(match self.machine.committed(&ack, stored) {
             Err(CommitError::Count { .. }) if self.machine.gaps() == Gaps::End => {
                 Err(self.cut_short(&ack))
             }
             result => Ok(result.map(|()| ack)?),
-        }
+        })
     }
 
     fn cut_short(&mut self, ack: &PubAck) -> FastBatchError {
@@ -491,6 +484,24 @@ impl FastBatch {
         }
     }
 
+    fn poll_add(
+        &mut self,
+        (what, subject, headers, payload): (What, &impl AsSubject, &PublishHeaders, &[u8]),
+        context: &Context<'_>,
+    ) -> Poll<Result<u64, FastBatchError>> {
+        let headers = headers.get()?;
+        let subject = subject.as_subject().map_err(PublishError::Subject);
+        let subject = subject.map_err(FastBatchError::Publish)?;
+        if subject.has_wildcards() {
+            return Poll::Ready(Err(FastBatchError::Publish(PublishError::Wildcard)));
+        }
+        // Acks are looked for when there is no room, which is often enough.
+        if !self.machine.has_room() || self.machine.is_over() {
+            self.turn(context)?;
+        }
+        self.poll_send((what, subject, headers, payload), context)
+    }
+
     fn poll_send(
         &mut self,
         (what, subject, headers, payload): (What, SubjectRef<'_>, Option<&HeaderMap>, &[u8]),
@@ -588,7 +599,6 @@ pub struct AddFast<'a, S, P> {
     headers: PublishHeaders,
     subject: S,
     payload: P,
-    last: bool,
 }
 
 impl<'a, S: AsSubject, P: AsRef<[u8]>> AddFast<'a, S, P> {
@@ -618,18 +628,56 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for AddingFast<'_, S, P> {
     type Output = Result<u64, FastBatchError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let AddFast { batch, headers, subject, payload, last } = &mut self.add;
-        let headers = headers.get()?;
-        let subject = subject.as_subject().map_err(PublishError::Subject);
-        let subject = subject.map_err(FastBatchError::Publish)?;
-        if subject.has_wildcards() {
-            return Poll::Ready(Err(FastBatchError::Publish(PublishError::Wildcard)));
+        let AddFast { batch, headers, subject, payload } = &mut self.add;
+        batch.poll_add((What::Append, subject, headers, payload.as_ref()), context)
+    }
+}
+
+/// A message that is about to end a batch. Made by [`FastBatch::commit`].
+#[derive(Debug)]
+#[must_use = "nothing is committed until `.await`"]
+pub struct CommitFast<'a, S, P> {
+    batch: &'a mut FastBatch,
+    headers: PublishHeaders,
+    subject: S,
+    payload: P,
+}
+
+impl<'a, S: AsSubject, P: AsRef<[u8]>> CommitFast<'a, S, P> {
+    header_options!();
+}
+
+impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for CommitFast<'a, S, P> {
+    type Output = Result<PubAck, FastBatchError>;
+    type IntoFuture = CommittingFast<'a, S, P>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        CommittingFast { commit: self, sent: false }
+    }
+}
+
+/// The future of a [`CommitFast`]. Dropped before it is ready, the batch may have ended.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct CommittingFast<'a, S, P> {
+    commit: CommitFast<'a, S, P>,
+    sent: bool,
+}
+
+/// Nothing here is pinned by being polled.
+impl<S, P> Unpin for CommittingFast<'_, S, P> {}
+
+impl<S: AsSubject, P: AsRef<[u8]>> Future for CommittingFast<'_, S, P> {
+    type Output = Result<PubAck, FastBatchError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { commit, sent } = self.get_mut();
+        let CommitFast { batch, headers, subject, payload } = commit;
+        if !*sent {
+            let last = (What::Commit, &*subject, &*headers, payload.as_ref());
+            ready!(batch.poll_add(last, context))?;
+            *sent = true;
         }
-        // Acks are looked for when there is no room, which is often enough.
-        if !batch.machine.has_room() || batch.machine.is_over() {
-            batch.turn(context)?;
-        }
-        let what = if *last { What::Commit } else { What::Append };
-        batch.poll_send((what, subject, headers, payload.as_ref()), context)
+        batch.poll_ended(true, context)
     }
 }

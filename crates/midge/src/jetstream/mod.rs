@@ -69,8 +69,8 @@ pub use self::stop::{Closed, Stopper};
 pub use batch::{Add, Adding, AtomicBatch, AtomicBatchError, CommitBatch, Committing};
 pub use counter::{AddError, Count, CountError, Counters};
 pub use fast::{
-    AddFast, AddingFast, BeginningFastBatch, FastBatch, FastBatchBuilder, FastBatchError,
-    FastNotice,
+    AddFast, AddingFast, BeginningFastBatch, CommitFast, CommittingFast, FastBatch,
+    FastBatchBuilder, FastBatchError, FastNotice,
 };
 pub use midge_jetstream::{
     BatchError, CommitError, Gaps, Integer, IntegerError, PubAck, PublishFailure, PublishHeaders,

@@ -175,7 +175,7 @@ impl Consumer {
         (self.last_of_subjects.len() + rest.count()) as u64
     }
 
-    /// A limit of the stream has taken a message away.
+    /// A message is not there any more.
     pub(super) fn removed(&mut self, sequence: u64) {
         self.pending.remove(&sequence);
         self.last_of_subjects.retain(|it| *it != sequence);
@@ -204,8 +204,8 @@ impl Consumer {
         }
     }
 
-    /// Something was said of a message.
-    pub(super) fn acked(&mut self, sequence: u64, payload: &[u8], now: Instant) {
+    /// Something was said of a message; the sequences of what that settles.
+    pub(super) fn acked(&mut self, sequence: u64, payload: &[u8], now: Instant) -> Vec<u64> {
         self.active = now;
         let ack_wait = self.ack_wait();
         let text = std::str::from_utf8(payload).unwrap_or_default();
@@ -217,11 +217,13 @@ impl Consumer {
                 });
                 delivered.due = now + delay.unwrap_or(ack_wait);
             }
-        } else if self.config.ack_policy == AckPolicy::All {
-            self.pending.retain(|pending, _| *pending > sequence);
-        } else {
-            self.pending.remove(&sequence);
+            return Vec::new();
         }
+        let all = self.config.ack_policy == AckPolicy::All;
+        let first = if all { 0 } else { sequence };
+        let settled: Vec<u64> = self.pending.range(first..=sequence).map(|(it, _)| *it).collect();
+        self.pending.retain(|it, _| !settled.contains(it));
+        settled
     }
 
     /// The reader of a push consumer has come this far.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use midge_jetstream::{Discard, StreamConfig};
+use midge_jetstream::{Discard, Retention, StreamConfig};
 use midge_proto::Instant;
 
 use super::super::delivery::Message;
@@ -27,7 +27,7 @@ pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
 }
 
 /// A message of a stream. The first one has the sequence 1, and none is missing: what the limits of
-/// the stream have taken away stays, and says so.
+/// the stream or an answer to it have taken away stays, and says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Its subject.
@@ -38,7 +38,7 @@ pub struct Stored {
     pub payload: Bytes,
     /// When it was stored.
     pub at: Instant,
-    /// When a limit of the stream took it away.
+    /// When a limit of the stream took it away, or it was done in a work queue.
     pub removed: Option<Instant>,
 }
 
@@ -206,9 +206,13 @@ impl Stream {
         message: &Message,
         turn: &mut Turn<'_>,
     ) {
-        if let Some(consumer) = self.consumers.get_mut(consumer) {
-            consumer.acked(sequence, &message.payload, turn.now);
-            turn.says.extend(message.reply.iter().map(|reply| Say::answer(reply, "")));
+        let Some(consumer) = self.consumers.get_mut(consumer) else { return };
+        let settled = consumer.acked(sequence, &message.payload, turn.now);
+        turn.says.extend(message.reply.iter().map(|reply| Say::answer(reply, "")));
+        if self.config.retention == Retention::WorkQueue {
+            for sequence in settled {
+                self.remove(sequence as usize - 1, turn.now);
+            }
         }
     }
 

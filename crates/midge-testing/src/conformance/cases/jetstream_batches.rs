@@ -83,6 +83,37 @@ pub async fn a_batch_that_is_refused_stores_nothing<A: Adapter>() -> Outcome {
     Ok(())
 }
 
+/// A message that the user may not publish is dropped by the server, and missing in the batch.
+pub async fn a_batch_with_a_gap_stores_nothing<A: Adapter>() -> Outcome {
+    let config = "authorization { users: [{ user: u, password: p, permissions: { publish: { deny: \"s.denied\" } } }] }";
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let options = impatient(&server.url()).user_and_password("u", "p");
+    let js = JetStream::new(connect::<A>(options).await?);
+    create(js.client(), "S", "s.>", json!({ "allow_atomic": true })).await?;
+    for end in [false, true] {
+        let mut batch = soon(js.batch()).await?;
+        for subject in ["s.1", "s.2", "s.denied", "s.4"] {
+            soon(batch.add(subject, subject)).await?;
+        }
+        let refused = match end {
+            false => soon(batch.commit("s.5", "s.5")).await,
+            true => soon(batch.commit_end()).await,
+        };
+        let Err(AtomicBatchError::Refused(error)) = refused else { panic!("{refused:?}") };
+        assert_eq!(error.err_code, ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH);
+        assert_eq!(count(js.client(), "S").await?, 0);
+    }
+    // Where acks are asked for on the way, the gap is found by then.
+    let mut batch = soon(js.batch()).await?.ack_every(3);
+    soon(batch.add("s.1", "")).await?;
+    soon(batch.add("s.denied", "")).await?;
+    let refused = soon(batch.add("s.3", "")).await;
+    let Err(AtomicBatchError::Refused(error)) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.err_code, ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH);
+    assert_eq!(count(js.client(), "S").await?, 0);
+    Ok(())
+}
+
 pub async fn a_lost_connection_ends_a_batch<A: Adapter>() -> Outcome {
     let (mut server, js) = jetstream::<A>().await?;
     let file = json!({ "allow_atomic": true, "storage": "file" });
@@ -171,8 +202,11 @@ pub async fn fast_ingest_stores_everything_in_order<A: Adapter>() -> Outcome {
 
     let mut batch = soon(js.fast_batch()).await?;
     soon(batch.add("s", "x").header("A", "b")).await?;
-    let ack = soon(batch.commit("s", "y")).await?;
+    let last = batch.commit("s", "y").message_id("last").expect_last_subject_sequence(MESSAGES + 1);
+    let ack = soon(last).await?;
     assert_eq!((ack.seq, ack.count), (MESSAGES + 2, Some(2)));
+    let last = soon(js.stream("S")?.direct_last("s")).await?;
+    assert_eq!((&*last.payload, last.headers.get("Nats-Msg-Id")), (&b"y"[..], Some("last")));
     let over = soon(batch.add("s", "z")).await;
     assert!(matches!(over, Err(FastBatchError::Batch(BatchError::Over))), "{over:?}");
     Ok(())

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use midge::jetstream::{JetStream, Notice};
+use midge::jetstream::{Delivery, JetStream, Notice};
 use serde_json::json;
 
 use super::jetstream_consume::number;
@@ -36,6 +36,67 @@ pub async fn a_consumer_that_is_paused_gives_nothing_until_it_goes_on<A: Adapter
     soon(stream.pause_consumer("c", SystemTime::now() + SHORT)).await?;
     bench.publish_to_one(10..11).await?;
     assert_eq!(number(&soon(messages.next()).await.expect("it goes on")?), 10);
+    Ok(())
+}
+
+/// The second form, with a domain and an account, this server has behind a flag.
+pub async fn ack_subjects_of_both_forms_are_read_and_answered<A: Adapter>() -> Outcome {
+    const MESSAGES: u64 = 4000;
+    let flag = "feature_flags { js_ack_fc_v2: true }";
+    for (config, domain, named) in [
+        ("", None, false),
+        ("jetstream { domain: hub }", Some("hub"), false),
+        (flag, None, true),
+        (&format!("{flag}\njetstream {{ domain: hub }}"), Some("hub"), true),
+    ] {
+        let bench = Bench::with::<A>(config).await?;
+        let consumer = bench.consumer(json!({"ack_wait": 60_000_000_000_u64})).await?;
+        bench.publish_to_one(0..4).await?;
+        for number in 0..4 {
+            let message = soon(consumer.next()).await?.expect("a message");
+            let delivery = message.delivery().expect("a consumer has delivered it");
+            let Delivery { stream, consumer: by, timestamp, .. } = delivery;
+            assert_eq!((stream, by, delivery.pending), ("S", "c", 3 - number), "{config}");
+            assert_eq!((delivery.delivered, delivery.stream_sequence), (1, number + 1), "{config}");
+            assert!(timestamp > 1_700_000_000_000_000_000, "{config}: {timestamp}");
+            assert_eq!(delivery.domain, domain.filter(|_| named), "{config}");
+            assert_eq!(delivery.account_hash.is_some(), named, "{config}");
+            match number {
+                0 => message.ack().await?,
+                1 => soon(message.double_ack()).await?,
+                2 => soon(message.term_because("why").confirmed()).await?,
+                _ => {
+                    soon(message.in_progress().confirmed()).await?;
+                    message.nak().await?;
+                    let again = soon(consumer.next()).await?.expect("it comes again");
+                    let again_for = again.delivery().map(|it| (it.delivered, it.stream_sequence));
+                    assert_eq!(again_for, Some((2, 4)), "{config}");
+                    soon(again.double_ack()).await?;
+                }
+            }
+        }
+        bench.until_info("num_ack_pending", 0).await?;
+
+        // More than goes out without a confirmation, which has two forms as well.
+        let payload = vec![b'x'; 2000];
+        for _ in 0..MESSAGES {
+            bench.client.publish("s.n", &payload).await?;
+        }
+        let mut ordered = soon(bench.js.ordered("S").push()).await?;
+        for wanted in 1..=4 + MESSAGES {
+            let message = soon(ordered.next()).await.expect("it goes on")?;
+            let sequence = message.delivery().map(|it| it.stream_sequence);
+            assert_eq!(sequence, Some(wanted), "{config}");
+        }
+        let mut messages = consumer.consume().await?;
+        for wanted in 5..=4 + MESSAGES {
+            let message = soon(messages.next()).await.expect("it goes on")?;
+            let sequence = message.delivery().map(|it| it.stream_sequence);
+            assert_eq!(sequence, Some(wanted), "{config}");
+            message.ack().await?;
+        }
+        bench.until_info("num_ack_pending", 0).await?;
+    }
     Ok(())
 }
 

@@ -124,6 +124,77 @@ pub async fn a_nak_brings_a_message_back_and_a_term_does_not<A: Adapter>() -> Ou
     Ok(())
 }
 
+/// Whoever answers, and however: the server hears of one answer to a delivery.
+pub async fn only_the_first_answer_that_settles_a_message_is_sent<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({})).await?;
+    let other = connect::<A>(bench.server.url()).await?;
+    let mut answers = soon(other.subscribe("$JS.ACK.S.c.>")).await?;
+    soon(other.flush()).await?;
+    bench.publish_to_one(0..5).await?;
+    for (number, word) in ["+ACK", "-NAK", "+TERM", "+TERM why", "+ACK"].into_iter().enumerate() {
+        let message = soon(consumer.next()).await?.expect("a message");
+        match number {
+            0 => message.ack().await?,
+            1 => message.nak().await?,
+            2 => message.term().await?,
+            3 => message.term_because("why").await?,
+            _ => soon(message.double_ack()).await?,
+        }
+        let settled = Err(AckError::Settled);
+        assert_eq!(message.ack().await, settled, "{word}");
+        assert_eq!(message.nak().await, settled, "{word}");
+        assert_eq!(message.nak_after(SHORT).await, settled, "{word}");
+        assert_eq!(message.term().await, settled, "{word}");
+        assert_eq!(message.term_because("x").await, settled, "{word}");
+        assert_eq!(soon(message.double_ack()).await, settled, "{word}");
+        assert_eq!(message.nak().try_send(), settled, "{word}");
+        soon(bench.client.flush()).await?;
+        soon(other.flush()).await?;
+        let heard = answers.try_next().map(|it| it.payload().to_vec());
+        assert_eq!(heard.as_deref(), Some(word.as_bytes()));
+        assert!(answers.try_next().is_none(), "a second answer behind {word}");
+        if number == 1 {
+            // It comes again, as a message of its own, to be answered once more.
+            let again = soon(consumer.next()).await?.expect("it comes again");
+            again.ack().await?;
+            soon(bench.client.flush()).await?;
+            soon(other.flush()).await?;
+            assert_eq!(answers.try_next().map(|it| it.payload().to_vec()), Some(b"+ACK".to_vec()));
+        }
+    }
+
+    // At the same time, by many who share it.
+    bench.publish_to_one(5..6).await?;
+    let message = Arc::new(soon(consumer.next()).await?.expect("a message"));
+    let tasks: Vec<_> = (0..8)
+        .map(|number| {
+            let message = Arc::clone(&message);
+            spawn::<A, _>(async move {
+                match number % 3 {
+                    0 => message.ack().await,
+                    1 => message.nak_after(SHORT).await,
+                    _ => message.term().await,
+                }
+            })
+        })
+        .collect();
+    let mut given = 0;
+    for task in tasks {
+        match soon(task).await {
+            Ok(()) => given += 1,
+            Err(error) => assert_eq!(error, AckError::Settled),
+        }
+    }
+    soon(bench.client.flush()).await?;
+    soon(other.flush()).await?;
+    assert_eq!(
+        (given, answers.try_next().is_some(), answers.try_next().is_none()),
+        (1, true, true)
+    );
+    Ok(())
+}
+
 pub async fn a_next_that_is_dropped_loses_no_message<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;

@@ -1,12 +1,12 @@
 //! Publishing to streams of a real nats-server, one message at a time or many.
 
 use std::future::IntoFuture;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use midge::RequestError;
 use midge::jetstream::{
     ErrorCode, Integer, JetPublishError, JetStream, PublishFailure, PublishHeadersError,
-    PublishOrder, PublisherError, Report, Rollup, Schedule,
+    PublishOrder, PublisherError, Report, Rollup,
 };
 use serde_json::json;
 
@@ -19,13 +19,15 @@ use crate::conformance::tasks::spawn;
 use crate::conformance::timer::{sleep, within};
 use crate::conformance::{Adapter, Outcome};
 
-async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> {
+pub(super) async fn jetstream<A: Adapter>() -> Outcome<(NatsServer, JetStream)> {
     let server = NatsServer::builder().jetstream(true).start()?;
     let client = connect::<A>(impatient(&server.url())).await?;
     Ok((server, JetStream::new(client)))
 }
 
-fn refusal(result: Result<midge::jetstream::PubAck, JetPublishError>) -> Outcome<ErrorCode> {
+pub(super) fn refusal(
+    result: Result<midge::jetstream::PubAck, JetPublishError>,
+) -> Outcome<ErrorCode> {
     match result {
         Err(JetPublishError::Refused(error)) => Ok(error.err_code),
         other => Err(format!("a refusal was wanted: {other:?}").into()),
@@ -136,6 +138,32 @@ pub async fn a_publish_is_not_sent_again_after_a_timeout<A: Adapter>() -> Outcom
     Ok(())
 }
 
+pub async fn a_publish_is_not_sent_again_after_a_disconnect<A: Adapter>() -> Outcome {
+    let (mut server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({ "storage": "file" })).await?;
+    server.pause()?;
+    let publisher = js.clone();
+    let publishing =
+        spawn::<A, _>(async move { publisher.publish("s", "lost").message_id("1").await });
+    // Given to the connection, and written.
+    soon(async {
+        let before = js.client().statistics().out_messages;
+        while js.client().statistics().out_messages == before || js.client().pending_bytes() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    server.kill()?;
+    server.restart()?;
+    let error = soon(publishing).await.expect_err("the connection was lost");
+    assert!(matches!(error, JetPublishError::Request(RequestError::Unknown)), "{error:?}");
+    assert!(error.may_be_stored());
+    let ack = soon(js.publish("s", "behind").retries(1000, Duration::from_millis(50))).await?;
+    assert_eq!(ack.seq, 1);
+    assert_eq!(payloads(js.client(), "S").await?, ["behind"]);
+    Ok(())
+}
+
 pub async fn a_publish_that_contradicts_itself_is_not_sent<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     create(js.client(), "S", "s", json!({})).await?;
@@ -165,58 +193,6 @@ pub async fn a_message_expires_and_one_that_never_does_stays<A: Adapter>() -> Ou
     })
     .await?;
     assert_eq!(payloads(js.client(), "S").await?, ["long"]);
-    Ok(())
-}
-
-pub async fn a_schedule_publishes_when_it_is_due_and_can_be_cancelled<A: Adapter>() -> Outcome {
-    let (_server, js) = jetstream::<A>().await?;
-    let more = json!({ "allow_msg_schedules": true, "allow_msg_ttl": true });
-    create(js.client(), "JOBS", "jobs.>", more).await?;
-    // What a stream publishes itself is in the stream only.
-    let due = async |count: u64| {
-        let subject = "$JS.API.DIRECT.GET.JOBS.jobs.due";
-        let mut seen = std::collections::BTreeSet::new();
-        loop {
-            let message = js.client().request(subject, "").await?;
-            let header = |name: &str| Some(message.headers()?.get(name)?.to_owned());
-            seen.extend(header("Nats-Sequence"));
-            if message.status().is_none() && seen.len() as u64 >= count {
-                return Outcome::Ok((message.payload().to_vec(), header("Nats-Scheduler")));
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let past = Schedule::at(SystemTime::UNIX_EPOCH, "jobs.due");
-    soon(js.publish("jobs.one", "once").schedule(&past)).await?;
-    assert_eq!(soon(due(1)).await?, (b"once".to_vec(), Some("jobs.one".to_owned())));
-
-    let every = Schedule::every(Duration::from_secs(1), "jobs.due").ttl(Duration::from_secs(60));
-    soon(js.publish("jobs.two", "again").schedule(&every)).await?;
-    assert_eq!(soon(due(3)).await?.0, b"again");
-    soon(js.publish("jobs.log", "two is over").cancel_schedule("jobs.two")).await?;
-    let last = soon(js.client().request("$JS.API.DIRECT.GET.JOBS.jobs.two", "")).await?;
-    assert_eq!(last.status().map(|status| status.code), Some(404));
-
-    let cron = Schedule::cron("0 0 5 * * mon-fri", "jobs.due").time_zone("Europe/Berlin").rollup();
-    soon(js.publish("jobs.three", "").schedule(&cron)).await?;
-    Ok(())
-}
-
-pub async fn a_schedule_publishes_the_last_message_of_its_source<A: Adapter>() -> Outcome {
-    let (_server, js) = jetstream::<A>().await?;
-    create(js.client(), "JOBS", "jobs.>", json!({ "allow_msg_schedules": true })).await?;
-    soon(js.publish("jobs.state", "old")).await?;
-    soon(js.publish("jobs.state", "new").header("A", "b")).await?;
-    let every = Schedule::every(Duration::from_secs(1), "jobs.due").source("jobs.state");
-    soon(js.publish("jobs.sample", "unused").schedule(&every)).await?;
-    let due = async || loop {
-        let due = js.client().request("$JS.API.DIRECT.GET.JOBS.jobs.due", "").await?;
-        if due.status().is_none() {
-            return Outcome::Ok(due);
-        }
-        sleep(Duration::from_millis(20)).await;
-    };
-    assert_eq!(soon(due()).await?.payload(), b"new");
     Ok(())
 }
 
@@ -291,6 +267,52 @@ pub async fn a_message_that_fails_is_reported_with_its_content<A: Adapter>() -> 
     }
     let stored = ["before", "behind"].repeat(3);
     assert_eq!(payloads(js.client(), "S").await?, stored);
+    Ok(())
+}
+
+/// Where nothing is chained, a message may expect what it likes.
+pub async fn a_chain_refuses_headers_that_it_would_overwrite<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    create(js.client(), "N", "n", json!({ "allow_msg_counter": true })).await?;
+    let counted = js.client().request("n", "").header("Nats-Incr", "+1");
+    let counted = soon(counted.header("Nats-Expected-Last-Sequence", "0")).await?;
+    let counted = String::from_utf8_lossy(counted.payload());
+    assert!(counted.contains("error"), "a counter takes no expectation: {counted}");
+
+    let mut publisher = soon(js.publisher().order(PublishOrder::Chained)).await?;
+    let expecting = soon(publisher.publish("s", "").expect_last_sequence(7)).await;
+    let counting = soon(publisher.publish("n", "").increment(1)).await;
+    for (refused, wanted) in [(expecting, "Nats-Expected-Last-Sequence"), (counting, "Nats-Incr")] {
+        let Err(PublisherError::Headers(PublishHeadersError::Chained { header })) = refused else {
+            return Err(format!("{wanted}: {refused:?}").into());
+        };
+        assert_eq!(header, wanted);
+    }
+    assert_eq!(publisher.pending(), 0);
+    let given = soon(publisher.publish("s", "1").message_id("one").expect_stream("S"));
+    given.await?;
+    soon(publisher.flush()).await?;
+
+    let mut publisher = soon(js.publisher().report_stored()).await?;
+    soon(publisher.publish("s", "").expect_last_sequence(7)).await?;
+    soon(publisher.publish("s", "2").expect_last_sequence(1)).await?;
+    soon(publisher.publish("n", "").increment(5)).await?;
+    let mut outcomes = Vec::new();
+    while let Some(report) = soon(publisher.next_report()).await {
+        outcomes.push(match report {
+            Report::Failed { number, failure: PublishFailure::Refused(error), .. } => {
+                assert!(error.err_code.is_wrong_last_sequence(), "{error}");
+                (number, None)
+            }
+            Report::Stored { number, ack } => (number, Some((ack.seq, ack.value))),
+            other => return Err(format!("{other:?}").into()),
+        });
+    }
+    outcomes.sort_by_key(|(number, _)| *number);
+    let five = Some(Integer::from(5));
+    assert_eq!(outcomes, [(1, None), (2, Some((2, None))), (3, Some((1, five)))]);
+    assert_eq!(payloads(js.client(), "S").await?, ["1", "2"]);
     Ok(())
 }
 
@@ -479,6 +501,39 @@ pub async fn a_full_window_waits_and_a_server_that_stands_still_is_told<A: Adapt
     })
     .await?;
     assert_eq!(count(js.client(), "S").await?, 10);
+    Ok(())
+}
+
+pub async fn a_window_that_is_full_of_bytes_waits<A: Adapter>() -> Outcome {
+    let (server, js) = jetstream::<A>().await?;
+    create(js.client(), "S", "s", json!({})).await?;
+    let stall = Duration::from_millis(300);
+    let mut publisher = soon(js.publisher().window(1000, 10_000).stall(stall)).await?;
+    server.pause()?;
+    let payload = [b'x'; 3000];
+    for _ in 0..3 {
+        publisher.publish("s", payload).try_send()?;
+    }
+    let full = publisher.publish("s", payload).try_send();
+    assert!(matches!(full, Err(PublisherError::Full { pending: 3 })), "{full:?}");
+    let stalled = soon(publisher.publish("s", payload)).await;
+    assert!(matches!(stalled, Err(PublisherError::Stalled { pending: 3 })), "{stalled:?}");
+    // Headers count, and what is small enough still has room.
+    let full = publisher.publish("s", "").header("A", "x".repeat(3000)).try_send();
+    assert!(matches!(full, Err(PublisherError::Full { pending: 3 })), "{full:?}");
+    server.resume()?;
+    // One message alone may be larger.
+    let large = async {
+        loop {
+            match publisher.publish("s", [b'x'; 20_000]).await {
+                Err(PublisherError::Stalled { .. }) => {}
+                given => return given,
+            }
+        }
+    };
+    assert_eq!(soon(large).await?, 4);
+    soon(publisher.flush()).await?;
+    assert_eq!(count(js.client(), "S").await?, 4);
     Ok(())
 }
 

@@ -21,6 +21,7 @@ pub mod jetstream_levels;
 pub mod jetstream_ordered;
 pub mod jetstream_publish;
 pub mod jetstream_pull_ends;
+pub mod jetstream_schedules;
 pub mod jetstream_streams;
 pub mod kept;
 pub mod kv_batch;

@@ -102,6 +102,9 @@ impl<S: AsSubject, P: AsRef<[u8]>> Future for PublishingWindowed<'_, S, P> {
         if subject.has_wildcards() {
             return Poll::Ready(Err(PublisherError::Publish(PublishError::Wildcard)));
         }
+        if let Some(headers) = &this.headers {
+            this.publisher.window.check_headers(headers)?;
+        }
         if let Some((gate, deadline)) = &mut this.gate {
             let js = &this.publisher.js;
             let deadline = deadline.get_or_insert_with(|| js.client().shared().after(js.timeout()));
