@@ -14,9 +14,9 @@ use std::task::{Context, Poll, Waker, ready};
 use futures_core::Stream;
 use midge_jetstream::{
     Action, ApiError, ConsumerConfig, ConsumerInfo, CreateConsumerRequest, Created, DeliverPolicy,
-    DeliveryNumbers, ErrorCode, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput,
-    PullConfigError, PullRequest, ReplyError, StatusKind, StatusMessage, StreamInfo, StreamName,
-    StreamNow, Verdict, read_reply,
+    DeliveryNumbers, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput, PullConfigError,
+    PullRequest, ReplyError, StatusKind, StatusMessage, StreamInfo, StreamName, StreamNow, Verdict,
+    read_reply,
 };
 use midge_proto::{Instant, Message, PublishError, RequestError, Subject, SubjectRef};
 
@@ -25,6 +25,7 @@ use self::creation::Creation;
 use self::stopping::Stopping;
 use super::JetStream;
 use super::message::JetMessage;
+use super::reader::is_missing;
 use crate::alarm::{Alarm, Changes};
 use crate::{Client, EndReason, State, Subscription, WhenFull};
 
@@ -454,9 +455,7 @@ async fn make(
 fn is_gone(answer: Result<Message, RequestError>) -> bool {
     match answer.map(|reply| read_reply::<serde::de::IgnoredAny>(reply.payload())) {
         Ok(Ok(_)) => true,
-        Ok(Err(ReplyError::Api(error))) => {
-            matches!(error.err_code, ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND)
-        }
+        Ok(Err(ReplyError::Api(error))) => is_missing(&error),
         _ => false,
     }
 }
