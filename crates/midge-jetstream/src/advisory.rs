@@ -162,6 +162,8 @@ events! {
     OutOfStorage(ServerEvent) = "io.nats.jetstream.advisory.v1.server_out_of_space",
     /// A server was removed.
     ServerRemoved(ServerEvent) = "io.nats.jetstream.advisory.v1.server_removed",
+    /// A server goes on with a smaller quorum, since somebody wanted that.
+    MetaRescue(MetaRescue) = "io.nats.jetstream.advisory.v1.meta_rescue",
 }
 
 impl Advisory {
@@ -400,9 +402,68 @@ pub struct ServerEvent {
     pub domain: Option<String>,
 }
 
+/// A server that goes on with a smaller quorum of the servers that lead JetStream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct MetaRescue {
+    /// The server.
+    pub server: String,
+    /// Its id.
+    pub server_id: String,
+    /// Servers that had to agree before.
+    pub prev_quorum: u32,
+    /// Servers that have to agree now.
+    pub new_quorum: u32,
+    /// The cluster.
+    pub cluster: Option<String>,
+    /// The domain.
+    pub domain: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What nats-server 2.15 has types for.
+    #[test]
+    fn every_type_of_the_server_is_known() {
+        for kind in [
+            "advisory.v1.api_audit",
+            "advisory.v1.api_limit_reached",
+            "advisory.v1.stream_action",
+            "advisory.v1.stream_leader_elected",
+            "advisory.v1.stream_quorum_lost",
+            "advisory.v1.stream_batch_abandoned",
+            "advisory.v1.snapshot_create",
+            "advisory.v1.snapshot_complete",
+            "advisory.v1.restore_create",
+            "advisory.v1.restore_complete",
+            "advisory.v1.consumer_action",
+            "advisory.v1.consumer_pause",
+            "advisory.v1.consumer_leader_elected",
+            "advisory.v1.consumer_quorum_lost",
+            "advisory.v1.consumer_group_pinned",
+            "advisory.v1.consumer_group_unpinned",
+            "advisory.v1.max_deliver",
+            "advisory.v1.nak",
+            "advisory.v1.terminated",
+            "advisory.v1.domain_leader_elected",
+            "advisory.v1.server_out_of_space",
+            "advisory.v1.server_removed",
+            "advisory.v1.meta_rescue",
+            "metric.v1.consumer_ack",
+        ] {
+            let text = alloc::format!(r#"{{"type":"io.nats.jetstream.{kind}"}}"#);
+            let event = Advisory::read(text.as_bytes()).unwrap().event;
+            assert!(!matches!(event, AdvisoryEvent::Other { .. }), "{kind}");
+        }
+        let text = br#"{"type":"io.nats.jetstream.advisory.v1.meta_rescue","server":"n1","server_id":"N","prev_quorum":3,"new_quorum":1,"cluster":"c"}"#;
+        let AdvisoryEvent::MetaRescue(event) = Advisory::read(text).unwrap().event else {
+            panic!("a rescue")
+        };
+        assert_eq!((&*event.server, event.prev_quorum, event.new_quorum), ("n1", 3, 1));
+    }
 
     #[test]
     fn an_advisory_is_of_the_type_that_it_says() {

@@ -71,7 +71,7 @@ pub use ack::Ack;
 pub use advisory::{
     AbandonReason, Advisory, AdvisoryAction, AdvisoryEvent, ApiAudit, ApiLimit, Backup,
     BatchAbandoned, ConsumerAction, ConsumerLeader, ConsumerPause, GroupPin, MessageEvent,
-    ServerEvent, StreamAction, StreamLeader, event_subjects,
+    MetaRescue, ServerEvent, StreamAction, StreamLeader, event_subjects,
 };
 pub use batch::{Ask, Batch, BatchError, Commit, CommitError};
 pub use check::ConfigError;

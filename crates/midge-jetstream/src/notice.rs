@@ -35,6 +35,8 @@ pub enum Notice {
     TooManyRequests,
     /// The server said something else that ends a request: its code and words.
     Status(u16, String),
+    /// A push consumer sends its messages to this subject now, which is read from here on.
+    Redirected(String),
     /// An ordered consumer begins anew behind the last message that was handed out.
     Reset(ResetCause),
     /// An ordered consumer has a new consumer at the server, with this name.

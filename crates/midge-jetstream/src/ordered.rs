@@ -20,7 +20,8 @@ use crate::status::{StatusKind, StatusMessage};
 #[must_use = "each output but `Wait` is given once"]
 pub enum OrderedOutput {
     /// Make a consumer, with an inbox of its own, and say what came of it by
-    /// [`OrderedMachine::created`] or [`OrderedMachine::not_created`]. What still comes for the one
+    /// [`OrderedMachine::created`], [`OrderedMachine::not_created`] or
+    /// [`OrderedMachine::nobody_heard`]. What still comes for the one
     /// before is to be dropped, and what comes for this one is to be kept until it is said to be
     /// there: a server pushes before it answers.
     Create {
@@ -273,6 +274,15 @@ impl OrderedMachine {
         let unknown = error.is_none();
         self.notice(Notice::CreateFailed(error));
         self.begin_anew(now, unknown);
+    }
+
+    /// Nobody listened to the request for a consumer, so there is none to be deleted.
+    pub fn nobody_heard(&mut self, now: Instant) {
+        if self.phase == Phase::Creating {
+            self.gone = 0;
+            self.notice(Notice::CreateFailed(None));
+            self.begin_anew(now, false);
+        }
     }
 
     /// A consumer was deleted, or was not there; `false`: it may still be there.

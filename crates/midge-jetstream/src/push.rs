@@ -24,7 +24,8 @@ pub enum PushOutput {
 
 /// The heartbeats of a push consumer. The server keeps what to send, so nothing is asked for; when
 /// two heartbeats are missed that is told once, and the server is asked whether the consumer
-/// exists, more and more seldom, until something comes.
+/// exists, more and more seldom, until something comes. What there is may send elsewhere by then: the
+/// caller looks, and says it by [`changed`](Self::changed).
 #[derive(Clone, Debug)]
 pub struct PushMachine {
     /// `None`: the consumer has none, and its loss is not noticed.
@@ -35,6 +36,10 @@ pub struct PushMachine {
     checking: bool,
     told: bool,
     gone: bool,
+    /// Others read too, and heartbeats go to one of them at a time.
+    shared: bool,
+    /// Nobody could say whether the consumer exists.
+    unknown: bool,
     backoff: Backoff,
 }
 
@@ -52,8 +57,27 @@ impl PushMachine {
             checking: false,
             told: false,
             gone: false,
+            shared: false,
+            unknown: false,
             backoff: Backoff::new(seed),
         }
+    }
+
+    /// The consumer has a queue group or not. Each heartbeat goes to one member of it, so a silence
+    /// is told only once nobody answers either whether the consumer exists.
+    #[must_use]
+    pub fn of_group(mut self, is_shared: bool) -> Self {
+        self.shared = is_shared;
+        self
+    }
+
+    /// The consumer has such heartbeats now, and perhaps sends to another subject: what was missed
+    /// before says nothing.
+    pub fn changed(&mut self, heartbeat: Option<Duration>, is_shared: bool) {
+        let heartbeat = heartbeat.filter(|it| !it.is_zero());
+        self.silence = heartbeat.map(|heartbeat| Silence::new(heartbeat, Instant::ZERO));
+        self.shared = is_shared;
+        self.heard();
     }
 
     /// There is a connection, another than before.
@@ -77,6 +101,7 @@ impl PushMachine {
     /// Whether the consumer exists; `None` when that could not be found out.
     pub fn checked(&mut self, exists: Option<bool>, now: Instant) {
         self.checking = false;
+        self.unknown = exists.is_none();
         self.gone |= exists == Some(false);
         self.check_at = Some(now + self.backoff.wait().max(Duration::from_secs(1)));
     }
@@ -94,6 +119,7 @@ impl PushMachine {
             silence.begin(now);
             self.check_at = None;
             self.told = false;
+            self.unknown = false;
             self.backoff.reset();
         }
         if self.checking {
@@ -104,7 +130,7 @@ impl PushMachine {
             None if !silence.is_over(now) => return PushOutput::Wait(Some(silence.until())),
             _ => {}
         }
-        if !core::mem::replace(&mut self.told, true) {
+        if (!self.shared || self.unknown) && !core::mem::replace(&mut self.told, true) {
             return PushOutput::Notice(Notice::HeartbeatsMissed);
         }
         self.checking = true;
@@ -139,6 +165,29 @@ mod tests {
         assert_eq!(machine.poll(now), PushOutput::Wait(Some(now + 2 * SECOND)));
         machine.disconnected();
         assert_eq!(machine.poll(now + 100 * SECOND), PushOutput::Wait(None));
+    }
+
+    #[test]
+    fn a_member_of_a_group_tells_of_a_silence_only_when_nobody_answers() {
+        let mut machine = PushMachine::new(Some(SECOND), 1).of_group(true);
+        machine.connected();
+        let mut now = Instant::ZERO;
+        assert_eq!(machine.poll(now), PushOutput::Wait(Some(now + 2 * SECOND)));
+        now = now + 2 * SECOND;
+        for answer in [Some(true), Some(true), None] {
+            assert_eq!(machine.poll(now), PushOutput::Check);
+            machine.checked(answer, now);
+            let PushOutput::Wait(Some(until)) = machine.poll(now) else { panic!("it waits") };
+            now = until;
+        }
+        assert_eq!(machine.poll(now), PushOutput::Notice(Notice::HeartbeatsMissed));
+        assert_eq!(machine.poll(now), PushOutput::Check);
+        machine.checked(Some(true), now);
+        // It is changed: what was missed is forgotten, and its new heartbeats count.
+        machine.changed(Some(3 * SECOND), false);
+        assert_eq!(machine.poll(now), PushOutput::Wait(Some(now + 6 * SECOND)));
+        now = now + 6 * SECOND;
+        assert_eq!(machine.poll(now), PushOutput::Notice(Notice::HeartbeatsMissed));
     }
 
     #[test]

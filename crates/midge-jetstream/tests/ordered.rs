@@ -326,6 +326,24 @@ fn during_an_outage_attempts_become_seldom() {
     assert_eq!(world.consumers.len(), 1);
 }
 
+/// What nobody heard of is not there, and nothing is asked for it.
+#[test]
+fn a_consumer_that_nobody_heard_of_is_not_deleted() {
+    let mut machine = OrderedMachine::push(SECOND, false, 1);
+    let mut now = Instant::ZERO;
+    machine.connected(now);
+    for serial in 1..10 {
+        assert_eq!(machine.poll(now), OrderedOutput::Create { serial, from: None });
+        machine.nobody_heard(now);
+        assert_eq!(machine.poll(now), OrderedOutput::Notice(Notice::CreateFailed(None)));
+        if serial > 1 {
+            let OrderedOutput::Wait(Some(until)) = machine.poll(now) else { panic!("it waits") };
+            assert!(until >= now + SECOND / 10 && until <= now + 5 * SECOND);
+            now = until;
+        }
+    }
+}
+
 #[test]
 fn a_consumer_that_could_not_be_deleted_is_deleted_later() {
     let mut world = running(false);

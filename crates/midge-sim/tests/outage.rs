@@ -41,6 +41,17 @@ fn ordered_push(js: JetStream, count: Arc<AtomicU64>) -> Reading {
     Box::pin(read_in_order(js, true, count))
 }
 
+fn push(js: JetStream, count: Arc<AtomicU64>) -> Reading {
+    Box::pin(async move {
+        let mut push = js.push_consumer("S", "p").await.unwrap();
+        while let Some(message) = push.next().await {
+            drop(message.unwrap().ack().await);
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        panic!("it ends: {:?}", push.end());
+    })
+}
+
 async fn read_in_order(js: JetStream, push: bool, count: Arc<AtomicU64>) {
     let builder = js.ordered("S");
     let mut ordered = if push { builder.push() } else { builder }.await.unwrap();
@@ -76,6 +87,12 @@ fn outage(seed: u64, stopped: usize, read: Read) -> Seen {
         let config = StreamConfig { subjects: vec!["s".into()], ..StreamConfig::new("S") };
         let stream = js.create_stream(config).await.unwrap();
         stream.create_consumer(ConsumerConfig::durable("c")).await.unwrap();
+        let pushes = ConsumerConfig {
+            deliver_subject: Some("to.p".into()),
+            idle_heartbeat: Some(Duration::from_secs(1)),
+            ..ConsumerConfig::durable("p")
+        };
+        stream.create_consumer(pushes).await.unwrap();
         let count = Arc::new(AtomicU64::new(0));
         drop(world.spawn(read(connect(&world, &url).await, Arc::clone(&count))));
         js.publish("s", "before").await.unwrap();
@@ -134,10 +151,11 @@ const SEEDS: u64 = 12;
 /// Each with the time after which it reads again at the latest: the longest wait between two
 /// attempts, and the way there and back. That the last request or call was not heard shows within
 /// it: after two heartbeats, or the time for a call.
-const READERS: [(&str, Read, Duration); 3] = [
+const READERS: [(&str, Read, Duration); 4] = [
     ("consume", consume, Duration::from_secs(5)),
     ("ordered", ordered, Duration::from_secs(5)),
     ("ordered push", ordered_push, Duration::from_secs(5)),
+    ("push", push, Duration::from_secs(5)),
 ];
 
 #[test]

@@ -187,6 +187,23 @@ macro_rules! conformance {
                 what_dropped_nexts_have_asked_for_stays_asked_for
                 what_is_on_its_way_to_dropped_nexts_comes_to_the_next_ones
             }
+            jetstream_changes {
+                a_push_consumer_that_pushes_elsewhere_is_followed
+                a_push_consumer_that_became_a_pull_consumer_ends_as_such
+                who_hears_no_heartbeat_of_a_queue_group_misses_none
+                a_push_consumer_that_is_paused_is_waited_for
+                a_consumer_that_became_one_that_pushes_ends_who_pulls
+                a_stream_that_a_restart_has_lost_is_read_again_when_it_is_there
+                a_message_that_is_too_large_is_told_once_and_holds_up_nobody_for_ever
+                a_stream_that_is_emptied_meanwhile_is_read_on
+                one_message_at_a_time_that_is_acked_too_late_comes_again_and_nothing_stalls
+                so_many_messages_and_bytes_are_not_exceeded
+                who_finds_no_room_at_a_consumer_reads_when_there_is
+                a_server_that_stops_says_so
+                an_ordered_consumer_that_finds_no_room_tries_until_there_is
+                who_has_lost_its_pin_asks_without_it_and_is_pinned_again
+                a_standby_helps_when_so_many_acks_are_missing
+            }
             jetstream_care {
                 a_consumer_that_is_paused_gives_nothing_until_it_goes_on
                 ack_subjects_of_both_forms_are_read_and_answered

@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use midge_jetstream::{
     AbandonReason, Advisory, AdvisoryAction, AdvisoryEvent, ApiAudit, ApiLimit, Backup,
     BatchAbandoned, ConsumerAction, ConsumerLeader, ConsumerPause, GroupPin, MessageEvent,
-    Republished, ServerEvent, StreamAction, StreamLeader, event_subjects,
+    MetaRescue, Republished, ServerEvent, StreamAction, StreamLeader, event_subjects,
 };
 pub use midge_jetstream::{
     AccountInfo, AccountLimits, AccountTier, AckPolicy, ApiError, ApiLevel, ApiPrefix,

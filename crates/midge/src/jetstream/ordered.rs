@@ -14,9 +14,9 @@ use std::task::{Context, Poll, Waker, ready};
 use futures_core::Stream;
 use midge_jetstream::{
     Action, ApiError, ConsumerConfig, ConsumerInfo, CreateConsumerRequest, Created, DeliverPolicy,
-    DeliveryNumbers, ErrorCode, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput,
-    PullConfigError, PullRequest, ReplyError, StatusKind, StatusMessage, StreamInfo, StreamName,
-    StreamNow, Verdict, read_reply,
+    DeliveryNumbers, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput, PullConfigError,
+    PullRequest, ReplyError, StatusKind, StatusMessage, StreamInfo, StreamName, StreamNow, Verdict,
+    read_reply,
 };
 use midge_proto::{Instant, Message, PublishError, RequestError, Subject, SubjectRef};
 
@@ -25,6 +25,7 @@ use self::creation::Creation;
 use self::stopping::Stopping;
 use super::JetStream;
 use super::message::JetMessage;
+use super::reader::is_missing;
 use crate::alarm::{Alarm, Changes};
 use crate::{Client, EndReason, State, Subscription, WhenFull};
 
@@ -77,7 +78,7 @@ pub struct Ordered {
     inbox: Option<Subscription>,
     /// Where the present consumer is asked for messages.
     next: Option<Subject>,
-    creating: Option<Boxed<Result<(Created, u64), OrderedError>>>,
+    creating: Option<Boxed<Result<(Created, u64), NotMade>>>,
     deleting: Option<Boxed<(u64, bool)>>,
     deletes: VecDeque<u64>,
     /// Why the first consumer was not made.
@@ -268,12 +269,16 @@ impl Ordered {
                         self.creation = Some(Creation { serial, pending, last });
                     }
                 }
-                Err(error) => {
-                    let refused = match &error {
-                        OrderedError::Refused(error) => Some(error.clone()),
-                        _ => None,
-                    };
-                    self.machine.not_created(refused, self.now);
+                Err(NotMade { error, may_exist }) => {
+                    match &error {
+                        OrderedError::Refused(error) if !may_exist => {
+                            self.machine.not_created(Some(error.clone()), self.now);
+                        }
+                        OrderedError::Unanswered(RequestError::NoResponders) if !may_exist => {
+                            self.machine.nobody_heard(self.now);
+                        }
+                        _ => self.machine.not_created(None, self.now),
+                    }
                     self.failure = (!self.begun).then_some(error);
                 }
             }
@@ -432,6 +437,13 @@ impl fmt::Debug for Ordered {
     }
 }
 
+/// Why a consumer cannot be read.
+struct NotMade {
+    error: OrderedError,
+    /// The server has said that it is there.
+    may_exist: bool,
+}
+
 /// Makes a consumer, and asks what its stream is now: also how many messages wait for it.
 async fn make(
     js: JetStream,
@@ -439,13 +451,15 @@ async fn make(
     info: String,
     stream: String,
     config: ConsumerConfig,
-) -> Result<(Created, u64), OrderedError> {
+) -> Result<(Created, u64), NotMade> {
+    let failed = |may_exist| move |error| NotMade { error, may_exist };
     let action = Action::CreateOrUpdate;
     let request = CreateConsumerRequest { stream_name: stream, config, action, pedantic: false };
     let request =
-        serde_json::to_vec(&request).map_err(|error| OrderedError::Malformed(error.into()))?;
-    let made: ConsumerInfo = call(&js, &create, request).await?;
-    let stream: StreamInfo = call(&js, &info, Vec::new()).await?;
+        serde_json::to_vec(&request).map_err(|error| OrderedError::Malformed(error.into()));
+    let request = request.map_err(failed(false))?;
+    let made: ConsumerInfo = call(&js, &create, request).await.map_err(failed(false))?;
+    let stream: StreamInfo = call(&js, &info, Vec::new()).await.map_err(failed(true))?;
     let now = StreamNow { last: stream.state.last_seq, created: stream.created };
     Ok((Created { before: made.delivered.stream, stream: Some(now) }, made.num_pending))
 }
@@ -454,9 +468,7 @@ async fn make(
 fn is_gone(answer: Result<Message, RequestError>) -> bool {
     match answer.map(|reply| read_reply::<serde::de::IgnoredAny>(reply.payload())) {
         Ok(Ok(_)) => true,
-        Ok(Err(ReplyError::Api(error))) => {
-            matches!(error.err_code, ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND)
-        }
+        Ok(Err(ReplyError::Api(error))) => is_missing(&error),
         _ => false,
     }
 }

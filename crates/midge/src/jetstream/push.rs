@@ -5,6 +5,7 @@ use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use midge_jetstream::{
@@ -17,9 +18,9 @@ use super::JetStream;
 use super::message::JetMessage;
 use super::ordered::answer_flow_control;
 use super::pull::seed;
-use super::reader::{Target, exists};
+use super::reader::{Target, is_missing};
 use crate::alarm::{Alarm, Changes};
-use crate::{EndReason, State, Subscription, WhenFull};
+use crate::{Client, EndReason, State, Subscribe, Subscription, WhenFull};
 
 type OnNotice = Box<dyn FnMut(Notice) + Send>;
 
@@ -57,6 +58,9 @@ pub enum PushEnd {
     /// The consumer, or its stream, does not exist any more.
     #[error("the consumer does not exist any more")]
     Gone,
+    /// The consumer of this name is one that is pulled now.
+    #[error("the consumer does not push any more: read it with `JetStream::consumer`")]
+    Pull,
     /// The server denies its subject, or the queue group.
     #[error("the server denies the consumer's subject: {0}")]
     Denied(String),
@@ -99,23 +103,20 @@ impl PushBuilder {
             ReplyError::Api(error) => PushError::Refused(error),
             error => PushError::Malformed(error),
         })?;
-        let config = info.config;
-        let subject = config.deliver_subject.ok_or(PushError::Pull)?;
-        let mut subscribe =
-            client.subscribe(subject).capacity(usize::MAX, usize::MAX).when_full(WhenFull::Pause);
-        if let Some(group) = &config.deliver_group {
-            subscribe = subscribe.queue(group);
-        }
-        let inbox = subscribe.await?;
+        let bound = Bound::of(info).ok_or(PushError::Pull)?;
+        let inbox = bound.subscribe(client).await?;
         let shared = client.handle().shared.clone();
         let (changes, state) = Changes::new(shared.clone());
         let mut push = Push {
-            machine: PushMachine::new(config.idle_heartbeat, seed(client)),
+            machine: PushMachine::new(bound.heartbeat, seed(client)).of_group(bound.is_shared()),
             target,
+            bound,
             inbox: Some(inbox),
             changes,
             alarm: Alarm::new(shared),
             check: None,
+            found: None,
+            draining: false,
             on_notice: self.on_notice,
             end: None,
         };
@@ -139,20 +140,76 @@ impl fmt::Debug for PushBuilder {
     }
 }
 
+/// Where a consumer pushes to, and what is heard there.
+#[derive(Debug, PartialEq, Eq)]
+struct Bound {
+    subject: String,
+    group: Option<String>,
+    heartbeat: Option<Duration>,
+}
+
+impl Bound {
+    /// `None` when the consumer is pulled.
+    fn of(info: ConsumerInfo) -> Option<Self> {
+        let config = info.config;
+        let (group, heartbeat) = (config.deliver_group, config.idle_heartbeat);
+        config.deliver_subject.map(|subject| Self { subject, group, heartbeat })
+    }
+
+    fn is_shared(&self) -> bool {
+        self.group.is_some()
+    }
+
+    fn subscribe(&self, client: &Client) -> Subscribe<String> {
+        let subscribe = client.subscribe(self.subject.clone());
+        let subscribe = subscribe.capacity(usize::MAX, usize::MAX).when_full(WhenFull::Pause);
+        match &self.group {
+            Some(group) => subscribe.queue(group),
+            None => subscribe,
+        }
+    }
+}
+
+/// What the server says of a consumer that is not heard.
+enum Found {
+    /// Nobody says it.
+    Unknown,
+    Missing,
+    /// `None`: it is pulled.
+    There(Option<Bound>),
+}
+
+async fn look(target: Arc<Target>) -> Found {
+    let request = target.client.request(&target.info, "").timeout(target.timeout);
+    let Ok(reply) = request.await else { return Found::Unknown };
+    match read_reply::<ConsumerInfo>(reply.payload()) {
+        Ok(info) => Found::There(Bound::of(info)),
+        Err(ReplyError::Api(error)) if is_missing(&error) => Found::Missing,
+        Err(_) => Found::Unknown,
+    }
+}
+
 /// The messages of a consumer that pushes.
 ///
 /// Nothing is dropped here: give the consumer flow control, which is answered when the reader gets
 /// there, or a limit of messages that are not acked, lest a slow reader collects what the server
-/// pushes. It survives the loss of the connection. It ends when it is stopped or drained, when the
-/// connection closes, and, if the consumer has heartbeats, when it does not exist any more; what
-/// nobody asked for is the last item, as an error. It progresses while it is polled.
+/// pushes. It survives the loss of the connection. It ends when it is stopped or drained, and when the
+/// connection closes; what nobody asked for is the last item, as an error. It progresses while it is
+/// polled.
+///
+/// If the consumer has heartbeats, it is looked for when they are missed: one that pushes to another
+/// subject by then is read there, and one that does not exist any more, or is pulled, ends it.
 pub struct Push {
     machine: PushMachine,
     target: Arc<Target>,
+    bound: Bound,
     inbox: Option<Subscription>,
     changes: Changes,
     alarm: Alarm,
-    check: Option<Pin<Box<dyn Future<Output = Option<bool>> + Send>>>,
+    check: Option<Pin<Box<dyn Future<Output = Found> + Send>>>,
+    /// The answer, until what came before it is read.
+    found: Option<Found>,
+    draining: bool,
     on_notice: Option<OnNotice>,
     end: Option<PushEnd>,
 }
@@ -172,6 +229,7 @@ impl Push {
 
     /// Lets the server send nothing more: what it has sent comes, and then `None`.
     pub fn drain(&mut self) {
+        self.draining = true;
         if let Some(inbox) = &mut self.inbox {
             inbox.drain();
         }
@@ -218,14 +276,22 @@ impl Push {
             while let Poll::Ready(state) = self.changes.poll(context) {
                 self.changed(&state);
             }
+            if let Some(found) = self.found.take() {
+                if matches!(found, Found::There(None)) && !self.draining {
+                    return Poll::Ready(self.finish(PushEnd::Pull));
+                }
+                self.looked(found);
+                continue;
+            }
             if let Some(check) = &mut self.check
-                && let Poll::Ready(exists) = check.as_mut().poll(context)
+                && let Poll::Ready(found) = check.as_mut().poll(context)
             {
                 self.check = None;
-                self.machine.checked(exists, self.alarm.now());
+                self.found = Some(found);
+                continue;
             }
             match self.machine.poll(self.alarm.now()) {
-                PushOutput::Check => self.check = Some(Box::pin(exists(self.target.clone()))),
+                PushOutput::Check => self.check = Some(Box::pin(look(self.target.clone()))),
                 PushOutput::Gone => return Poll::Ready(self.finish(PushEnd::Gone)),
                 PushOutput::Notice(notice) => {
                     if let Some(function) = &mut self.on_notice {
@@ -240,6 +306,29 @@ impl Push {
                 }
             }
         }
+    }
+
+    /// The server has said what there is, and all that came before is read.
+    fn looked(&mut self, found: Found) {
+        let exists = match &found {
+            Found::Unknown => None,
+            Found::Missing => Some(false),
+            Found::There(_) => Some(true),
+        };
+        self.machine.checked(exists, self.alarm.now());
+        let Found::There(Some(bound)) = found else { return };
+        if bound == self.bound || self.draining {
+            return;
+        }
+        if (&bound.subject, &bound.group) != (&self.bound.subject, &self.bound.group) {
+            let Ok(inbox) = bound.subscribe(&self.target.client).try_subscribe() else { return };
+            self.inbox = Some(inbox);
+            if let Some(function) = &mut self.on_notice {
+                function(Notice::Redirected(bound.subject.clone()));
+            }
+        }
+        self.machine.changed(bound.heartbeat, bound.is_shared());
+        self.bound = bound;
     }
 
     fn finish(&mut self, end: PushEnd) -> Option<Result<JetMessage, PushEnd>> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use midge_jetstream::{
-    ErrorCode, Notice, PullEnd, PullMachine, PullOutput, PullRequest, ReplyError, StatusKind,
-    StatusMessage, read_reply,
+    ApiError, ErrorCode, Notice, PullEnd, PullMachine, PullOutput, PullRequest, ReplyError,
+    StatusKind, StatusMessage, read_reply,
 };
 use midge_proto::{CloseReason, Instant, Message, Position, Subject};
 use serde::de::IgnoredAny;
@@ -436,14 +436,16 @@ enum Decision {
 }
 
 /// Whether a consumer exists; `None` when that is not said.
-pub(crate) async fn exists(target: Arc<Target>) -> Option<bool> {
+async fn exists(target: Arc<Target>) -> Option<bool> {
     let reply = target.client.request(&target.info, "").timeout(target.timeout).await.ok()?;
     match read_reply::<IgnoredAny>(reply.payload()) {
         Ok(_) => Some(true),
-        Err(ReplyError::Api(error)) => match error.err_code {
-            ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND => Some(false),
-            _ => None,
-        },
+        Err(ReplyError::Api(error)) if is_missing(&error) => Some(false),
         Err(_) => None,
     }
+}
+
+/// Whether an error says that there is no such consumer, or no such stream.
+pub(crate) fn is_missing(error: &ApiError) -> bool {
+    matches!(error.err_code, ErrorCode::CONSUMER_NOT_FOUND | ErrorCode::STREAM_NOT_FOUND)
 }

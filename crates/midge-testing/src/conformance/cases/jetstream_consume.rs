@@ -59,7 +59,7 @@ pub(super) fn number(message: &JetMessage) -> usize {
     std::str::from_utf8(message.payload()).ok().and_then(|it| it.parse().ok()).expect("a number")
 }
 
-async fn take(messages: &mut Consume) -> JetMessage {
+pub(super) async fn take(messages: &mut Consume) -> JetMessage {
     soon(messages.next()).await.expect("the stream goes on").expect("a message")
 }
 
@@ -453,7 +453,7 @@ pub async fn missed_heartbeats_are_told_once_and_reading_goes_on<A: Adapter>() -
 }
 
 /// Lets time pass, and tells how much of it at most passed beside the test.
-async fn longest_stall(time: Duration) -> Duration {
+pub(super) async fn longest_stall(time: Duration) -> Duration {
     const STEP: Duration = Duration::from_millis(20);
     let (began, mut longest) = (Instant::now(), Duration::ZERO);
     while began.elapsed() < time {

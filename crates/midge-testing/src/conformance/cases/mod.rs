@@ -12,6 +12,7 @@ pub mod drain;
 pub mod ends;
 pub mod jetstream_batches;
 pub mod jetstream_care;
+pub mod jetstream_changes;
 pub mod jetstream_consume;
 pub mod jetstream_consumers;
 pub mod jetstream_direct;
