@@ -336,19 +336,11 @@ macro_rules! conformance {
                 a_purge_leaves_one_marker
                 with_a_history_a_key_lives_as_long_as_a_marker
                 histories_and_keys_are_listed
-                many_keys_are_got_at_once
-                many_keys_are_got_one_by_one_where_they_are_too_many
-                many_keys_are_got_that_are_more_than_a_server_sends_at_once
-                a_bucket_without_direct_gets_is_read_from_its_leader
-                what_decides_a_write_is_read_from_the_leader
-                reads_are_direct_unless_they_are_asked_of_the_leader
-                a_handle_remembers_every_kind_of_write
                 what_is_left_of_deleted_keys_is_purged
                 markers_that_are_younger_than_an_age_stay
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
                 keys_that_match_are_deleted_and_purged
-                a_handle_reads_what_it_has_written
             }
             kv_limits {
                 a_value_that_is_too_large_with_its_headers_is_refused_as_the_server_would
@@ -376,6 +368,16 @@ macro_rules! conformance {
                 what_went_without_a_marker_is_found_when_the_consumer_was_lost
                 a_cache_does_not_give_what_is_older_than_the_ttl_of_its_bucket
                 a_cache_of_a_bucket_that_was_replaced_has_the_keys_of_the_new_one
+            }
+            kv_reads {
+                many_keys_are_got_at_once
+                many_keys_are_got_one_by_one_where_they_are_too_many
+                many_keys_are_got_that_are_more_than_a_server_sends_at_once
+                a_bucket_without_direct_gets_is_read_from_its_leader
+                what_decides_a_write_is_read_from_the_leader
+                reads_are_direct_unless_they_are_asked_of_the_leader
+                a_handle_remembers_every_kind_of_write
+                a_handle_reads_what_it_has_written
             }
             kv_views {
                 every_call_of_a_view_goes_through_its_codecs
@@ -416,7 +418,6 @@ macro_rules! conformance {
                 a_publish_that_no_stream_takes_is_sent_again_twice
                 a_publish_is_not_sent_again_after_a_lost_connection
                 a_publish_is_not_sent_again_after_a_timeout
-                a_publish_is_not_sent_again_after_a_disconnect
                 a_publish_that_contradicts_itself_is_not_sent
                 a_message_expires_and_one_that_never_does_stays
                 an_increment_tells_what_the_counter_came_to

@@ -138,32 +138,6 @@ pub async fn a_publish_is_not_sent_again_after_a_timeout<A: Adapter>() -> Outcom
     Ok(())
 }
 
-pub async fn a_publish_is_not_sent_again_after_a_disconnect<A: Adapter>() -> Outcome {
-    let (mut server, js) = jetstream::<A>().await?;
-    create(js.client(), "S", "s", json!({ "storage": "file" })).await?;
-    server.pause()?;
-    let publisher = js.clone();
-    let publishing =
-        spawn::<A, _>(async move { publisher.publish("s", "lost").message_id("1").await });
-    // Given to the connection, and written.
-    soon(async {
-        let before = js.client().statistics().out_messages;
-        while js.client().statistics().out_messages == before || js.client().pending_bytes() > 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-    server.kill()?;
-    server.restart()?;
-    let error = soon(publishing).await.expect_err("the connection was lost");
-    assert!(matches!(error, JetPublishError::Request(RequestError::Unknown)), "{error:?}");
-    assert!(error.may_be_stored());
-    let ack = soon(js.publish("s", "behind").retries(1000, Duration::from_millis(50))).await?;
-    assert_eq!(ack.seq, 1);
-    assert_eq!(payloads(js.client(), "S").await?, ["behind"]);
-    Ok(())
-}
-
 pub async fn a_publish_that_contradicts_itself_is_not_sent<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     create(js.client(), "S", "s", json!({})).await?;

@@ -30,6 +30,7 @@ pub mod kv_buckets;
 pub mod kv_cache;
 pub mod kv_entries;
 pub mod kv_limits;
+pub mod kv_reads;
 pub mod kv_views;
 pub mod kv_watch;
 pub mod moves;
