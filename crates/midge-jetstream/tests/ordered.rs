@@ -425,6 +425,10 @@ fn a_stream_that_has_lost_its_end_is_told_and_nothing_comes_twice() {
 fn states(pulls: bool) -> Vec<(&'static str, World)> {
     let mut not_connected = World::new(pulls);
     not_connected.last = 10;
+    let mut making = World::new(pulls);
+    making.last = 10;
+    making.machine.connected(making.now);
+    assert!(matches!(making.machine.poll(making.now), OrderedOutput::Create { .. }));
     let mut waits = running(pulls);
     waits.answers = vec![Answer::Unheard; 3];
     waits.status(409, "Consumer Deleted", None);
@@ -439,6 +443,7 @@ fn states(pulls: bool) -> Vec<(&'static str, World)> {
     left_behind.heartbeat();
     vec![
         ("not connected yet", not_connected),
+        ("making a consumer", making),
         ("reading", running(pulls)),
         ("waiting to make a consumer", waits),
         ("disconnected", disconnected),

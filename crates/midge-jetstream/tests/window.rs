@@ -220,6 +220,14 @@ fn bytes_are_bounded_and_one_message_always_has_room() {
     assert!(rig.window.has_room(1000));
     rig.window.push(subject("a"), None, &[b'x'; 1000]);
     assert!(!rig.window.has_room(0));
+
+    // The id counts that each message gets.
+    let most = 500;
+    let mut rig = Rig::new(WindowConfig { max_bytes: most, ..config(PublishOrder::Sent) });
+    while rig.window.has_room(1 + 10) {
+        rig.window.push(subject("a"), None, &[b'x'; 10]);
+    }
+    assert!((most - 150..=most).contains(&rig.window.bytes()), "{}", rig.window.bytes());
 }
 
 #[test]

@@ -164,7 +164,7 @@ const IN_KEYS: [bool; 256] = {
 /// # Errors
 ///
 /// [`KeyError`] unless it is made of ASCII letters, digits and `-/_=`, in parts with one dot between
-/// them.
+/// them. What begins with `_kv` is left to clients by ADR-8, and passes, as it does elsewhere.
 pub fn check_key(key: &str) -> Result<(), KeyError> {
     let mut before = b'.';
     let is_plain = key.bytes().all(|byte| {

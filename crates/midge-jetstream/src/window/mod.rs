@@ -7,6 +7,7 @@ mod types;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -30,6 +31,8 @@ pub struct PublishWindow {
     config: WindowConfig,
     /// What message ids begin with that nobody else gave.
     id_prefix: String,
+    /// The most bytes that a block of headers with nothing but such an id has.
+    id_room: usize,
     connected: bool,
     /// In the order of their numbers; the first one has the number `base` and is open.
     /// Each has a place of its own, and none is copied from one to another.
@@ -95,10 +98,12 @@ impl PublishWindow {
     /// [`HeaderError`] when `id_prefix` cannot stand in a header.
     pub fn new(mut config: WindowConfig, id_prefix: String) -> Result<Self, HeaderError> {
         config.max_messages = config.max_messages.max(1);
-        HeaderMap::new().append(MESSAGE_ID, &id_prefix)?;
+        let mut longest = HeaderMap::new();
+        longest.append(MESSAGE_ID, format!("{id_prefix}{}", u64::MAX))?;
         Ok(Self {
             config,
             id_prefix,
+            id_room: longest.as_bytes().len(),
             connected: false,
             entries: VecDeque::new(),
             base: 1,
@@ -172,12 +177,14 @@ impl PublishWindow {
         Some(report)
     }
 
-    /// Whether a message of so many bytes has room.
+    /// Whether a message of so many bytes (subject, headers and payload) has room, and the id that
+    /// it may get.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
         self.entries.is_empty()
             || self.entries.len() < self.config.max_messages
-                && self.bytes.saturating_add(bytes) <= self.config.max_bytes
+                && self.bytes.saturating_add(bytes).saturating_add(self.id_room)
+                    <= self.config.max_bytes
     }
 
     /// Whether a message of so many bytes has room, and one part in `parts` of the window is free with
@@ -190,7 +197,8 @@ impl PublishWindow {
             (max_messages.div_ceil(parts.max(1)), max_bytes.div_ceil(parts.max(1)));
         self.entries.is_empty()
             || self.entries.len() + messages <= max_messages
-                && self.bytes.saturating_add(bytes.max(kept)) <= max_bytes
+                && self.bytes.saturating_add(bytes.saturating_add(self.id_room).max(kept))
+                    <= max_bytes
     }
 
     // ---- messages ------------------------------------------------------------------------
