@@ -92,16 +92,20 @@ impl<'a> Delivery<'a> {
 }
 
 /// Whether a message was delivered by a consumer: its reply subject is one for acks.
+#[inline]
 #[must_use]
 pub fn is_delivered(message: &Message) -> bool {
     message.reply_bytes().is_some_and(|reply| reply.starts_with(PREFIX.as_bytes()))
 }
 
 /// The subject to ack a message on; `None` when no consumer has delivered it.
+#[inline]
 #[must_use]
 pub fn ack_subject(message: &Message) -> Option<SubjectRef<'_>> {
-    let reply = message.reply_bytes().filter(|reply| reply.starts_with(PREFIX.as_bytes()))?;
-    SubjectRef::from_bytes(reply).ok().filter(|subject| !subject.has_wildcards())
+    if !is_delivered(message) {
+        return None;
+    }
+    message.reply_subject()?.ok().filter(|subject| !subject.has_wildcards())
 }
 
 /// The first tokens of an ack subject behind its prefix.
