@@ -84,11 +84,16 @@ impl Decoder {
             return true;
         }
         whole.known = known;
-        if whole.rename(input, start) {
+        // Another sid is read.
+        let (same_sid, subject_end) = (known >= whole.arguments, whole.parts.range(SUBJECT).end);
+        if (same_sid || whole.start + known < subject_end) && whole.rename(input, start) {
             return true;
         }
-        let before = (known >= whole.arguments).then_some(&*whole);
+        let before = same_sid.then_some(&*whole);
         match self::whole(input, start, before, &self.limits) {
+            Some(next) if before.is_some_and(|before| before.parts.has_plain_reply()) => {
+                *whole = next.know_reply(input, known);
+            }
             Some(next) => *whole = next,
             None => return false,
         }
@@ -220,6 +225,17 @@ impl Whole {
         }
     }
 
+    /// Finds out whether its reply is plain, as that of the message before, the line of which had the
+    /// first `known` bytes in common with it: who answers need not check it again.
+    #[inline(never)]
+    fn know_reply(mut self, input: &[u8], known: usize) -> Self {
+        if let Some(reply) = input.get(self.parts.range(REPLY)) {
+            let plain = is_plain_from(reply, known.saturating_sub(self.arguments).min(reply.len()));
+            self.parts = self.parts.with_plain_reply(plain);
+        }
+        self
+    }
+
     /// Is the message at `start` instead, if that is here whole and its line differs in nothing but names
     /// of the same length. `known` says from where on it differs.
     #[inline(never)]
@@ -243,12 +259,10 @@ impl Whole {
                 return false;
             }
         }
-        if self.known < subject_end && has_blank(new, self.known, subject_end) {
-            return false;
-        }
-        if self.known < self.arguments && names_end != subject_end {
+        if self.known < self.arguments {
             let between = subject_end..self.arguments;
-            if old.get(between.clone()) != new.get(between) {
+            let blank = self.known < subject_end && has_blank(new, self.known, subject_end);
+            if blank || names_end > subject_end && old.get(between.clone()) != new.get(between) {
                 return false;
             }
         }
@@ -376,12 +390,9 @@ fn whole_as<const HMSG: bool>(
         }
     };
     let mut at = arguments;
-    let (mut reply, mut plain) = (Span::default(), false);
+    let mut reply = Span::default();
     if !head.get(at)?.is_ascii_digit() {
         let end = token(head, at, known)?;
-        // As long as it costs little: for those who answer.
-        plain = before.is_some_and(|before| before.parts.has_plain_reply())
-            && is_plain_from(head.get(at..end)?, known - at);
         reply = span(at, end);
         at = end + 1;
     }
@@ -407,7 +418,7 @@ fn whole_as<const HMSG: bool>(
         if HMSG { span(line, line + headers) } else { Span::default() },
         span(line + headers, line + size),
     ];
-    let parts = Parts::new(parts).with_plain_reply(plain);
+    let parts = Parts::new(parts);
     Some(Whole { sid, parts, size, start, end: start + end, arguments, line, known: 0 })
 }
 
