@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use midge::jetstream::JetStream;
 use midge::{Client, HeaderMap, Message, RequestError};
 use midge_benches::SUBJECT;
 
@@ -101,6 +102,35 @@ async fn ask(client: &Client, requests: usize) -> Result<(), RequestError> {
         black_box(reply.payload().len());
     }
     Ok(())
+}
+
+/// Publishes to a stream, with so many acks outstanding.
+pub(crate) fn window(messages: usize, window: usize) -> Result<(), Failure> {
+    with_client(async |client| {
+        let payload = [b'x'; PAYLOAD];
+        let jetstream = JetStream::new(client.clone());
+        let mut publisher = jetstream.publisher().window(window, 64 << 20).await?;
+        for _ in 0..messages {
+            publisher.publish(peer::STREAM_SUBJECT, &payload).await?;
+        }
+        Ok(publisher.flush().await?)
+    })
+}
+
+/// Receives from a stream and acks each message; so many come at a time.
+pub(crate) fn consume(messages: usize, run: usize) -> Result<(), Failure> {
+    with_client(async |client| {
+        let jetstream = JetStream::new(client.clone());
+        let consumer = jetstream.consumer(peer::STREAM, &format!("{run}-{messages}"))?;
+        let mut stream = consumer.consume().await?;
+        for _ in 0..messages {
+            let message = stream.next().await.ok_or("the consumer ended")??;
+            black_box(message.payload().len());
+            message.ack().await?;
+        }
+        client.flush().await?;
+        Ok(())
+    })
 }
 
 /// Runs `work` with a client that is connected to a peer of its own.

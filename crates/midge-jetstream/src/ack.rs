@@ -29,6 +29,7 @@ impl Ack<'_> {
     }
 
     /// The payload. It allocates only for a delay and for a reason.
+    #[inline]
     #[must_use]
     pub fn payload(self) -> Cow<'static, [u8]> {
         let fixed: &'static [u8] = match self {

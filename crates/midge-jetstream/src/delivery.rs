@@ -92,16 +92,20 @@ impl<'a> Delivery<'a> {
 }
 
 /// Whether a message was delivered by a consumer: its reply subject is one for acks.
+#[inline]
 #[must_use]
 pub fn is_delivered(message: &Message) -> bool {
     message.reply_bytes().is_some_and(|reply| reply.starts_with(PREFIX.as_bytes()))
 }
 
 /// The subject to ack a message on; `None` when no consumer has delivered it.
+#[inline]
 #[must_use]
 pub fn ack_subject(message: &Message) -> Option<SubjectRef<'_>> {
-    let reply = message.reply_bytes().filter(|reply| reply.starts_with(PREFIX.as_bytes()))?;
-    SubjectRef::from_bytes(reply).ok().filter(|subject| !subject.has_wildcards())
+    if !is_delivered(message) {
+        return None;
+    }
+    message.reply_subject()?.ok().filter(|subject| !subject.has_wildcards())
 }
 
 /// The first tokens of an ack subject behind its prefix.
@@ -194,6 +198,18 @@ fn dots(word: u64) -> u64 {
     const LOW: u64 = eight(0x7f);
     let others = word ^ eight(b'.');
     !(((others & LOW) + LOW) | others | LOW)
+}
+
+/// The number that ends `text` and begins there: digits alone.
+#[inline]
+pub(crate) fn number_at(text: &[u8], begin: usize) -> Option<u64> {
+    if begin >= text.len() {
+        return None;
+    }
+    if begin < 8 {
+        return decimal_of_any_length(text.get(begin..)?);
+    }
+    decimal(text, begin, text.len())
 }
 
 /// The number between these places: digits alone, without a sign, which `str::parse` would take.
@@ -349,6 +365,21 @@ mod tests {
             prop_assert_eq!(Delivery::parse(&bytes), plainly(&bytes));
             bytes.truncate(at);
             prop_assert_eq!(Delivery::parse(&bytes), plainly(&bytes));
+        }
+    }
+
+    #[test]
+    fn numbers_at_the_end_of_a_text_are_read() {
+        for before in ["", "a.", "_INBOX.a."] {
+            for digits in ["", "0", "7", "12345678", "123456789", "18446744073709551615"] {
+                let text = alloc::format!("{before}{digits}");
+                assert_eq!(number_at(text.as_bytes(), before.len()), digits.parse().ok(), "{text}");
+            }
+            for wrong in ["x", "-1", "1x", "123456789:", "18446744073709551616"] {
+                let text = alloc::format!("{before}{wrong}");
+                assert_eq!(number_at(text.as_bytes(), before.len()), None, "{text}");
+            }
+            assert_eq!(number_at(before.as_bytes(), 99), None);
         }
     }
 

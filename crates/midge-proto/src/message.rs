@@ -6,7 +6,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use crate::header::{HeaderMap, Headers, Status};
-use crate::subject::{NOT_UTF8, SubjectRef};
+use crate::subject::{NOT_UTF8, SubjectError, SubjectRef};
 use crate::wire::{HEADERS, PAYLOAD, Parts, REPLY, SUBJECT, Span};
 
 /// A message that was received.
@@ -46,7 +46,7 @@ impl Message {
     ///
     /// # Panics
     ///
-    /// When the parts add up to 4 GiB or more.
+    /// When the parts add up to 4 GiB or more, or the reply subject alone to 2 GiB or more.
     #[must_use]
     pub fn from_parts(
         subject: SubjectRef<'_>,
@@ -83,12 +83,26 @@ impl Message {
         self.reply_bytes().map(|reply| core::str::from_utf8(reply).unwrap_or(NOT_UTF8))
     }
 
-    /// The reply subject as it arrived. No server checks it: make a
-    /// [`SubjectRef`] of it before publishing to it.
+    /// The reply subject as it arrived. No server checks it: publish to
+    /// [`reply_subject`](Self::reply_subject).
     #[inline]
     #[must_use]
     pub fn reply_bytes(&self) -> Option<&[u8]> {
         self.parts.has(REPLY).then(|| self.part(REPLY))
+    }
+
+    /// The reply subject, to publish to: as it arrived, and checked.
+    ///
+    /// # Errors
+    ///
+    /// [`SubjectError`], when it is none.
+    #[inline]
+    pub fn reply_subject(&self) -> Option<Result<SubjectRef<'_>, SubjectError>> {
+        let reply = self.reply_bytes()?;
+        Some(match self.parts.has_plain_reply() {
+            true => Ok(SubjectRef::checked(reply)),
+            false => SubjectRef::from_bytes(reply),
+        })
     }
 
     /// The headers, when the message has a header block.
@@ -148,6 +162,7 @@ impl Message {
         let optional = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
         let len = subject.len() + optional(reply) + optional(headers) + payload.len();
         assert!(u32::try_from(len).is_ok(), "a message is smaller than 4 GiB");
+        assert!(i32::try_from(optional(reply)).is_ok(), "a reply subject is smaller than 2 GiB");
         let mut frame = Vec::with_capacity(len);
         let mut push = |part: &[u8]| {
             let start = frame.len();

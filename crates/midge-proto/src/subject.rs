@@ -73,46 +73,53 @@ const fn eight(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// The high bit of each of eight bytes that is `.`, `*`, `>` or `:`, which differ in these two bits,
-/// and of none else.
+/// The high bit of the first of eight bytes that is `.`, `*`, `>` or `:`, which differ in these two bits,
+/// and perhaps of others behind it, that are nearly one. Other bits say nothing.
 #[inline]
 const fn stops(word: u64) -> u64 {
-    const LOW: u64 = eight(0x7f);
     let others = (word | eight(b'.' ^ b'*' | b'.' ^ b'>')) ^ eight(b'>');
-    !(((others & LOW) + LOW) | others | LOW)
+    others.wrapping_sub(eight(1)) & !others
 }
 
 /// The high bit of the first of eight bytes that is a blank or control byte, and perhaps of others
-/// behind it.
+/// behind it. Other bits say nothing.
 #[inline]
 const fn blanks(word: u64) -> u64 {
     let (low, delete) = (word.wrapping_sub(eight(b' ' + 1)), word.wrapping_add(eight(1)));
-    (low | delete) & !word & eight(0x80)
+    (low | delete) & !word
 }
 
 /// True for a subject of eight bytes or more, eight at a time, in which no blank stands, and no dot or
 /// wildcard at either end or beside another. So it has no wildcards. False says nothing.
 #[inline]
 const fn is_plain(bytes: &[u8]) -> bool {
+    is_plain_from(bytes, 0)
+}
+
+/// The same of a subject the first `known` bytes of which begin another that is plain.
+#[inline]
+pub(crate) const fn is_plain_from(bytes: &[u8], known: usize) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else {
         return false;
     };
-    // What comes before a subject is like a dot.
-    let mut before = 0x80;
-    let mut rest = bytes;
+    // What comes before a subject is like a dot. Of what is known, the last byte has one behind it now.
+    let (mut before, at) = if known == 0 { (0x80, 0) } else { (0, known - 1) };
+    let Some((_, mut rest)) = bytes.split_at_checked(at) else {
+        return false;
+    };
+    let mut offences = 0;
     while let Some((chunk, others)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*chunk);
         let stops = stops(word);
-        if blanks(word) | stops & (stops << 8 | before) != 0 {
-            return false;
-        }
+        offences |= blanks(word) | stops & (stops << 8 | before);
         before = stops >> 56;
         rest = others;
     }
     // The last eight overlap those before, so that what comes before them has been seen to.
     let word = u64::from_le_bytes(*last);
     let stops = stops(word);
-    blanks(word) | stops & (stops << 8 | 1 << 63) == 0
+    offences |= blanks(word) | stops & (stops << 8 | 1 << 63);
+    offences & eight(0x80) == 0
 }
 
 /// Checks a subject byte by byte and tells whether it has wildcards.
@@ -181,6 +188,13 @@ impl<'a> SubjectRef<'a> {
             Ok(wildcards) => Ok(Self { bytes, wildcards }),
             Err(error) => Err(error),
         }
+    }
+
+    /// A subject without wildcards that was checked before.
+    #[inline]
+    pub(crate) const fn checked(bytes: &'a [u8]) -> Self {
+        debug_assert!(is_plain(bytes), "it was checked");
+        Self { bytes, wildcards: false }
     }
 
     /// The bytes that go on the wire.

@@ -260,17 +260,17 @@ pub struct Respond<'a, P> {
 
 /// A reply subject as it arrived; no server checks it.
 #[derive(Debug)]
-pub(crate) struct ReplySubject<'a>(&'a [u8]);
+pub(crate) struct ReplySubject<'a>(Result<SubjectRef<'a>, SubjectError>);
 
 impl AsSubject for ReplySubject<'_> {
     fn as_subject(&self) -> Result<SubjectRef<'_>, SubjectError> {
-        SubjectRef::from_bytes(self.0)
+        self.0
     }
 }
 
 impl<'a, P: AsRef<[u8]>> Respond<'a, P> {
     pub(crate) fn new(client: &'a Client, message: &'a Message, payload: P) -> Self {
-        let reply = message.reply_bytes().map(ReplySubject);
+        let reply = message.reply_subject().map(ReplySubject);
         Self { publish: reply.map(|reply| Publish::new(client, reply, payload)) }
     }
 

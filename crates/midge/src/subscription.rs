@@ -108,6 +108,16 @@ impl Subscription {
         }
     }
 
+    /// The next message, if it was taken out of the queue and has no headers.
+    #[cfg(feature = "jetstream")]
+    #[inline]
+    pub(crate) fn take_plain(&mut self) -> Option<Message> {
+        if self.local.front()?.headers().is_some() {
+            return None;
+        }
+        self.pop()
+    }
+
     /// A message that was taken out of the queue.
     #[inline]
     fn pop(&mut self) -> Option<Message> {

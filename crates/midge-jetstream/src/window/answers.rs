@@ -6,6 +6,7 @@ use midge_proto::Instant;
 
 use super::entry::{Entry, State};
 use super::{ATTEMPT_BITS, Answer, PublishFailure, PublishWindow, Report, Suspect};
+use crate::delivery::number_at;
 use crate::{ErrorCode, PubAck, PublishOrder, ReplyError};
 
 impl PublishWindow {
@@ -56,14 +57,12 @@ impl PublishWindow {
         if self.answers_begin.is_empty() {
             return None;
         }
-        let digits = payload.strip_prefix(&*self.answers_begin)?.strip_suffix(b"}")?;
-        if digits.is_empty() || digits.len() > 19 || digits[0] == b'0' {
+        let text = payload.strip_suffix(b"}")?;
+        let digits = text.strip_prefix(&*self.answers_begin)?;
+        if digits.len() > 19 || digits.first() == Some(&b'0') {
             return None;
         }
-        digits.iter().try_fold(0, |seq: u64, digit| {
-            let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
-            Some(seq * 10 + u64::from(digit))
-        })
+        number_at(text, self.answers_begin.len())
     }
 
     /// Learns how the answers of a stream begin, from one with nothing but stream and number.

@@ -256,7 +256,18 @@ impl PublishWindow {
     }
 
     /// What to do now.
+    #[inline]
     pub fn poll(&mut self, now: Instant) -> WindowOutput {
+        // Nothing is to be done mostly for the simplest of reasons: every message was sent.
+        let all_sent = self.next == self.base + self.entries.len() as u64;
+        let due = self.check_at.is_some_and(|at| at <= now);
+        if all_sent && !due && !self.recovering && self.late.is_empty() {
+            return WindowOutput::Idle(self.check_at);
+        }
+        self.poll_each(now)
+    }
+
+    fn poll_each(&mut self, now: Instant) -> WindowOutput {
         if self.check_at.is_some_and(|at| at <= now) {
             self.check(now);
         }
@@ -355,6 +366,9 @@ impl PublishWindow {
             }
         }
         self.in_flight += 1;
+        if self.next == number {
+            self.next += 1;
+        }
         self.check_by(now + self.config.ack_wait);
         if let Some(doubt) = doubt {
             self.check_by(self.known_until(doubt));

@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use midge_proto::{HeaderMap, Instant, Position, SubjectRef};
 
+use crate::delivery::number_at;
+
 #[cfg(doc)]
 use super::{PublishWindow, Report};
 
@@ -101,6 +103,13 @@ impl Outgoing<'_> {
     /// Writes [`token`](Self::token) behind `out`.
     pub fn write_token(&self, out: &mut String) {
         out.push_str(itoa::Buffer::new().format(self.token));
+    }
+
+    /// The token at the end of a reply subject, behind its first `inbox` bytes; `None` when it is none.
+    #[inline]
+    #[must_use]
+    pub fn read_token(reply: &[u8], inbox: usize) -> Option<u64> {
+        number_at(reply, inbox)
     }
 }
 

@@ -38,6 +38,7 @@ impl Connection {
         payload: &[u8],
     ) -> Result<Position, PublishError> {
         if reply.is_none()
+            && self.outbound.keeps_line_to(subject.as_bytes().len())
             && let Some(position) = self.publish_plain(&subject.into(), headers, payload)
         {
             return Ok(position);

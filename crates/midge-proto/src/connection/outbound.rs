@@ -134,6 +134,12 @@ impl Outbound {
         self.published(kind, before)
     }
 
+    /// Whether the control line of a plain message to a subject of so many bytes may be kept.
+    #[inline(always)]
+    pub(super) fn keeps_line_to(&self, subject: usize) -> bool {
+        self.line.may_hold(subject)
+    }
+
     /// The bytes of a message without a reply, once its control line is at hand. None: `subject` is not
     /// one to publish to, or the line is long.
     #[inline(always)]

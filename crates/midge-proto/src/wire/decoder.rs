@@ -3,6 +3,8 @@
 
 use memchr::memchr;
 
+use crate::subject::is_plain_from;
+
 use super::{DecodeError, Frame, Layout, Limits, Parts, REPLY, SUBJECT, Span, Step};
 
 /// Incremental decoder of a server's bytes.
@@ -82,8 +84,16 @@ impl Decoder {
             return true;
         }
         whole.known = known;
-        let before = (known >= whole.arguments).then_some(&*whole);
+        // Another sid is read.
+        let (same_sid, subject_end) = (known >= whole.arguments, whole.parts.range(SUBJECT).end);
+        if (same_sid || whole.start + known < subject_end) && whole.rename(input, start) {
+            return true;
+        }
+        let before = same_sid.then_some(&*whole);
         match self::whole(input, start, before, &self.limits) {
+            Some(next) if before.is_some_and(|before| before.parts.has_plain_reply()) => {
+                *whole = next.know_reply(input, known);
+            }
             Some(next) => *whole = next,
             None => return false,
         }
@@ -215,6 +225,54 @@ impl Whole {
         }
     }
 
+    /// Finds out whether its reply is plain, as that of the message before, the line of which had the
+    /// first `known` bytes in common with it: who answers need not check it again.
+    #[inline(never)]
+    fn know_reply(mut self, input: &[u8], known: usize) -> Self {
+        if let Some(reply) = input.get(self.parts.range(REPLY)) {
+            let plain = is_plain_from(reply, known.saturating_sub(self.arguments).min(reply.len()));
+            self.parts = self.parts.with_plain_reply(plain);
+        }
+        self
+    }
+
+    /// Is the message at `start` instead, if that is here whole and its line differs in nothing but names
+    /// of the same length. `known` says from where on it differs.
+    #[inline(never)]
+    fn rename(&mut self, input: &[u8], start: usize) -> bool {
+        let line = |from: usize| input.get(from..)?.get(..self.line);
+        let (Some(old), Some(new)) = (line(self.start), line(start)) else { return false };
+        let begin = self.parts.range(SUBJECT).start - self.start;
+        let subject_end = begin + self.parts.len(SUBJECT);
+        if self.known < begin {
+            return false;
+        }
+        let mut names_end = subject_end;
+        let mut plain = false;
+        if self.parts.has(REPLY) {
+            names_end = self.arguments + self.parts.len(REPLY);
+            let Some(reply) = new.get(self.arguments..names_end) else { return false };
+            let is_as_known = self.parts.has_plain_reply();
+            let known = if is_as_known { self.known.saturating_sub(self.arguments) } else { 0 };
+            plain = is_plain_from(reply, known.min(reply.len()));
+            if !plain {
+                return false;
+            }
+        }
+        if self.known < self.arguments {
+            let between = subject_end..self.arguments;
+            let blank = self.known < subject_end && has_blank(new, self.known, subject_end);
+            if blank || names_end > subject_end && old.get(between.clone()) != new.get(between) {
+                return false;
+            }
+        }
+        if !have_same_end(old, new, names_end) || !self.move_to(input, start) {
+            return false;
+        }
+        self.parts = self.parts.with_plain_reply(plain);
+        true
+    }
+
     /// Is the message at `start` instead, which has the same line, if that is here whole.
     #[inline(always)]
     fn move_to(&mut self, input: &[u8], start: usize) -> bool {
@@ -225,6 +283,35 @@ impl Whole {
         self.parts.shift(start - self.start);
         (self.start, self.end) = (start, end);
         true
+    }
+}
+
+/// Whether a blank or control byte stands between these places. Eight bytes or more are before the
+/// end.
+#[inline(always)]
+fn has_blank(line: &[u8], from: usize, to: usize) -> bool {
+    let blanks = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        word.wrapping_sub(ONES * 0x21) & !word & HIGH_BITS
+    };
+    let Some(name) = line.get(from..to) else { return true };
+    let Some(last) = line.get(..to).and_then(|line| line.last_chunk()) else { return true };
+    // Of the last eight bytes those before it are left out; they may only add some behind them.
+    let others = 8_usize.saturating_sub(name.len()) as u32 * 8;
+    let last = blanks(last).checked_shr(others).unwrap_or(0);
+    name.as_chunks().0.iter().fold(last, |found, word| found | blanks(word)) != 0
+}
+
+/// Whether two lines of one length, of eight bytes or more, are the same from there on.
+#[inline(always)]
+fn have_same_end(one: &[u8], other: &[u8], from: usize) -> bool {
+    let (Some(end), Some(other_end)) = (one.last_chunk(), other.last_chunk()) else { return false };
+    match one.len() - from {
+        len @ 1..=8 => {
+            let differ = u64::from_le_bytes(*end) ^ u64::from_le_bytes(*other_end);
+            differ >> (64 - 8 * len) == 0
+        }
+        _ => one.get(from..) == other.get(from..),
     }
 }
 
@@ -335,12 +422,13 @@ fn whole_as<const HMSG: bool>(
     Some(Whole { sid, parts, size, start, end: start + end, arguments, line, known: 0 })
 }
 
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH_BITS: u64 = ONES << 7;
+
 /// Where the next blank is, looked for eight bytes a time, and not before `known`, up to which there is
 /// none. `None` when it is at `start`, when a control byte comes first, or when the input ends too near.
 #[inline(always)]
 fn token(input: &[u8], start: usize, known: usize) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH_BITS: u64 = ONES << 7;
     let mut at = known;
     loop {
         let word = u64::from_le_bytes(*input.get(at..)?.first_chunk()?);
@@ -484,24 +572,45 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::SubjectRef;
 
-    /// None, a short one, and one that makes a line longer than its head.
+    /// None, short ones, those that make a line longer than its head, and some that are no subjects.
     const REPLY_PATTERN: &str = "|r[ab]{0,3}|\\$JS[.]ACK[.]stream[.]consumer[.]1[.][12]{1,3}[.]\
-        [12]{1,3}[.]1795297176763474374[.][12]{1,3}";
+        [12]{1,3}[.]1795297176763474374[.][12]{1,3}|_INBOX[.]a[ab.*>:\x7f]{1,3}|_INBOX[.]abcdefgh[a.*>]{9}";
+    const HEADERS: &str = "NATS/1.0\r\n\r\n";
+
+    /// A message as a server sends it.
+    fn frame(subject: &str, sid: &str, reply: &str, headers: bool, payload: &str) -> String {
+        let (op, block) = if headers { ("HMSG", HEADERS) } else { ("MSG", "") };
+        let blank = if reply.is_empty() { "" } else { " " };
+        let sizes = if headers { format!("{} ", block.len()) } else { String::new() };
+        let total = block.len() + payload.len();
+        format!("{op} {subject} {sid}{blank}{reply} {sizes}{total}\r\n{block}{payload}\r\n")
+    }
+
+    fn is_plain(reply: &[u8]) -> bool {
+        SubjectRef::from_bytes(reply).is_ok_and(|subject| !subject.has_wildcards())
+    }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(500))]
+        #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
         fn messages_in_a_row_are_read_as_each_is_alone(
-            messages in vec(("s[a-c]{0,1}", "[12]{1,2}", REPLY_PATTERN, "x{0,12}"), 1..12),
+            messages in vec(
+                ("s[a-c]{0,1}|orders[.](eu|us)[.]0000[0-9]", "[12]{1,2}", REPLY_PATTERN, "x{0,12}"),
+                1..12,
+            ),
+            headers in vec(any::<bool>(), 12),
+            once in any::<bool>(),
         ) {
             let mut input = String::from("+OK\r\n");
             let mut starts = Vec::new();
-            for (subject, sid, reply, payload) in &messages {
-                let blank = if reply.is_empty() { "" } else { " " };
+            for ((subject, sid, reply, payload), headers) in messages.iter().zip(headers) {
+                // Often the same but for names.
+                let (sid, payload) = if once { ("1", "") } else { (&**sid, &**payload) };
                 starts.push(input.len());
-                input += &format!("MSG {subject} {sid}{blank}{reply} {}\r\n{payload}\r\n", payload.len());
+                input += &frame(subject, sid, reply, headers && !once, payload);
             }
             let end = input.len();
             // The short way wants some bytes behind a line.
@@ -516,9 +625,31 @@ mod tests {
                 };
                 prop_assert_eq!(whole.parts.moved(start).layout(whole.sid), layout);
                 prop_assert_eq!(whole.end, start + len);
+                let reply = &input.as_bytes()[whole.parts.range(REPLY)];
+                prop_assert!(!whole.parts.has_plain_reply() || is_plain(reply));
                 at = whole.end;
             }
             prop_assert_eq!(at, end);
+        }
+    }
+
+    #[test]
+    fn reply_subjects_that_differ_little_are_known_to_be_plain() {
+        let acks = ["1.1", "2.2", "9.3", "1.4", "11.", ".11", "1.9", "*.8", "1.>", "2.9"];
+        let mut input = String::new();
+        for ack in acks {
+            input += &frame("orders.eu", "7", &format!("$JS.ACK.S.c.1.2.3.{ack}"), false, "x");
+        }
+        input += "PING\r\nPING\r\nPING\r\n";
+        let (decoder, mut whole, mut at) = (Decoder::new(Limits::default()), Whole::NONE, 0);
+        for (number, ack) in acks.into_iter().enumerate() {
+            assert!(decoder.whole_message(input.as_bytes(), at, &mut whole));
+            let reply = &input.as_bytes()[whole.parts.range(REPLY)];
+            assert!(reply.ends_with(ack.as_bytes()));
+            // Of the first one nothing is known.
+            let known = whole.parts.has_plain_reply();
+            assert_eq!(known, number > 0 && is_plain(reply), "{ack}");
+            at = whole.end;
         }
     }
 }

@@ -157,13 +157,24 @@ fn body(out: &mut Vec<u8>, reply: Option<&[u8]>, headers: Option<&[u8]>, payload
     }
     let headers = match headers {
         Some(headers) => {
-            number(out, headers.len() as u64);
-            out.push(b' ');
+            let (text, len) = small(headers.len(), *b" ");
+            if len > 0 {
+                append(out, &text, len);
+            } else {
+                number(out, headers.len() as u64);
+                out.push(b' ');
+            }
             headers
         }
         None => &[],
     };
-    size_and_line_end(out, headers.len() + payload.len());
+    let size = headers.len() + payload.len();
+    let (text, len) = small(size, *b"\r\n");
+    if len > 0 {
+        append(out, &text, len);
+    } else {
+        size_and_line_end(out, size);
+    }
     out.extend_from_slice(headers);
     out.extend_from_slice(payload);
     out.extend_from_slice(b"\r\n");
@@ -182,6 +193,30 @@ fn token(out: &mut Vec<u8>, token: &[u8]) {
 #[inline]
 fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// A number of one to three digits and what is behind it, and how many bytes that is; 0 of a larger one.
+#[inline(always)]
+fn small<const N: usize>(number: usize, end: [u8; N]) -> ([u8; 8], usize) {
+    let digit = |unit: usize| b'0' + (number / unit % 10) as u8;
+    let mut text = [digit(100), digit(10), digit(1), 0, 0, 0, 0, 0];
+    let skipped = match number {
+        0..10 => 2,
+        10..100 => 1,
+        100..1000 => 0,
+        _ => return (text, 0),
+    };
+    text[3..3 + N].copy_from_slice(&end);
+    let text = u64::from_le_bytes(text) >> (8 * skipped);
+    (text.to_le_bytes(), 3 + N - skipped)
+}
+
+/// Appends the first `len` of eight bytes: a copy of known length is a store; what it copies too much is
+/// cut off again.
+#[inline(always)]
+fn append(out: &mut Vec<u8>, text: &[u8; 8], len: usize) {
+    out.extend_from_slice(text);
+    out.truncate(out.len() + len - text.len());
 }
 
 /// The rest of a PUB without a reply: a blank, the size, and the payload.

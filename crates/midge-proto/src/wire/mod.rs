@@ -86,7 +86,8 @@ pub struct Layout {
 }
 
 /// Where the parts of a message lie, by start and length: subject, reply, headers, payload. The subject
-/// comes first and is not empty: a reply or headers that begin at 0 are not there.
+/// comes first and is not empty: a reply or headers that begin at 0 are not there. The length of a reply
+/// that is known to be a subject without wildcards has the bit [`PLAIN`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Parts {
     starts: [u32; 4],
@@ -97,6 +98,8 @@ pub(crate) const SUBJECT: usize = 0;
 pub(crate) const REPLY: usize = 1;
 pub(crate) const HEADERS: usize = 2;
 pub(crate) const PAYLOAD: usize = 3;
+/// Lines are not as long.
+const PLAIN: u32 = 1 << 31;
 
 impl Parts {
     /// No part at all.
@@ -111,12 +114,25 @@ impl Parts {
     #[inline]
     pub(crate) fn range(&self, part: usize) -> Range<usize> {
         let start = self.starts[part] as usize;
-        start..start + self.lens[part] as usize
+        start..start + self.len(part)
     }
 
     #[inline(always)]
     fn len(&self, part: usize) -> usize {
-        self.lens[part] as usize
+        let len = self.lens[part];
+        (if part == REPLY { len & !PLAIN } else { len }) as usize
+    }
+
+    /// The reply is known to be a subject without wildcards.
+    #[inline(always)]
+    pub(crate) fn has_plain_reply(&self) -> bool {
+        self.lens[REPLY] & PLAIN != 0
+    }
+
+    #[inline(always)]
+    fn with_plain_reply(mut self, plain: bool) -> Self {
+        self.lens[REPLY] = self.lens[REPLY] & !PLAIN | if plain { PLAIN } else { 0 };
+        self
     }
 
     #[inline]
@@ -127,7 +143,7 @@ impl Parts {
     /// Bytes of all parts together.
     #[inline]
     pub(crate) fn size(&self) -> usize {
-        self.lens.iter().map(|len| *len as usize).sum()
+        [SUBJECT, REPLY, HEADERS, PAYLOAD].into_iter().map(|part| self.len(part)).sum()
     }
 
     /// All bytes from the subject to the end of the payload.

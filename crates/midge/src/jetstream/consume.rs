@@ -183,14 +183,13 @@ impl Consume {
         loop {
             self.heed();
             let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
+            if let Some(message) = reader.take_ready() {
+                self.tell_notices();
+                return Poll::Ready(Some(Ok(message)));
+            }
             match reader.poll_item(context) {
                 Poll::Ready(Item::Message(message)) => {
-                    // What was noticed with it is told with it.
-                    while let Some(notice) = reader.take_notice() {
-                        if let Some(function) = &mut self.on_notice {
-                            function(notice);
-                        }
-                    }
+                    self.tell_notices();
                     return Poll::Ready(Some(Ok(message)));
                 }
                 Poll::Pending => match &self.control {
@@ -210,6 +209,16 @@ impl Consume {
                     let error = (!end.is_regular()).then_some(PullError::End(end));
                     return Poll::Ready(error.map(Err));
                 }
+            }
+        }
+    }
+
+    /// What was noticed with a message is told with it.
+    #[inline]
+    fn tell_notices(&mut self) {
+        while let Some(notice) = self.reader.as_mut().and_then(|reader| reader.take_notice()) {
+            if let Some(function) = &mut self.on_notice {
+                function(notice);
             }
         }
     }

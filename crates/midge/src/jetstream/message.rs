@@ -117,6 +117,7 @@ impl JetMessage {
     }
 
     /// Takes the right to settle it.
+    #[inline]
     fn settle(&self, ack: Ack<'_>) -> Result<bool, AckError> {
         if !ack.is_terminal() {
             return Ok(false);
@@ -184,6 +185,7 @@ impl<'a> Answer<'a> {
         ConfirmedAnswer { answer: self, timeout: None }
     }
 
+    #[inline]
     fn subject(&self) -> Result<SubjectRef<'a>, AckError> {
         ack_subject(&self.message.message).ok_or(AckError::NoReply)
     }

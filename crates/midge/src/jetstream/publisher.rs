@@ -441,7 +441,7 @@ impl Publisher {
                 self.inbox_ended();
                 break;
             };
-            let token = message.subject_bytes().get(self.inbox..).and_then(read_token);
+            let token = Outgoing::read_token(message.subject_bytes(), self.inbox);
             let Some(token) = token else { continue };
             let answer = match is_no_responders(&message) {
                 true => Answer::NoResponders,
@@ -580,16 +580,6 @@ fn publish(
         Poll::Ready(result) => result,
         Poll::Pending => Err(None),
     }
-}
-
-fn read_token(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 20 {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |token, digit| {
-        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        token.checked_mul(10)?.checked_add(digit.into())
-    })
 }
 
 impl Drop for Publisher {

@@ -151,6 +151,22 @@ impl Reader {
         self.notices.pop_front_if(|notice| !matches!(notice, Notice::BadRequest(_)))
     }
 
+    /// A message that is here already, if it is plain and nothing else is to be told: the short way of
+    /// [`poll_item`](Self::poll_item).
+    #[inline]
+    pub(crate) fn take_ready(&mut self) -> Option<JetMessage> {
+        let others = self.notices.is_empty() && self.given_up.is_empty();
+        if !others || self.machine.end().is_some() {
+            return None;
+        }
+        let message = self.inbox.as_mut()?.take_plain()?;
+        self.machine.message(message.size(), None);
+        if self.machine.has_work() && self.last.is_none() {
+            self.decide();
+        }
+        Some(JetMessage::new(message, self.target.client.clone()))
+    }
+
     /// What comes next. Who waits for it has published all that it will.
     #[inline]
     pub(crate) fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Item> {

@@ -54,6 +54,12 @@ impl Line {
             && known.is_some_and(|known| equal(known, subject))
     }
 
+    /// Whether a subject of so many bytes may leave room for the rest.
+    #[inline(always)]
+    pub(super) fn may_hold(&self, subject: usize) -> bool {
+        SUBJECT + subject + encode::SIZE <= usize::from(self.most)
+    }
+
     /// Becomes the line of such a message, if `subject` is one to publish to, and both are short.
     pub(super) fn renew(
         &mut self,
