@@ -425,10 +425,6 @@ fn a_stream_that_has_lost_its_end_is_told_and_nothing_comes_twice() {
 fn states(pulls: bool) -> Vec<(&'static str, World)> {
     let mut not_connected = World::new(pulls);
     not_connected.last = 10;
-    let mut making = World::new(pulls);
-    making.last = 10;
-    making.machine.connected(making.now);
-    assert!(matches!(making.machine.poll(making.now), OrderedOutput::Create { .. }));
     let mut waits = running(pulls);
     waits.answers = vec![Answer::Unheard; 3];
     waits.status(409, "Consumer Deleted", None);
@@ -443,7 +439,6 @@ fn states(pulls: bool) -> Vec<(&'static str, World)> {
     left_behind.heartbeat();
     vec![
         ("not connected yet", not_connected),
-        ("making a consumer", making),
         ("reading", running(pulls)),
         ("waiting to make a consumer", waits),
         ("disconnected", disconnected),
@@ -465,6 +460,27 @@ fn no_status_in_any_state_ends_it_or_costs_a_message() {
                 assert_eq!(world.got, all, "{code} {text} while {state}, pulls: {pulls}");
                 assert!(world.consumers.len() <= 1, "{code} {text} while {state}");
             }
+        }
+    }
+}
+
+#[test]
+fn no_status_while_a_consumer_is_made_costs_a_message() {
+    for pulls in [false, true] {
+        for (code, text) in STATUSES {
+            let mut world = World::new(pulls);
+            world.last = 10;
+            world.machine.connected(world.now);
+            let making = world.machine.poll(world.now);
+            let OrderedOutput::Create { serial, from } = making else { panic!("{making:?}") };
+            world.status(*code, text, None);
+            world.status(*code, text, Some(77));
+            world.create(serial, from.unwrap_or(1));
+            assert_eq!((&world.end, world.creates), (&None, 1), "{code} {text}");
+            world.calm(15);
+            let all = Vec::from_iter(1..=10);
+            assert_eq!(world.got, all, "{code} {text}, pulls: {pulls}");
+            assert!(world.consumers.len() <= 1, "{code} {text}");
         }
     }
 }
