@@ -312,12 +312,17 @@ impl Connection {
 
     /// Seen at a glance that nothing is due without input, as is most often the case.
     fn is_quiet(&self, now: Instant) -> bool {
+        self.is_quiet_but_confirm(now)
+            && (self.outbound.since_ping() == 0 || self.timers.is_set(Timer::Confirm))
+    }
+
+    /// The same, but for the timer of what was published first since the last PING.
+    fn is_quiet_but_confirm(&self, now: Instant) -> bool {
         self.is_connected()
             && self.timers.next().is_none_or(|(at, _)| now < at)
             && self.requests.next_deadline().is_none_or(|at| now < at)
             && !self.timers.are_asked()
             && !self.outbound.has_answer()
-            && (self.outbound.since_ping() == 0 || self.timers.is_set(Timer::Confirm))
             && !self.ending.has_begun()
             && !self.session.lowered
             && self.wants_room.is_none()
@@ -473,6 +478,13 @@ impl Connection {
     #[inline]
     pub fn rests(&self, now: Instant) -> bool {
         self.actions.is_empty() && self.events.is_empty() && self.is_quiet(now)
+    }
+
+    /// Whether it rests, but for the timer of a PING that is to confirm what was just published: for
+    /// who polls again before that interval is over.
+    #[inline]
+    pub fn rests_but_confirm(&self, now: Instant) -> bool {
+        self.actions.is_empty() && self.events.is_empty() && self.is_quiet_but_confirm(now)
     }
 
     fn wait(&self) -> Wait {

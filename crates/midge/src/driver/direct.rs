@@ -188,7 +188,13 @@ impl Inner {
         if self.lends_reading.is_some() && !may_read {
             return None;
         }
-        if !self.connection.rests(now) {
+        // The first request behind a PING has a timer set. The driver looks when its nap is over, which
+        // is soon enough.
+        let rests = match self.lends_reading {
+            Some(_) => self.connection.rests_but_confirm(now),
+            None => self.connection.rests(now),
+        };
+        if !rests {
             return None;
         }
         let mut beside = self.take_beside(DIRECT_BYTES, now)?;

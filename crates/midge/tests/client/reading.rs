@@ -152,6 +152,31 @@ fn a_driver_that_looks_again_reads_what_is_waited_for_and_steps_aside_for_the_ne
 }
 
 #[test]
+fn behind_each_ping_that_confirms_the_next_requests_are_read_by_who_asks() {
+    let pipe = Arc::default();
+    let (client, mut rig) = lending(&pipe);
+    for round in 0..20 {
+        for _ in 0..4 {
+            let (mut request, to) = ask(&client, &pipe);
+            pipe.give(Ok(reply(&to, "")));
+            request.ready().unwrap();
+            assert_eq!(rig.wakes.take(), 0, "{round}");
+        }
+        // What was sent first since the last one is confirmed as late as the driver looks.
+        let begun = rig.driver.now();
+        let mut sent = String::new();
+        while sent.is_empty() {
+            let until = rig.run().until.unwrap();
+            rig.sleep(until.saturating_since(rig.driver.now()));
+            sent = rig.take_sent();
+        }
+        assert_eq!(sent, "PING\r\n", "{round}");
+        assert!(rig.driver.now().saturating_since(begun) <= 2 * NAP, "{round}");
+        assert!(!rig.receive("PONG\r\n").read, "{round}");
+    }
+}
+
+#[test]
 fn a_driver_that_has_stepped_aside_in_vain_reads_for_more_requests_than_before() {
     let pipe = Arc::default();
     let (client, mut rig) = lending(&pipe);
