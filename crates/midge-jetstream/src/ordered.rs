@@ -96,7 +96,7 @@ pub enum Verdict {
 /// Each consumer counts its deliveries, so that a gap shows at the next message or heartbeat. Then,
 /// and when its heartbeats stop, when the server says that it has gone, and after a new
 /// connection, another consumer is made behind the last message that was handed out: at once the
-/// first time, and after 100 ms to 5 s when that brings no message either. The old one is deleted.
+/// first time, and after 100 ms to 4.5 s when that brings no message either. The old one is deleted.
 /// It ends by itself only when the stream is said not to exist several times in a row.
 #[derive(Clone, Debug)]
 pub struct OrderedMachine {

@@ -42,7 +42,7 @@ pub enum PullOutput {
 /// - After a new connection, and after missed heartbeats, the next request goes to a new inbox: so
 ///   one is outstanding at most.
 /// - The first request after a loss goes at once, further ones with no message in between wait for
-///   100 ms to 5 s.
+///   100 ms to 4.5 s.
 #[derive(Clone, Debug)]
 pub struct PullMachine {
     config: PullConfig,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use midge::jetstream::JetMessage;
 use midge_proto::Instant;
 
-use super::{BATCHES, CALL, CHAIN, FLOW, FULL, PUSHED, QUEUE, SHARED, WORK, most_calls};
+use super::{BATCHES, CHAIN, FLOW, FULL, PUSHED, QUEUE, SHARED, WORK, most_calls};
 use crate::World;
 use crate::server::Event;
 
@@ -336,9 +336,8 @@ impl Book {
             // Nothing says that there are always messages in the work queue.
             if reader.stream() == SHARED {
                 pages.tally.longest_wait = pages.tally.longest_wait.max(wait);
-                let most = if durable { FLOW } else { FLOW + CALL };
                 assert!(
-                    wait <= most,
+                    wait <= FLOW,
                     "reader {index} was without messages for {wait:?} to {until:?}"
                 );
             }

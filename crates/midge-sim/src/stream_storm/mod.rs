@@ -13,7 +13,7 @@
 //! | one that begins with the last message of each subject gives those, and then every message | `Book::ordered`, `Book::judge` |
 //! | an ordered reader has left behind at most one consumer | `Book::judge_leftovers` |
 //! | no reader ends by itself | `roles` |
-//! | after the last fault no reader is without messages for longer than [`FLOW`], and an ordered one [`CALL`], while there are any | `Book::judge` |
+//! | after the last fault no reader is without messages for longer than [`FLOW`], while there are any | `Book::judge` |
 //! | calls of the API stay below [`most_calls`] in every second | `Book::judge_calls` |
 
 mod book;
@@ -35,16 +35,16 @@ pub use book::StreamTally;
 use roles::Role;
 
 /// How long a reader may be without messages after the last fault, while there are any: the longest
-/// wait between two attempts, and the way there and back. Two heartbeats, by which it finds that the
-/// last request was lost, are within it.
-const FLOW: Duration = Duration::from_millis(5000 + 300);
+/// wait between two attempts is 4.5 s, and the way there and back is added. Two heartbeats, by which it
+/// finds that the last request was lost, are within it, and so is a call that the last fault has
+/// swallowed: the next one waits from when it was made.
+const FLOW: Duration = Duration::from_secs(5);
 /// How long a reader still has then for the rest.
 const CATCH_UP: Duration = Duration::from_secs(60);
 const ACK_WAIT: Duration = Duration::from_secs(2);
 /// Where the chance of a plan begins, apart from that of the run.
 const SALT: u64 = 0x7374_7265;
-/// The time for a call. One that the last fault has swallowed is waited for by an ordered consumer,
-/// before it waits for its next attempt.
+/// The time for a call.
 const CALL: Duration = Duration::from_secs(1);
 
 /// The stream that everybody publishes to, and that of one chained publisher.
