@@ -241,7 +241,8 @@ impl Cache {
         }
     }
 
-    /// Waits until all has come that was there when it began. `.await` gives
+    /// Waits until all has come that was there when it began, as
+    /// [`WatchItem::InitialEnd`](super::WatchItem::InitialEnd) has it. `.await` gives
     /// `Result<(), CacheWaitError>`.
     pub fn completed(&self) -> CacheWait {
         self.wait_for(0)

@@ -16,6 +16,9 @@ use crate::jetstream::{CallError, PurgeError};
 impl KeyValue {
     /// Every key that has a value.
     ///
+    /// Of a bucket with replicas, as one of them has it: what was written a moment before may be
+    /// missing, see [`WatchItem::InitialEnd`].
+    ///
     /// # Errors
     ///
     /// [`WatchError`].
@@ -37,6 +40,9 @@ impl KeyValue {
     }
 
     /// Every revision that is kept of a key, or of all that match one with wildcards; markers too.
+    ///
+    /// Of a bucket with replicas, as one of them has it: what was written a moment before may be
+    /// missing, see [`WatchItem::InitialEnd`].
     ///
     /// # Errors
     ///
