@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use midge::jetstream::JetStream;
 use midge::{Client, HeaderMap, Message, RequestError};
 use midge_benches::SUBJECT;
+use tokio::task::JoinSet;
 
 use crate::{Failure, PAYLOAD, peer};
 
@@ -92,6 +93,21 @@ pub(crate) fn request_in_task(requests: usize) -> Result<(), Failure> {
     with_client(async |client| {
         let client = client.clone();
         Ok(tokio::spawn(async move { ask(&client, requests).await }).await??)
+    })
+}
+
+/// Requests by so many tasks at once, each of which makes one at a time.
+pub(crate) fn requests(requests: usize, tasks: usize) -> Result<(), Failure> {
+    with_client(async |client| {
+        let mut asking = JoinSet::new();
+        for _ in 0..tasks {
+            let client = client.clone();
+            asking.spawn(async move { ask(&client, requests / tasks).await });
+        }
+        while let Some(asked) = asking.join_next().await {
+            asked??;
+        }
+        Ok(())
     })
 }
 

@@ -57,6 +57,7 @@ fn run(workload: &str, operations: usize) -> Result<(), Failure> {
         "fan-out-10000" => client::fan_out(operations, 10_000),
         "request" => client::request(operations),
         "request-task" => client::request_in_task(operations),
+        "requests-256" => client::requests(operations, 256),
         "js-window-256" => client::window(operations, 256),
         "js-window-4096" => client::window(operations, 4096),
         "js-consume" => client::consume(operations, usize::MAX),

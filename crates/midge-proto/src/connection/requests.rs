@@ -1,6 +1,7 @@
 //! Requests that wait for a reply: one inbox for all, a slab for who waits, one structure for
 //! the deadlines.
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,7 +17,10 @@ struct Waiting {
     subject: u64,
 }
 
-#[derive(Debug, Default)]
+/// Places that are kept when nothing waits, at most.
+const SPARE: usize = 1024;
+
+#[derive(Debug)]
 struct Slot {
     generation: u64,
     waiting: Option<Waiting>,
@@ -25,7 +29,11 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Requests {
     slots: Vec<Slot>,
-    free: Vec<u32>,
+    /// Used again in the order in which they became free: who waits for replies that come together
+    /// takes them in that order, and then asks again.
+    free: VecDeque<u32>,
+    /// What a new place begins with.
+    generation: u64,
     live: usize,
     deadlines: Deadlines,
     /// `<prefix>.<random>.`: what every reply subject begins with.
@@ -41,7 +49,8 @@ impl Requests {
     pub(super) fn new(inbox: String) -> Self {
         Self {
             slots: Vec::new(),
-            free: Vec::new(),
+            free: VecDeque::new(),
+            generation: 0,
             live: 0,
             deadlines: Deadlines::new(),
             reply: Vec::new(),
@@ -70,8 +79,8 @@ impl Requests {
     /// The id and the reply subject of the next request, which `start` makes real. Give the reply
     /// subject back with `put_reply`: its memory is used again.
     pub(super) fn reserve(&mut self) -> (RequestId, Vec<u8>) {
-        let index = self.free.last().map_or(self.slots.len(), |index| *index as usize);
-        let generation = self.slots.get(index).map_or(0, |slot| slot.generation);
+        let index = self.free.front().map_or(self.slots.len(), |index| *index as usize);
+        let generation = self.slots.get(index).map_or(self.generation, |slot| slot.generation);
         let id = RequestId::new(index, generation);
         let mut reply = core::mem::take(&mut self.reply);
         if reply.is_empty() {
@@ -94,13 +103,14 @@ impl Requests {
         subject: &[u8],
         deadline: Instant,
     ) {
+        let waiting = Some(Waiting { position, subject: hash(subject) });
         if id.index() == self.slots.len() {
-            self.slots.push(Slot::default());
+            self.slots.push(Slot { generation: id.generation(), waiting });
         } else {
-            self.free.pop();
+            self.free.pop_front();
+            self.slots[id.index()].waiting = waiting;
         }
         self.live += 1;
-        self.slots[id.index()].waiting = Some(Waiting { position, subject: hash(subject) });
         self.deadlines.set(id.index(), deadline);
     }
 
@@ -142,10 +152,24 @@ impl Requests {
         let slot = &mut self.slots[id.index()];
         slot.waiting = None;
         slot.generation += 1;
-        self.free.push(u32::try_from(id.index()).expect("an index of a slab is below 2^24"));
+        self.free.push_back(u32::try_from(id.index()).expect("an index of a slab is below 2^24"));
         self.deadlines.remove(id.index());
         self.live -= 1;
+        if self.live == 0 && self.slots.len() > SPARE {
+            self.shrink();
+        }
         true
+    }
+
+    /// Gives up the places, of which none is in use.
+    fn shrink(&mut self) {
+        let generations = self.slots.iter().map(|slot| slot.generation);
+        self.generation = generations.max().unwrap_or(self.generation);
+        self.slots.clear();
+        self.slots.shrink_to(SPARE);
+        self.free.clear();
+        self.free.shrink_to(SPARE);
+        self.deadlines = Deadlines::new();
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -188,4 +212,37 @@ fn hash(subject: &[u8]) -> u64 {
     let hash =
         words.iter().fold(subject.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
     rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_used_again_is_the_one_longest_free_and_many_are_given_up() {
+        let mut requests = Requests::new(String::from("_INBOX.a."));
+        let start = |requests: &mut Requests| {
+            let (id, reply) = requests.reserve();
+            requests.put_reply(reply.clone());
+            requests.start(id, Position::default(), b"a", Instant::from_nanos(1));
+            (id, reply)
+        };
+        let ids: Vec<_> = (0..3).map(|_| start(&mut requests).0).collect();
+        for id in [2, 0, 1].map(|at| ids[at]) {
+            assert!(requests.end(id));
+        }
+        let again: Vec<_> = (0..3).map(|_| start(&mut requests).0).collect();
+        assert_eq!(again.iter().map(|id| id.index()).collect::<Vec<_>>(), [2, 0, 1]);
+        let many: Vec<_> = (0..4 * SPARE).map(|_| start(&mut requests)).collect();
+        for id in again.iter().chain(many.iter().map(|(id, _)| id)) {
+            assert!(requests.end(*id));
+        }
+        assert!(requests.slots.capacity() <= SPARE && requests.free.capacity() <= SPARE);
+        assert_eq!(requests.next_deadline(), None);
+        let (fresh, _) = start(&mut requests);
+        assert_eq!(fresh.index(), 0);
+        assert!(many.iter().all(|(_, reply)| requests.find(reply).is_none()));
+        assert!(ids.iter().chain(&again).all(|id| !requests.end(*id)));
+        assert_eq!(requests.len(), 1);
+    }
 }
