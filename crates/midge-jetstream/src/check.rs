@@ -103,22 +103,28 @@ pub(crate) fn name(field: &'static str, checked: Result<impl Sized, NameError>) 
     checked.map(|_| ()).map_err(|error| ConfigError::Name { field, error })
 }
 
-pub(crate) fn subject<'a>(
-    field: &'static str,
-    subject: &'a str,
-) -> Result<SubjectRef<'a>, ConfigError> {
-    SubjectRef::new(subject).map_err(|error| ConfigError::Subject {
-        field,
-        subject: subject.into(),
-        error,
-    })
+pub(crate) fn subject(field: &'static str, text: &str) -> Checked {
+    parsed(field, text).map(|_| ())
+}
+
+/// Nothing, or a subject, which an empty text is not.
+pub(crate) fn optional_subject(field: &'static str, text: Option<&str>) -> Checked {
+    text.map_or(Ok(()), |text| subject(field, text))
 }
 
 pub(crate) fn literal(field: &'static str, text: &str) -> Checked {
-    if subject(field, text)?.has_wildcards() {
+    if parsed(field, text)?.has_wildcards() {
         return Err(ConfigError::Wildcard { field, subject: text.into() });
     }
     Ok(())
+}
+
+fn parsed<'a>(field: &'static str, text: &'a str) -> Result<SubjectRef<'a>, ConfigError> {
+    SubjectRef::new(text).map_err(|error| ConfigError::Subject {
+        field,
+        subject: text.into(),
+        error,
+    })
 }
 
 /// Each is a subject, and no two of them are `alike`.

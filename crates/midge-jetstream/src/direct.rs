@@ -8,7 +8,7 @@ use core::time::Duration;
 use midge_proto::{HeaderMap, Message};
 use serde::Serialize;
 
-use crate::check::{ConfigError, range, subject};
+use crate::check::{ConfigError, optional_subject, range, subject};
 use crate::stored::StoredMessage;
 use crate::time::Time;
 use crate::wire::is_default;
@@ -156,13 +156,10 @@ impl DirectBatchRequest {
             }
             DirectBatchOf::Last { subjects, .. } => {
                 range("multi_last", !subjects.is_empty(), "one subject or more")?;
-                return subjects.iter().try_for_each(|one| subject("multi_last", one).map(|_| ()));
+                return subjects.iter().try_for_each(|one| subject("multi_last", one));
             }
         };
-        match filter {
-            Some(filter) => subject("next_by_subj", filter).map(|_| ()),
-            None => Ok(()),
-        }
+        optional_subject("next_by_subj", filter.as_deref())
     }
 }
 

@@ -31,10 +31,7 @@ impl ListRequest {
     ///
     /// [`ConfigError`] when its subject is none.
     pub fn check(&self) -> Result<(), ConfigError> {
-        match &self.subject {
-            Some(subject) => check::subject("subject", subject).map(|_| ()),
-            None => Ok(()),
-        }
+        check::optional_subject("subject", self.subject.as_deref())
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use midge_proto::{HeaderMap, Headers};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::check::{ConfigError, conflict, subject};
+use crate::check::{ConfigError, conflict, optional_subject, subject};
 use crate::time::Time;
 use crate::wire::{is_default, is_false};
 
@@ -61,8 +61,8 @@ impl GetRequest {
     /// [`ConfigError`] when its subject is none.
     pub fn check(&self) -> Result<(), ConfigError> {
         match self {
-            Self::Next { next_by_subj, .. } => subject("next_by_subj", next_by_subj).map(|_| ()),
-            Self::Last { last_by_subj } => subject("last_by_subj", last_by_subj).map(|_| ()),
+            Self::Next { next_by_subj, .. } => subject("next_by_subj", next_by_subj),
+            Self::Last { last_by_subj } => subject("last_by_subj", last_by_subj),
             Self::Sequence { .. } => Ok(()),
         }
     }
@@ -132,9 +132,7 @@ impl PurgeRequest {
     ///
     /// [`ConfigError`], which names the field.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if let Some(filter) = &self.filter {
-            subject("filter", filter)?;
-        }
+        optional_subject("filter", self.filter.as_deref())?;
         conflict("keep", self.keep > 0, "seq", self.seq > 0)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy};
 use crate::check::{
-    ConfigError, at_least, conflict, covers, duration, limit, literal, name, needs, range, subject,
-    subjects, texts,
+    ConfigError, at_least, conflict, covers, duration, limit, literal, name, needs,
+    optional_subject, range, subjects, texts,
 };
 use crate::names::ConsumerName;
 
@@ -99,10 +99,8 @@ impl ConsumerConfig {
     fn check_push(&self) -> Result<(), ConfigError> {
         let Some(deliver) = &self.deliver_subject else { return Ok(()) };
         literal("deliver_subject", deliver)?;
-        if let Some(group) = &self.deliver_group {
-            // The server takes more, and a subscriber could not say it.
-            subject("deliver_group", group)?;
-        }
+        // The server takes more, and a subscriber could not say it.
+        optional_subject("deliver_group", self.deliver_group.as_deref())?;
         for (field, set) in [
             ("max_waiting", self.max_waiting.is_some()),
             ("max_batch", self.max_batch.is_some()),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{StreamConfig, SubjectTransform};
 use super::source::External;
-use crate::check::{ConfigError, subject};
+use crate::check::{ConfigError, optional_subject};
 use crate::error::ApiError;
 use crate::time::Time;
 use crate::wire::{is_default, is_false, nanos, or_default, text, time};
@@ -240,10 +240,7 @@ impl StreamInfoRequest {
     ///
     /// [`ConfigError`] when its filter is no subject.
     pub fn check(&self) -> Result<(), ConfigError> {
-        match &self.subjects_filter {
-            Some(filter) => subject("subjects_filter", filter).map(|_| ()),
-            None => Ok(()),
-        }
+        optional_subject("subjects_filter", self.subjects_filter.as_deref())
     }
 }
 

@@ -181,10 +181,7 @@ impl PublishWindow {
     /// it may get.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.entries.is_empty()
-            || self.entries.len() < self.config.max_messages
-                && self.bytes.saturating_add(bytes).saturating_add(self.id_room)
-                    <= self.config.max_bytes
+        self.fits(1, bytes.saturating_add(self.id_room))
     }
 
     /// Whether a message of so many bytes has room, and one part in `parts` of the window is free with
@@ -192,13 +189,17 @@ impl PublishWindow {
     /// each ack.
     #[must_use]
     pub fn has_part_free(&self, bytes: usize, parts: usize) -> bool {
-        let WindowConfig { max_messages, max_bytes, .. } = self.config;
-        let (messages, kept) =
-            (max_messages.div_ceil(parts.max(1)), max_bytes.div_ceil(parts.max(1)));
+        let part = |most: usize| most.div_ceil(parts.max(1));
+        let bytes = bytes.saturating_add(self.id_room).max(part(self.config.max_bytes));
+        self.fits(part(self.config.max_messages), bytes)
+    }
+
+    /// An empty window takes any message.
+    #[inline]
+    fn fits(&self, messages: usize, bytes: usize) -> bool {
         self.entries.is_empty()
-            || self.entries.len() + messages <= max_messages
-                && self.bytes.saturating_add(bytes.saturating_add(self.id_room).max(kept))
-                    <= max_bytes
+            || self.entries.len() + messages <= self.config.max_messages
+                && self.bytes.saturating_add(bytes) <= self.config.max_bytes
     }
 
     // ---- messages ------------------------------------------------------------------------

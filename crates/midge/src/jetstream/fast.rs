@@ -1,5 +1,7 @@
 //! Many messages to one stream, which says how fast it takes them.
 
+mod adding;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -15,8 +17,8 @@ use midge_proto::{
     AsSubject, HeaderMap, Instant, PublishError, Subject, SubjectRef, SubscribeError,
 };
 
+pub use self::adding::{AddFast, AddingFast, CommitFast, CommittingFast};
 use super::JetStream;
-use super::headers::header_options;
 use super::request::FeatureError;
 use crate::alarm::{Alarm, Changes};
 use crate::ask::is_no_responders;
@@ -334,7 +336,7 @@ impl FastBatch {
         subject: S,
         payload: P,
     ) -> AddFast<'_, S, P> {
-        AddFast { batch: self, headers: PublishHeaders::new(), subject, payload }
+        AddFast::new(self, subject, payload)
     }
 
     /// Adds a last message, and waits until all are stored. `.await` gives `Result<PubAck,
@@ -344,7 +346,7 @@ impl FastBatch {
         subject: S,
         payload: P,
     ) -> CommitFast<'_, S, P> {
-        CommitFast { batch: self, headers: PublishHeaders::new(), subject, payload }
+        CommitFast::new(self, subject, payload)
     }
 
     /// Waits until all messages are stored, and ends the batch.
@@ -588,96 +590,5 @@ impl Drop for FastBatch {
 impl fmt::Debug for FastBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FastBatch").field("machine", &self.machine).finish_non_exhaustive()
-    }
-}
-
-/// A message that is about to be added to a batch. Made by [`FastBatch::add`].
-#[derive(Debug)]
-#[must_use = "nothing is added until `.await`"]
-pub struct AddFast<'a, S, P> {
-    batch: &'a mut FastBatch,
-    headers: PublishHeaders,
-    subject: S,
-    payload: P,
-}
-
-impl<'a, S: AsSubject, P: AsRef<[u8]>> AddFast<'a, S, P> {
-    header_options!();
-}
-
-impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for AddFast<'a, S, P> {
-    type Output = Result<u64, FastBatchError>;
-    type IntoFuture = AddingFast<'a, S, P>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        AddingFast { add: self }
-    }
-}
-
-/// The future of an [`AddFast`]. Dropped before it is ready, the message was not added.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct AddingFast<'a, S, P> {
-    add: AddFast<'a, S, P>,
-}
-
-/// Nothing here is pinned by being polled.
-impl<S, P> Unpin for AddingFast<'_, S, P> {}
-
-impl<S: AsSubject, P: AsRef<[u8]>> Future for AddingFast<'_, S, P> {
-    type Output = Result<u64, FastBatchError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let AddFast { batch, headers, subject, payload } = &mut self.add;
-        batch.poll_add((What::Append, subject, headers, payload.as_ref()), context)
-    }
-}
-
-/// A message that is about to end a batch. Made by [`FastBatch::commit`].
-#[derive(Debug)]
-#[must_use = "nothing is committed until `.await`"]
-pub struct CommitFast<'a, S, P> {
-    batch: &'a mut FastBatch,
-    headers: PublishHeaders,
-    subject: S,
-    payload: P,
-}
-
-impl<'a, S: AsSubject, P: AsRef<[u8]>> CommitFast<'a, S, P> {
-    header_options!();
-}
-
-impl<'a, S: AsSubject, P: AsRef<[u8]>> IntoFuture for CommitFast<'a, S, P> {
-    type Output = Result<PubAck, FastBatchError>;
-    type IntoFuture = CommittingFast<'a, S, P>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        CommittingFast { commit: self, sent: false }
-    }
-}
-
-/// The future of a [`CommitFast`]. Dropped before it is ready, the batch may have ended.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct CommittingFast<'a, S, P> {
-    commit: CommitFast<'a, S, P>,
-    sent: bool,
-}
-
-/// Nothing here is pinned by being polled.
-impl<S, P> Unpin for CommittingFast<'_, S, P> {}
-
-impl<S: AsSubject, P: AsRef<[u8]>> Future for CommittingFast<'_, S, P> {
-    type Output = Result<PubAck, FastBatchError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { commit, sent } = self.get_mut();
-        let CommitFast { batch, headers, subject, payload } = commit;
-        if !*sent {
-            let last = (What::Commit, &*subject, &*headers, payload.as_ref());
-            ready!(batch.poll_add(last, context))?;
-            *sent = true;
-        }
-        batch.poll_ended(true, context)
     }
 }
