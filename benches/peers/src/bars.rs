@@ -138,8 +138,8 @@ const BARS: &[(Kind, usize, (&str, &str), f64)] = &[
     (Kind::KvKeys, 128, MT, 1.0 / 3.0),
     (Kind::KvWatch, 128, CT, 1.0 / 3.0),
     (Kind::KvWatch, 128, MT, 1.0 / 3.0),
-    (Kind::FanOut, 128, CT, 1.0 / 2.0),
-    (Kind::FanOut, 128, MT, 1.0),
+    (Kind::FanOut, 1000, CT, 1.0 / 2.0),
+    (Kind::FanOut, 1000, MT, 1.0),
 ];
 
 /// Latencies, at or below those of the fastest peer of the same flavour.

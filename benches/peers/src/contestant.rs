@@ -4,8 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use peers_contestant::SUBSCRIPTIONS;
-
 use crate::real::Reals;
 use crate::run::Counter;
 use crate::workload::{Kind, Layer, Workload};
@@ -150,6 +148,9 @@ impl Contestant {
             "nats.c" if kind.is_fed() && layer == Some(Layer::Tls) => {
                 Some("it wants a server that demands TLS, and the feeder one that does not")
             }
+            "nats.c" | "midge-std" if kind == Kind::FanOut && workload.size > 1000 => {
+                Some("it has a thread for each subscription")
+            }
             "nats.c" if layer == Some(Layer::WebSocket) => Some("it has no WebSocket"),
             "nats.js" if layer == Some(Layer::WebSocket) => {
                 Some("Node.js has had a WebSocket only since its release 22")
@@ -189,11 +190,13 @@ impl Contestant {
             _ => self.slowness,
         };
         let count = workload.count() / slowness / share;
+        let each = workload.size as u64;
+        let shares = |least: u64| (count / each).max(least) * each;
         match workload.kind {
             // Each of those in flight makes as many.
             Kind::Requests => (count / 256).max(1) * 256,
-            Kind::FanOut => (count / SUBSCRIPTIONS).max(2) * SUBSCRIPTIONS,
-            Kind::Publishers => (count / workload.size as u64).max(1) * workload.size as u64,
+            Kind::FanOut => shares(2),
+            Kind::Publishers => shares(1),
             _ => count.max(1),
         }
     }

@@ -44,8 +44,14 @@ impl Storage {
                 "retention": "limits", "discard": "old", "num_replicas": 1,
                 "max_consumers": -1, "max_msgs": -1, "max_bytes": -1,
             }))?;
-            let held = if workload.kind == Kind::JsConsume { count } else { 0 };
-            return self.fill(held, workload.size, |_| STREAM_SUBJECT.to_owned());
+            let reads = matches!(workload.kind, Kind::JsConsume | Kind::JsRead);
+            self.fill(if reads { count } else { 0 }, workload.size, |_| STREAM_SUBJECT.to_owned())?;
+            if workload.kind == Kind::JsRead {
+                let config = json!({ "durable_name": CONSUMER, "ack_policy": "none" });
+                let wanted = json!({ "stream_name": STREAM, "config": config });
+                self.create(&format!("CONSUMER.DURABLE.CREATE.{STREAM}.{CONSUMER}"), &wanted)?;
+            }
+            return Ok(());
         }
         let held = match workload.kind {
             Kind::KvPut => 0,
@@ -66,11 +72,14 @@ impl Storage {
         Ok(())
     }
 
-    /// Messages that were stored, or acked: `count` of them at the end of a run that was complete.
+    /// Messages that were stored, acked or delivered: `count` of them at the end of a run that was
+    /// complete.
     pub(crate) fn seen(&mut self, workload: Workload, count: u64) -> io::Result<u64> {
         let (subject, place) = match workload.kind {
-            Kind::JsConsume => {
-                (format!("$JS.API.CONSUMER.INFO.{STREAM}.{CONSUMER}"), "/ack_floor/stream_seq")
+            Kind::JsConsume | Kind::JsRead => {
+                let acked = workload.kind == Kind::JsConsume;
+                let place = if acked { "/ack_floor/stream_seq" } else { "/delivered/stream_seq" };
+                (format!("$JS.API.CONSUMER.INFO.{STREAM}.{CONSUMER}"), place)
             }
             kind if kind.is_bucket() => {
                 (format!("$JS.API.STREAM.INFO.KV_{BUCKET}"), "/state/last_seq")
@@ -94,8 +103,12 @@ impl Storage {
     fn make(&mut self, config: Value) -> io::Result<()> {
         let name = config["name"].as_str().unwrap_or_default();
         self.ask(&format!("$JS.API.STREAM.DELETE.{name}"), b"")?;
-        let subject = format!("$JS.API.STREAM.CREATE.{name}");
-        let answer = self.ask(&subject, config.to_string().as_bytes())?;
+        self.create(&format!("STREAM.CREATE.{name}"), &config)
+    }
+
+    fn create(&mut self, what: &str, wanted: &Value) -> io::Result<()> {
+        let subject = format!("$JS.API.{what}");
+        let answer = self.ask(&subject, wanted.to_string().as_bytes())?;
         match answer.get("error") {
             None => Ok(()),
             Some(error) => Err(io::Error::other(format!("{subject}: {error}"))),

@@ -1,6 +1,6 @@
 //! What is measured: the work, the sizes, and how much of it makes a run.
 
-use peers_contestant::{SHARED, SUBSCRIPTIONS, wire};
+use peers_contestant::{SHARED, wire};
 use serde::{Deserialize, Serialize};
 
 use crate::servers::{Blast, Role, Seen};
@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     JsWindow,
     /// From such a stream, each message acked.
     JsConsume,
+    /// The same by a consumer that wants no acks.
+    JsRead,
     /// Put into a bucket of a real nats-server, one after the other.
     KvPut,
     /// Get from such a bucket, one after the other.
@@ -53,7 +55,7 @@ pub(crate) enum Kind {
     KvGetEach,
     /// The same in one call.
     KvGetMany,
-    /// Receive over [`SUBSCRIPTIONS`] subscriptions in turn.
+    /// Receive over as many subscriptions as the size says, in turn.
     FanOut,
     /// Messages at default limits.
     Burst,
@@ -83,7 +85,7 @@ pub(crate) struct Workload {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::Publish,
         Self::PublishHeaders,
         Self::Receive,
@@ -107,6 +109,7 @@ impl Kind {
         Self::JsPublish,
         Self::JsWindow,
         Self::JsConsume,
+        Self::JsRead,
         Self::KvPut,
         Self::KvGet,
         Self::KvKeys,
@@ -147,6 +150,7 @@ impl Kind {
             Self::JsPublish => "js-publish",
             Self::JsWindow => "js-window",
             Self::JsConsume => "js-consume",
+            Self::JsRead => "js-read",
             Self::KvPut => "kv-put",
             Self::KvGet => "kv-get",
             Self::KvKeys => "kv-keys",
@@ -206,13 +210,14 @@ impl Kind {
             Self::JsPublish => "publish to a stream, one ack after the other",
             Self::JsWindow => "publish 128 B to a stream, with so many acks outstanding",
             Self::JsConsume => "receive from a stream, and ack each message",
+            Self::JsRead => "receive from a stream, without acks",
             Self::KvPut => "put into a bucket, one after the other",
             Self::KvGet => "get from a bucket, one after the other",
             Self::KvKeys => "list the keys of a bucket",
             Self::KvWatch => "watch a bucket until all has come",
             Self::KvGetEach => "get 1,000 keys one after the other, over a link of 1 ms",
             Self::KvGetMany => "get 1,000 keys in one call, over a link of 1 ms",
-            Self::FanOut => "receive over 1,000 subscriptions in turn",
+            Self::FanOut => "receive 128 B over several subscriptions in turn",
             Self::Burst => "a burst at default limits",
             Self::Subscriptions => "subscriptions, 100,000 in one connection",
             Self::Resubscribe => "subscribe again, 100,000 after a cut",
@@ -247,7 +252,8 @@ impl Kind {
             | Self::ReceiveHeadersReal
             | Self::JsPublish
             | Self::JsWindow
-            | Self::JsConsume => Some(Layer::None),
+            | Self::JsConsume
+            | Self::JsRead => Some(Layer::None),
             kind if kind.is_bucket() => Some(Layer::None),
             Self::PublishTls
             | Self::ReceiveTls
@@ -268,7 +274,8 @@ impl Kind {
 
     /// Whether it is about a stream or a bucket.
     pub(crate) fn is_stored(self) -> bool {
-        matches!(self, Self::JsPublish | Self::JsWindow | Self::JsConsume) || self.is_bucket()
+        let streams = [Self::JsPublish, Self::JsWindow, Self::JsConsume, Self::JsRead];
+        streams.contains(&self) || self.is_bucket()
     }
 
     /// Whether it is about a bucket.
@@ -299,13 +306,9 @@ impl Kind {
         match self {
             Self::Publishers => "tasks",
             Self::JsWindow => "acks",
+            Self::FanOut => "subscriptions",
             _ => "B",
         }
-    }
-
-    /// Whether TLS or WebSocket is between the client and its socket.
-    fn is_layered(self) -> bool {
-        matches!(self.real(), Some(Layer::Tls | Layer::WebSocket))
     }
 
     fn has_headers(self) -> bool {
@@ -319,14 +322,13 @@ impl Workload {
         let mut all = Vec::new();
         for kind in Kind::ALL {
             let sizes: &[usize] = match kind {
-                Kind::Request | Kind::Requests | Kind::FanOut | Kind::Burst => &[128],
+                Kind::Request | Kind::Requests | Kind::Burst => &[128],
                 Kind::Subscriptions | Kind::Resubscribe | Kind::Idle | Kind::Connect => &[16],
                 Kind::Publishers => &[1, 4, 16, 64],
-                Kind::JsPublish | Kind::JsConsume => &[128],
+                Kind::FanOut => &[1, 1000, 10_000],
+                Kind::JsPublish | Kind::JsConsume | Kind::JsRead => &[128],
                 kind if kind.is_bucket() => &[128],
                 Kind::JsWindow => &[256, 4096],
-                // So that a full run takes less than an hour.
-                kind if kind.has_headers() && kind.is_layered() => &[128, 8192],
                 _ => &[16, 128, 1024, 8192, 65_536],
             };
             all.extend(sizes.iter().map(|&size| Self { kind, size }));
@@ -340,6 +342,7 @@ impl Workload {
             Kind::Publish | Kind::Receive => self.size <= 128,
             Kind::PublishHeaders | Kind::ReceiveHeaders | Kind::ReadHeaders => self.size == 128,
             Kind::Publishers => self.size == 16,
+            Kind::FanOut => self.size == 1000,
             kind if kind.is_stored() => true,
             kind if kind.real().is_some() => self.size == 128,
             _ => true,
@@ -361,7 +364,8 @@ impl Workload {
             (Kind::JsPublish, _) => 10_000,
             (Kind::KvPut | Kind::KvGet, _) => 10_000,
             (Kind::KvGetEach | Kind::KvGetMany, _) => 1_000,
-            (Kind::JsWindow | Kind::JsConsume | Kind::KvKeys | Kind::KvWatch, _) => 100_000,
+            (Kind::JsWindow | Kind::JsConsume | Kind::JsRead, _) => 100_000,
+            (Kind::KvKeys | Kind::KvWatch, _) => 100_000,
             (kind, 129..=1024) if kind.real().is_some() => 200_000,
             (kind, 0..=128) if kind.real().is_some() && kind.has_headers() => 250_000,
             (kind, 0..=128) if kind.real().is_some() => 500_000,
@@ -390,8 +394,11 @@ impl Workload {
 
     /// What a client receives.
     pub(crate) fn blast(self, count: u64) -> Blast {
-        let subscriptions = if self.kind == Kind::FanOut { SUBSCRIPTIONS } else { 1 };
-        Blast { count, size: self.size, headers: self.kind.has_headers(), subscriptions }
+        let (size, subscriptions) = match self.kind {
+            Kind::FanOut => (SHARED, self.size as u64),
+            _ => (self.size, 1),
+        };
+        Blast { count, size, headers: self.kind.has_headers(), subscriptions }
     }
 
     /// Whether the contestant did all of the work, by what it said and by what the server saw.
@@ -425,6 +432,7 @@ impl Workload {
             | Kind::JsPublish
             | Kind::JsWindow
             | Kind::JsConsume
+            | Kind::JsRead
             | Kind::KvPut => {
                 if self.kind.is_stored() && said.received != count {
                     return Err(format!("{} of {count} came about", said.received));

@@ -19,9 +19,6 @@ pub const END: u8 = b'E';
 /// Requests at the same time in [`Workload::Requests`].
 pub const IN_FLIGHT: u64 = 256;
 
-/// Subscriptions of [`Workload::FanOut`].
-pub const SUBSCRIPTIONS: u64 = 1000;
-
 /// The stream of the workloads of JetStream, which the tool has made, in memory.
 pub const STREAM: &str = "PEERS";
 /// The subject of [`STREAM`].
@@ -54,6 +51,8 @@ pub enum Workload {
     JsWindow,
     /// Receive what [`STREAM`] holds by a durable pull [`CONSUMER`], and ack each message.
     JsConsume,
+    /// The same by a [`CONSUMER`] that is there and wants no acks.
+    JsRead,
     /// Put one of [`KEYS`] keys of [`BUCKET`] after the other.
     KvPut,
     /// Get one of [`KEYS`] keys of [`BUCKET`] after the other.
@@ -76,7 +75,7 @@ pub enum Workload {
     Requests,
     /// [`Workload::Receive`] at the default limits of the client.
     Burst,
-    /// Count the messages of [`SUBSCRIPTIONS`] subscriptions to [`wire::numbered`] subjects, which
+    /// Count the messages of as many subscriptions as the size says to [`wire::numbered`] subjects, which
     /// come in turn.
     FanOut,
     /// Subscribe to [`wire::numbered`] subjects, flush, and keep them.
@@ -121,6 +120,7 @@ impl Task {
             "js-publish" => Workload::JsPublish,
             "js-window" => Workload::JsWindow,
             "js-consume" => Workload::JsConsume,
+            "js-read" => Workload::JsRead,
             "kv-put" => Workload::KvPut,
             "kv-get" => Workload::KvGet,
             "kv-keys" => Workload::KvKeys,
@@ -156,7 +156,8 @@ impl Task {
     /// What is published.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
-        let is_count = matches!(self.workload, Workload::Publishers | Workload::JsWindow);
+        let counts = [Workload::Publishers, Workload::JsWindow, Workload::FanOut];
+        let is_count = counts.contains(&self.workload);
         vec![b'x'; if is_count { SHARED } else { self.size }]
     }
 

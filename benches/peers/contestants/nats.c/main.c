@@ -12,7 +12,6 @@
 
 #define SUBJECT "bench.orders.created"
 #define IN_FLIGHT 256
-#define SUBSCRIPTIONS 1000
 #define TIMEOUT 10000
 #define SHARED 128
 
@@ -162,10 +161,10 @@ static void on_one(natsConnection *connection, natsSubscription *subscription, n
     bool end = first == 'E' && !*has_end;
     *has_end = *has_end || end;
     if (first == 'L') atomic_fetch_add(&last_ones, 1);
-    if (end ? atomic_fetch_add(&ends, 1) + 1 == SUBSCRIPTIONS
+    if (end ? atomic_fetch_add(&ends, 1) + 1 == size
             : first != 'E' && atomic_fetch_add(&arrived, 1) + 1 == count) {
         pthread_mutex_lock(&lock);
-        last = last_ones == SUBSCRIPTIONS;
+        last = last_ones == size;
         has_ended = true;
         pthread_cond_signal(&ended);
         pthread_mutex_unlock(&lock);
@@ -173,8 +172,8 @@ static void on_one(natsConnection *connection, natsSubscription *subscription, n
 }
 
 static void fan_out(void) {
-    static bool has_end[SUBSCRIPTIONS];
-    for (int i = 0; i < SUBSCRIPTIONS; i++) {
+    bool *has_end = calloc((size_t)size, sizeof *has_end);
+    for (int i = 0; i < size; i++) {
         natsSubscription *subscription = NULL;
         char subject[64];
         snprintf(subject, sizeof subject, "bench.orders.%d", i);

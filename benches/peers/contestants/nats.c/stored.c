@@ -56,14 +56,16 @@ static void js_window(void) {
     done(NULL, 0);
 }
 
-static void js_consume(void) {
+static void js_consume(bool acks) {
     jsCtx *js = context(0);
     jsSubOptions options;
     check(jsSubOptions_Init(&options), "options");
     options.Stream = STREAM;
-    options.Config.MaxAckPending = -1;
+    if (acks) options.Config.MaxAckPending = -1;
+    else options.Consumer = CONSUMER;
     natsSubscription *subscription = NULL;
-    check(js_PullSubscribe(&subscription, js, STREAM_SUBJECT, CONSUMER, NULL, &options, NULL),
+    check(js_PullSubscribe(&subscription, js, STREAM_SUBJECT, acks ? CONSUMER : NULL, NULL, &options,
+                           NULL),
           "subscribe");
     ready();
     while (received < count) {
@@ -73,7 +75,7 @@ static void js_consume(void) {
         check(natsSubscription_Fetch(&list, subscription, left < BATCH ? (int)left : BATCH,
                                      PATIENCE, NULL),
               "fetch");
-        for (int i = 0; i < list.Count; i++) check(natsMsg_Ack(list.Msgs[i], NULL), "ack");
+        for (int i = 0; acks && i < list.Count; i++) check(natsMsg_Ack(list.Msgs[i], NULL), "ack");
         received += list.Count;
         natsMsgList_Destroy(&list);
     }
@@ -161,7 +163,8 @@ static void kv_watch(void) {
 bool stored(const char *workload) {
     if (strcmp(workload, "js-publish") == 0) js_publish();
     else if (strcmp(workload, "js-window") == 0) js_window();
-    else if (strcmp(workload, "js-consume") == 0) js_consume();
+    else if (strcmp(workload, "js-consume") == 0) js_consume(true);
+    else if (strcmp(workload, "js-read") == 0) js_consume(false);
     else if (strcmp(workload, "kv-put") == 0) kv_put();
     else if (strcmp(workload, "kv-get") == 0) kv_get(KEYS);
     else if (strcmp(workload, "kv-get-each") == 0) kv_get(count);

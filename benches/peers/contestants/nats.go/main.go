@@ -21,7 +21,6 @@ import (
 const (
 	subject       = "bench.orders.created"
 	inFlight      = 256
-	subscriptions = 1000
 	timeout       = 10 * time.Second
 )
 
@@ -177,7 +176,7 @@ func request(nc *nats.Conn, count, size, workers int) {
 	t.done()
 }
 
-func fanOut(nc *nats.Conn, count int) {
+func fanOut(nc *nats.Conn, count, subscriptions int) {
 	var arrived, lastOnes, ends, over atomic.Int64
 	ended := make(chan bool, 1)
 	for i := 0; i < subscriptions; i++ {
@@ -186,7 +185,7 @@ func fanOut(nc *nats.Conn, count int) {
 			first := msg.Data[0]
 			if first == 'E' {
 				// One that has come to its end says nothing of the others.
-				if !hasEnd && ends.Add(1) == subscriptions && over.Add(1) == 1 {
+				if !hasEnd && ends.Add(1) == int64(subscriptions) && over.Add(1) == 1 {
 					ended <- false
 				}
 				hasEnd = true
@@ -196,7 +195,7 @@ func fanOut(nc *nats.Conn, count int) {
 				lastOnes.Add(1)
 			}
 			if arrived.Add(1) == int64(count) && over.Add(1) == 1 {
-				ended <- lastOnes.Load() == subscriptions
+				ended <- lastOnes.Load() == int64(subscriptions)
 			}
 		})
 		check(err)
@@ -275,14 +274,14 @@ func main() {
 		jsPublish(nc, count, size)
 	case "js-window":
 		jsWindow(nc, count, size)
-	case "js-consume":
-		jsConsume(nc, count)
+	case "js-consume", "js-read":
+		jsConsume(nc, count, workload == "js-consume")
 	case "kv-put", "kv-get", "kv-get-each", "kv-keys", "kv-watch":
 		bucket(nc, workload, count, size)
 	case "receive", "receive-headers", "read-headers", "burst":
 		receive(nc, count, workload == "read-headers", workload == "burst")
 	case "fan-out":
-		fanOut(nc, count)
+		fanOut(nc, count, size)
 	case "subscriptions":
 		subscribe(nc, count)
 	case "resubscribe":

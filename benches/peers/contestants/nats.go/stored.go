@@ -48,10 +48,14 @@ func jsWindow(nc *nats.Conn, count, window int) {
 	(&tally{received: count}).done()
 }
 
-func jsConsume(nc *nats.Conn, count int) {
+func jsConsume(nc *nats.Conn, count int, acks bool) {
 	js, err := nc.JetStream()
 	check(err)
-	sub, err := js.PullSubscribe(streamSubject, consumer, nats.BindStream(stream), nats.MaxAckPending(-1))
+	options := []nats.SubOpt{nats.Bind(stream, consumer)}
+	if acks {
+		options = []nats.SubOpt{nats.BindStream(stream), nats.MaxAckPending(-1)}
+	}
+	sub, err := js.PullSubscribe(streamSubject, consumer, options...)
 	check(err)
 	t := new(tally)
 	ready()
@@ -64,7 +68,9 @@ func jsConsume(nc *nats.Conn, count int) {
 		messages, err := sub.Fetch(number, nats.MaxWait(time.Minute))
 		check(err)
 		for _, message := range messages {
-			check(message.Ack())
+			if acks {
+				check(message.Ack())
+			}
 		}
 		t.received += len(messages)
 	}

@@ -11,7 +11,6 @@ const HEADERS = [
   ["Content-Type", "text/plain"],
   ["Trace", "00-4bf92f35"],
 ];
-const SUBSCRIPTIONS = 1000;
 const IN_FLIGHT = 256;
 const TIMEOUT = 10_000;
 // Without a pause this would be one turn of the event loop, in which nothing is written.
@@ -98,9 +97,9 @@ async function receive(nc) {
 }
 
 async function fanOut(nc) {
-  const share = count / SUBSCRIPTIONS;
+  const share = count / size;
   let lastOnes = 0;
-  const each = Array.from({ length: SUBSCRIPTIONS }, (_, i) => nc.subscribe(`bench.orders.${i}`));
+  const each = Array.from({ length: size }, (_, i) => nc.subscribe(`bench.orders.${i}`));
   await nc.flush();
   ready();
   const read = async (subscription) => {
@@ -115,7 +114,7 @@ async function fanOut(nc) {
     }
   };
   await Promise.all(each.map(read));
-  tally.last = lastOnes === SUBSCRIPTIONS ? 1 : 0;
+  tally.last = lastOnes === size ? 1 : 0;
 }
 
 async function subscribe(nc) {
@@ -171,18 +170,20 @@ async function jsWindow(nc) {
   tally.received = count;
 }
 
-async function jsConsume(nc) {
+async function jsConsume(nc, acks) {
   const manager = await jetstreamManager(nc);
-  await manager.consumers.add(STREAM, {
-    durable_name: CONSUMER,
-    ack_policy: AckPolicy.Explicit,
-    max_ack_pending: -1,
-  });
+  if (acks) {
+    await manager.consumers.add(STREAM, {
+      durable_name: CONSUMER,
+      ack_policy: AckPolicy.Explicit,
+      max_ack_pending: -1,
+    });
+  }
   const consumer = await jetstream(nc).consumers.get(STREAM, CONSUMER);
   ready();
   const messages = await consumer.consume();
   for await (const message of messages) {
-    message.ack();
+    if (acks) message.ack();
     tally.received += 1;
     if (tally.received === count) break;
   }
@@ -266,7 +267,8 @@ switch (workload) {
     await jsWindow(nc);
     break;
   case "js-consume":
-    await jsConsume(nc);
+  case "js-read":
+    await jsConsume(nc, workload === "js-consume");
     break;
   case "kv-put":
   case "kv-get":

@@ -11,7 +11,6 @@ from nats.js.api import ConsumerConfig
 
 SUBJECT = "bench.orders.created"
 HEADERS = {"Nats-Msg-Id": "8a2f41", "Content-Type": "text/plain", "Trace": "00-4bf92f35"}
-SUBSCRIPTIONS = 1000
 IN_FLIGHT = 256
 TIMEOUT = 10
 STREAM = "PEERS"
@@ -98,12 +97,12 @@ async def fan_out(nc):
         else:
             tally.received += 1
             last_ones += first == ord("L")
-            tally.last = int(last_ones == SUBSCRIPTIONS)
-        over = tally.received == count or len(at_their_end) == SUBSCRIPTIONS
+            tally.last = int(last_ones == size)
+        over = tally.received == count or len(at_their_end) == size
         if over and not ended.done():
             ended.set_result(None)
 
-    for number in range(SUBSCRIPTIONS):
+    for number in range(size):
         await nc.subscribe(f"bench.orders.{number}", cb=on_message)
     await nc.flush()
     ready()
@@ -159,17 +158,21 @@ async def js_window(nc):
     tally.received = count
 
 
-async def js_consume(nc):
-    config = ConsumerConfig(max_ack_pending=-1)
-    subscription = await nc.jetstream().pull_subscribe(
-        STREAM_SUBJECT, durable=CONSUMER, stream=STREAM, config=config
-    )
+async def js_consume(nc, acks):
+    if acks:
+        config = ConsumerConfig(max_ack_pending=-1)
+        subscription = await nc.jetstream().pull_subscribe(
+            STREAM_SUBJECT, durable=CONSUMER, stream=STREAM, config=config
+        )
+    else:
+        subscription = await nc.jetstream().pull_subscribe_bind(durable=CONSUMER, stream=STREAM)
     ready()
     while tally.received < count:
         # It waits for as many as it asks for.
         batch = min(BATCH, count - tally.received)
         for message in await subscription.fetch(batch, timeout=60):
-            await message.ack()
+            if acks:
+                await message.ack()
             tally.received += 1
     await nc.flush(timeout=60)
 
@@ -250,8 +253,8 @@ async def main():
         await js_publish(nc)
     elif workload == "js-window":
         await js_window(nc)
-    elif workload == "js-consume":
-        await js_consume(nc)
+    elif workload in ("js-consume", "js-read"):
+        await js_consume(nc, workload == "js-consume")
     elif workload.startswith("kv-"):
         await bucket(nc)
     elif workload in ("idle", "connect"):

@@ -9,7 +9,7 @@ use std::time::Instant;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use peers_contestant::{IN_FLIGHT, SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{IN_FLIGHT, Tally, Task, Workload, done, ready, wire};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
@@ -33,7 +33,11 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
     let capacity = usize::try_from(task.count)?.saturating_add(65_536);
     let receives = matches!(
         task.workload,
-        Workload::Receive | Workload::ReadHeaders | Workload::KvKeys | Workload::KvWatch
+        Workload::Receive
+            | Workload::ReadHeaders
+            | Workload::FanOut
+            | Workload::KvKeys
+            | Workload::KvWatch
     );
     let options = ConnectOptions::new();
     let options = if receives { options.subscription_capacity(capacity) } else { options };
@@ -83,12 +87,12 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
         }
         Workload::FanOut => {
             let mut each = Vec::new();
-            for number in 0..SUBSCRIPTIONS {
+            for number in 0..task.size as u64 {
                 each.push(client.subscribe(wire::numbered(number)).await?);
             }
             client.flush().await?;
             ready()?;
-            let share = task.count / SUBSCRIPTIONS;
+            let share = task.count / task.size as u64;
             let each: Vec<_> = each
                 .into_iter()
                 .map(|mut subscriber| {
@@ -118,7 +122,7 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
             done(&Tally::of(kept.len() as u64))?;
             std::process::exit(0);
         }
-        Workload::JsPublish | Workload::JsWindow | Workload::JsConsume => {
+        Workload::JsPublish | Workload::JsWindow | Workload::JsConsume | Workload::JsRead => {
             tally = streams::stream(task, client).await?;
         }
         Workload::KvPut

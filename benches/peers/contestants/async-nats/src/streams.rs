@@ -36,18 +36,26 @@ pub(crate) async fn stream(task: &Task, client: Client) -> Result<Tally, Failure
         }
         _ => {
             let stream = jetstream.get_stream(STREAM).await?;
-            let config = pull::Config {
-                durable_name: Some(CONSUMER.into()),
-                max_ack_pending: -1,
-                ..pull::Config::default()
+            let acks = task.workload == Workload::JsConsume;
+            let consumer = if acks {
+                let config = pull::Config {
+                    durable_name: Some(CONSUMER.into()),
+                    max_ack_pending: -1,
+                    ..pull::Config::default()
+                };
+                stream.create_consumer(config).await?
+            } else {
+                stream.get_consumer(CONSUMER).await?
             };
-            let consumer = stream.create_consumer(config).await?;
             ready()?;
             let mut messages = consumer.messages().await?;
             while tally.received < task.count
                 && let Some(message) = messages.next().await
             {
-                message?.ack().await?;
+                let message = message?;
+                if acks {
+                    message.ack().await?;
+                }
                 tally.received += 1;
             }
             client.flush().await?;

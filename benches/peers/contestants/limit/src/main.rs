@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use peers_contestant::{IN_FLIGHT, LAST, SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{IN_FLIGHT, LAST, Tally, Task, Workload, done, ready, wire};
 
 /// Bytes of one read or write.
 const BUFFER: usize = 256 * 1024;
@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Workload::JsPublish
         | Workload::JsWindow
         | Workload::JsConsume
+        | Workload::JsRead
         | Workload::KvPut
         | Workload::KvGet
         | Workload::KvKeys
@@ -126,27 +127,28 @@ fn receive(task: &Task, mut socket: Socket) -> io::Result<Tally> {
 
 fn fan_out(task: &Task, mut socket: Socket) -> io::Result<Tally> {
     let mut round = 0;
-    for number in 0..SUBSCRIPTIONS {
+    for number in 0..task.size as u64 {
         let (subject, sid) = (wire::numbered(number), (number + 1).to_string());
         socket.stream.write_all(format!("SUB {subject} {sid}\r\n").as_bytes())?;
         round += wire::message(&subject, &sid, false, &task.payload()).len() as u64;
     }
     socket.flush()?;
-    count(task, socket, round * (task.count / SUBSCRIPTIONS))
+    count(task, socket, round * (task.count / task.size as u64))
 }
 
 /// Reads so many bytes.
 fn count(task: &Task, mut socket: Socket, bytes: u64) -> io::Result<Tally> {
     ready()?;
     let mut left = bytes;
-    let mut tail = vec![0; task.size + 2];
+    let mut tail = vec![0; task.payload().len() + 2];
     while left > 0 {
         let count = socket.read()?.min(usize::try_from(left).unwrap_or(usize::MAX));
         left -= count as u64;
         if left < tail.len() as u64 {
             let bytes = &socket.buffer[..count];
             let kept = tail.len().saturating_sub(count);
-            tail.rotate_left(count.min(task.size + 2));
+            let gone = count.min(tail.len());
+            tail.rotate_left(gone);
             let from = count.saturating_sub(tail.len());
             tail[kept..].copy_from_slice(&bytes[from..]);
         }

@@ -27,7 +27,7 @@ pub(crate) fn stored(task: &Task, mut socket: Socket) -> io::Result<Tally> {
             one_by_one(task, frames, &[question], 0)
         }
         Workload::JsWindow => window(task, frames),
-        Workload::JsConsume => consume(task, frames),
+        Workload::JsConsume | Workload::JsRead => consume(task, frames),
         Workload::KvPut => {
             let subject = |number| format!("$KV.{BUCKET}.{}", wire::key(number));
             let puts = (0..task.keys()).map(|number| asking(&subject(number), &task.payload()));
@@ -83,13 +83,16 @@ fn window(task: &Task, mut frames: Frames) -> io::Result<Tally> {
 
 /// One pull, kept filled, and the acks of what a read has brought in one write.
 fn consume(task: &Task, mut frames: Frames) -> io::Result<Tally> {
-    let create = format!(
-        "{{\"stream_name\":\"{STREAM}\",\"config\":{{\"durable_name\":\"{CONSUMER}\",\
-         \"ack_policy\":\"explicit\",\"max_ack_pending\":-1}}}}"
-    );
-    let subject = format!("$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{CONSUMER}");
-    frames.socket.stream.write_all(&asking(&subject, create.as_bytes()))?;
-    frames.answer()?;
+    let acks = task.workload == Workload::JsConsume;
+    if acks {
+        let create = format!(
+            "{{\"stream_name\":\"{STREAM}\",\"config\":{{\"durable_name\":\"{CONSUMER}\",\
+             \"ack_policy\":\"explicit\",\"max_ack_pending\":-1}}}}"
+        );
+        let subject = format!("$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{CONSUMER}");
+        frames.socket.stream.write_all(&asking(&subject, create.as_bytes()))?;
+        frames.answer()?;
+    }
     // All that comes has the same subject: what is between it and the length is the reply.
     let start = format!("MSG {STREAM_SUBJECT} 1 ").into_bytes();
     let next = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}");
@@ -105,14 +108,18 @@ fn consume(task: &Task, mut frames: Frames) -> io::Result<Tally> {
             out.extend(asking(&next, pull.as_bytes()));
             asked = PULL;
         }
-        frames.socket.stream.write_all(&out)?;
-        out.clear();
+        if !out.is_empty() {
+            frames.socket.stream.write_all(&out)?;
+            out.clear();
+        }
         frames.read()?;
         while let Some((line, _)) = frames.next()? {
             let Some(rest) = line.strip_prefix(&*start) else { continue };
-            let reply = &rest[..memchr(b' ', rest).unwrap_or(rest.len())];
-            for part in [b"PUB ", reply, b" 4\r\n", ACK, b"\r\n"] {
-                out.extend_from_slice(part);
+            if acks {
+                let reply = &rest[..memchr(b' ', rest).unwrap_or(rest.len())];
+                for part in [b"PUB ", reply, b" 4\r\n", ACK, b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
             }
             received += 1;
             asked -= 1;

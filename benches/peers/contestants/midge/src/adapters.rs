@@ -5,7 +5,7 @@ use std::thread;
 use bytes::Bytes;
 use midge_std::Wait;
 use midge_tokio::midge::{Client, ConnectError};
-use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready};
+use peers_contestant::{Tally, Task, Workload, done, ready};
 use tokio::runtime::Runtime;
 
 use crate::{Failure, fan_out, publish, requests, share, stream, tasks};
@@ -71,8 +71,8 @@ where
             (0..task.size).map(one).collect()
         }
         Workload::FanOut => {
-            let all = fan_out(&client).await?.into_iter();
-            all.map(|one| Box::pin(share(one, task.count / SUBSCRIPTIONS)) as Share).collect()
+            let all = fan_out(&client, task.size).await?.into_iter();
+            all.map(|one| Box::pin(share(one, task.count / task.size as u64)) as Share).collect()
         }
         _ => match tasks(&task) {
             Some(1) => {

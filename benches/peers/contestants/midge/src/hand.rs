@@ -9,7 +9,7 @@ use midge_proto::{
     Action, Config, Connection, Event, Instant, Message, Output, RequestError, RequestId,
     ServerUrl, Sid, Sink, SubjectRef,
 };
-use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{Tally, Task, Workload, done, ready, wire};
 
 use crate::{Failure, headers, tasks};
 
@@ -76,7 +76,7 @@ pub fn run() -> Result<(), Failure> {
         }
         Workload::Receive | Workload::ReadHeaders | Workload::Burst | Workload::FanOut => {
             if task.workload == Workload::FanOut {
-                for number in 0..SUBSCRIPTIONS {
+                for number in 0..task.size as u64 {
                     link.connection.subscribe(SubjectRef::new(&wire::numbered(number))?, None)?;
                 }
             } else {

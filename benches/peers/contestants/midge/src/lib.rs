@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use midge_tokio::midge::{Client, ConnectError, Event, HeaderMap, Subscription};
-use peers_contestant::{SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{Tally, Task, Workload, done, ready, wire};
 
 /// An error of any kind.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -119,7 +119,7 @@ async fn stream(
             }
             Ok(Tally::of(task.count))
         }
-        Workload::JsPublish | Workload::JsWindow | Workload::JsConsume => {
+        Workload::JsPublish | Workload::JsWindow | Workload::JsConsume | Workload::JsRead => {
             streams::stream(task, client).await
         }
         Workload::KvPut
@@ -145,9 +145,9 @@ async fn subscribe(client: &Client) -> Result<Subscription, Failure> {
 }
 
 /// Subscriptions, each for a task of its own.
-async fn fan_out(client: &Client) -> Result<Vec<Subscription>, Failure> {
+async fn fan_out(client: &Client, count: usize) -> Result<Vec<Subscription>, Failure> {
     let mut all = Vec::new();
-    for number in 0..SUBSCRIPTIONS {
+    for number in 0..count as u64 {
         all.push(client.subscribe(wire::numbered(number)).await?);
     }
     client.flush().await?;

@@ -34,17 +34,22 @@ pub(crate) async fn stream(task: &Task, client: &Client) -> Result<Tally, Failur
             tally.received = task.count;
         }
         _ => {
-            let stream = jetstream.stream(STREAM)?;
-            let config =
-                ConsumerConfig { max_ack_pending: Some(-1), ..ConsumerConfig::durable(CONSUMER) };
-            stream.create_consumer(config).await?;
+            let acks = task.workload == Workload::JsConsume;
+            if acks {
+                let durable = ConsumerConfig::durable(CONSUMER);
+                let config = ConsumerConfig { max_ack_pending: Some(-1), ..durable };
+                jetstream.stream(STREAM)?.create_consumer(config).await?;
+            }
             let consumer = jetstream.consumer(STREAM, CONSUMER)?;
             ready()?;
             let mut messages = consumer.consume().await?;
             while tally.received < task.count
                 && let Some(message) = messages.next().await
             {
-                message?.ack().await?;
+                let message = message?;
+                if acks {
+                    message.ack().await?;
+                }
                 tally.received += 1;
             }
             client.flush().await?;

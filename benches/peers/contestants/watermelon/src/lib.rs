@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
-use peers_contestant::{IN_FLIGHT, SUBSCRIPTIONS, Tally, Task, Workload, done, ready, wire};
+use peers_contestant::{IN_FLIGHT, Tally, Task, Workload, done, ready, wire};
 use tokio::runtime::Runtime;
 use watermelon::core::Client;
 use watermelon::core::publish::Publish;
@@ -52,12 +52,12 @@ async fn work(task: &Task) -> Result<Tally, Failure> {
         }
         Workload::FanOut => {
             let mut each = Vec::new();
-            for number in 0..SUBSCRIPTIONS {
+            for number in 0..task.size as u64 {
                 let subject = wire::numbered(number).try_into()?;
                 each.push(client.subscribe(subject, None).await?);
             }
             ready()?;
-            let share = task.count / SUBSCRIPTIONS;
+            let share = task.count / task.size as u64;
             let each = each.into_iter().map(|mut subscription| {
                 tokio::spawn(async move {
                     let mut tally = Tally::default();
