@@ -31,6 +31,8 @@
 //! | `websocket` | `ws` servers, and with `tls` also `wss`, with compression | on |
 //! | `serde` | typed payloads: `json` | off |
 //! | `tracing` | a `tracing` event for each change of the connection | off |
+// On docs.rs each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "jetstream")]
 mod alarm;
