@@ -34,8 +34,8 @@ pub async fn work_queue(js: &JetStream) -> Result<(), Failure> {
     let jobs = js.create_or_update_stream(config).await?;
     jobs.create_or_update_consumer(ConsumerConfig::durable("workers")).await?;
     for job in ["resize cat.jpg", "resize dog.jpg", "resize cow.jpg"] {
-        // The answer says that the stream has it.
-        js.client().request("jobs.resize", job).await?;
+        // Ready when the stream has it.
+        js.publish("jobs.resize", job).await?;
     }
 
     let workers = js.consumer("JOBS", "workers")?;
@@ -71,7 +71,7 @@ pub async fn event_log(js: &JetStream) -> Result<(), Failure> {
     };
     let events = js.create_or_update_stream(config).await?;
     for amount in ["100", "-30", "250", "-20"] {
-        js.client().request("account.7", amount).await?;
+        js.publish("account.7", amount).await?;
     }
     // An ordered consumer gives each message once, whatever happens to servers and connections.
     let mut replay = js.ordered("EVENTS").filter("account.7").await?;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use midge_testing::NatsServer;
+use midge_testing::{Authority, NatsServer};
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
@@ -48,6 +48,18 @@ fn the_ten_lines_do_the_same_on_everything() -> Outcome {
     ] {
         assert_eq!(run(program)?, "greet.joe: hello\n", "{program}");
     }
+    Ok(())
+}
+
+#[test]
+fn the_loop_by_hand_declines_tls_where_it_is_offered_and_fails_where_it_is_required() -> Outcome {
+    let program = env!("CARGO_BIN_EXE_ten_lines_by_hand");
+    let authority = Authority::new()?; // its files are there as long as it is
+    let tls = authority.issue(&["localhost"])?.tls_block("");
+    let offers = NatsServer::builder().config(format!("allow_non_tls: true\n{tls}")).start()?;
+    assert_eq!(run_with(program, &offers)?, "greet.joe: hello\n");
+    let requires = NatsServer::builder().config(tls).start()?;
+    assert!(run_with(program, &requires).is_err(), "it has not talked to this server");
     Ok(())
 }
 

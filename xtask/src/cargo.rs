@@ -16,7 +16,13 @@ pub(crate) struct Package {
     /// The packages it needs to run, as its manifest names them.
     pub(crate) dependencies: Vec<String>,
     pub(crate) rust_version: Option<String>,
+    /// What a registry shows or asks for, and the manifest does not say.
+    pub(crate) unsaid: Vec<&'static str>,
 }
+
+/// Fields of a manifest that a published package has.
+const SAID: [&str; 7] =
+    ["description", "license", "repository", "readme", "keywords", "categories", "rust_version"];
 
 /// Runs cargo in the workspace's root.
 pub(crate) fn run(args: &[&str]) -> Result<(), Failure> {
@@ -71,6 +77,13 @@ pub(crate) fn packages() -> Result<Vec<Package>, Failure> {
                 .map(|dependency| text(&dependency["name"]))
                 .collect(),
             rust_version: package["rust_version"].as_str().map(str::to_owned),
+            unsaid: SAID
+                .into_iter()
+                .filter(|field| match &package[*field] {
+                    serde_json::Value::Array(values) => values.is_empty(),
+                    value => value.is_null(),
+                })
+                .collect(),
         })
         .collect();
     packages.sort_by(|a, b| a.name.cmp(&b.name));

@@ -20,6 +20,7 @@ const BEFORE_TESTS: &[Step] = &[
     ("format", format),
     ("hygiene", |_| hygiene::check()),
     ("arrows", arrows::check),
+    ("manifests", manifests),
     ("mutants", |_| mutants::check()),
     ("clippy", clippy),
     ("docs", docs),
@@ -112,9 +113,45 @@ fn clippy_with(package: &str, features: &[&str]) -> Result<(), Failure> {
     cargo::run(&args)
 }
 
+/// What is published says what it is, and brings the text of its licences.
+fn manifests(packages: &[Package]) -> Result<(), Failure> {
+    for package in packages.iter().filter(|package| package.published) {
+        let name = &package.name;
+        if !package.unsaid.is_empty() {
+            return Err(
+                format!("the manifest of {name} lacks: {}", package.unsaid.join(", ")).into()
+            );
+        }
+        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            if !cargo::root().join("crates").join(name).join(licence).is_file() {
+                return Err(
+                    format!("crates/{name} lacks {licence}: link it to that of the root").into()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// With all features, as they are published; and without any, where a link may lead nowhere.
 fn docs(_: &[Package]) -> Result<(), Failure> {
-    cargo::run_with(
-        &["doc", "--workspace", "--no-deps", "--all-features"],
-        &[("RUSTDOCFLAGS", "-D warnings")],
-    )
+    let strict = [("RUSTDOCFLAGS", "-D warnings")];
+    cargo::run_with(&["doc", "--workspace", "--no-deps", "--all-features"], &strict)?;
+    cargo::run_with(&["doc", "-p", "midge", "--no-deps", "--no-default-features"], &strict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::manifests;
+    use crate::cargo;
+
+    #[test]
+    fn what_is_published_says_what_it_is() {
+        let mut packages = cargo::packages().unwrap();
+        manifests(&packages).unwrap();
+        let core = packages.iter_mut().find(|package| package.name == "midge-proto").unwrap();
+        core.unsaid = vec!["readme"];
+        let said = manifests(&packages).unwrap_err().to_string();
+        assert_eq!(said, "the manifest of midge-proto lacks: readme");
+    }
 }

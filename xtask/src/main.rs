@@ -76,6 +76,7 @@ cargo xtask <task>
                          format     rustfmt
                          hygiene    rules on files: length, first line, unfinished work, links, thin adapters
                          arrows     which package may depend on which
+                         manifests  what is published says what it is, and has its licences
                          mutants    mutants --check, as above
                          clippy     each package by itself, bare, and with each feature alone
                          docs       rustdoc without warnings

@@ -90,7 +90,9 @@ pub struct Config {
     pub credentials: Credentials,
     /// Emit `Action::Authorize` at every connect instead of using `credentials`. Default: false.
     pub authorize: bool,
-    /// When to upgrade to TLS.
+    /// When to upgrade to TLS. A driver that has none says [`TlsMode::Never`]: it would be asked to
+    /// [start it](crate::Action::StartTls) by every server that offers it. Default:
+    /// [`TlsMode::WhenOffered`].
     pub tls: TlsMode,
     /// The first tokens of inboxes, without wildcards. Default: `_INBOX`.
     pub inbox_prefix: String,

@@ -16,7 +16,9 @@
 //! [`connect`] spawns the driver of the connection on smol's global executor; [`connect_with`]
 //! hands it over as a future for an executor of your own. Everything else is [`midge::Client`].
 //!
-//! The features are those of [`midge`], and on as they are there.
+//! The types of [`midge`] are here too, as `midge_smol::midge::ConnectOptions` or
+//! `midge_smol::midge::jetstream::JetStream`: an application needs no other dependency. The features
+//! are those of [`midge`], and on as they are there.
 
 mod driver;
 mod transport;

@@ -22,7 +22,9 @@
 //! The threads end with the process: what must have been sent before is [flushed](midge::Client::flush),
 //! or the connection [drained](midge::Client::drain) or [closed](midge::Client::close).
 //!
-//! The features are those of [`midge`], and on as they are there.
+//! The types of [`midge`] are here too, as `midge_std::midge::ConnectOptions` or
+//! `midge_std::midge::jetstream::JetStream`: an application needs no other dependency. The features
+//! are those of [`midge`], and on as they are there.
 
 mod driver;
 mod stream;

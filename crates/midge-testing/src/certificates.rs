@@ -16,7 +16,7 @@ pub struct Authority {
     issued: AtomicU32,
 }
 
-/// A certificate and its private key, as files in PEM.
+/// A certificate and its private key, as files in PEM, which go with their [`Authority`].
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The certificate.

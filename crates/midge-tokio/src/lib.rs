@@ -16,7 +16,9 @@
 //! a future instead. [`connect_through`] leaves the opening of streams to the application: a proxy,
 //! a unix socket, a TCP socket with options of its own. Everything else is [`midge::Client`].
 //!
-//! The features are those of [`midge`], and on as they are there.
+//! The types of [`midge`] are here too, as `midge_tokio::midge::ConnectOptions` or
+//! `midge_tokio::midge::jetstream::JetStream`: an application needs no other dependency. The features
+//! are those of [`midge`], and on as they are there.
 
 mod dial;
 mod driver;

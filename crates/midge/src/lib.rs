@@ -25,12 +25,14 @@
 //!
 //! | feature | what it adds | default |
 //! |---|---|---|
-//! | `jetstream` | [`jetstream`]: streams, consumers, acknowledged publishing | on |
+//! | `jetstream` | `jetstream` and `kv`: streams, consumers, acknowledged publishing, buckets | on |
 //! | `tls` | TLS by rustls, for `tls` servers and those that offer it | on |
 //! | `ring`, `aws-lc-rs` | cryptography for it, unless the process has a default provider | `ring` |
 //! | `websocket` | `ws` servers, and with `tls` also `wss`, with compression | on |
 //! | `serde` | typed payloads: `json` | off |
 //! | `tracing` | a `tracing` event for each change of the connection | off |
+// On docs.rs each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "jetstream")]
 mod alarm;

@@ -225,7 +225,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Whether servers are tried in the order given, not in a random one. Default: false.
+    /// Whether servers, and the addresses of a name, are tried in the order given, not in a random one.
+    /// Default: false.
     pub fn retain_order(mut self, retain: bool) -> Self {
         self.config.retain_order = retain;
         self

@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Buf;
-use midge_proto::{Action, Config, Connection, Event, Instant, Output, ServerUrl, SubjectRef};
+use midge_proto::{
+    Action, CloseReason, Config, Connection, Event, Instant, Output, ServerUrl, SubjectRef, TlsMode,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let servers = vec![ServerUrl::parse(&midge_examples::url())?];
@@ -14,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     getrandom::fill(&mut seed)?;
     let mut config = Config::new(servers, seed);
     config.resolve = false; // that is left to `TcpStream::connect`
+    config.tls = TlsMode::Never; // by default it is used where a server offers it
     let mut nats = Connection::new(config)?;
     nats.subscribe(SubjectRef::new("greet.*")?, None)?;
     nats.publish(SubjectRef::new("greet.joe")?, None, None, b"hello")?;
@@ -44,7 +47,10 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
                 println!("{}: {}", message.subject(), String::from_utf8_lossy(message.payload()));
                 nats.close(Duration::from_secs(2)); // at most, for what is not confirmed
             }
-            (Output::Event(Event::Closed(_)), _) => return Ok(()),
+            (Output::Event(Event::Closed(closed)), _) => match &closed.why {
+                CloseReason::Requested => return Ok(()),
+                why => return Err(why.to_string().into()),
+            },
             _ => {}
         }
     }

@@ -51,7 +51,8 @@ impl From<NameError> for BindError {
 
 impl Stream {
     /// Creates a consumer. A durable one that is there with the same configuration is given as it
-    /// is.
+    /// is. To read it, take [`consumer`](Self::consumer) by its name, or
+    /// [`JetStream::push_consumer`] if it pushes.
     ///
     /// # Errors
     ///
@@ -64,6 +65,7 @@ impl Stream {
     /// # async fn example(orders: Stream) -> Result<(), Box<dyn std::error::Error>> {
     /// let info = orders.create_consumer(ConsumerConfig::durable("billing")).await?;
     /// println!("{} messages wait", info.num_pending);
+    /// let mut messages = orders.consumer(info.name).await?.consume().await?;
     /// # Ok(())
     /// # }
     /// ```

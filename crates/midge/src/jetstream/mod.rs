@@ -1,5 +1,49 @@
 //! JetStream: streams, consumers and publishing that the server acknowledges.
 //!
+//! [`JetStream::new`] takes the [`Client`], and everything begins with a [`JetStream`]. A stream is
+//! made, and a consumer of it; then messages are stored by one and read by the other:
+//!
+//! ```no_run
+//! use midge::jetstream::{ConsumerConfig, JetStream, Retention, StreamConfig};
+//!
+//! # async fn example(client: midge::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let js = JetStream::new(client.clone());
+//! let config = StreamConfig {
+//!     subjects: vec!["jobs.>".into()],
+//!     retention: Retention::WorkQueue,
+//!     ..StreamConfig::new("JOBS")
+//! };
+//! let jobs = js.create_or_update_stream(config).await?;
+//! jobs.create_or_update_consumer(ConsumerConfig::durable("workers")).await?;
+//!
+//! let ack = js.publish("jobs.resize", "cat.jpg").await?;
+//! println!("stored as number {}", ack.seq);
+//!
+//! let mut messages = jobs.consumer("workers").await?.consume().await?;
+//! while let Some(message) = messages.next().await {
+//!     let message = message?;
+//!     println!("{}: {:?}", message.subject(), message.payload());
+//!     message.ack().await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | make, change, find, list and delete streams | [`JetStream::create_stream`], [`get_stream`](JetStream::get_stream), [`streams`](JetStream::streams) |
+//! | purge a stream, get messages of it | [`Stream::purge`], [`Stream::direct_get`], [`Stream::direct_batch`] |
+//! | store messages | [`JetStream::publish`]; many at a time: [`publisher`](JetStream::publisher) |
+//! | store several together, or very many | [`JetStream::batch`], [`fast_batch`](JetStream::fast_batch) |
+//! | make, change, pause and delete consumers | [`Stream::create_consumer`], [`pause_consumer`](Stream::pause_consumer) |
+//! | share work among readers | [`Consumer::consume`], [`fetch`](Consumer::fetch), [`next`](Consumer::next) |
+//! | answer a message | [`JetMessage::ack`], [`nak`](JetMessage::nak), [`term`](JetMessage::term) |
+//! | read a stream in its order | [`JetStream::ordered`] |
+//! | read what is pushed | [`JetStream::push_consumer`] |
+//! | count | [`JetStream::counters`] |
+//! | hear what servers tell on their own | [`JetStream::advisories`] |
+//! | another domain, prefix or time limit | [`JetStream::with_prefix`], [`with_timeout`](JetStream::with_timeout) |
+//!
 //! Snapshots and restores, moves of peers and leaders, and what else is for who runs the servers
 //! are not here: the `nats` tool has them.
 

@@ -97,7 +97,9 @@ pub enum PullError {
 }
 
 impl JetStream {
-    /// A pull consumer of a stream, by its name. The server is not asked whether it exists.
+    /// A pull consumer of a stream, by its name. The server is not asked whether it exists:
+    /// [`Stream::consumer`](super::Stream::consumer) asks. Where it does not, [`next`](Consumer::next)
+    /// and [`fetch`](Consumer::fetch) fail, and [`consume`](Consumer::consume) waits until it does.
     ///
     /// # Errors
     ///
@@ -187,7 +189,9 @@ impl Consumer {
         FetchBuilder::new(self, PullConfig::fetch(1).by_bytes(bytes))
     }
 
-    /// Messages on and on.
+    /// Messages on and on. A consumer that does not exist is waited for:
+    /// [`abort_when_missing`](ConsumeBuilder::abort_when_missing) ends instead, and
+    /// [`on_notice`](ConsumeBuilder::on_notice) tells of it.
     pub fn consume(&self) -> ConsumeBuilder<'_> {
         ConsumeBuilder::new(self)
     }
