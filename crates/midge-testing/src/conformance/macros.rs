@@ -252,7 +252,7 @@ macro_rules! conformance {
             jetstream_foreign {
                 subjects_are_told_beyond_a_page
                 names_are_told_beyond_a_page
-                a_level_that_is_too_low_is_asked_for_again_before_it_is_believed
+                a_level_that_is_too_low_is_believed_for_a_while_and_on_its_connection
                 an_answer_that_is_none_is_told_with_its_subject
                 a_field_that_is_dropped_is_named
                 what_is_out_of_use_is_listed

@@ -82,6 +82,8 @@ pub use publisher::{
     PublishingWindowed,
 };
 
+use midge_proto::Instant;
+
 use crate::Client;
 
 /// The default time for an answer of JetStream's API.
@@ -111,6 +113,8 @@ struct Known {
     connection: Option<u64>,
     /// `None`: whoever asks is not told.
     level: Option<ApiLevel>,
+    /// When that was.
+    told: Instant,
 }
 
 impl JetStream {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "jetstream")]
 mod acks;
+#[cfg(feature = "jetstream")]
+mod api;
 mod auth;
 mod backlog;
 mod context;
@@ -11,6 +13,8 @@ mod getters;
 mod handlers;
 #[cfg(feature = "serde")]
 mod json;
+#[cfg(feature = "jetstream")]
+mod levels;
 mod lifetime;
 mod many;
 mod options;
