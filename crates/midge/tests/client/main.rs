@@ -18,6 +18,8 @@ mod levels;
 mod lifetime;
 mod many;
 mod options;
+#[cfg(feature = "jetstream")]
+mod ordered;
 mod own_inbox;
 #[cfg(feature = "jetstream")]
 mod publisher;
