@@ -271,6 +271,7 @@ macro_rules! conformance {
                 a_message_with_a_header_that_the_server_is_too_old_for_is_not_sent
                 publishes_ask_for_the_level_once_a_connection
                 who_has_no_api_publishes_what_the_server_takes
+                who_has_the_subjects_of_another_account_publishes_what_the_server_takes
                 who_may_not_ask_for_the_level_leaves_it_to_the_server
                 what_an_old_server_drops_is_named_and_what_it_refuses_is_told
                 a_stream_that_the_server_is_too_old_for_is_listed

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use midge_jetstream::{AccountInfo, ApiLevel, Need};
+use midge_jetstream::{AccountInfo, ApiLevel, ErrorCode, Need};
 use midge_proto::{Instant, RequestError};
 
 use super::request::{Call, CallError, FeatureError};
@@ -175,15 +175,34 @@ impl Gate {
 }
 
 async fn ask(js: JetStream, deadline: Instant, need: Need) -> Result<(), FeatureError> {
-    let connection = js.connection();
-    match js.call_until(deadline).require(Some(need)).await {
-        // An account may have the subjects of a stream without the API.
-        Err(FeatureError::Call(CallError::NoResponders { .. })) if js.known_level().is_none() => {
-            js.learn_level(connection, None);
-            Ok(())
+    js.require_to_publish(deadline, need).await
+}
+
+impl JetStream {
+    /// Asks for a level that messages need. Who has no API is not told, and leaves it to the server: an
+    /// account may have the subjects of another one's streams alone.
+    async fn require_to_publish(&self, deadline: Instant, need: Need) -> Result<(), FeatureError> {
+        let connection = self.connection();
+        match self.call_until(deadline).require(Some(need)).await {
+            Err(FeatureError::Call(error)) if self.known_level().is_none() && is_absent(&error) => {
+                self.learn_level(connection, None);
+                Ok(())
+            }
+            other => other,
         }
-        other => other,
     }
+
+    /// As [`require_to_publish`](Self::require_to_publish), within the time for a call.
+    pub(super) async fn require_of_messages(&self, need: Need) -> Result<(), FeatureError> {
+        let deadline = self.client().shared().after(self.timeout());
+        self.require_to_publish(deadline, need).await
+    }
+}
+
+/// Whether there is no API to be asked.
+fn is_absent(error: &CallError) -> bool {
+    matches!(error, CallError::NoResponders { .. })
+        || error.code().is_some_and(ErrorCode::is_not_enabled)
 }
 
 impl std::fmt::Debug for Gate {
