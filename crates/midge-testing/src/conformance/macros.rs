@@ -282,6 +282,7 @@ macro_rules! conformance {
                 every_field_of_a_stream_reaches_the_server
                 what_a_stream_has_of_others_reaches_the_server
                 what_a_server_changes_is_named
+                a_text_that_is_empty_is_none
                 a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for
                 what_is_no_subject_is_refused_before_it_is_asked_for
                 lists_are_complete_beyond_a_page
