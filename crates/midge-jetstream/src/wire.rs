@@ -129,6 +129,11 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
+/// Whether there is no text, as a server takes it.
+pub(crate) fn no_text(text: &Option<String>) -> bool {
+    text.as_ref().is_none_or(String::is_empty)
+}
+
 /// An enum of words of the API, which keeps those that it does not know.
 macro_rules! words {
     ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {

@@ -26,6 +26,7 @@ fn run(first: u64, last: u64) {
     for (number, least) in [
         (sum.stored, 200),
         (sum.removed, 20),
+        (sum.purged, 5),
         (sum.refused, 5),
         (sum.confirmed, 5),
         (sum.acked, 200),
@@ -42,6 +43,7 @@ fn run(first: u64, last: u64) {
 fn add(sum: &mut StreamTally, part: StreamTally) {
     sum.stored += part.stored;
     sum.removed += part.removed;
+    sum.purged += part.purged;
     sum.refused += part.refused;
     sum.moved += part.moved;
     sum.confirmed += part.confirmed;

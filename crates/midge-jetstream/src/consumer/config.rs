@@ -8,7 +8,9 @@ use core::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::time::Time;
-use crate::wire::{is_default, is_false, limit, many_nanos, nanos, or_default, text, time, words};
+use crate::wire::{
+    is_default, is_false, limit, many_nanos, nanos, no_text, or_default, text, time, words,
+};
 
 words! {
     /// How messages are acknowledged.
@@ -99,7 +101,7 @@ pub struct ConsumerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub name: Option<String>,
     /// What it is for, in 4,096 bytes at most.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(default, skip_serializing_if = "no_text", deserialize_with = "text")]
     pub description: Option<String>,
     /// Where it begins.
     #[serde(flatten, with = "start")]

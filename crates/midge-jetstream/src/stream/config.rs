@@ -8,7 +8,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::source::StreamSource;
-use crate::wire::{is_default, is_false, limit, nanos, or_default, text, words};
+use crate::wire::{is_default, is_false, limit, nanos, no_text, or_default, text, words};
 
 words! {
     /// How long a stream keeps messages.
@@ -90,7 +90,7 @@ pub struct StreamConfig {
     /// Its name.
     pub name: String,
     /// What it is for, in 4,096 bytes at most.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(default, skip_serializing_if = "no_text", deserialize_with = "text")]
     pub description: Option<String>,
     /// The subjects that it stores, which may hold wildcards. Default: its name, unless it has a
     /// mirror or sources.
@@ -134,7 +134,7 @@ pub struct StreamConfig {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nanos")]
     pub duplicate_window: Option<Duration>,
     /// On which servers it may be.
-    #[serde(default, skip_serializing_if = "is_default", deserialize_with = "or_default")]
+    #[serde(default, skip_serializing_if = "is_anywhere", deserialize_with = "or_default")]
     pub placement: Placement,
     /// The stream that it copies. It then has no subjects of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,17 +277,22 @@ fn is_none_of(replicas: &u32) -> bool {
     *replicas == 0
 }
 
+fn is_anywhere(placement: &Placement) -> bool {
+    let Placement { cluster, tags, preferred } = placement;
+    no_text(cluster) && tags.is_empty() && no_text(preferred)
+}
+
 /// On which servers a stream may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// The cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(default, skip_serializing_if = "no_text", deserialize_with = "text")]
     pub cluster: Option<String>,
     /// Tags that each server must have.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_default")]
     pub tags: Vec<String>,
     /// The server to lead. Servers refuse it in the configuration of a stream so far.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(default, skip_serializing_if = "no_text", deserialize_with = "text")]
     pub preferred: Option<String>,
 }
 

@@ -17,8 +17,10 @@ use crate::server::Event;
 pub struct StreamTally {
     /// Messages in streams.
     pub stored: u64,
-    /// Those that the limits of a stream took away, or that were done.
+    /// Those that the limits of a stream or a purge took away, or that were done.
     pub removed: u64,
+    /// Messages that were purged, as far as who purged them was told.
+    pub purged: u64,
     /// Messages that a full stream has refused.
     pub refused: u64,
     /// Messages of a full stream that publishers were told to have moved.
@@ -185,6 +187,15 @@ impl Book {
         assert_eq!(hidden, None, "publisher {index} never tells what became of it");
         assert_eq!(window.told.len() as u64, window.given, "{index} tells of what it never got");
         window.settled = true;
+    }
+
+    pub(super) fn purged(&self, messages: u64) {
+        self.pages().tally.purged += messages;
+    }
+
+    pub(super) fn is_calm(&self) -> bool {
+        let pages = self.pages();
+        pages.over || pages.calm.is_some()
     }
 
     pub(super) fn it_is_calm(&self) {

@@ -8,8 +8,8 @@
 //! | what a publisher is not told to have moved is stored in the order in which it was given, also where a full stream refuses some | `Book::judge_full` |
 //! | what a full work queue has taken reaches its readers at least once | `Book::judge` |
 //! | a chained publisher's messages are stored as they were given, unless one is stored of which it said that it cannot tell | `Book::judge` |
-//! | every stored message reaches each durable consumer's readers at least once, unless a limit of the stream takes it away | `Book::judge` |
-//! | an ordered consumer gives every message once, in order, and without gaps but for what a limit has taken away | `Book::ordered` |
+//! | every stored message reaches each durable consumer's readers at least once, unless a limit of the stream or a purge takes it away | `Book::judge` |
+//! | an ordered consumer gives every message once, in order, and without gaps but for what a limit or a purge has taken away | `Book::ordered` |
 //! | one that begins with the last message of each subject gives those, and then every message | `Book::ordered`, `Book::judge` |
 //! | an ordered reader has left behind at most one consumer | `Book::judge_leftovers` |
 //! | no reader ends by itself | `roles` |
@@ -115,6 +115,9 @@ impl Plan {
             limits.max_age = Some(age.min(Duration::from_secs(2)));
         }
         let full = rng.one_in(2).then(|| Self::full(&mut rng, &mut roles));
+        if rng.one_in(3) {
+            roles.push(Role::Purge);
+        }
         Self { link, servers, calm: Instant::ZERO + calm, route_delay, roles, limits, full }
     }
 

@@ -36,6 +36,8 @@ pub(super) enum Role {
     OrderedPush,
     /// Begins with the last message of each subject.
     LastOfEach,
+    /// Deletes messages while it is not calm.
+    Purge,
 }
 
 type Playing = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -56,6 +58,7 @@ impl Role {
             Self::Push => Box::pin(player.pushed()),
             Self::Ordered => Box::pin(player.ordered(false, Reads::All)),
             Self::OrderedPush => Box::pin(player.ordered(true, Reads::All)),
+            Self::Purge => Box::pin(player.purge()),
             Self::LastOfEach => {
                 Box::pin(player.ordered(index.is_multiple_of(2), Reads::LastOfEach))
             }
@@ -114,6 +117,24 @@ impl Player {
                 self.pause(50).await;
             }
             self.pause(100).await;
+        }
+    }
+
+    async fn purge(mut self) {
+        let stream = self.js.stream(SHARED).expect("the name is valid");
+        while !self.book.is_calm() {
+            self.pause(3000).await;
+            let last = self.world.cluster(|cluster, _| cluster.stored(SHARED).len() as u64);
+            let purge = match self.rng.index(4) {
+                0 => stream.purge(),
+                1 => stream.purge().before(self.rng.below(last + 1)),
+                2 => stream.purge().filter("s.one.>").keep(self.rng.below(5)),
+                _ => stream.purge().keep(self.rng.below(20)),
+            };
+            // Whether or not it is heard of, or carried out.
+            if let Ok(purged) = purge.await {
+                self.book.purged(purged);
+            }
         }
     }
 

@@ -49,6 +49,17 @@ fn consumer(config: &str) -> Step {
     now(request("$JS.API.CONSUMER.CREATE.S.c", &request_of))
 }
 
+/// Another consumer, which nobody reads.
+fn other_consumer(config: &str) -> String {
+    let config = format!(r#""name":"d","durable_name":"d","ack_policy":"explicit"{config}"#);
+    let request_of = format!(r#"{{"stream_name":"S","config":{{{config}}}}}"#);
+    request("$JS.API.CONSUMER.CREATE.S.d", &request_of)
+}
+
+fn purge(payload: &str) -> String {
+    request("$JS.API.STREAM.PURGE.S", payload)
+}
+
 /// Messages of one byte each into the stream.
 fn stored(payloads: &str) -> Step {
     now(payloads.chars().map(|it| request("s.n", &it.to_string())).collect::<String>())
@@ -464,6 +475,83 @@ fn cases() -> Vec<(&'static str, Vec<Step>)> {
             ),
         ),
         (
+            "purging",
+            vec![
+                now(purge("")),
+                consumer(""),
+                now(["s.a", "s.b", "s.a", "s.b", "s.a", "s.b"].map(|it| request(it, "x")).concat()),
+                now(next(r#"{"batch":2}"#)),
+                now(purge(r#"{"filter":"s.a","keep":2}"#)),
+                now(purge(r#"{"filter":"s.a","keep":2}"#)),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(request("$JS.API.STREAM.INFO.S", "")),
+                now(purge(r#"{"filter":"s.b","seq":4}"#)),
+                now(request("$JS.API.STREAM.INFO.S", "")),
+                now(purge(r#"{"seq":5}"#)),
+                now(request("$JS.API.STREAM.INFO.S", "")),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(purge(r#"{"keep":1}"#)),
+                now(purge(r#"{"seq":1,"keep":1}"#)),
+                now(purge(r#"{"seq":1}"#)),
+                now(purge(r#"{"filter":"s.b","seq":1}"#)),
+                now(request("$JS.API.STREAM.INFO.S", "")),
+                now(next(r#"{"batch":9}"#)),
+                now(with_header("s.a", "Nats-Msg-Id: x", "a")),
+                now(purge("{}")),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(request("$JS.API.STREAM.INFO.S", "")),
+                now(with_header("s.a", "Nats-Msg-Id: x", "a")),
+                now(with_header("s.a", "Nats-Expected-Last-Subject-Sequence: 0", "b")),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(next(r#"{"batch":9}"#)),
+                now(request("$JS.API.STREAM.PURGE.T", "")),
+            ],
+        ),
+        (
+            "purging before those who wait",
+            vec![
+                consumer(r#","ack_wait":200000000"#),
+                stored("abc"),
+                now(next(r#"{"batch":1}"#)),
+                now(purge("")),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                then_wait(next(r#"{"batch":2,"expires":500000000}"#), 300),
+                stored("d"),
+                now(purge(r#"{"filter":"s.>"}"#)),
+                now(request("$JS.API.CONSUMER.INFO.S.c", "")),
+                now(next(r#"{"batch":1,"no_wait":true}"#)),
+            ],
+        ),
+        (
+            "a stream that may not be purged",
+            limited(r#""deny_purge":true"#, vec![stored("a"), now(purge(""))]),
+        ),
+        (
+            "what nobody is interested in",
+            limited(
+                r#""retention":"interest""#,
+                vec![
+                    stored("ab"),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    consumer(r#","filter_subject":"s.n""#),
+                    stored("cd"),
+                    now(request("s.a", "e")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(other_consumer(r#","filter_subject":"s.n""#)),
+                    now(next(r#"{"batch":9}"#)),
+                    now(answer("+ACK", 1, 3, 1)),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    stored("f"),
+                    now(request("$JS.API.CONSUMER.DELETE.S.d", "")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(answer("+TERM", 1, 4, 2)),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                    now(request("$JS.API.CONSUMER.DELETE.S.c", "")),
+                    now(request("$JS.API.STREAM.INFO.S", "")),
+                ],
+            ),
+        ),
+        (
             "a message that is too large for the stream",
             limited(
                 r#""max_msg_size":4,"max_msgs":1"#,
@@ -665,7 +753,7 @@ fn messages(bytes: &[u8]) -> Vec<String> {
 }
 
 /// Fields of answers that the model has as a real server has them.
-const KEPT: [&str; 19] = [
+const KEPT: [&str; 21] = [
     "/message/subject",
     "/message/seq",
     "/message/hdrs",
@@ -675,6 +763,8 @@ const KEPT: [&str; 19] = [
     "/seq",
     "/error",
     "/did_create",
+    "/success",
+    "/purged",
     "/state/messages",
     "/state/bytes",
     "/state/num_deleted",

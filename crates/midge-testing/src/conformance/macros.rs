@@ -252,7 +252,7 @@ macro_rules! conformance {
             jetstream_foreign {
                 subjects_are_told_beyond_a_page
                 names_are_told_beyond_a_page
-                a_level_that_is_too_low_is_asked_for_again_before_it_is_believed
+                a_level_that_is_too_low_is_believed_for_a_while_and_on_its_connection
                 an_answer_that_is_none_is_told_with_its_subject
                 a_field_that_is_dropped_is_named
                 what_is_out_of_use_is_listed
@@ -271,6 +271,7 @@ macro_rules! conformance {
                 a_message_with_a_header_that_the_server_is_too_old_for_is_not_sent
                 publishes_ask_for_the_level_once_a_connection
                 who_has_no_api_publishes_what_the_server_takes
+                who_has_the_subjects_of_another_account_publishes_what_the_server_takes
                 who_may_not_ask_for_the_level_leaves_it_to_the_server
                 what_an_old_server_drops_is_named_and_what_it_refuses_is_told
                 a_stream_that_the_server_is_too_old_for_is_listed
@@ -281,6 +282,7 @@ macro_rules! conformance {
                 every_field_of_a_stream_reaches_the_server
                 what_a_stream_has_of_others_reaches_the_server
                 what_a_server_changes_is_named
+                a_text_that_is_empty_is_none
                 a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for
                 what_is_no_subject_is_refused_before_it_is_asked_for
                 lists_are_complete_beyond_a_page

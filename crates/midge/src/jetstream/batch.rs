@@ -41,7 +41,7 @@ impl JetStream {
     ///
     /// [`FeatureError`] if the server is too old, or does not say.
     pub async fn batch(&self) -> Result<AtomicBatch, FeatureError> {
-        self.call().require(Some(BATCH)).await?;
+        self.require_of_messages(BATCH).await?;
         let client = self.client().clone();
         let inbox = client.new_inbox();
         let id = inbox.rsplit('.').next().unwrap_or_default().to_owned();
@@ -177,7 +177,7 @@ impl AtomicBatch {
     /// [`AtomicBatchError`].
     pub async fn commit_end(&mut self) -> Result<PubAck, AtomicBatchError> {
         let subject = self.last.clone().ok_or(BatchError::Empty)?;
-        self.js.call().require(Some(COMMIT_END)).await?;
+        self.js.require_of_messages(COMMIT_END).await?;
         let (headers, how) = (PublishHeaders::new(), Commit::End);
         CommitBatch { batch: self, headers, subject, payload: "", how }.await
     }

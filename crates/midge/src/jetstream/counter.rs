@@ -120,7 +120,7 @@ impl Counters {
         subject: impl AsSubject,
         by: impl Into<Integer>,
     ) -> Result<Integer, AddError> {
-        self.stream.context().call().require(Some(COUNT)).await?;
+        self.stream.context().require_of_messages(COUNT).await?;
         let ack = self.stream.context().publish(subject, "").increment(by).await?;
         let stream = ack.stream;
         ack.value.ok_or_else(|| AddError::NoCounter { stream: stream.to_string() })

@@ -105,7 +105,7 @@ impl IntoFuture for FastBatchBuilder {
 
     fn into_future(self) -> Self::IntoFuture {
         let beginning = async move {
-            self.js.call().require(Some(FAST)).await?;
+            self.js.require_of_messages(FAST).await?;
             let wait = RoomWait::new(Room::Control);
             let client = self.js.client().clone();
             Subscribing { client, builder: self, made: None, wait }.await

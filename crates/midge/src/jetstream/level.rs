@@ -1,22 +1,28 @@
-//! The API level: asked for once a connection, and again before something is refused for it; checked
-//! before what a server may be too old for.
+//! The API level: asked for once a connection, and again before something is refused for what was told
+//! some time ago; checked before what a server may be too old for.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use midge_jetstream::{AccountInfo, ApiLevel, Need};
+use midge_jetstream::{AccountInfo, ApiLevel, ErrorCode, Need};
 use midge_proto::{Instant, RequestError};
 
 use super::request::{Call, CallError, FeatureError};
 use super::{JetStream, Known};
 use crate::shared::lock;
 
+/// How long a level is believed that is too low for what is wanted. One that is enough is believed
+/// as long as the connection lasts.
+const BELIEVED: Duration = Duration::from_secs(5);
+
 const PEDANTIC: Need = Need::new("to be pedantic", ApiLevel::V2_11);
 
 impl JetStream {
     /// What the servers of this prefix or domain can do (ADR-44). Asked for once a connection, and
-    /// again before something is refused: servers that nobody is connected with are replaced too.
+    /// again before something is refused, once in 5 s at most: servers that nobody is connected with
+    /// are replaced too.
     ///
     /// # Errors
     ///
@@ -38,7 +44,16 @@ impl JetStream {
 
     /// Keeps what was said on a connection.
     pub(super) fn learn_level(&self, connection: u64, level: Option<ApiLevel>) {
-        *lock(&self.context.level) = Known { connection: Some(connection), level };
+        let told = self.client().shared().clock.now();
+        *lock(&self.context.level) = Known { connection: Some(connection), level, told };
+    }
+
+    /// The level that is known, unless it is to be asked for again for this need.
+    fn believed_level(&self, need: Need) -> Option<ApiLevel> {
+        let level = self.known_level()??;
+        let told = lock(&self.context.level).told;
+        let fresh = || self.client().shared().clock.now().saturating_since(told) < BELIEVED;
+        (level >= need.level || fresh()).then_some(level)
     }
 
     pub(super) fn is_pedantic(&self) -> bool {
@@ -93,11 +108,11 @@ impl Call<'_> {
         }
     }
 
-    /// The level that is known, if it is enough, else from the server.
+    /// The level that is known, if it is enough or new, else from the server.
     async fn enough(&self, need: Need) -> Result<ApiLevel, CallError> {
-        match self.context.known_level() {
-            Some(Some(level)) if level >= need.level => Ok(level),
-            _ => self.ask_level().await,
+        match self.context.believed_level(need) {
+            Some(level) => Ok(level),
+            None => self.ask_level().await,
         }
     }
 
@@ -126,7 +141,8 @@ impl Gate {
         Self { need, asking: None }
     }
 
-    /// Ready once, with the server's word. Asks only when what is known on this connection is not enough.
+    /// Ready once, with the server's word. Asks only when what is known on this connection is not enough
+    /// and not new.
     #[inline]
     pub(super) fn poll(
         &mut self,
@@ -159,15 +175,34 @@ impl Gate {
 }
 
 async fn ask(js: JetStream, deadline: Instant, need: Need) -> Result<(), FeatureError> {
-    let connection = js.connection();
-    match js.call_until(deadline).require(Some(need)).await {
-        // An account may have the subjects of a stream without the API.
-        Err(FeatureError::Call(CallError::NoResponders { .. })) if js.known_level().is_none() => {
-            js.learn_level(connection, None);
-            Ok(())
+    js.require_to_publish(deadline, need).await
+}
+
+impl JetStream {
+    /// Asks for a level that messages need. Who has no API is not told, and leaves it to the server: an
+    /// account may have the subjects of another one's streams alone.
+    async fn require_to_publish(&self, deadline: Instant, need: Need) -> Result<(), FeatureError> {
+        let connection = self.connection();
+        match self.call_until(deadline).require(Some(need)).await {
+            Err(FeatureError::Call(error)) if self.known_level().is_none() && is_absent(&error) => {
+                self.learn_level(connection, None);
+                Ok(())
+            }
+            other => other,
         }
-        other => other,
     }
+
+    /// As [`require_to_publish`](Self::require_to_publish), within the time for a call.
+    pub(super) async fn require_of_messages(&self, need: Need) -> Result<(), FeatureError> {
+        let deadline = self.client().shared().after(self.timeout());
+        self.require_to_publish(deadline, need).await
+    }
+}
+
+/// Whether there is no API to be asked.
+fn is_absent(error: &CallError) -> bool {
+    matches!(error, CallError::NoResponders { .. })
+        || error.code().is_some_and(ErrorCode::is_not_enabled)
 }
 
 impl std::fmt::Debug for Gate {

@@ -126,6 +126,8 @@ pub use publisher::{
     PublishingWindowed,
 };
 
+use midge_proto::Instant;
+
 use crate::Client;
 
 /// The default time for an answer of JetStream's API.
@@ -155,6 +157,8 @@ struct Known {
     connection: Option<u64>,
     /// `None`: whoever asks is not told.
     level: Option<ApiLevel>,
+    /// When that was.
+    told: Instant,
 }
 
 impl JetStream {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "jetstream")]
 mod acks;
+#[cfg(feature = "jetstream")]
+mod api;
 mod auth;
 mod backlog;
 mod context;
@@ -11,9 +13,13 @@ mod getters;
 mod handlers;
 #[cfg(feature = "serde")]
 mod json;
+#[cfg(feature = "jetstream")]
+mod levels;
 mod lifetime;
 mod many;
 mod options;
+#[cfg(feature = "jetstream")]
+mod ordered;
 mod own_inbox;
 #[cfg(feature = "jetstream")]
 mod publisher;

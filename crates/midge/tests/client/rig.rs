@@ -248,6 +248,12 @@ impl Rig {
         String::from_utf8(std::mem::take(&mut self.sent)).expect("these tests send text")
     }
 
+    /// What the present server was sent before it answered, once.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn announced(&mut self) -> String {
+        std::mem::take(&mut self.greeting)
+    }
+
     /// The present server was told of a subscription to `subject` when it was connected to.
     pub(crate) fn announces(&self, subject: &str) -> bool {
         self.greeting.lines().any(|line| line.starts_with(&format!("SUB {subject} ")))

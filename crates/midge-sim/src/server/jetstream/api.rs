@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use midge_jetstream::{Action, CreateConsumerRequest, StreamConfig};
+use midge_jetstream::{Action, CreateConsumerRequest, PurgeRequest, StreamConfig};
 use midge_proto::Instant;
 use serde_json::{Value, json};
 
@@ -78,6 +78,7 @@ impl JetStream {
                 self.streams.get(*name).map(|it| it.info(now)).ok_or_else(no_stream)
             }
             ["STREAM", "DELETE", name] => self.delete_stream(name, turn),
+            ["STREAM", "PURGE", name] => self.stream(name).and_then(|it| it.purge(payload, now)),
             ["CONSUMER", "CREATE", stream, ..] | ["CONSUMER", "DURABLE", "CREATE", stream, ..] => {
                 self.create_consumer(stream, payload, now)
             }
@@ -107,6 +108,11 @@ impl JetStream {
             _ => return,
         };
         let mut answer = answer.unwrap_or_else(|error| json!({"error": error.value()}));
+        if let ["STREAM", "PURGE", _] = tokens.as_slice()
+            && answer.get("error").is_some()
+        {
+            answer["purged"] = 0.into();
+        }
         let kind = match tokens.as_slice() {
             ["STREAM", "MSG", ..] => "STREAM_MSG_GET".to_owned(),
             [object, .., "CREATE", _] | [object, "CREATE", ..] => format!("{object}_CREATE"),
@@ -227,6 +233,25 @@ impl Stream {
         }
         json!({"config": self.config,
             "created": time(self.created), "ts": time(now), "state": state})
+    }
+
+    /// Deletes messages: all, or those of a subject, before a sequence, or but for the last ones.
+    fn purge(&mut self, payload: &Bytes, now: Instant) -> Answer {
+        let request: PurgeRequest = match payload.is_empty() {
+            true => PurgeRequest::default(),
+            false => serde_json::from_slice(payload).map_err(|_| bad_request())?,
+        };
+        if request.seq > 0 && request.keep > 0 {
+            return Err(Error::new(400, 10_003, "bad request"));
+        }
+        if self.config.sealed {
+            return Err(Error::new(400, 10_109, "invalid operation on sealed stream"));
+        }
+        if self.config.deny_purge {
+            return Err(Error::new(500, 10_110, "stream purge not permitted"));
+        }
+        let purged = self.purge_messages(&request, now);
+        Ok(json!({"success": true, "purged": purged}))
     }
 
     fn consumer_info(&self, name: &str, now: Instant) -> Answer {

@@ -181,6 +181,19 @@ impl Consumer {
         self.last_of_subjects.retain(|it| *it != sequence);
     }
 
+    /// A purge has taken away everything before a sequence.
+    pub(super) fn purged(&mut self, first: u64) {
+        self.next = self.next.max(first);
+        self.delivered.1 = self.delivered.1.max(first - 1);
+    }
+
+    /// Whether it has not delivered a message that it wants, or waits for an answer to it.
+    pub(super) fn wants(&self, sequence: u64, message: &Stored) -> bool {
+        self.pending.contains_key(&sequence)
+            || self.last_of_subjects.contains(&sequence)
+            || sequence >= self.next && is_wanted(&self.config.filter_subjects, message)
+    }
+
     /// A pull has come.
     pub(super) fn pulled(
         &mut self,

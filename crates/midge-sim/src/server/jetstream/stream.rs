@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use midge_jetstream::{Discard, Retention, StreamConfig};
+use midge_jetstream::{Discard, PurgeRequest, Retention, StreamConfig};
 use midge_proto::Instant;
 
 use super::super::delivery::Message;
@@ -27,7 +27,7 @@ pub(super) fn duplicate_window(config: &StreamConfig) -> Duration {
 }
 
 /// A message of a stream. The first one has the sequence 1, and none is missing: what the limits of
-/// the stream or an answer to it have taken away stays, and says so.
+/// the stream, an answer or a purge have taken away stays, and says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Its subject.
@@ -38,7 +38,7 @@ pub struct Stored {
     pub payload: Bytes,
     /// When it was stored.
     pub at: Instant,
-    /// When a limit of the stream took it away, or it was done in a work queue.
+    /// When a limit of the stream or a purge took it away, or no consumer wanted it any more.
     pub removed: Option<Instant>,
 }
 
@@ -122,6 +122,7 @@ impl Stream {
             }
             let answer = format!("{{\"stream\":\"{name}\",\"seq\":{}}}", last + 1);
             self.limit(&message.subject, turn.now);
+            self.forget_unwanted(turn.now);
             answer
         };
         turn.says.extend(message.reply.iter().map(|reply| Say::answer(reply, answer.clone())));
@@ -187,6 +188,49 @@ impl Stream {
         None
     }
 
+    /// Takes away what a purge is for, and moves consumers behind it: how many messages there were.
+    /// What is said of sequences that do not exist yet does not move the end, as it does of a server.
+    pub(super) fn purge_messages(&mut self, request: &PurgeRequest, now: Instant) -> u64 {
+        let filter = request.filter.as_deref().filter(|it| !matches!(*it, "" | ">"));
+        let before = match (request.seq, request.keep, filter) {
+            (0, 0, _) | (0, _, Some(_)) => self.last() + 1,
+            (0, keep, None) => (self.last() + 1).saturating_sub(keep),
+            (sequence, ..) => sequence,
+        };
+        let goes = |(place, it): &(usize, &Stored)| {
+            let matches = |filter: &str| matches(filter.as_bytes(), &it.subject);
+            it.is_there() && (*place as u64) + 1 < before && filter.is_none_or(matches)
+        };
+        let all = self.messages.iter().enumerate().filter(goes).map(|(place, _)| place);
+        let mut all: Vec<usize> = all.collect();
+        if filter.is_some() {
+            let keep = usize::try_from(request.keep).unwrap_or(usize::MAX);
+            all.truncate(all.len().saturating_sub(keep));
+        }
+        for &place in &all {
+            self.remove(place, now);
+        }
+        if filter.is_none() {
+            let first = self.first;
+            self.consumers.values_mut().for_each(|consumer| consumer.purged(first));
+        }
+        all.len() as u64
+    }
+
+    /// Takes away what no consumer wants any more, if that is how long messages are kept.
+    fn forget_unwanted(&mut self, now: Instant) {
+        if self.config.retention != Retention::Interest {
+            return;
+        }
+        for place in self.first as usize - 1..self.messages.len() {
+            let message = &self.messages[place];
+            let wants = |consumer: &Consumer| consumer.wants(place as u64 + 1, message);
+            if message.is_there() && !self.consumers.values().any(wants) {
+                self.remove(place, now);
+            }
+        }
+    }
+
     fn remove(&mut self, place: usize, now: Instant) {
         let message = &mut self.messages[place];
         message.removed = Some(now);
@@ -230,7 +274,9 @@ impl Stream {
         let serve = |(consumer, it): (&String, &mut Consumer)| {
             it.serve(name, consumer, &self.messages, rng, turn)
         };
-        consumers.filter_map(serve).chain(expires).min()
+        let due = consumers.filter_map(serve).chain(expires).min();
+        self.forget_unwanted(now);
+        due
     }
 }
 

@@ -283,6 +283,38 @@ pub async fn who_has_no_api_publishes_what_the_server_takes<A: Adapter>() -> Out
     Ok(())
 }
 
+/// An account without JetStream has the subjects of another one's streams.
+pub async fn who_has_the_subjects_of_another_account_publishes_what_the_server_takes<A: Adapter>()
+-> Outcome {
+    let config = r#"accounts {
+        A: { jetstream: enabled, users: [{ user: a, password: p }], exports: [{ service: ">" }] }
+        B: { users: [{ user: b, password: p }], imports: [
+            { service: { account: A, subject: "s.>" } }, { service: { account: A, subject: "c.>" } },
+        ] }
+    }"#;
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let user = |name| impatient(&server.url()).user_and_password(name, "p");
+    let js = JetStream::new(connect::<A>(user("a")).await?);
+    let all = StreamConfig { allow_msg_ttl: true, allow_atomic: true, ..in_memory("s") };
+    let stream = soon(js.create_stream(all)).await?;
+    soon(js.create_stream(StreamConfig { allow_msg_counter: true, ..in_memory("c") })).await?;
+
+    let (js, second) = (JetStream::new(connect::<A>(user("b")).await?), Duration::from_secs(60));
+    let error = soon(js.api_level()).await.expect_err("it has no JetStream");
+    assert_eq!(error.code(), Some(ErrorCode::NOT_ENABLED_FOR_ACCOUNT));
+    assert_eq!(soon(js.publish("s.a", "").ttl(second)).await?.seq, 1);
+    let mut publisher = soon(js.publisher()).await?;
+    soon(publisher.publish("s.a", "").ttl(second)).await?;
+    soon(publisher.flush()).await?;
+    let mut batch = soon(js.batch()).await?;
+    soon(batch.add("s.a", "").ttl(second)).await?;
+    assert_eq!(soon(batch.commit("s.a", "")).await?.count, Some(2));
+    assert_eq!(soon(js.counters("c")?.add("c.a", 7)).await?.to_string(), "7");
+    let stored = soon(stream.message(2)).await?;
+    assert_eq!(stored.headers.get("Nats-TTL"), Some("60"));
+    Ok(())
+}
+
 pub async fn who_may_not_ask_for_the_level_leaves_it_to_the_server<A: Adapter>() -> Outcome {
     let config = "authorization { users: [{ user: u, password: p, permissions: { publish: { deny: \"$JS.API.INFO\" } } }] }";
     let server = NatsServer::builder().jetstream(true).config(config).start()?;

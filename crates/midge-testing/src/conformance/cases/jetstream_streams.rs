@@ -259,6 +259,21 @@ pub async fn what_a_server_changes_is_named<A: Adapter>() -> Outcome {
     Ok(())
 }
 
+/// Servers do not tell an empty text from none.
+pub async fn a_text_that_is_empty_is_none<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let placement = Placement { cluster: Some(String::new()), ..Placement::default() };
+    let config = StreamConfig { description: Some(String::new()), placement, ..in_memory("s") };
+    let stream = soon(js.create_stream(config.clone())).await?;
+    assert_eq!(stream.cached_info().and_then(|info| info.config.description.clone()), None);
+    soon(js.update_stream(config)).await?;
+    let config =
+        ConsumerConfig { description: Some(String::new()), ..ConsumerConfig::durable("c") };
+    soon(stream.create_consumer(config.clone())).await?;
+    soon(stream.update_consumer(config)).await?;
+    Ok(())
+}
+
 pub async fn a_stream_that_contradicts_itself_is_refused_before_it_is_asked_for<A: Adapter>()
 -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
