@@ -169,7 +169,8 @@ impl PullMachine {
         }
     }
 
-    /// A message came on the present inbox; `pin` is its `Nats-Pin-Id`.
+    /// A message came on the present inbox; `pin` is its `Nats-Pin-Id`, whose header the server does
+    /// not count to `size`.
     #[inline]
     pub fn message(&mut self, size: usize, pin: Option<&str>) {
         self.pending_messages = self.pending_messages.saturating_sub(1);

@@ -204,6 +204,9 @@ macro_rules! conformance {
                 who_has_lost_its_pin_asks_without_it_and_is_pinned_again
                 a_standby_helps_when_so_many_acks_are_missing
             }
+            jetstream_edges {
+                a_member_that_is_pinned_holds_no_more_bytes_than_it_may
+            }
             jetstream_care {
                 a_consumer_that_is_paused_gives_nothing_until_it_goes_on
                 ack_subjects_of_both_forms_are_read_and_answered

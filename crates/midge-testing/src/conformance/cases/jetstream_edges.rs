@@ -1,0 +1,65 @@
+//! Readers at the limits of what a consumer, a permission or a number allows.
+
+use std::time::{Duration, Instant};
+
+use midge::jetstream::{
+    DeliverPolicy, JetStream, OrderedBuilder, OrderedError, PullEnd, PullGroup,
+};
+use serde_json::{Value, json};
+
+use super::jetstream_consume::{number, take};
+use crate::NatsServer;
+use crate::conformance::steps::{connect, soon};
+use crate::conformance::streams_by_hand::{Bench, api};
+use crate::conformance::{Adapter, Outcome};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn pinned() -> Value {
+    json!({
+        "priority_groups": ["jobs"], "priority_policy": "pinned_client",
+        "priority_timeout": 120_000_000_000_u64,
+    })
+}
+
+/// Behind `max_ack_pending`, the server says nothing to a request that does not wait.
+// ---- pins --------------------------------------------------------------------------------
+
+/// The server does not count the header by which it tells the pin.
+pub async fn a_member_that_is_pinned_holds_no_more_bytes_than_it_may<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let member = bench.consumer(pinned()).await?.with_group(PullGroup::new("jobs"));
+    for headers in [false, true] {
+        for _ in 0..600 {
+            let publish = bench.client.publish("s.n", "1");
+            let publish = if headers { publish.header("Of", "one") } else { publish };
+            publish.await?;
+        }
+        bench.publish_to_one(1..2).await?;
+        let mut messages = member.consume().max_bytes(1000).await?;
+        for _ in 0..500 {
+            soon(take(&mut messages).await.double_ack()).await?;
+        }
+        bench.until_delivered_has_come().await?;
+        // A message is more than 45 bytes with its subject and reply.
+        let held = bench.info().await?["num_ack_pending"].as_u64().expect("a number");
+        assert!(held <= 1000 / 45, "{held} messages");
+        messages.drain();
+        while let Some(message) = soon(messages.next()).await {
+            soon(message?.double_ack()).await?;
+        }
+        let mut rest = member.fetch(1000).no_wait().await?;
+        while let Some(message) = soon(rest.next()).await {
+            soon(message?.double_ack()).await?;
+        }
+    }
+    Ok(())
+}
+
+// ---- ordered consumers -------------------------------------------------------------------
+
+async fn refused(ordered: OrderedBuilder) -> OrderedError {
+    soon(ordered).await.err().expect("it is refused")
+}
+
+/// As is usual for who may read one subject of a stream, and nothing else of it.
