@@ -71,6 +71,8 @@ pub struct PullMachine {
     retry_at: Instant,
     backoff: Backoff,
     pin: Option<String>,
+    /// The server has given the pin or taken it away since it was set.
+    pin_changed: bool,
     check: Check,
     notices: VecDeque<Notice>,
     /// Why the last request brought nothing.
@@ -144,6 +146,7 @@ impl PullMachine {
             retry_at: Instant::ZERO,
             backoff: Backoff::new(seed),
             pin: None,
+            pin_changed: false,
             check: Check::None,
             notices: VecDeque::new(),
             refused: None,
@@ -182,6 +185,7 @@ impl PullMachine {
             && self.pin.as_deref() != Some(pin)
         {
             self.pin = Some(pin.to_string());
+            self.pin_changed = true;
             self.notice(Notice::Pinned);
         }
     }
@@ -256,6 +260,7 @@ impl PullMachine {
             }
             StatusKind::WrongPin => {
                 if self.pin.take().is_some() {
+                    self.pin_changed = true;
                     self.notice(Notice::Unpinned);
                 }
             }
@@ -436,6 +441,13 @@ impl PullMachine {
     /// Asks with this pin from now on: what another reader of the same process has got.
     pub fn set_pin(&mut self, pin: Option<String>) {
         self.pin = pin;
+        self.pin_changed = false;
+    }
+
+    /// Whether the server has given a pin or taken it away since it was [set](Self::set_pin).
+    #[must_use]
+    pub fn has_other_pin(&self) -> bool {
+        self.pin_changed
     }
 
     /// The configuration, with limits that the server has lowered.

@@ -206,6 +206,7 @@ macro_rules! conformance {
             }
             jetstream_edges {
                 a_member_that_is_pinned_holds_no_more_bytes_than_it_may
+                a_pin_is_kept_when_a_reader_without_one_ends
             }
             jetstream_care {
                 a_consumer_that_is_paused_gives_nothing_until_it_goes_on

@@ -271,7 +271,8 @@ impl Consumer {
     }
 
     pub(crate) fn keep_pin(&self, reader: &Reader) {
-        if let Some(group) = &self.group {
+        // What another reader has got meanwhile is not forgotten for one that has heard nothing.
+        if let Some(group) = self.group.as_ref().filter(|_| reader.machine().has_other_pin()) {
             lock(&self.inner.idle).keep_pin(group, reader.machine().pin());
         }
     }

@@ -56,6 +56,19 @@ pub async fn a_member_that_is_pinned_holds_no_more_bytes_than_it_may<A: Adapter>
     Ok(())
 }
 
+pub async fn a_pin_is_kept_when_a_reader_without_one_ends<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let member = bench.consumer(pinned()).await?.with_group(PullGroup::new("jobs"));
+    bench.publish_to_one(0..3).await?;
+    let idle = member.consume().await?;
+    let next = soon(member.next()).await?.expect("a message");
+    assert_eq!(number(&next), 0);
+    drop(idle);
+    let next = soon(member.next().expires(3 * SECOND)).await?.expect("it is still pinned");
+    assert_eq!(number(&next), 1);
+    Ok(())
+}
+
 // ---- ordered consumers -------------------------------------------------------------------
 
 async fn refused(ordered: OrderedBuilder) -> OrderedError {
