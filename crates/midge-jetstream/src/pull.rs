@@ -372,6 +372,9 @@ impl PullMachine {
             return PullOutput::Wait(wait);
         }
         if self.is_silent_at(now) {
+            if self.config.no_wait {
+                return self.ended(PullEnd::Expired);
+            }
             if !core::mem::replace(&mut self.silence_told, true) {
                 self.notice(Notice::HeartbeatsMissed);
             }
@@ -522,7 +525,13 @@ impl PullMachine {
         self.pending_messages = self.pending_messages.saturating_add(request.messages);
         self.pending_bytes = self.pending_bytes.saturating_add(request.bytes.unwrap_or(0));
         self.heard = false;
-        self.silent = heartbeat.map(|heartbeat| Silence::new(heartbeat, now));
+        // A request may be lost, and the server does not answer every one that does not wait.
+        let watched = match self.mode {
+            _ if self.config.no_wait => Some(GRACE / 2),
+            Mode::Once(until) if now + expires >= until => None,
+            _ => Some((expires + GRACE) / 2),
+        };
+        self.silent = heartbeat.or(watched).map(|heartbeat| Silence::new(heartbeat, now));
         self.asked = Some((now, expires));
         self.begun = true;
         PullOutput::Pull(request)

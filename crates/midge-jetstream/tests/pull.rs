@@ -475,6 +475,18 @@ fn a_fetch_that_does_not_wait_ends_when_there_is_nothing() {
 }
 
 #[test]
+fn a_fetch_that_does_not_wait_ends_when_nothing_has_come_for_two_seconds() {
+    let mut desk = Desk::fetch(PullConfig { no_wait: true, ..PullConfig::fetch(10) });
+    desk.machine.connected();
+    assert_eq!(desk.run(), Some(desk.now + 2 * SECOND));
+    desk.now = desk.now + SECOND;
+    desk.messages(2);
+    assert_eq!(desk.run(), Some(desk.now + 2 * SECOND));
+    desk.pass(2 * SECOND);
+    assert_eq!((desk.end, desk.notices), (Some(PullEnd::Expired), Vec::new()));
+}
+
+#[test]
 fn a_fetch_by_bytes_ends_when_the_next_message_does_not_fit() {
     let mut desk = Desk::fetch(PullConfig::fetch(1).by_bytes(250));
     desk.machine.connected();

@@ -205,6 +205,7 @@ macro_rules! conformance {
                 a_standby_helps_when_so_many_acks_are_missing
             }
             jetstream_edges {
+                a_fetch_that_does_not_wait_ends_where_nobody_says_that_there_is_no_more
                 a_member_that_is_pinned_holds_no_more_bytes_than_it_may
                 a_pin_is_kept_when_a_reader_without_one_ends
             }

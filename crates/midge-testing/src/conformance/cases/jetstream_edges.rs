@@ -23,6 +23,27 @@ fn pinned() -> Value {
 }
 
 /// Behind `max_ack_pending`, the server says nothing to a request that does not wait.
+pub async fn a_fetch_that_does_not_wait_ends_where_nobody_says_that_there_is_no_more<A: Adapter>()
+-> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({"max_ack_pending": 3})).await?;
+    bench.publish_to_one(0..10).await?;
+    let began = Instant::now();
+    let mut fetch = consumer.fetch(5).no_wait().await?;
+    let mut held = Vec::new();
+    while let Some(message) = soon(fetch.next()).await {
+        held.push(message?);
+    }
+    assert_eq!((held.len(), fetch.end()), (3, Some(&PullEnd::Expired)));
+    assert!(began.elapsed() < 15 * SECOND, "{:?}", began.elapsed());
+    for message in held {
+        soon(message.double_ack()).await?;
+    }
+    let mut fetch = consumer.fetch(3).no_wait().await?;
+    assert_eq!(number(&soon(fetch.next()).await.expect("a message")?), 3);
+    Ok(())
+}
+
 // ---- pins --------------------------------------------------------------------------------
 
 /// The server does not count the header by which it tells the pin.
