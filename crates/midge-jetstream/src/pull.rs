@@ -97,6 +97,8 @@ enum Check {
 const GRACE: Duration = Duration::from_secs(2);
 /// What is left of the time is not worth another request.
 const REST: Duration = Duration::from_millis(10);
+/// Requests that bring nothing come less often than so.
+const OFTEN: Duration = Duration::from_millis(100);
 /// Attempts that brought nothing after which a fetch ends.
 const ATTEMPTS: u32 = 5;
 const NOTICES: usize = 32;
@@ -278,9 +280,11 @@ impl PullMachine {
                 self.config.bytes = Some(limit);
                 self.notice(Notice::LimitLowered(Limit::Bytes(limit)));
             }
-            StatusKind::ExceededExpires if self.config.expires > SHORTEST_EXPIRES => {
-                self.config.expires = (self.config.expires / 2).max(SHORTEST_EXPIRES);
-                self.notice(Notice::LimitLowered(Limit::Expires(self.config.expires)));
+            StatusKind::ExceededExpires(limit)
+                if !limit.is_zero() && self.config.expires > limit =>
+            {
+                self.config.expires = limit;
+                self.notice(Notice::LimitLowered(Limit::Expires(limit)));
             }
             StatusKind::NoResponders => {
                 self.notice(Notice::NoResponders);
@@ -573,7 +577,7 @@ impl PullMachine {
     /// A request brought nothing; the next one may have to wait.
     fn ask_again(&mut self, now: Instant, cause: Option<PullEnd>) {
         if let Some((at, expires)) = self.asked
-            && now.saturating_since(at) >= (expires / 10 * 9).min(Backoff::LONGEST)
+            && now.saturating_since(at) >= (expires / 10 * 9).clamp(OFTEN, Backoff::LONGEST)
         {
             self.backoff.reset();
         }

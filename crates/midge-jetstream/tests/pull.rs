@@ -275,15 +275,40 @@ fn limits_of_the_consumer_are_kept_to() {
     assert_eq!(desk.pulls[2].bytes, Some(1000));
     desk.status(409, "Exceeded MaxRequestExpires of 16s", &[]);
     desk.pass(SECOND);
-    assert_eq!(desk.pulls[3].expires, Some(15 * SECOND));
+    assert_eq!(desk.pulls[3].expires, Some(16 * SECOND));
+    desk.status(409, "Exceeded MaxRequestExpires of 300ms", &[]);
+    desk.pass(SECOND);
+    assert_eq!((desk.pulls[4].expires, desk.pulls[4].heartbeat), (Some(300 * MILLI), None));
     assert_eq!(
         desk.notices,
         [
             Notice::LimitLowered(Limit::Messages(4)),
             Notice::LimitLowered(Limit::Bytes(1000)),
-            Notice::LimitLowered(Limit::Expires(15 * SECOND)),
+            Notice::LimitLowered(Limit::Expires(16 * SECOND)),
+            Notice::LimitLowered(Limit::Expires(300 * MILLI)),
         ]
     );
+    // Without heartbeats, the end of its time tells that a request was lost.
+    assert_eq!(desk.silence(), (false, SECOND + 300 * MILLI));
+    assert_eq!(desk.notices.last(), Some(&Notice::HeartbeatsMissed));
+}
+
+#[test]
+fn requests_that_end_at_once_come_seldom() {
+    let mut desk = Desk::asked(ten());
+    desk.status(409, "Exceeded MaxRequestExpires of 1ms", &[]);
+    while desk.now < Instant::ZERO + 60 * SECOND {
+        let waiting = desk.machine.pending();
+        if waiting > 0 {
+            desk.now = desk.now + 2 * MILLI;
+            desk.ended(408, "Request Timeout", waiting);
+        } else {
+            let until = desk.run().unwrap();
+            desk.now = until;
+            desk.run();
+        }
+    }
+    assert!(desk.pulls.len() < 40, "{} requests", desk.pulls.len());
 }
 
 #[test]

@@ -44,6 +44,20 @@ pub async fn a_fetch_that_does_not_wait_ends_where_nobody_says_that_there_is_no_
     Ok(())
 }
 
+pub async fn a_consumer_that_lets_wait_for_less_than_a_second_is_read<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({"max_expires": 300_000_000_u64})).await?;
+    bench.publish_to_one(0..2).await?;
+    let mut messages = consumer.consume().max_messages(1).await?;
+    for wanted in 0..2 {
+        assert_eq!(number(&take(&mut messages).await), wanted);
+    }
+    messages.stop();
+    bench.publish_to_one(2..3).await?;
+    assert_eq!(soon(consumer.next()).await?.map(|message| number(&message)), Some(2));
+    Ok(())
+}
+
 // ---- pins --------------------------------------------------------------------------------
 
 /// The server does not count the header by which it tells the pin.
