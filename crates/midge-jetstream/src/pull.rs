@@ -101,6 +101,8 @@ const REST: Duration = Duration::from_millis(10);
 const OFTEN: Duration = Duration::from_millis(100);
 /// Attempts that brought nothing after which a fetch ends.
 const ATTEMPTS: u32 = 5;
+/// The server reads an i64.
+const MOST: u64 = i64::MAX as u64;
 const NOTICES: usize = 32;
 const SHORTEST_EXPIRES: Duration = Duration::from_secs(1);
 
@@ -127,7 +129,8 @@ impl PullMachine {
     }
 
     fn new(mut config: PullConfig, mode: Mode, seed: u64) -> Self {
-        config.messages = config.messages.max(1);
+        config.messages = config.messages.clamp(1, MOST);
+        config.bytes = config.bytes.map(|bytes| bytes.min(MOST));
         let end = (config.limit == Some(0)).then_some(PullEnd::Done);
         Self {
             config,

@@ -44,6 +44,22 @@ pub async fn a_fetch_that_does_not_wait_ends_where_nobody_says_that_there_is_no_
     Ok(())
 }
 
+pub async fn so_much_is_all_that_there_is<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({})).await?;
+    bench.publish_to_one(0..5).await?;
+    let mut fetch = consumer.fetch(u64::MAX).no_wait().await?;
+    for wanted in 0..5 {
+        assert_eq!(number(&soon(fetch.next()).await.expect("a message")?), wanted);
+    }
+    assert!(soon(fetch.next()).await.is_none());
+    assert_eq!(fetch.end(), Some(&PullEnd::NoMessages));
+    bench.publish_to_one(5..6).await?;
+    let consuming = consumer.consume().max_bytes(u64::MAX).max_messages(u64::MAX);
+    assert_eq!(number(&take(&mut consuming.await?).await), 5);
+    Ok(())
+}
+
 pub async fn a_consumer_that_lets_wait_for_less_than_a_second_is_read<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({"max_expires": 300_000_000_u64})).await?;
