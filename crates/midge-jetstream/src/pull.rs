@@ -241,12 +241,9 @@ impl PullMachine {
                     return self.finish(PullEnd::NoMessages);
                 }
             }
-            StatusKind::RequestTimeout | StatusKind::InterestExpired => {}
-            StatusKind::BatchCompleted => {
-                if matches!(self.mode, Mode::Once(_)) {
-                    return self.finish(PullEnd::Done);
-                }
-            }
+            StatusKind::RequestTimeout
+            | StatusKind::InterestExpired
+            | StatusKind::BatchCompleted => {}
             StatusKind::MaxBytes => match self.mode {
                 Mode::Once(_) if self.delivered > 0 => return self.finish(PullEnd::Done),
                 Mode::Once(_) => return self.finish(PullEnd::MessageTooLarge),

@@ -528,6 +528,20 @@ fn a_fetch_by_bytes_ends_when_the_next_message_does_not_fit() {
 }
 
 #[test]
+fn a_fetch_goes_on_behind_a_request_that_got_all_but_bytes() {
+    let mut desk = Desk::fetch(PullConfig { bytes: Some(100_000), ..PullConfig::fetch(10) });
+    desk.machine.connected();
+    desk.run();
+    desk.status(409, "Exceeded MaxRequestBatch of 4", &[]);
+    for (request, rest) in [(1, 4), (2, 4), (3, 2)] {
+        assert_eq!(desk.pulls[request].messages, rest);
+        desk.messages(rest);
+        desk.ended(409, "Batch Completed", 0);
+    }
+    assert_eq!((desk.pulls.len(), desk.end), (4, Some(PullEnd::Done)));
+}
+
+#[test]
 fn a_fetch_from_nobody_ends_after_a_few_attempts_and_without_a_connection_says_so() {
     let mut desk = fetch();
     while desk.end.is_none() {

@@ -206,6 +206,7 @@ macro_rules! conformance {
             }
             jetstream_edges {
                 a_fetch_that_does_not_wait_ends_where_nobody_says_that_there_is_no_more
+                a_fetch_goes_on_when_its_requests_are_limited
                 so_much_is_all_that_there_is
                 a_consumer_that_lets_wait_for_less_than_a_second_is_read
                 a_member_that_is_pinned_holds_no_more_bytes_than_it_may

@@ -44,6 +44,22 @@ pub async fn a_fetch_that_does_not_wait_ends_where_nobody_says_that_there_is_no_
     Ok(())
 }
 
+pub async fn a_fetch_goes_on_when_its_requests_are_limited<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    let consumer = bench.consumer(json!({"max_batch": 10})).await?;
+    bench.publish_to_one(0..60).await?;
+    for bytes in [1_000_000, u64::MAX] {
+        let mut fetch = consumer.fetch(30).max_bytes(bytes).await?;
+        let mut count = 0;
+        while let Some(message) = soon(fetch.next()).await {
+            message?;
+            count += 1;
+        }
+        assert_eq!((count, fetch.end()), (30, Some(&PullEnd::Done)));
+    }
+    Ok(())
+}
+
 pub async fn so_much_is_all_that_there_is<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;
