@@ -37,7 +37,7 @@ type Numbered = (Message, DeliveryNumbers);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OrderedError {
-    /// The stream cannot have such a name.
+    /// The stream, or its consumers, cannot have such a name.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The options contradict each other.

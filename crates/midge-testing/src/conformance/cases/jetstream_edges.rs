@@ -142,4 +142,20 @@ async fn refused(ordered: OrderedBuilder) -> OrderedError {
     soon(ordered).await.err().expect("it is refused")
 }
 
+pub async fn an_ordered_consumer_with_a_prefix_that_is_no_name_is_refused_at_once<A: Adapter>()
+-> Outcome {
+    let bench = Bench::new::<A>().await?;
+    bench.publish_to_one(0..1).await?;
+    let long = "a".repeat(250);
+    for prefix in ["a.b", "a b", "*", "a/b", &long] {
+        let error = refused(bench.js.ordered("S").name_prefix(prefix)).await;
+        assert!(matches!(error, OrderedError::Name(_)), "{prefix:?}: {error}");
+    }
+    for prefix in ["", "ordered"] {
+        let mut ordered = soon(bench.js.ordered("S").name_prefix(prefix)).await?;
+        assert_eq!(number(&soon(ordered.next()).await.expect("a message")?), 0);
+    }
+    Ok(())
+}
+
 /// As is usual for who may read one subject of a stream, and nothing else of it.

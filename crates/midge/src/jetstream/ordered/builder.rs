@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use midge_jetstream::{
-    AckPolicy, ConsumerConfig, DeliverPolicy, NameError, Notice, OrderedMachine, PullConfig,
-    ReplayPolicy, StreamName, Time,
+    AckPolicy, ConsumerConfig, ConsumerName, DeliverPolicy, NameError, Notice, OrderedMachine,
+    PullConfig, ReplayPolicy, StreamName, Time,
 };
 use midge_proto::Instant;
 
@@ -146,10 +146,11 @@ impl OrderedBuilder {
         let client = self.js.client().clone();
         let random = client.new_inbox();
         let token = random.rsplit('.').next().unwrap_or_default();
-        let prefix = match self.prefix {
+        let prefix = match self.prefix.filter(|prefix| !prefix.is_empty()) {
             Some(prefix) => format!("{prefix}_{token}"),
             None => token.to_owned(),
         };
+        ConsumerName::new(&prefix)?;
         let seed = seed(&client);
         let by_subject = self.config.deliver_policy == DeliverPolicy::LastPerSubject;
         let machine = match self.push {
