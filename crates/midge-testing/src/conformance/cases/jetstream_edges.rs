@@ -159,3 +159,26 @@ pub async fn an_ordered_consumer_with_a_prefix_that_is_no_name_is_refused_at_onc
 }
 
 /// As is usual for who may read one subject of a stream, and nothing else of it.
+pub async fn an_ordered_consumer_of_one_subject_needs_no_other_permission<A: Adapter>() -> Outcome {
+    let config = r#"authorization { users: [
+        { user: a, password: p },
+        { user: u, password: p, permissions: { publish: [
+            "$JS.API.CONSUMER.CREATE.S.*.s.n", "$JS.API.CONSUMER.DELETE.S.*",
+            "$JS.API.CONSUMER.MSG.NEXT.S.*",
+        ] } },
+    ] }"#;
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let url = |user| server.url().replace("nats://", &format!("nats://{user}:p@"));
+    let admin = connect::<A>(url("a").as_str()).await?;
+    api(&admin, "STREAM.CREATE.S", json!({"name": "S", "subjects": ["s.>"]})).await?;
+    soon(admin.request("s.n", "0")).await?;
+    let js = JetStream::new(connect::<A>(url("u").as_str()).await?);
+    for pushes in [false, true] {
+        let ordered = js.ordered("S").filter("s.n");
+        let mut ordered = soon(if pushes { ordered.push() } else { ordered }).await?;
+        assert_eq!(number(&soon(ordered.next()).await.expect("a message")?), 0);
+    }
+    let error = refused(js.ordered("S").filter("s.m")).await;
+    assert!(error.to_string().contains("may not publish"), "{error}");
+    Ok(())
+}

@@ -19,6 +19,8 @@ use crate::jetstream::pull::seed;
 impl JetStream {
     /// Reads a stream in order, each message once, without acks and without leaving a durable
     /// consumer behind (ADR-17).
+    ///
+    /// Who may not ask for the stream's info does not notice that the stream was replaced.
     pub fn ordered(&self, stream: &str) -> OrderedBuilder {
         OrderedBuilder {
             js: self.clone(),
