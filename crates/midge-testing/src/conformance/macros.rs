@@ -212,6 +212,7 @@ macro_rules! conformance {
                 a_member_that_is_pinned_holds_no_more_bytes_than_it_may
                 a_pin_is_kept_when_a_reader_without_one_ends
                 an_ordered_consumer_with_a_prefix_that_is_no_name_is_refused_at_once
+                an_ordered_consumer_of_the_last_messages_needs_no_filter
                 an_ordered_consumer_of_one_subject_needs_no_other_permission
             }
             jetstream_care {

@@ -158,6 +158,19 @@ pub async fn an_ordered_consumer_with_a_prefix_that_is_no_name_is_refused_at_onc
     Ok(())
 }
 
+pub async fn an_ordered_consumer_of_the_last_messages_needs_no_filter<A: Adapter>() -> Outcome {
+    let bench = Bench::new::<A>().await?;
+    bench.store_numbers(0..6, |number| format!("s.{}", number % 2)).await?;
+    for pushes in [false, true] {
+        let ordered = bench.js.ordered("S").deliver(DeliverPolicy::LastPerSubject);
+        let mut ordered = soon(if pushes { ordered.push() } else { ordered }).await?;
+        for wanted in 4..6 {
+            assert_eq!(number(&soon(ordered.next()).await.expect("a message")?), wanted);
+        }
+    }
+    Ok(())
+}
+
 /// As is usual for who may read one subject of a stream, and nothing else of it.
 pub async fn an_ordered_consumer_of_one_subject_needs_no_other_permission<A: Adapter>() -> Outcome {
     let config = r#"authorization { users: [

@@ -90,6 +90,10 @@ impl OrderedBuilder {
     }
 
     /// As fast as they came, or as fast as can be. Default: as fast as can be.
+    ///
+    /// While the server waits for the time of a message it sends no heartbeats: where two messages
+    /// came further apart than two heartbeats, the consumer counts as lost, and its follower gives the
+    /// second one at once.
     pub fn replay(mut self, policy: ReplayPolicy) -> Self {
         self.config.replay_policy = policy;
         self
@@ -142,7 +146,7 @@ impl OrderedBuilder {
         self
     }
 
-    pub(super) fn build(self) -> Result<Ordered, OrderedError> {
+    pub(super) fn build(mut self) -> Result<Ordered, OrderedError> {
         let stream = self.stream?;
         self.pull.check(true)?;
         let client = self.js.client().clone();
@@ -155,6 +159,10 @@ impl OrderedBuilder {
         ConsumerName::new(&prefix)?;
         let seed = seed(&client);
         let by_subject = self.config.deliver_policy == DeliverPolicy::LastPerSubject;
+        if by_subject && self.config.filter_subjects.is_empty() {
+            // The server asks for one.
+            self.config.filter_subjects.push(">".to_owned());
+        }
         let machine = match self.push {
             Some(heartbeat) => OrderedMachine::push(heartbeat, by_subject, seed),
             None => OrderedMachine::pull(self.pull, by_subject, seed),
