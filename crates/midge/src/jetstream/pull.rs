@@ -162,6 +162,9 @@ impl Consumer {
     /// The next message. `.await` gives `Result<Option<JetMessage>, PullError>`; `None` when none
     /// comes in time.
     ///
+    /// A drain of the client waits for the work on the message that was given last: until `next` is
+    /// called again or the last handle of the consumer is dropped, for `drain_timeout` at most.
+    ///
     /// ```no_run
     /// # use std::time::Duration;
     /// # async fn example(js: midge::jetstream::JetStream) -> Result<(), Box<dyn std::error::Error>> {
