@@ -71,6 +71,8 @@ pub struct PullMachine {
     retry_at: Instant,
     backoff: Backoff,
     pin: Option<String>,
+    /// The server has given the pin or taken it away since it was set.
+    pin_changed: bool,
     check: Check,
     notices: VecDeque<Notice>,
     /// Why the last request brought nothing.
@@ -95,8 +97,12 @@ enum Check {
 const GRACE: Duration = Duration::from_secs(2);
 /// What is left of the time is not worth another request.
 const REST: Duration = Duration::from_millis(10);
+/// Requests that bring nothing come less often than so.
+const OFTEN: Duration = Duration::from_millis(100);
 /// Attempts that brought nothing after which a fetch ends.
 const ATTEMPTS: u32 = 5;
+/// The server reads an i64.
+const MOST: u64 = i64::MAX as u64;
 const NOTICES: usize = 32;
 const SHORTEST_EXPIRES: Duration = Duration::from_secs(1);
 
@@ -123,7 +129,8 @@ impl PullMachine {
     }
 
     fn new(mut config: PullConfig, mode: Mode, seed: u64) -> Self {
-        config.messages = config.messages.max(1);
+        config.messages = config.messages.clamp(1, MOST);
+        config.bytes = config.bytes.map(|bytes| bytes.min(MOST));
         let end = (config.limit == Some(0)).then_some(PullEnd::Done);
         Self {
             config,
@@ -144,6 +151,7 @@ impl PullMachine {
             retry_at: Instant::ZERO,
             backoff: Backoff::new(seed),
             pin: None,
+            pin_changed: false,
             check: Check::None,
             notices: VecDeque::new(),
             refused: None,
@@ -169,7 +177,8 @@ impl PullMachine {
         }
     }
 
-    /// A message came on the present inbox; `pin` is its `Nats-Pin-Id`.
+    /// A message came on the present inbox; `pin` is its `Nats-Pin-Id`, whose header the server does
+    /// not count to `size`.
     #[inline]
     pub fn message(&mut self, size: usize, pin: Option<&str>) {
         self.pending_messages = self.pending_messages.saturating_sub(1);
@@ -181,6 +190,7 @@ impl PullMachine {
             && self.pin.as_deref() != Some(pin)
         {
             self.pin = Some(pin.to_string());
+            self.pin_changed = true;
             self.notice(Notice::Pinned);
         }
     }
@@ -231,12 +241,9 @@ impl PullMachine {
                     return self.finish(PullEnd::NoMessages);
                 }
             }
-            StatusKind::RequestTimeout | StatusKind::InterestExpired => {}
-            StatusKind::BatchCompleted => {
-                if matches!(self.mode, Mode::Once(_)) {
-                    return self.finish(PullEnd::Done);
-                }
-            }
+            StatusKind::RequestTimeout
+            | StatusKind::InterestExpired
+            | StatusKind::BatchCompleted => {}
             StatusKind::MaxBytes => match self.mode {
                 Mode::Once(_) if self.delivered > 0 => return self.finish(PullEnd::Done),
                 Mode::Once(_) => return self.finish(PullEnd::MessageTooLarge),
@@ -255,6 +262,7 @@ impl PullMachine {
             }
             StatusKind::WrongPin => {
                 if self.pin.take().is_some() {
+                    self.pin_changed = true;
                     self.notice(Notice::Unpinned);
                 }
             }
@@ -272,9 +280,11 @@ impl PullMachine {
                 self.config.bytes = Some(limit);
                 self.notice(Notice::LimitLowered(Limit::Bytes(limit)));
             }
-            StatusKind::ExceededExpires if self.config.expires > SHORTEST_EXPIRES => {
-                self.config.expires = (self.config.expires / 2).max(SHORTEST_EXPIRES);
-                self.notice(Notice::LimitLowered(Limit::Expires(self.config.expires)));
+            StatusKind::ExceededExpires(limit)
+                if !limit.is_zero() && self.config.expires > limit =>
+            {
+                self.config.expires = limit;
+                self.notice(Notice::LimitLowered(Limit::Expires(limit)));
             }
             StatusKind::NoResponders => {
                 self.notice(Notice::NoResponders);
@@ -366,6 +376,9 @@ impl PullMachine {
             return PullOutput::Wait(wait);
         }
         if self.is_silent_at(now) {
+            if self.config.no_wait {
+                return self.ended(PullEnd::Expired);
+            }
             if !core::mem::replace(&mut self.silence_told, true) {
                 self.notice(Notice::HeartbeatsMissed);
             }
@@ -435,6 +448,13 @@ impl PullMachine {
     /// Asks with this pin from now on: what another reader of the same process has got.
     pub fn set_pin(&mut self, pin: Option<String>) {
         self.pin = pin;
+        self.pin_changed = false;
+    }
+
+    /// Whether the server has given a pin or taken it away since it was [set](Self::set_pin).
+    #[must_use]
+    pub fn has_other_pin(&self) -> bool {
+        self.pin_changed
     }
 
     /// The configuration, with limits that the server has lowered.
@@ -509,7 +529,13 @@ impl PullMachine {
         self.pending_messages = self.pending_messages.saturating_add(request.messages);
         self.pending_bytes = self.pending_bytes.saturating_add(request.bytes.unwrap_or(0));
         self.heard = false;
-        self.silent = heartbeat.map(|heartbeat| Silence::new(heartbeat, now));
+        // A request may be lost, and the server does not answer every one that does not wait.
+        let watched = match self.mode {
+            _ if self.config.no_wait => Some(GRACE / 2),
+            Mode::Once(until) if now + expires >= until => None,
+            _ => Some((expires + GRACE) / 2),
+        };
+        self.silent = heartbeat.or(watched).map(|heartbeat| Silence::new(heartbeat, now));
         self.asked = Some((now, expires));
         self.begun = true;
         PullOutput::Pull(request)
@@ -551,7 +577,7 @@ impl PullMachine {
     /// A request brought nothing; the next one may have to wait.
     fn ask_again(&mut self, now: Instant, cause: Option<PullEnd>) {
         if let Some((at, expires)) = self.asked
-            && now.saturating_since(at) >= (expires / 10 * 9).min(Backoff::LONGEST)
+            && now.saturating_since(at) >= (expires / 10 * 9).clamp(OFTEN, Backoff::LONGEST)
         {
             self.backoff.reset();
         }

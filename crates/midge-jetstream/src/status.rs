@@ -3,6 +3,8 @@
 //! Texts change case between releases and grow reasons, so the code decides first, and of the text
 //! the beginning.
 
+use core::time::Duration;
+
 use midge_proto::{Headers, Message};
 
 use crate::delivery::is_delivered;
@@ -45,8 +47,8 @@ pub enum StatusKind {
     ExceededMaxWaiting,
     /// 409: a request asked for more messages than this, which the consumer allows.
     ExceededBatch(u64),
-    /// 409: a request would have waited for longer than the consumer allows.
-    ExceededExpires,
+    /// 409: a request would have waited for longer than this, which the consumer allows.
+    ExceededExpires(Duration),
     /// 409: a request asked for more bytes than this, which the consumer allows.
     ExceededMaxBytes(u64),
     /// 409, for a reason that is not known here.
@@ -181,9 +183,32 @@ fn conflict(text: &str) -> StatusKind {
         return limit().map_or(StatusKind::Conflict, StatusKind::ExceededMaxBytes);
     }
     if begins(text, "Exceeded MaxRequestExpires") {
-        return StatusKind::ExceededExpires;
+        let limit = text.rsplit(' ').next().and_then(duration);
+        return limit.map_or(StatusKind::Conflict, StatusKind::ExceededExpires);
     }
     StatusKind::Conflict
+}
+
+/// A duration as Go writes it: `1h2m3.5s`, `500ms`.
+fn duration(mut text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 7] = [
+        ("ns", 1.0),
+        ("µs", 1e3),
+        ("us", 1e3),
+        ("ms", 1e6),
+        ("s", 1e9),
+        ("m", 6e10),
+        ("h", 3.6e12),
+    ];
+    let mut nanos = 0.0;
+    while !text.is_empty() {
+        let end = text.find(|it: char| !(it.is_ascii_digit() || it == '.'))?;
+        let (number, rest) = text.split_at(end);
+        let (unit, factor) = UNITS.iter().find(|(unit, _)| begins(rest, unit))?;
+        nanos += number.parse::<f64>().ok()? * factor;
+        text = rest.get(unit.len()..)?;
+    }
+    Duration::try_from_secs_f64(nanos / 1e9).ok()
 }
 
 fn begins(text: &str, begin: &str) -> bool {
@@ -205,6 +230,9 @@ mod tests {
     #[test]
     fn every_status_is_told_by_its_code_first_and_then_by_its_text_in_any_case() {
         use StatusKind as Kind;
+        const SECOND: Duration = Duration::from_secs(1);
+        const MINUTE: Duration = Duration::from_secs(60);
+        const LONG: Duration = Duration::from_millis(3_630_500);
         for (code, text, expected) in [
             (100, "Idle Heartbeat", Kind::IdleHeartbeat),
             (100, "FlowControl Request", Kind::FlowControl),
@@ -226,7 +254,11 @@ mod tests {
             (409, "Message Size Exceeds MaxBytes", Kind::MaxBytes),
             (409, "Exceeded MaxWaiting", Kind::ExceededMaxWaiting),
             (409, "Exceeded MaxRequestBatch of 50", Kind::ExceededBatch(50)),
-            (409, "Exceeded MaxRequestExpires of 1m0s", Kind::ExceededExpires),
+            (409, "Exceeded MaxRequestExpires of 1m0s", Kind::ExceededExpires(MINUTE)),
+            (409, "Exceeded MaxRequestExpires of 1h0m30.5s", Kind::ExceededExpires(LONG)),
+            (409, "Exceeded MaxRequestExpires of 500ms", Kind::ExceededExpires(SECOND / 2)),
+            (409, "Exceeded MaxRequestExpires of 20µs", Kind::ExceededExpires(SECOND / 50_000)),
+            (409, "Exceeded MaxRequestExpires of 1 week", Kind::Conflict),
             (409, "Exceeded MaxRequestMaxBytes of 1024", Kind::ExceededMaxBytes(1024)),
             (409, "Exceeded MaxRequestBatch of everything", Kind::Conflict),
             (409, "Something New", Kind::Conflict),

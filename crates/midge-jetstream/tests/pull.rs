@@ -275,15 +275,40 @@ fn limits_of_the_consumer_are_kept_to() {
     assert_eq!(desk.pulls[2].bytes, Some(1000));
     desk.status(409, "Exceeded MaxRequestExpires of 16s", &[]);
     desk.pass(SECOND);
-    assert_eq!(desk.pulls[3].expires, Some(15 * SECOND));
+    assert_eq!(desk.pulls[3].expires, Some(16 * SECOND));
+    desk.status(409, "Exceeded MaxRequestExpires of 300ms", &[]);
+    desk.pass(SECOND);
+    assert_eq!((desk.pulls[4].expires, desk.pulls[4].heartbeat), (Some(300 * MILLI), None));
     assert_eq!(
         desk.notices,
         [
             Notice::LimitLowered(Limit::Messages(4)),
             Notice::LimitLowered(Limit::Bytes(1000)),
-            Notice::LimitLowered(Limit::Expires(15 * SECOND)),
+            Notice::LimitLowered(Limit::Expires(16 * SECOND)),
+            Notice::LimitLowered(Limit::Expires(300 * MILLI)),
         ]
     );
+    // Without heartbeats, the end of its time tells that a request was lost.
+    assert_eq!(desk.silence(), (false, SECOND + 300 * MILLI));
+    assert_eq!(desk.notices.last(), Some(&Notice::HeartbeatsMissed));
+}
+
+#[test]
+fn requests_that_end_at_once_come_seldom() {
+    let mut desk = Desk::asked(ten());
+    desk.status(409, "Exceeded MaxRequestExpires of 1ms", &[]);
+    while desk.now < Instant::ZERO + 60 * SECOND {
+        let waiting = desk.machine.pending();
+        if waiting > 0 {
+            desk.now = desk.now + 2 * MILLI;
+            desk.ended(408, "Request Timeout", waiting);
+        } else {
+            let until = desk.run().unwrap();
+            desk.now = until;
+            desk.run();
+        }
+    }
+    assert!(desk.pulls.len() < 40, "{} requests", desk.pulls.len());
 }
 
 #[test]
@@ -475,6 +500,18 @@ fn a_fetch_that_does_not_wait_ends_when_there_is_nothing() {
 }
 
 #[test]
+fn a_fetch_that_does_not_wait_ends_when_nothing_has_come_for_two_seconds() {
+    let mut desk = Desk::fetch(PullConfig { no_wait: true, ..PullConfig::fetch(10) });
+    desk.machine.connected();
+    assert_eq!(desk.run(), Some(desk.now + 2 * SECOND));
+    desk.now = desk.now + SECOND;
+    desk.messages(2);
+    assert_eq!(desk.run(), Some(desk.now + 2 * SECOND));
+    desk.pass(2 * SECOND);
+    assert_eq!((desk.end, desk.notices), (Some(PullEnd::Expired), Vec::new()));
+}
+
+#[test]
 fn a_fetch_by_bytes_ends_when_the_next_message_does_not_fit() {
     let mut desk = Desk::fetch(PullConfig::fetch(1).by_bytes(250));
     desk.machine.connected();
@@ -488,6 +525,20 @@ fn a_fetch_by_bytes_ends_when_the_next_message_does_not_fit() {
     desk.run();
     desk.ended(409, "Message Size Exceeds MaxBytes", 1_000_000);
     assert_eq!(desk.end, Some(PullEnd::MessageTooLarge));
+}
+
+#[test]
+fn a_fetch_goes_on_behind_a_request_that_got_all_but_bytes() {
+    let mut desk = Desk::fetch(PullConfig { bytes: Some(100_000), ..PullConfig::fetch(10) });
+    desk.machine.connected();
+    desk.run();
+    desk.status(409, "Exceeded MaxRequestBatch of 4", &[]);
+    for (request, rest) in [(1, 4), (2, 4), (3, 2)] {
+        assert_eq!(desk.pulls[request].messages, rest);
+        desk.messages(rest);
+        desk.ended(409, "Batch Completed", 0);
+    }
+    assert_eq!((desk.pulls.len(), desk.end), (4, Some(PullEnd::Done)));
 }
 
 #[test]

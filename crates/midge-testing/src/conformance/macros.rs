@@ -204,6 +204,17 @@ macro_rules! conformance {
                 who_has_lost_its_pin_asks_without_it_and_is_pinned_again
                 a_standby_helps_when_so_many_acks_are_missing
             }
+            jetstream_edges {
+                a_fetch_that_does_not_wait_ends_where_nobody_says_that_there_is_no_more
+                a_fetch_goes_on_when_its_requests_are_limited
+                so_much_is_all_that_there_is
+                a_consumer_that_lets_wait_for_less_than_a_second_is_read
+                a_member_that_is_pinned_holds_no_more_bytes_than_it_may
+                a_pin_is_kept_when_a_reader_without_one_ends
+                an_ordered_consumer_with_a_prefix_that_is_no_name_is_refused_at_once
+                an_ordered_consumer_of_the_last_messages_needs_no_filter
+                an_ordered_consumer_of_one_subject_needs_no_other_permission
+            }
             jetstream_care {
                 a_consumer_that_is_paused_gives_nothing_until_it_goes_on
                 ack_subjects_of_both_forms_are_read_and_answered

@@ -113,13 +113,7 @@ impl Stream {
         if let Some(name) = config.given_name() {
             subject.push('.');
             subject.push_str(name);
-            // With the filter in the subject, permissions can be given by it.
-            if let [filter] = config.filter_subjects.as_slice()
-                && !filter.split('.').any(|token| matches!(token, "*" | ">"))
-            {
-                subject.push('.');
-                subject.push_str(filter);
-            }
+            add_filter(&mut subject, &config);
         }
         let mut call = self.context().call();
         call.require(self.context().need_of(config.need())).await?;
@@ -259,5 +253,16 @@ impl Stream {
     fn consumer_call(&self, verb: &str, name: &str) -> Result<String, NameError> {
         let name = ConsumerName::new(name)?;
         Ok(format!("CONSUMER.{verb}.{}.{name}", self.name()))
+    }
+}
+
+/// Adds its only filter to the subject of a request for a consumer, so that permissions can be given by
+/// it. Nothing is published to wildcards.
+pub(super) fn add_filter(subject: &mut String, config: &ConsumerConfig) {
+    if let [filter] = config.filter_subjects.as_slice()
+        && !filter.split('.').any(|token| matches!(token, "*" | ">"))
+    {
+        subject.push('.');
+        subject.push_str(filter);
     }
 }

@@ -49,7 +49,8 @@ impl<'a> FetchBuilder<'a> {
         self
     }
 
-    /// Takes what is there and does not wait for more.
+    /// Takes what is there and does not wait for more. Where the server does not say that there is no
+    /// more, as behind `max_ack_pending`, it ends when nothing has come for 2 s.
     pub fn no_wait(mut self) -> Self {
         self.config.no_wait = true;
         self

@@ -24,6 +24,7 @@ pub use self::builder::OrderedBuilder;
 use self::creation::Creation;
 use self::stopping::Stopping;
 use super::JetStream;
+use super::consumers::add_filter;
 use super::message::JetMessage;
 use super::reader::is_missing;
 use crate::alarm::{Alarm, Changes};
@@ -37,7 +38,7 @@ type Numbered = (Message, DeliveryNumbers);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OrderedError {
-    /// The stream cannot have such a name.
+    /// The stream, or its consumers, cannot have such a name.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The options contradict each other.
@@ -358,7 +359,8 @@ impl Ordered {
         }
         self.inbox = Some(inbox);
         self.next = Some(next);
-        let create = self.subject("CREATE", serial);
+        let mut create = self.subject("CREATE", serial);
+        add_filter(&mut create, &config);
         let info = self.js.api_prefix().subject(&format!("STREAM.INFO.{}", self.stream));
         let (js, stream) = (self.js.clone(), self.stream.to_string());
         self.creating = Some(Box::pin(make(js, create, info, stream, config)));
@@ -459,9 +461,12 @@ async fn make(
         serde_json::to_vec(&request).map_err(|error| OrderedError::Malformed(error.into()));
     let request = request.map_err(failed(false))?;
     let made: ConsumerInfo = call(&js, &create, request).await.map_err(failed(false))?;
-    let stream: StreamInfo = call(&js, &info, Vec::new()).await.map_err(failed(true))?;
-    let now = StreamNow { last: stream.state.last_seq, created: stream.created };
-    Ok((Created { before: made.delivered.stream, stream: Some(now) }, made.num_pending))
+    let stream = match call::<StreamInfo>(&js, &info, Vec::new()).await {
+        Ok(stream) => Some(StreamNow { last: stream.state.last_seq, created: stream.created }),
+        Err(OrderedError::Unanswered(RequestError::Permission(_))) => None,
+        Err(error) => return Err(failed(true)(error)),
+    };
+    Ok((Created { before: made.delivered.stream, stream }, made.num_pending))
 }
 
 /// Whether a consumer is not there, by the answer to a request to delete it.

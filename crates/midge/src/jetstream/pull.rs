@@ -164,6 +164,9 @@ impl Consumer {
     /// The next message. `.await` gives `Result<Option<JetMessage>, PullError>`; `None` when none
     /// comes in time.
     ///
+    /// A drain of the client waits for the work on the message that was given last: until `next` is
+    /// called again or the last handle of the consumer is dropped, for `drain_timeout` at most.
+    ///
     /// ```no_run
     /// # use std::time::Duration;
     /// # async fn example(js: midge::jetstream::JetStream) -> Result<(), Box<dyn std::error::Error>> {
@@ -275,7 +278,8 @@ impl Consumer {
     }
 
     pub(crate) fn keep_pin(&self, reader: &Reader) {
-        if let Some(group) = &self.group {
+        // What another reader has got meanwhile is not forgotten for one that has heard nothing.
+        if let Some(group) = self.group.as_ref().filter(|_| reader.machine().has_other_pin()) {
             lock(&self.inner.idle).keep_pin(group, reader.machine().pin());
         }
     }

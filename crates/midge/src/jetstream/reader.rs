@@ -267,7 +267,8 @@ impl Reader {
                             true => message.headers().and_then(|it| it.get("Nats-Pin-Id")),
                             false => None,
                         };
-                        self.machine.message(message.size(), pin);
+                        let added = pin.map_or(0, |pin| pin_header(&message, pin));
+                        self.machine.message(message.size() - added, pin);
                     } else {
                         self.machine.message(message.size(), None);
                     }
@@ -449,6 +450,15 @@ enum Decision {
     Again,
     End(PullEnd),
     Wait(Option<Instant>),
+}
+
+/// Bytes of the header `Nats-Pin-Id` of a message, which the server adds behind its count: with the
+/// lines around it, if there is no other.
+fn pin_header(message: &Message, pin: &str) -> usize {
+    let line = "Nats-Pin-Id: \r\n".len() + pin.len();
+    let alone = message.headers().is_some_and(|headers| headers.iter().count() == 1);
+    let added = if alone { line + "NATS/1.0\r\n\r\n".len() } else { line };
+    added.min(message.size())
 }
 
 /// Whether a consumer exists; `None` when that is not said.

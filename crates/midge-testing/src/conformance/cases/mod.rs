@@ -16,6 +16,7 @@ pub mod jetstream_changes;
 pub mod jetstream_consume;
 pub mod jetstream_consumers;
 pub mod jetstream_direct;
+pub mod jetstream_edges;
 pub mod jetstream_events;
 pub mod jetstream_foreign;
 pub mod jetstream_levels;

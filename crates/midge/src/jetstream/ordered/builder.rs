@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use midge_jetstream::{
-    AckPolicy, ConsumerConfig, DeliverPolicy, NameError, Notice, OrderedMachine, PullConfig,
-    ReplayPolicy, StreamName, Time,
+    AckPolicy, ConsumerConfig, ConsumerName, DeliverPolicy, NameError, Notice, OrderedMachine,
+    PullConfig, ReplayPolicy, StreamName, Time,
 };
 use midge_proto::Instant;
 
@@ -19,6 +19,8 @@ use crate::jetstream::pull::seed;
 impl JetStream {
     /// Reads a stream in order, each message once, without acks and without leaving a durable
     /// consumer behind (ADR-17).
+    ///
+    /// Who may not ask for the stream's info does not notice that the stream was replaced.
     pub fn ordered(&self, stream: &str) -> OrderedBuilder {
         OrderedBuilder {
             js: self.clone(),
@@ -88,6 +90,10 @@ impl OrderedBuilder {
     }
 
     /// As fast as they came, or as fast as can be. Default: as fast as can be.
+    ///
+    /// While the server waits for the time of a message it sends no heartbeats: where two messages
+    /// came further apart than two heartbeats, the consumer counts as lost, and its follower gives the
+    /// second one at once.
     pub fn replay(mut self, policy: ReplayPolicy) -> Self {
         self.config.replay_policy = policy;
         self
@@ -140,18 +146,23 @@ impl OrderedBuilder {
         self
     }
 
-    pub(super) fn build(self) -> Result<Ordered, OrderedError> {
+    pub(super) fn build(mut self) -> Result<Ordered, OrderedError> {
         let stream = self.stream?;
         self.pull.check(true)?;
         let client = self.js.client().clone();
         let random = client.new_inbox();
         let token = random.rsplit('.').next().unwrap_or_default();
-        let prefix = match self.prefix {
+        let prefix = match self.prefix.filter(|prefix| !prefix.is_empty()) {
             Some(prefix) => format!("{prefix}_{token}"),
             None => token.to_owned(),
         };
+        ConsumerName::new(&prefix)?;
         let seed = seed(&client);
         let by_subject = self.config.deliver_policy == DeliverPolicy::LastPerSubject;
+        if by_subject && self.config.filter_subjects.is_empty() {
+            // The server asks for one.
+            self.config.filter_subjects.push(">".to_owned());
+        }
         let machine = match self.push {
             Some(heartbeat) => OrderedMachine::push(heartbeat, by_subject, seed),
             None => OrderedMachine::pull(self.pull, by_subject, seed),
