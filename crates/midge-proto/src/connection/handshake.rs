@@ -77,6 +77,10 @@ pub(super) struct Session {
     pub(super) lowered: bool,
     /// Attempts that failed since the beginning, or since the last connection.
     pub(super) failed: u32,
+    /// When the present connection came up, or the last one did.
+    up_since: Instant,
+    /// Connections in a row that were lost as soon as they were up.
+    pub(super) brief: u32,
     /// Why the last attempt failed, or the last connection was lost.
     pub(super) cause: Option<DisconnectCause>,
     /// The caller has said which server is next.
@@ -346,6 +350,7 @@ impl Connection {
         self.statistics.connects += 1;
         let session = &mut self.session;
         session.failed = 0;
+        session.up_since = self.now;
         session.cause = None;
         session.was_up = true;
         session.ever_secure |= session.secure;
@@ -501,6 +506,9 @@ impl Connection {
         } else {
             self.end_requests(split.first_unsent, NotSent::Disconnected);
         }
+        if cause != DisconnectCause::Requested {
+            self.note_loss();
+        }
         if let Some(server) = self.session.server.clone() {
             self.session.cause = Some(cause.clone());
             let Split { unknown, kept, dropped, .. } = split;
@@ -513,9 +521,24 @@ impl Connection {
             self.end_drained();
             self.events.push_back(Event::Disconnected(facts));
         }
-        // The first attempt comes at once; the server that was lost is tried last.
+        // The server that was lost is tried last.
         self.servers.move_on();
         true
+    }
+
+    /// The first attempt after a loss comes at once, but not again and again: where connections are
+    /// lost as soon as they are up, it waits like one that follows a failed attempt.
+    fn note_loss(&mut self) {
+        let lived = self.now.saturating_since(self.session.up_since);
+        if lived >= self.wait_after(self.session.brief.saturating_add(1)) {
+            self.session.brief = 0;
+            return;
+        }
+        self.session.brief = self.session.brief.saturating_add(1);
+        if self.session.brief > 1 {
+            let wait = self.backoff();
+            self.timers.set(Timer::Reconnect, self.now + wait);
+        }
     }
 
     /// Nothing more can come for the subscriptions that were draining, and something may be lost.
