@@ -357,14 +357,7 @@ impl Connection {
             let max = self.config.server_control_line;
             return Err(SubscribeError::LineTooLong { length: line, max });
         }
-        let crowded = match self.phase {
-            Phase::Up => self.has_much_control(),
-            Phase::Greeting => {
-                self.outbound.handshake_bytes() > ANNOUNCE + self.config.control_reserve
-            }
-            _ => false,
-        };
-        if crowded {
+        if matches!(self.phase, Phase::Up | Phase::Greeting) && self.has_crowd_of_control() {
             return Err(SubscribeError::Full);
         }
         let sid = self.subscriptions.add(subject, queue, role, self.config.max_subscriptions)?;
@@ -390,8 +383,34 @@ impl Connection {
     /// An unknown `sid` changes nothing.
     pub fn unsubscribe(&mut self, sid: Sid, max: Option<u64>) {
         let announced = self.is_announced(sid);
-        if let Some(reason) = self.subscriptions.unsubscribe(sid, max, announced) {
+        let ended = self.subscriptions.unsubscribe(sid, max, announced);
+        self.write_unsubs();
+        if let Some(reason) = ended {
             self.subscription_ended(sid, reason);
+        }
+    }
+
+    /// Writes the UNSUBs that wait, as far as there is room: what the caller does next is to stand
+    /// behind them.
+    pub(super) fn write_unsubs(&mut self) {
+        while self.subscriptions.has_unsubs() && !self.has_crowd_of_control() {
+            let Some((sid, max)) = self.subscriptions.next_unsub() else { return };
+            let number = sid.number();
+            match self.phase {
+                Phase::Up => self.outbound.control(|out| encode::unsubscribe(out, number, max)),
+                _ => encode::unsubscribe(self.outbound.handshake(), number, max),
+            }
+        }
+    }
+
+    /// Neither a SUB nor an UNSUB has room, or there is nobody to be told.
+    fn has_crowd_of_control(&self) -> bool {
+        match self.phase {
+            Phase::Up => self.has_much_control(),
+            Phase::Greeting => {
+                self.outbound.handshake_bytes() > ANNOUNCE + self.config.control_reserve
+            }
+            _ => true,
         }
     }
 
@@ -400,6 +419,7 @@ impl Connection {
     pub fn drain_subscription(&mut self, sid: Sid) {
         if self.is_announced(sid) {
             self.subscriptions.drain(sid, true);
+            self.write_unsubs();
         } else if self.subscriptions.end(sid) {
             // No connection: nothing more can come.
             self.subscription_ended(sid, EndReason::Drained);
