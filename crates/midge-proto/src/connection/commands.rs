@@ -273,11 +273,20 @@ impl Connection {
     ) -> Result<(), RequestError> {
         self.check_publish(subject, Some(reply), headers, payload)?;
         if self.requests.mux.is_none() {
-            let inbox = self.requests.inbox_subject();
-            self.requests.mux = Some(self.add_subscription(inbox.borrowed(), None, Role::Mux)?);
+            self.subscribe_inbox()?;
         }
         let position = self.enqueue(Kind::Request, subject, Some(reply), headers, payload);
         self.requests.start(id, position, subject.as_bytes(), deadline);
+        Ok(())
+    }
+
+    /// The inbox that requests share.
+    pub(super) fn subscribe_inbox(&mut self) -> Result<(), SubscribeError> {
+        let inbox = self.requests.inbox_subject();
+        let mux = self.add_subscription(inbox.borrowed(), None, Role::Mux)?;
+        self.requests.mux = Some(mux);
+        let told = self.is_announced(mux);
+        self.requests.mux_ping = told.then(|| self.outbound.pings().next_number());
         Ok(())
     }
 

@@ -71,6 +71,8 @@ pub(super) struct Session {
     greeted: bool,
     /// The PING that ends the handshake is queued.
     pub(super) pinged: bool,
+    /// Subscriptions that were too many for the server, of those that the handshake announced.
+    pub(super) refused: usize,
     was_up: bool,
     lame_duck: bool,
     /// INFO lowered a limit, and what waits has not been checked against it.
@@ -216,6 +218,7 @@ impl Connection {
         self.session.tls_due = self.must_be_secure(self.scheme());
         self.session.greeted = false;
         self.session.pinged = false;
+        self.session.refused = 0;
         self.session.lame_duck = false;
         self.timers.stop(Timer::LameDuck);
         self.inbound.reset();
@@ -372,6 +375,9 @@ impl Connection {
         let known = Arc::clone(&info);
         self.events.push_back(Event::Connected(Connected { server, info, again, dropped }));
         self.note_info(&known);
+        if self.session.refused > 0 {
+            self.recover_inbox();
+        }
     }
 
     /// INFO, at any time.
@@ -479,6 +485,7 @@ impl Connection {
             return false;
         };
         self.subscriptions.forget_connection();
+        self.requests.mux_ping = None;
         if !mem::take(&mut self.session.was_up) {
             self.outbound.reset_handshake();
             self.end_drained();

@@ -436,6 +436,18 @@ fn a_refusal_that_names_an_ended_subscription_is_not_for_another_with_its_subjec
 }
 
 #[test]
+fn a_subject_of_too_many_tokens_ends_its_subscription_in_a_queue_group_too() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a.b.c workers
+        > SUB a.b.c workers 1
+        < -ERR 'Permissions Violation for Subscription to \"a.b.c\", too many tokens'
+        ! ended 1 ...
+        ! server error...",
+    );
+}
+
+#[test]
 fn subscriptions_during_a_handshake_that_stands_still_are_bounded() {
     for subject in ["some.subject", "some.subjects", "some"] {
         let mut config = config("127.0.0.1");
