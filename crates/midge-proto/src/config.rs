@@ -121,7 +121,9 @@ pub struct Config {
     /// servers. Default: false.
     pub retry_first_connect: bool,
     /// The wait before the second attempt after a loss; doubles with each further one, and its
-    /// upper half is random. The first attempt comes at once. Default: 100 ms.
+    /// upper half is random. The first attempt comes at once, but not again where a connection was
+    /// lost sooner than this wait would be over: then it is waited as after a failed attempt, until
+    /// a connection lasts longer. Default: 100 ms.
     pub reconnect_wait: Duration,
     /// The longest wait between two attempts, without the jitter. Default: 5 s.
     pub reconnect_wait_max: Duration,

@@ -95,6 +95,61 @@ async fn a_reload_that_denies_publishing_is_told_and_fails_requests_at_once() ->
     Ok(())
 }
 
+// ---- numbers of subscriptions and tokens ---------------------------------------------------
+
+#[tokio::test]
+async fn one_subscription_too_many_is_not_confirmed_and_no_request_waits_on_a_dead_inbox() -> Outcome
+{
+    let limit = |subscriptions: usize| format!("max_subscriptions: {subscriptions}");
+    let mut server = NatsServer::builder().config(limit(2)).start()?;
+    let client = connect(impatient(&server.url())).await?;
+    let ask = || soon(client.request("nobody", "").timeout(Duration::from_secs(50)).into_future());
+    let one = soon(client.subscribe("one").confirmed().into_future()).await?;
+    let two = soon(client.subscribe("two").confirmed().into_future()).await?;
+    let three = soon(client.subscribe("three").confirmed().into_future()).await;
+    let refused = Err(ConfirmError::Refused(ServerError::MaxSubscriptions));
+    assert_eq!(three.map(drop), refused);
+    assert_eq!(soon(two.confirmed()).await, Ok(()), "it is there");
+    assert_eq!(ask().await, Err(RequestError::Permission(ServerError::MaxSubscriptions)));
+    drop(two);
+    assert_eq!(ask().await, Err(RequestError::NoResponders));
+
+    // What is announced last to the server that comes back is refused: the inbox of another client.
+    server.kill()?;
+    let other = connect(impatient(&server.url()).retry_first_connect(true)).await?;
+    let held = [other.subscribe("three").await?, other.subscribe("four").await?];
+    let ask = || soon(other.request("nobody", "").timeout(Duration::from_secs(50)).into_future());
+    let (asked, restarted) = tokio::join!(ask(), async { server.restart() });
+    restarted?;
+    assert_eq!(asked, Err(RequestError::Permission(ServerError::MaxSubscriptions)));
+    drop(held);
+    assert_eq!(ask().await, Err(RequestError::NoResponders));
+    drop(one);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_subject_of_too_many_tokens_is_not_confirmed() -> Outcome {
+    let server = NatsServer::builder().config("max_subscription_tokens: 3").start()?;
+    let client = connect(impatient(&server.url())).await?;
+    soon(client.queue_subscribe("a.b.c", "workers").confirmed().into_future()).await?;
+    for group in [None, Some("workers")] {
+        let subscribe = client.subscribe("a.b.c.d");
+        let subscribe =
+            group.into_iter().fold(subscribe, |subscribe, group| subscribe.queue(group));
+        let refused = soon(subscribe.confirmed().into_future()).await.map(drop);
+        let denied = matches!(
+            &refused,
+            Err(ConfirmError::Denied(ServerError::SubscribePermission {
+                too_many_tokens: true,
+                ..
+            }))
+        );
+        assert!(denied, "{group:?}: {refused:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_reload_that_denies_the_inbox_fails_requests_until_it_is_granted() -> Outcome {
     let mut server = NatsServer::builder().config(denying("", "")).start()?;

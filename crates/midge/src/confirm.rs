@@ -12,7 +12,8 @@ use crate::Subscription;
 use crate::end::EndReason;
 use crate::flush::{Flush, FlushError, Flushing};
 use crate::queue::Queue;
-use crate::shared::Handle;
+use crate::shared::{Handle, lock};
+use crate::status::Refusals;
 use crate::subscribe::{Subscribe, Subscribing};
 
 /// A subscription that the server does not have, or of which that is not known.
@@ -25,6 +26,11 @@ pub enum ConfirmError {
     /// The server denies the subject or the queue group. The subscription has ended.
     #[error("{0}")]
     Denied(ServerError),
+    /// The server has refused a subscription of this connection meanwhile, and does not say which:
+    /// there are too many. It may be this one. One that was there before does not end by this, but
+    /// may never get a message.
+    #[error("the server has refused this subscription, or another one: {0}")]
+    Refused(ServerError),
     /// The server did not answer within `flush_timeout`, or the connection closed. Unless it
     /// closed, a subscription that was there before goes on.
     #[error("the server has not confirmed the subscription: {0}")]
@@ -39,12 +45,15 @@ pub struct Confirming {
     queue: Arc<Queue>,
     flushing: Flushing,
     deadline: Option<Instant>,
+    /// Those before the subscription was made.
+    refusals: Refusals,
 }
 
 impl Confirming {
     pub(crate) fn new(handle: Arc<Handle>, queue: Arc<Queue>) -> Self {
         let flushing = Flush::new(handle.clone()).into_future();
-        Self { handle, queue, flushing, deadline: None }
+        let refusals = lock(&handle.shared.board).refusals().clone();
+        Self { handle, queue, flushing, deadline: None, refusals }
     }
 
     fn denied(&self) -> Option<ConfirmError> {
@@ -69,14 +78,16 @@ impl Future for Confirming {
                 return Poll::Ready(Err(denied));
             }
             match flushed {
+                Ok(_) => {
+                    let refused = lock(&shared.board).refusals().since(&this.refusals);
+                    return Poll::Ready(refused.map_or(Ok(()), |e| Err(ConfirmError::Refused(e))));
+                }
                 // It is announced to the next server before this PING.
                 Err(FlushError::Disconnected(_)) => {
                     let left = deadline.saturating_since(this.handle.shared.clock.now());
                     this.flushing = Flush::new(this.handle.clone()).timeout(left).into_future();
                 }
-                flushed => {
-                    return Poll::Ready(flushed.map(drop).map_err(ConfirmError::Unconfirmed));
-                }
+                Err(error) => return Poll::Ready(Err(ConfirmError::Unconfirmed(error))),
             }
         }
     }
@@ -101,7 +112,8 @@ impl<S: AsSubject> IntoFuture for SubscribeConfirmed<S> {
     type IntoFuture = SubscribingConfirmed<S>;
 
     fn into_future(self) -> Self::IntoFuture {
-        SubscribingConfirmed { subscribing: self.subscribe.into_future(), made: None }
+        let refusals = lock(&self.subscribe.client().shared().board).refusals().clone();
+        SubscribingConfirmed { subscribing: self.subscribe.into_future(), refusals, made: None }
     }
 }
 
@@ -111,6 +123,8 @@ impl<S: AsSubject> IntoFuture for SubscribeConfirmed<S> {
 #[must_use = "futures do nothing unless polled"]
 pub struct SubscribingConfirmed<S> {
     subscribing: Subscribing<S>,
+    /// Those before it is made.
+    refusals: Refusals,
     made: Option<(Subscription, Confirming)>,
 }
 
@@ -121,7 +135,8 @@ impl<S: AsSubject> Future for SubscribingConfirmed<S> {
         let this = &mut *self;
         if this.made.is_none() {
             let subscription = ready!(Pin::new(&mut this.subscribing).poll(context))?;
-            let confirming = subscription.confirmed();
+            let mut confirming = subscription.confirmed();
+            confirming.refusals = this.refusals.clone();
             this.made = Some((subscription, confirming));
         }
         let (_, confirming) = this.made.as_mut().expect("it was made above");

@@ -179,8 +179,10 @@ impl ConnectOptions {
 
     /// The wait before the second attempt after a loss, which doubles with each further one, and
     /// its upper bound, which must not be shorter; of each wait the upper half is random, and there is
-    /// [`reconnect_jitter`](Self::reconnect_jitter) besides. The first attempt comes at once. Zero is
-    /// refused. Default: 100 ms and 5 s.
+    /// [`reconnect_jitter`](Self::reconnect_jitter) besides. The first attempt comes at once. Where one
+    /// connection after the other is lost before such a wait would be over, the next attempts wait as
+    /// if they followed failed ones, until a connection lasts longer. Zero is refused. Default: 100 ms
+    /// and 5 s.
     pub fn reconnect_wait(mut self, first: Duration, longest: Duration) -> Self {
         self.config.reconnect_wait = first;
         self.config.reconnect_wait_max = longest;

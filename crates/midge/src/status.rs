@@ -72,6 +72,20 @@ pub enum LastError {
     },
 }
 
+/// Subscriptions that servers refused without naming them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals {
+    count: u64,
+    last: Option<ServerError>,
+}
+
+impl Refusals {
+    /// The last one, if there was one since `before`.
+    pub(crate) fn since(&self, before: &Self) -> Option<ServerError> {
+        self.last.clone().filter(|_| self.count != before.count)
+    }
+}
+
 /// The latest state, the listeners, and the futures that wait for a change.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -79,6 +93,7 @@ pub(crate) struct Board {
     transition: u64,
     closed: Option<Arc<Closed>>,
     last_error: Option<LastError>,
+    refusals: Refusals,
     waiters: Waiters,
     pub(crate) listeners: Vec<Option<Ring>>,
 }
@@ -90,6 +105,7 @@ impl Board {
             transition: 0,
             closed: None,
             last_error: None,
+            refusals: Refusals::default(),
             waiters: Waiters::default(),
             listeners: Vec::new(),
         }
@@ -120,6 +136,10 @@ impl Board {
         self.closed.as_ref()
     }
 
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     pub(crate) fn last_error(&self) -> Option<&LastError> {
         self.last_error.as_ref()
     }
@@ -143,7 +163,13 @@ impl Board {
                 let (server, cause) = (server.clone(), cause.clone());
                 self.last_error = Some(LastError::Attempt { server, cause });
             }
-            Event::ServerError(error) => self.last_error = Some(LastError::Server(error.clone())),
+            Event::ServerError(error) => {
+                self.last_error = Some(LastError::Server(error.clone()));
+                if matches!(error, ServerError::MaxSubscriptions | ServerError::InvalidSubject) {
+                    self.refusals.count += 1;
+                    self.refusals.last = Some(error.clone());
+                }
+            }
             _ => {}
         }
         for ring in self.listeners.iter_mut().flatten() {

@@ -48,7 +48,9 @@ pub enum WhenFull {
 ///
 /// `.await` makes it, and only waits when very many control operations are still to be written.
 /// It does not wait for the server: [`confirmed`](Self::confirmed) does. A refusal by the server
-/// ends the subscription later, see [`Subscription::end`].
+/// ends the subscription later, see [`Subscription::end`]; but not where there is one too many, since
+/// the server does not say which: that is an [`Event::ServerError`](crate::Event::ServerError), and
+/// told by [`confirmed`](Self::confirmed).
 #[derive(Debug)]
 #[must_use = "nothing is subscribed to until `.await` or `try_subscribe`"]
 pub struct Subscribe<S> {
@@ -149,6 +151,10 @@ impl<S: AsSubject> Subscribe<S> {
     /// [`SubscribeError`]; [`SubscribeError::Full`] when there is no room to write it.
     pub fn try_subscribe(self) -> Result<Subscription, SubscribeError> {
         self.try_make().map(Subscription::new)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(crate) fn try_make(mut self) -> Result<Made, SubscribeError> {

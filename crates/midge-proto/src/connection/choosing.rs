@@ -64,12 +64,19 @@ impl Connection {
         }
     }
 
-    /// Doubles with each try, up to the maximum; the upper half of it is random, and so is the
-    /// jitter on top.
-    pub(super) fn backoff(&mut self) -> Duration {
-        let doublings = self.session.failed.saturating_sub(1).min(30);
+    /// The longest wait after so many tries in a row came to nothing, without jitter: it doubles
+    /// with each, up to the maximum.
+    pub(super) fn wait_after(&self, tries: u32) -> Duration {
+        let doublings = tries.saturating_sub(1).min(30);
         let wait = self.config.reconnect_wait.saturating_mul(1 << doublings);
-        let half = wait.min(self.config.reconnect_wait_max) / 2;
+        wait.min(self.config.reconnect_wait_max)
+    }
+
+    /// The wait before the next attempt. The upper half of it is random, and so is the jitter on top.
+    pub(super) fn backoff(&mut self) -> Duration {
+        // Behind the first brief connection, the next attempt came at once.
+        let brief = self.session.brief.saturating_sub(1);
+        let half = self.wait_after(self.session.failed.saturating_add(brief)) / 2;
         let jitter = if self.next_uses_tls() {
             self.config.reconnect_jitter_tls
         } else {

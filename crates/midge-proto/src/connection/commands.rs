@@ -273,11 +273,20 @@ impl Connection {
     ) -> Result<(), RequestError> {
         self.check_publish(subject, Some(reply), headers, payload)?;
         if self.requests.mux.is_none() {
-            let inbox = self.requests.inbox_subject();
-            self.requests.mux = Some(self.add_subscription(inbox.borrowed(), None, Role::Mux)?);
+            self.subscribe_inbox()?;
         }
         let position = self.enqueue(Kind::Request, subject, Some(reply), headers, payload);
         self.requests.start(id, position, subject.as_bytes(), deadline);
+        Ok(())
+    }
+
+    /// The inbox that requests share.
+    pub(super) fn subscribe_inbox(&mut self) -> Result<(), SubscribeError> {
+        let inbox = self.requests.inbox_subject();
+        let mux = self.add_subscription(inbox.borrowed(), None, Role::Mux)?;
+        self.requests.mux = Some(mux);
+        let told = self.is_announced(mux);
+        self.requests.mux_ping = told.then(|| self.outbound.pings().next_number());
         Ok(())
     }
 
@@ -357,14 +366,7 @@ impl Connection {
             let max = self.config.server_control_line;
             return Err(SubscribeError::LineTooLong { length: line, max });
         }
-        let crowded = match self.phase {
-            Phase::Up => self.has_much_control(),
-            Phase::Greeting => {
-                self.outbound.handshake_bytes() > ANNOUNCE + self.config.control_reserve
-            }
-            _ => false,
-        };
-        if crowded {
+        if matches!(self.phase, Phase::Up | Phase::Greeting) && self.has_crowd_of_control() {
             return Err(SubscribeError::Full);
         }
         let sid = self.subscriptions.add(subject, queue, role, self.config.max_subscriptions)?;
@@ -390,8 +392,34 @@ impl Connection {
     /// An unknown `sid` changes nothing.
     pub fn unsubscribe(&mut self, sid: Sid, max: Option<u64>) {
         let announced = self.is_announced(sid);
-        if let Some(reason) = self.subscriptions.unsubscribe(sid, max, announced) {
+        let ended = self.subscriptions.unsubscribe(sid, max, announced);
+        self.write_unsubs();
+        if let Some(reason) = ended {
             self.subscription_ended(sid, reason);
+        }
+    }
+
+    /// Writes the UNSUBs that wait, as far as there is room: what the caller does next is to stand
+    /// behind them.
+    pub(super) fn write_unsubs(&mut self) {
+        while self.subscriptions.has_unsubs() && !self.has_crowd_of_control() {
+            let Some((sid, max)) = self.subscriptions.next_unsub() else { return };
+            let number = sid.number();
+            match self.phase {
+                Phase::Up => self.outbound.control(|out| encode::unsubscribe(out, number, max)),
+                _ => encode::unsubscribe(self.outbound.handshake(), number, max),
+            }
+        }
+    }
+
+    /// Neither a SUB nor an UNSUB has room, or there is nobody to be told.
+    fn has_crowd_of_control(&self) -> bool {
+        match self.phase {
+            Phase::Up => self.has_much_control(),
+            Phase::Greeting => {
+                self.outbound.handshake_bytes() > ANNOUNCE + self.config.control_reserve
+            }
+            _ => true,
         }
     }
 
@@ -400,6 +428,7 @@ impl Connection {
     pub fn drain_subscription(&mut self, sid: Sid) {
         if self.is_announced(sid) {
             self.subscriptions.drain(sid, true);
+            self.write_unsubs();
         } else if self.subscriptions.end(sid) {
             // No connection: nothing more can come.
             self.subscription_ended(sid, EndReason::Drained);

@@ -71,12 +71,18 @@ pub(super) struct Session {
     greeted: bool,
     /// The PING that ends the handshake is queued.
     pub(super) pinged: bool,
+    /// Subscriptions that were too many for the server, of those that the handshake announced.
+    pub(super) refused: usize,
     was_up: bool,
     lame_duck: bool,
     /// INFO lowered a limit, and what waits has not been checked against it.
     pub(super) lowered: bool,
     /// Attempts that failed since the beginning, or since the last connection.
     pub(super) failed: u32,
+    /// When the present connection came up, or the last one did.
+    up_since: Instant,
+    /// Connections in a row that were lost as soon as they were up.
+    pub(super) brief: u32,
     /// Why the last attempt failed, or the last connection was lost.
     pub(super) cause: Option<DisconnectCause>,
     /// The caller has said which server is next.
@@ -212,6 +218,7 @@ impl Connection {
         self.session.tls_due = self.must_be_secure(self.scheme());
         self.session.greeted = false;
         self.session.pinged = false;
+        self.session.refused = 0;
         self.session.lame_duck = false;
         self.timers.stop(Timer::LameDuck);
         self.inbound.reset();
@@ -346,6 +353,7 @@ impl Connection {
         self.statistics.connects += 1;
         let session = &mut self.session;
         session.failed = 0;
+        session.up_since = self.now;
         session.cause = None;
         session.was_up = true;
         session.ever_secure |= session.secure;
@@ -367,6 +375,9 @@ impl Connection {
         let known = Arc::clone(&info);
         self.events.push_back(Event::Connected(Connected { server, info, again, dropped }));
         self.note_info(&known);
+        if self.session.refused > 0 {
+            self.recover_inbox();
+        }
     }
 
     /// INFO, at any time.
@@ -474,6 +485,7 @@ impl Connection {
             return false;
         };
         self.subscriptions.forget_connection();
+        self.requests.mux_ping = None;
         if !mem::take(&mut self.session.was_up) {
             self.outbound.reset_handshake();
             self.end_drained();
@@ -501,6 +513,9 @@ impl Connection {
         } else {
             self.end_requests(split.first_unsent, NotSent::Disconnected);
         }
+        if cause != DisconnectCause::Requested {
+            self.note_loss();
+        }
         if let Some(server) = self.session.server.clone() {
             self.session.cause = Some(cause.clone());
             let Split { unknown, kept, dropped, .. } = split;
@@ -513,9 +528,24 @@ impl Connection {
             self.end_drained();
             self.events.push_back(Event::Disconnected(facts));
         }
-        // The first attempt comes at once; the server that was lost is tried last.
+        // The server that was lost is tried last.
         self.servers.move_on();
         true
+    }
+
+    /// The first attempt after a loss comes at once, but not again and again: where connections are
+    /// lost as soon as they are up, it waits like one that follows a failed attempt.
+    fn note_loss(&mut self) {
+        let lived = self.now.saturating_since(self.session.up_since);
+        if lived >= self.wait_after(self.session.brief.saturating_add(1)) {
+            self.session.brief = 0;
+            return;
+        }
+        self.session.brief = self.session.brief.saturating_add(1);
+        if self.session.brief > 1 {
+            let wait = self.backoff();
+            self.timers.set(Timer::Reconnect, self.now + wait);
+        }
     }
 
     /// Nothing more can come for the subscriptions that were draining, and something may be lost.

@@ -628,12 +628,7 @@ impl Connection {
             self.pong_due = false;
             self.outbound.answer_ping();
         }
-        while !self.has_much_control()
-            && let Some((sid, max)) = self.subscriptions.next_unsub()
-        {
-            let number = sid.number();
-            self.outbound.control(|out| crate::wire::encode::unsubscribe(out, number, max));
-        }
+        self.write_unsubs();
         if !self.subscriptions.has_unsubs()
             && let Some(number) = self.subscriptions.next_drain_ping()
         {

@@ -207,6 +207,10 @@ impl Outbound {
         self.pings.push(flush, drains);
     }
 
+    pub(super) fn pings(&self) -> &Pings {
+        &self.pings
+    }
+
     /// A PING that only confirms messages, unless many are unanswered: a server that reads and does
     /// not answer must not cost memory. What it would have confirmed, the next one does.
     pub(super) fn confirm(&mut self) {

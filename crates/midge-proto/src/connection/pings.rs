@@ -41,6 +41,8 @@ pub(super) struct Pings {
     handed_out: usize,
     /// From the front, how many were answered.
     answered: usize,
+    /// How many have left the queue.
+    gone: u64,
 }
 
 impl Pings {
@@ -50,6 +52,16 @@ impl Pings {
             self.queue.reserve_exact(1);
         }
         self.queue.push_back(Ping { flush, drains, before: Before::default() });
+    }
+
+    /// The number that the next PING will have on this connection.
+    pub(super) fn next_number(&self) -> u64 {
+        self.gone + self.queue.len() as u64
+    }
+
+    /// Whether the PING with this number was answered.
+    pub(super) fn is_answered(&self, number: u64) -> bool {
+        number < self.gone + self.answered as u64
     }
 
     /// PINGs that were queued, and are not both written and answered.
@@ -103,6 +115,7 @@ impl Pings {
             return None;
         }
         let Ping { flush, drains, before } = self.queue.pop_front()?;
+        self.gone += 1;
         self.written -= 1;
         self.handed_out -= 1;
         self.answered -= 1;

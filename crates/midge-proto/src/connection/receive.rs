@@ -1,6 +1,7 @@
 //! What arrives, and whom it concerns.
 
 use alloc::sync::Arc;
+use core::mem;
 
 use super::errors::{DisconnectCause, EndReason, RequestError};
 use super::handshake::Phase;
@@ -135,6 +136,7 @@ impl Connection {
                 Some((sid, true)) => self.inbox_denied(sid, &error),
                 None => {}
             },
+            ServerError::MaxSubscriptions => self.one_too_many(&error),
             ServerError::PublishPermission { subject } => {
                 if let Some(id) = self.requests.with_subject(subject.as_bytes()) {
                     self.request_denied(id, &error);
@@ -157,6 +159,37 @@ impl Connection {
         }
         self.requests.end(id);
         self.events.push_back(Event::Response(id, Err(RequestError::Permission(error.clone()))));
+    }
+
+    /// A subscription was refused, and the error does not say which. Requests must not wait on an
+    /// inbox that is dead: it is taken for the one while the server has not answered behind it.
+    fn one_too_many(&mut self, error: &ServerError) {
+        if !self.is_connected() {
+            self.session.refused += 1;
+        } else if let (Some(mux), Some(ping)) = (self.requests.mux, self.requests.mux_ping)
+            && !self.outbound.pings().is_answered(ping)
+        {
+            // Should it be another one, the server ends the inbox now.
+            self.unsubscribe(mux, None);
+            self.inbox_denied(mux, error);
+        }
+    }
+
+    /// Of those that a handshake announced, as many as were refused are dead: the last ones. If the
+    /// inbox of requests is among them, it is asked for once more while requests wait, and else by
+    /// the next one.
+    pub(super) fn recover_inbox(&mut self) {
+        let refused = mem::take(&mut self.session.refused);
+        if let Some(mux) = self.requests.mux
+            && self.requests.mux_ping.is_none()
+            && self.subscriptions.behind(mux) < refused
+        {
+            self.unsubscribe(mux, None);
+            if self.requests.len() > 0 {
+                // If there is no room for it now, the next request tries again.
+                let _ = self.subscribe_inbox();
+            }
+        }
     }
 
     /// The inbox of requests is denied: all that wait end, and the next request asks anew.

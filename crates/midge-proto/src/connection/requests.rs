@@ -40,6 +40,8 @@ pub(super) struct Requests {
     inbox: String,
     /// The subscription to the inbox, made with the first request.
     pub(super) mux: Option<Sid>,
+    /// The first PING behind its SUB, by number; `None` when a handshake has announced it.
+    pub(super) mux_ping: Option<u64>,
     /// The reply subject that was built last, and the id that it names.
     reply: Vec<u8>,
     last: RequestId,
@@ -57,6 +59,7 @@ impl Requests {
             last: RequestId::from_number(0),
             inbox,
             mux: None,
+            mux_ping: None,
         }
     }
 

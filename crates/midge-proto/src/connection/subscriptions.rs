@@ -317,6 +317,12 @@ impl Subscriptions {
         self.select(|subscription| subscription.role != Role::Mux)
     }
 
+    /// How many are announced behind this one.
+    pub(super) fn behind(&self, sid: Sid) -> usize {
+        let behind = self.slots.iter().skip(sid.index() + 1);
+        behind.filter(|slot| slot.subscription.is_some()).count()
+    }
+
     pub(super) fn is_empty_but_for_replies(&self) -> bool {
         self.live == self.for_replies
     }
@@ -385,7 +391,8 @@ impl Subscriptions {
     /// The subscription that the server refuses: by number where it names one, else the first
     /// with this subject and queue group.
     pub(super) fn denied(&self, error: &ServerError) -> Option<(Sid, bool)> {
-        let ServerError::SubscribePermission { subject, queue, sid, .. } = error else {
+        let ServerError::SubscribePermission { subject, queue, sid, too_many_tokens } = error
+        else {
             return None;
         };
         if let Some(sid) = sid.map(Sid::from_number) {
@@ -393,8 +400,10 @@ impl Subscriptions {
         }
         self.slots.iter().enumerate().find_map(|(index, slot)| {
             let subscription = slot.subscription.as_ref()?;
+            // Of a subject with too many tokens, the queue group is not told.
             let same = subscription.subject() == subject.as_bytes()
-                && subscription.queue() == queue.as_deref().map(str::as_bytes);
+                && (*too_many_tokens
+                    || subscription.queue() == queue.as_deref().map(str::as_bytes));
             let sid = Sid::new(index, slot.generation);
             same.then_some((sid, subscription.role == Role::Mux))
         })

@@ -103,6 +103,45 @@ fn the_failures_and_the_next_attempt_are_told() {
     assert_eq!(rig.connection.failed_attempts(), 0);
 }
 
+#[test]
+fn connections_that_are_lost_as_soon_as_they_are_up_are_made_again_at_once_only_once() {
+    let mut config = config("127.0.0.1");
+    config.reconnect_jitter = Duration::ZERO;
+    let mut rig = Rig::new(config);
+    rig.run("! connect ...");
+    for _ in 0..2 {
+        rig.come_up();
+        rig.run("eof\n! disconnected ...\n! connect ...");
+        rig.come_up();
+        for longest in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+            rig.run("eof\n! disconnected ...");
+            let wait = rig.connection.next_attempt().unwrap().saturating_since(rig.now);
+            let longest = Duration::from_millis(longest);
+            assert!(wait >= longest / 2 && wait <= longest, "{wait:?}, not up to {longest:?}");
+            rig.run(&format!("+ {}ms\n! connect ...", longest.as_millis()));
+            rig.come_up();
+        }
+        // A failed attempt goes on where they were.
+        rig.run("eof\n! disconnected ...\n+ 5s\n! connect ...\nrefused\n! failed ...");
+        let wait = rig.connection.next_attempt().unwrap().saturating_since(rig.now);
+        assert!(wait >= Duration::from_millis(2500), "{wait:?}");
+        rig.run("+ 5s\n! connect ...");
+        // One that lasts is lost like the first.
+        rig.come_up();
+        rig.run("+ 5s\neof\n! disconnected ...\n! connect ...");
+    }
+}
+
+#[test]
+fn who_asks_for_another_connection_gets_it_at_once_however_often() {
+    let mut rig = Rig::new(config("127.0.0.1"));
+    rig.run("! connect ...");
+    for _ in 0..3 {
+        rig.come_up();
+        rig.run("reconnect\n> PING\n< PONG\n! close\n! disconnected ...\n! connect ...");
+    }
+}
+
 /// The longest of many waits before the second attempt.
 fn longest_wait(server: &str, jitter: Duration, jitter_tls: Duration) -> Duration {
     let wait = |seed| {

@@ -68,8 +68,8 @@ fn a_drain_waits_for_subscriptions_to_replies_to_end() {
         > PING
         < PONG
         unsubscribe 1
-        > PING
         > UNSUB 1
+        > PING
         ! ended 1 unsubscribed
         < PONG
         ! close

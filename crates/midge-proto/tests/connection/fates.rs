@@ -383,7 +383,8 @@ fn max_ranges_bounds_the_positions_of_a_report_and_no_count() {
     for _ in 0..4 {
         // One that is confirmed, then one that is lost.
         rig.run(
-            "publish a 1
+            "+ 1s
+            publish a 1
             > PUB a 1
             > 1
             flush

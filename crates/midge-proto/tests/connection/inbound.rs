@@ -83,7 +83,7 @@ fn what_an_old_transport_began_is_forgotten_with_it() {
     let mut rig = Rig::up(config("127.0.0.1"));
     for rest in ["MSG a 1", "MSG a 1 5\r\nhe", "MSG a 1 99999999\r\nx", "PIN"] {
         rig.feed(rest.as_bytes());
-        rig.run("eof\n! disconnected ...\n! connect 127.0.0.1:4222");
+        rig.run("+ 1s\neof\n! disconnected ...\n! connect 127.0.0.1:4222");
         rig.come_up();
         rig.run("< PING\n> PONG");
     }

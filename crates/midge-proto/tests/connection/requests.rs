@@ -213,6 +213,74 @@ fn a_denied_inbox_ends_all_requests_and_the_next_one_asks_anew() {
 }
 
 #[test]
+fn an_inbox_that_may_be_one_subscription_too_many_ends_and_the_next_request_asks_anew() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "flush
+        > PING
+        request q x 9s
+        > SUB _INBOX.x.* 1
+        > PUB q _INBOX.x.1 1
+        > x
+        < PONG
+        ! flushed
+        < -ERR 'maximum subscriptions exceeded'
+        > UNSUB 1
+        ! response 1 not permitted...
+        ! server error...
+        request q y 9s
+        > SUB _INBOX.x.* 16777217
+        > PUB ...
+        > y
+        flush
+        > PING
+        < PONG
+        ! flushed
+        < -ERR 'maximum subscriptions exceeded'
+        ! server error...",
+    );
+    assert_eq!(rig.connection.requests(), 1, "the server answered behind the inbox: it is another");
+}
+
+#[test]
+fn an_inbox_that_is_too_many_for_the_next_server_is_asked_for_again() {
+    let mut config = config("127.0.0.1");
+    config.keep_requests = true;
+    for (refused, dead) in [(1, false), (2, true)] {
+        let mut rig = Rig::up(config.clone());
+        rig.run(
+            "subscribe a
+            > SUB a 1
+            request q x 60s
+            > SUB _INBOX.x.* 2
+            > PUB q _INBOX.x.1 1
+            > x
+            subscribe b
+            > SUB b 3
+            eof
+            ! disconnected ...
+            ! connect 127.0.0.1:4222
+            connected",
+        );
+        rig.run(&format!("< {INFO}\n> CONNECT ...\n> SUB a 1\n> SUB _INBOX...\n> SUB b 3\n> PING"));
+        for _ in 0..refused {
+            rig.run("< -ERR 'maximum subscriptions exceeded'\n! server error...");
+        }
+        if dead {
+            rig.run("< PONG\n> UNSUB 2\n> SUB _INBOX.x.* 16777218\n! connected ...");
+            rig.run(
+                "< -ERR 'maximum subscriptions exceeded'
+                > UNSUB 16777218
+                ! response 1 not permitted...
+                ! server error...",
+            );
+        } else {
+            rig.run("< PONG\n! connected ...\n< MSG _INBOX.x.1 2 2\\r\\nok\n! response 1 ok ok");
+        }
+    }
+}
+
+#[test]
 fn requests_are_bounded_in_number() {
     let mut config = config("127.0.0.1");
     config.max_requests = 2;

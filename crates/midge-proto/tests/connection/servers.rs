@@ -48,7 +48,8 @@ fn the_first_retry_comes_at_once_and_the_next_ones_ever_later() {
     );
     rig.come_up();
     rig.run(
-        "eof
+        "+ 1s
+        eof
         ! disconnected the server closed the connection; unknown -; kept -; dropped -
         ! connect 127.0.0.1:1",
     );
@@ -118,7 +119,8 @@ fn only_failures_in_a_row_count() {
     let mut rig = Rig::up(config);
     for _ in 0..3 {
         rig.run(
-            "eof
+            "+ 1s
+            eof
             ! disconnected ...
             ! connect ...
             refused

@@ -181,9 +181,9 @@ fn a_subscription_made_during_the_handshake_is_announced() {
         subscribe late
         > SUB late 1
         unsubscribe 1
+        > UNSUB 1
         ! ended 1 unsubscribed
         < PONG
-        > UNSUB 1
         ! connected ..."
     ));
 }
@@ -368,6 +368,7 @@ fn a_drain_during_a_handshake_that_fails_is_over() {
         > SUB a 1
         > PING
         drain-subscription 1
+        > UNSUB 1
         eof
         ! ended 1 the connection was lost before the drain was complete
         ! failed ...
@@ -435,6 +436,18 @@ fn a_refusal_that_names_an_ended_subscription_is_not_for_another_with_its_subjec
 }
 
 #[test]
+fn a_subject_of_too_many_tokens_ends_its_subscription_in_a_queue_group_too() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(
+        "subscribe a.b.c workers
+        > SUB a.b.c workers 1
+        < -ERR 'Permissions Violation for Subscription to \"a.b.c\", too many tokens'
+        ! ended 1 ...
+        ! server error...",
+    );
+}
+
+#[test]
 fn subscriptions_during_a_handshake_that_stands_still_are_bounded() {
     for subject in ["some.subject", "some.subjects", "some"] {
         let mut config = config("127.0.0.1");
@@ -455,22 +468,92 @@ fn subscriptions_during_a_handshake_that_stands_still_are_bounded() {
 }
 
 #[test]
-fn an_unsub_that_waits_is_replaced_and_one_of_a_former_subscription_stays() {
+fn an_unsub_stands_before_what_is_asked_for_behind_it() {
     let mut rig = Rig::up(config("127.0.0.1"));
     rig.run(
         "subscribe a
         > SUB a 1
+        subscribe b
+        > SUB b 2
         stall
+        unsubscribe 1
+        ! ended 1 unsubscribed
+        subscribe c
+        drain-subscription 2
+        publish a x
+        flush
+        unstall
+        > UNSUB 1
+        > SUB c 16777217
+        > UNSUB 2
+        > PUB a 1
+        > x
+        > PING
+        < PONG
+        ! flushed
+        ! ended 2 drained",
+    );
+}
+
+#[test]
+fn an_unsub_of_a_handshake_stands_before_what_waits_for_the_connection() {
+    let mut rig = Rig::up(config("127.0.0.1"));
+    rig.run(&format!(
+        "subscribe a
+        > SUB a 1
+        subscribe b
+        > SUB b 2
+        {LOST}
+        > SUB a 1
+        > SUB b 2
+        > PING
+        stall
+        unsubscribe 1
+        ! ended 1 unsubscribed
+        subscribe c
+        publish a x
+        drain-subscription 2
+        unstall
+        > UNSUB 1
+        > SUB c 16777217
+        > UNSUB 2
+        < PONG
+        > PUB a 1
+        > x
+        > PING
+        ! connected ...
+        < PONG
+        ! ended 2 drained"
+    ));
+}
+
+#[test]
+fn an_unsub_that_waits_is_replaced_and_one_of_a_former_subscription_stays() {
+    let mut config = config("127.0.0.1");
+    config.control_reserve = 0;
+    let mut rig = Rig::up(config);
+    rig.run(
+        "subscribe a
+        > SUB a 1
+        stall
+        flush
         unsubscribe 1 7
         unsubscribe 1 5
         unsubscribe 1
         ! ended 1 unsubscribed
+        unstall
+        > PING
+        > UNSUB 1
+        < PONG
+        ! flushed
         subscribe b
+        > SUB b 16777217
+        stall
+        flush
         unsubscribe 16777217 9
         unsubscribe 16777217 4
         unstall
-        > SUB b 16777217
-        > UNSUB 1
+        > PING
         > UNSUB 16777217 4
         unsubscribe 16777217 3
         > UNSUB 16777217 3",

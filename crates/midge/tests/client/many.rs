@@ -55,7 +55,7 @@ fn replies_come_until_the_time_is_up_also_when_nobody_polls() {
     rig.receive(&(reply(&inbox, "a") + &reply(&inbox, "b")));
     assert_eq!(next(&mut replies), Some(Ok("a".into())));
     rig.sleep(10 * SECOND);
-    assert!(rig.take_sent().ends_with(&format!("UNSUB {}\r\n", inbox.1)));
+    assert!(rig.take_sent().contains(&format!("UNSUB {}\r\n", inbox.1)));
     rig.receive(&reply(&inbox, "late"));
     assert_eq!(texts(&mut replies), ["b"]);
     assert_eq!(client.subscriptions(), 0);

@@ -15,7 +15,7 @@ fn the_reply_comes_on_a_fresh_inbox_that_ends_with_it() {
     rig.run();
     let sent = rig.take_sent();
     let to = inbox(&sent);
-    let wanted = format!("SUB {0} {1}\r\nPUB q {0} 1\r\n?\r\nUNSUB {1} 1\r\n", to.0, to.1);
+    let wanted = format!("SUB {0} {1}\r\nUNSUB {1} 1\r\nPUB q {0} 1\r\n?\r\n", to.0, to.1);
     assert_eq!(sent, wanted);
     rig.receive(&reply(&to, "!"));
     assert_eq!(request.wakes.take(), 1);
