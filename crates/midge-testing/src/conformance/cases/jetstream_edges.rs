@@ -139,7 +139,7 @@ pub async fn a_pin_is_kept_when_a_reader_without_one_ends<A: Adapter>() -> Outco
 // ---- ordered consumers -------------------------------------------------------------------
 
 async fn refused(ordered: OrderedBuilder) -> OrderedError {
-    soon(ordered).await.err().expect("it is refused")
+    soon(ordered).await.expect_err("it is refused")
 }
 
 pub async fn an_ordered_consumer_with_a_prefix_that_is_no_name_is_refused_at_once<A: Adapter>()
