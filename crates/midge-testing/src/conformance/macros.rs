@@ -320,6 +320,7 @@ macro_rules! conformance {
                 a_wrong_revision_is_told_alike_by_either_code
                 what_is_no_bucket_is_told_and_not_listed
                 a_mirror_is_read_here_and_written_there
+                a_mirror_without_direct_gets_is_read_here_too
                 all_that_a_bucket_does_goes_through_a_mirror
                 a_bucket_gathers_the_keys_of_others
                 a_bucket_in_a_domain_behind_a_leaf_is_used
@@ -341,6 +342,7 @@ macro_rules! conformance {
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
                 keys_that_match_are_deleted_and_purged
+                what_is_named_by_a_wildcard_costs_no_key_its_value
             }
             kv_limits {
                 a_value_that_is_too_large_with_its_headers_is_refused_as_the_server_would
