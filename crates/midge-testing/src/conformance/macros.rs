@@ -486,6 +486,7 @@ macro_rules! cluster_conformance {
                 a_leader_that_steps_down_midway_leaves_one_end_behind_all_that_was_there
                 batches_are_stored_whole_or_not_at_all_while_leaders_step_down
             }
+                what_comes_behind_the_loss_of_all_that_a_bucket_held_is_seen
             cluster_management {
                 a_replicated_stream_is_managed_while_its_leader_dies_and_comes_back
             }

@@ -189,8 +189,8 @@ impl Ordered {
                 continue;
             };
             let (consumer, stream) = (numbers.consumer_sequence, numbers.stream_sequence);
-            if self.machine.message(consumer, stream, message.size(), self.now) == Verdict::Deliver
-            {
+            let (stored, size) = (numbers.timestamp, message.size());
+            if self.machine.message(consumer, stream, stored, size, self.now) == Verdict::Deliver {
                 return Some((message, numbers));
             }
             if self.machine.has_work() && !self.stopping.draining {
@@ -460,7 +460,15 @@ async fn make(
     let request = request.map_err(failed(false))?;
     let made: ConsumerInfo = call(&js, &create, request).await.map_err(failed(false))?;
     let stream: StreamInfo = call(&js, &info, Vec::new()).await.map_err(failed(true))?;
-    let now = StreamNow { last: stream.state.last_seq, created: stream.created };
+    let state = &stream.state;
+    let now = StreamNow {
+        first: state.first_seq,
+        first_time: state.first_time.filter(|_| state.messages > 0),
+        last: state.last_seq,
+        last_time: state.last_time,
+        created: stream.created,
+        now: stream.timestamp,
+    };
     Ok((Created { before: made.delivered.stream, stream: Some(now) }, made.num_pending))
 }
 

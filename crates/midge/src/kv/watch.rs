@@ -213,7 +213,9 @@ impl fmt::Debug for WatchBuilder {
 ///
 /// Behind [`WatchItem::InitialEnd`] none that the bucket keeps is left out: where its consumer is
 /// lost, the watch goes on behind the last revision that it gave. Before, a key that was written
-/// again meanwhile may be given with its last revision alone.
+/// again meanwhile may be given with its last revision alone. Where the bucket was deleted and made
+/// anew, or has lost what it held, as one in memory may, the watch goes on with its first revision,
+/// and tells of a [`Notice::StreamReplaced`]: only then a revision can be less than one before.
 ///
 /// It ends when it is stopped, and when the client is drained; with a last item that is an error, when
 /// the connection closes, and when the bucket does not exist any more. It progresses while it is
