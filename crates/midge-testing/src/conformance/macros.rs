@@ -359,6 +359,7 @@ macro_rules! conformance {
                 a_watch_from_a_revision_goes_on_behind_what_it_gave
                 a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys
                 what_goes_while_it_waits_does_not_put_off_the_end
+                a_watch_whose_consumer_stands_still_is_given_another
                 a_watch_is_stopped_from_elsewhere_and_leaves_nothing
             }
             kv_cache {
@@ -485,8 +486,8 @@ macro_rules! cluster_conformance {
                 watches_miss_nothing_and_leave_nothing_while_leaders_step_down
                 a_leader_that_steps_down_midway_leaves_one_end_behind_all_that_was_there
                 batches_are_stored_whole_or_not_at_all_while_leaders_step_down
-            }
                 what_comes_behind_the_loss_of_all_that_a_bucket_held_is_seen
+            }
             cluster_management {
                 a_replicated_stream_is_managed_while_its_leader_dies_and_comes_back
             }
