@@ -142,7 +142,8 @@ fn ordered(mut machine: OrderedMachine, input: &mut Input<'_>) {
         match input.byte() % 10 {
             0 | 1 => {
                 let (consumer, stream) = (input.number(), input.number());
-                if machine.message(consumer, stream, 10, now) == Verdict::Deliver {
+                let stored = i64::try_from(stream).unwrap_or(i64::MAX);
+                if machine.message(consumer, stream, stored, 10, now) == Verdict::Deliver {
                     assert!(replaced || last.is_none_or(|last| stream > last), "twice");
                     (last, replaced) = (Some(stream), false);
                 }

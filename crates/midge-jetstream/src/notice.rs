@@ -44,7 +44,9 @@ pub enum Notice {
     /// An ordered consumer could not make its consumer, and tries again; with the server's reason
     /// if it gave one.
     CreateFailed(Option<ApiError>),
-    /// The stream of an ordered consumer was deleted and made anew: it begins with its first message.
+    /// The stream of an ordered consumer was deleted and made anew, or has lost what it had, as one in
+    /// memory whose servers were restarted, and gives the same numbers to other messages: it begins
+    /// with its first message.
     StreamReplaced,
     /// The stream ends before what an ordered consumer has handed out: it has lost its
     /// end, or the server that answered lags behind. Up to `handed_out` nothing is given twice.

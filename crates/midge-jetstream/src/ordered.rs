@@ -72,12 +72,31 @@ pub struct Created {
 }
 
 /// A stream as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamNow {
-    /// Its last message.
+    /// The number of its first message.
+    pub first: u64,
+    /// When that was stored; `None` when there is none.
+    pub first_time: Option<Time>,
+    /// The number of its last message, which may be gone.
     pub last: u64,
+    /// When that was stored.
+    pub last_time: Option<Time>,
     /// When it was made.
     pub created: Option<Time>,
+    /// When this was so, by the clock of the server.
+    pub now: Option<Time>,
+}
+
+impl StreamNow {
+    /// Whether numbers are given again that were given by this time, up to `given`: what has one of
+    /// them was stored later, or none was ever given.
+    fn has_begun_anew(&self, given: u64, by: i64) -> bool {
+        let is_new = |number: u64, time: Option<Time>| {
+            number <= given && time.is_some_and(|time| time.unix_nanos() > i128::from(by))
+        };
+        self.last == 0 || is_new(self.first, self.first_time) || is_new(self.last, self.last_time)
+    }
 }
 
 /// What is to become of a message.
@@ -114,6 +133,9 @@ pub struct OrderedMachine {
     before: u64,
     /// The last number of the consumer.
     consumer_sequence: u64,
+    /// When the last message that was handed out was stored, by the clock of the server. Where there
+    /// was none, a time by which the one before the first was stored.
+    stored_by: Option<i64>,
     created: Option<Time>,
     created_at: Instant,
     /// Messages are pulled, else pushed.
@@ -180,6 +202,7 @@ impl OrderedMachine {
             by_subject,
             before: 0,
             consumer_sequence: 0,
+            stored_by: None,
             created: None,
             created_at: Instant::ZERO,
             pull: None,
@@ -224,13 +247,17 @@ impl OrderedMachine {
         if let Some(stream) = created.stream {
             let replaced = self.created.is_some() && stream.created != self.created;
             self.created = stream.created.or(self.created);
-            if replaced {
-                self.notice(Notice::StreamReplaced);
-                self.cursor = Some(0);
-                self.begin_anew(now, true);
+            let handed_out = self.cursor.unwrap_or(0);
+            let lost = |by| handed_out > 0 && stream.has_begun_anew(handed_out, by);
+            if replaced || self.stored_by.is_some_and(lost) {
+                self.replaced(now);
                 return;
             }
-            let handed_out = self.cursor.unwrap_or(0);
+            // What begins with a message to come has handed out none of those before it.
+            if self.stored_by.is_none() && created.before <= stream.last {
+                let nanos = stream.now.map(Time::unix_nanos);
+                self.stored_by = nanos.and_then(|nanos| i64::try_from(nanos).ok());
+            }
             if stream.last < handed_out && !self.told_behind {
                 self.told_behind = true;
                 self.notice(Notice::StreamBehind { handed_out, last: stream.last });
@@ -295,9 +322,17 @@ impl OrderedMachine {
         }
     }
 
-    /// A message came, with its numbers in the consumer and the stream.
+    /// A message came, with its numbers in the consumer and the stream, and the time that it was stored,
+    /// in nanoseconds.
     #[inline]
-    pub fn message(&mut self, consumer: u64, stream: u64, size: usize, now: Instant) -> Verdict {
+    pub fn message(
+        &mut self,
+        consumer: u64,
+        stream: u64,
+        stored: i64,
+        size: usize,
+        now: Instant,
+    ) -> Verdict {
         if self.phase != Phase::Running || self.end.is_some() {
             return Verdict::Drop;
         }
@@ -311,9 +346,11 @@ impl OrderedMachine {
             pull.message(size, None);
         }
         if self.cursor.is_some_and(|cursor| stream <= cursor) {
+            self.dropped(stored, now);
             return Verdict::Drop;
         }
         self.cursor = Some(stream);
+        self.stored_by = Some(stored);
         self.told_behind = false;
         self.backoff.reset();
         Verdict::Deliver
@@ -498,6 +535,24 @@ impl OrderedMachine {
             return self.poll(now);
         }
         OrderedOutput::Wait(Some(self.silence.until()))
+    }
+
+    /// A message has a number that was handed out. From a stream that has lost its end it may be new.
+    #[cold]
+    fn dropped(&mut self, stored: i64, now: Instant) {
+        if self.told_behind && self.stored_by.is_some_and(|by| stored > by) {
+            self.replaced(now);
+        }
+    }
+
+    /// The numbers of the stream are given anew.
+    #[cold]
+    fn replaced(&mut self, now: Instant) {
+        self.notice(Notice::StreamReplaced);
+        self.cursor = Some(0);
+        self.stored_by = None;
+        self.told_behind = false;
+        self.begin_anew(now, true);
     }
 
     /// The consumer is given up, and another one is to be made.

@@ -39,7 +39,12 @@ enum Answer {
 struct World {
     machine: OrderedMachine,
     now: Instant,
+    /// The last message. Each is stored at the second of its number, and some seconds more.
     last: u64,
+    first: u64,
+    later: i64,
+    /// Where the first consumer begins.
+    begin: u64,
     created: i64,
     consumers: Vec<Consumer>,
     /// The one whose inbox is read.
@@ -64,6 +69,9 @@ impl World {
             machine,
             now: Instant::ZERO,
             last: 0,
+            first: 1,
+            later: 0,
+            begin: 1,
             created: 1,
             consumers: Vec::new(),
             read: 0,
@@ -80,7 +88,9 @@ impl World {
     fn run(&mut self) -> Option<Instant> {
         for _ in 0..200 {
             match self.machine.poll(self.now) {
-                OrderedOutput::Create { serial, from } => self.create(serial, from.unwrap_or(1)),
+                OrderedOutput::Create { serial, from } => {
+                    self.create(serial, from.unwrap_or(self.begin))
+                }
                 OrderedOutput::Delete { serial } => {
                     let gone = self.lost_deletes == 0;
                     if gone {
@@ -123,7 +133,15 @@ impl World {
         match answer {
             Answer::Made => {
                 let created = Time::from_unix_nanos(self.created.into());
-                let stream = StreamNow { last: self.last, created: Some(created) };
+                let time = |number| Some(Time::from_unix_nanos(self.stored(number).into()));
+                let stream = StreamNow {
+                    first: self.first,
+                    first_time: time(self.first).filter(|_| self.first <= self.last),
+                    last: self.last,
+                    last_time: time(self.last),
+                    created: Some(created),
+                    now: time(self.last),
+                };
                 let created = Created { before: from - 1, stream: Some(stream) };
                 self.machine.created(created, self.now);
             }
@@ -135,6 +153,10 @@ impl World {
                 self.machine.not_created(Some(error(ErrorCode::STREAM_NOT_FOUND)), self.now);
             }
         }
+    }
+
+    fn stored(&self, number: u64) -> i64 {
+        (i64::try_from(number).unwrap() + self.later) * 1_000_000_000
     }
 
     fn consumer(&mut self) -> Option<&mut Consumer> {
@@ -155,7 +177,8 @@ impl World {
         consumer.delivered += 1;
         let number = consumer.delivered;
         if !lost {
-            if self.machine.message(number, stream, 10, now) == Verdict::Deliver {
+            let stored = self.stored(stream);
+            if self.machine.message(number, stream, stored, 10, now) == Verdict::Deliver {
                 self.got.push(stream);
             }
             self.run();
@@ -419,6 +442,68 @@ fn a_stream_that_has_lost_its_end_is_told_and_nothing_comes_twice() {
     world.last = 12;
     world.calm(3);
     assert_eq!(world.got, Vec::from_iter(1..=12));
+}
+
+#[test]
+fn a_stream_that_gives_its_numbers_again_is_read_from_its_beginning_and_that_is_said() {
+    // It has lost all it had, and got as many messages since: none, fewer, more than were handed out.
+    for pulls in [false, true] {
+        for last in [0, 1, 4, 10, 15] {
+            let mut world = running(pulls);
+            world.calm(1);
+            world.notices.clear();
+            (world.last, world.later) = (last, 20);
+            world.status(409, "Leadership Change", None);
+            world.calm(3);
+            assert!(world.notices.contains(&Notice::StreamReplaced), "{last}");
+            world.last = 20;
+            world.calm(3);
+            assert_eq!(world.got, Vec::from_iter((1..=10).chain(1..=20)), "{last}");
+        }
+        // Nothing was handed out yet.
+        let mut world = World::new(pulls);
+        (world.first, world.last, world.begin) = (11, 10, 11);
+        world.machine.connected(world.now);
+        world.run();
+        world.machine.all_is_new();
+        (world.first, world.last, world.later) = (1, 2, 20);
+        world.status(409, "Leadership Change", None);
+        world.calm(3);
+        assert!(world.notices.contains(&Notice::StreamReplaced));
+        assert_eq!(world.got, [1, 2]);
+        // It begins with a message to come.
+        let mut world = World::new(pulls);
+        world.last = 10;
+        world.begin = 21;
+        world.machine.connected(world.now);
+        world.run();
+        for last in [15, 22] {
+            world.last = last;
+            world.status(409, "Leadership Change", None);
+            world.calm(3);
+        }
+        assert_eq!(world.got, [21, 22]);
+        assert!(!world.notices.contains(&Notice::StreamReplaced));
+    }
+}
+
+#[test]
+fn a_stream_that_has_lost_its_end_and_goes_on_is_read_from_its_beginning() {
+    for pulls in [false, true] {
+        let mut world = running(pulls);
+        world.calm(1);
+        world.last = 8;
+        world.status(409, "Leadership Change", None);
+        world.calm(1);
+        assert!(world.notices.contains(&Notice::StreamBehind { handed_out: 10, last: 8 }));
+        assert!(!world.notices.contains(&Notice::StreamReplaced), "it may lag behind");
+        // Servers begin behind the last one that there is.
+        world.consumer().unwrap().next = 9;
+        (world.last, world.later) = (9, 20);
+        world.calm(3);
+        assert!(world.notices.contains(&Notice::StreamReplaced));
+        assert_eq!(world.got, Vec::from_iter((1..=10).chain(1..=9)));
+    }
 }
 
 /// What it may be at when a status comes.

@@ -3,6 +3,8 @@
 use alloc::format;
 use alloc::string::String;
 
+use midge_proto::SubjectRef;
+
 use super::config::{NotABucket, bucket_of};
 use super::names::BucketName;
 use crate::prefix::ApiPrefix;
@@ -90,6 +92,13 @@ impl BucketSubjects {
         subject.strip_prefix(self.stored.as_str()).filter(|key| !key.is_empty())
     }
 
+    /// Whether what is stored as this key is meant by its subject, and nothing else is. Servers store
+    /// what is published to `$KV.b.*` too, which as a filter means many keys.
+    #[must_use]
+    pub fn is_literal(&self, key: &str) -> bool {
+        SubjectRef::new(&self.stored(key)).is_ok_and(|subject| !subject.has_wildcards())
+    }
+
     /// The length of what stands before a key that is stored.
     #[must_use]
     pub fn prefix_len(&self) -> usize {
@@ -149,5 +158,11 @@ mod tests {
         for other in ["$KV.b.", "$KV.c.k", "$KV.bb.k", ""] {
             assert_eq!(subjects.key(other), None, "{other}");
         }
+        for (key, literal) in
+            [("a.b", true), ("a*.>b", true), ("*", false), ("a.*.b", false), ("a.>", false)]
+        {
+            assert_eq!(subjects.is_literal(key), literal, "{key}");
+        }
+        assert!(!subjects.is_literal("a..b"));
     }
 }

@@ -333,6 +333,7 @@ macro_rules! conformance {
                 a_wrong_revision_is_told_alike_by_either_code
                 what_is_no_bucket_is_told_and_not_listed
                 a_mirror_is_read_here_and_written_there
+                a_mirror_without_direct_gets_is_read_here_too
                 all_that_a_bucket_does_goes_through_a_mirror
                 a_bucket_gathers_the_keys_of_others
                 a_bucket_in_a_domain_behind_a_leaf_is_used
@@ -354,6 +355,7 @@ macro_rules! conformance {
                 changes_of_many_tasks_are_all_made
                 headers_of_a_value_do_not_pass_for_those_of_the_server
                 keys_that_match_are_deleted_and_purged
+                what_is_named_by_a_wildcard_costs_no_key_its_value
             }
             kv_limits {
                 a_value_that_is_too_large_with_its_headers_is_refused_as_the_server_would
@@ -370,6 +372,7 @@ macro_rules! conformance {
                 a_watch_from_a_revision_goes_on_behind_what_it_gave
                 a_consumer_that_is_lost_midway_leaves_one_end_behind_all_keys
                 what_goes_while_it_waits_does_not_put_off_the_end
+                a_watch_whose_consumer_stands_still_is_given_another
                 a_watch_is_stopped_from_elsewhere_and_leaves_nothing
             }
             kv_cache {
@@ -496,6 +499,7 @@ macro_rules! cluster_conformance {
                 watches_miss_nothing_and_leave_nothing_while_leaders_step_down
                 a_leader_that_steps_down_midway_leaves_one_end_behind_all_that_was_there
                 batches_are_stored_whole_or_not_at_all_while_leaders_step_down
+                what_comes_behind_the_loss_of_all_that_a_bucket_held_is_seen
             }
             cluster_management {
                 a_replicated_stream_is_managed_while_its_leader_dies_and_comes_back

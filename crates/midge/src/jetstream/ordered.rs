@@ -190,8 +190,8 @@ impl Ordered {
                 continue;
             };
             let (consumer, stream) = (numbers.consumer_sequence, numbers.stream_sequence);
-            if self.machine.message(consumer, stream, message.size(), self.now) == Verdict::Deliver
-            {
+            let (stored, size) = (numbers.timestamp, message.size());
+            if self.machine.message(consumer, stream, stored, size, self.now) == Verdict::Deliver {
                 return Some((message, numbers));
             }
             if self.machine.has_work() && !self.stopping.draining {
@@ -462,11 +462,23 @@ async fn make(
     let request = request.map_err(failed(false))?;
     let made: ConsumerInfo = call(&js, &create, request).await.map_err(failed(false))?;
     let stream = match call::<StreamInfo>(&js, &info, Vec::new()).await {
-        Ok(stream) => Some(StreamNow { last: stream.state.last_seq, created: stream.created }),
+        Ok(stream) => Some(now_of(&stream)),
         Err(OrderedError::Unanswered(RequestError::Permission(_))) => None,
         Err(error) => return Err(failed(true)(error)),
     };
     Ok((Created { before: made.delivered.stream, stream }, made.num_pending))
+}
+
+fn now_of(stream: &StreamInfo) -> StreamNow {
+    let state = &stream.state;
+    StreamNow {
+        first: state.first_seq,
+        first_time: state.first_time.filter(|_| state.messages > 0),
+        last: state.last_seq,
+        last_time: state.last_time,
+        created: stream.created,
+        now: stream.timestamp,
+    }
 }
 
 /// Whether a consumer is not there, by the answer to a request to delete it.

@@ -2,11 +2,11 @@
 
 use std::future::IntoFuture;
 
-use midge_jetstream::kv::{BucketName, Entry, EntryError, KeyError, check_key};
+use midge_jetstream::kv::{BucketName, BucketSubjects, Entry, EntryError, KeyError, check_key};
 use midge_jetstream::{DirectGetError, GetRequest};
 
 use super::{Boxed, KeyValue};
-use crate::jetstream::{CallError, DirectError, GetMessageError};
+use crate::jetstream::{CallError, DirectError, GetMessageError, Stream};
 
 /// Why a key was not got.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,7 @@ impl KeyValue {
     /// deleted or has expired. Any server that has the bucket answers, so that a revision that was
     /// just written may be missing: [`from_leader`](Get::from_leader) does not miss it, and
     /// [`read_your_writes`](Self::read_your_writes) does not miss what was written by the same handle.
+    /// Of a bucket without direct gets, its leader answers: of a mirror, that of the mirror.
     pub fn get<'a>(&'a self, key: &'a str) -> Get<'a> {
         Get { kv: self, key, revision: None, leader: false, markers: false }
     }
@@ -48,17 +49,27 @@ impl KeyValue {
         revision: Option<u64>,
     ) -> Result<Option<Entry>, GetError> {
         let bucket = &self.bucket;
-        let subject = bucket.origin_subjects.stored(key);
+        self.read_stored(&bucket.origin, &bucket.origin_subjects, key, revision).await
+    }
+
+    /// The same, as the leader of this stream has it.
+    async fn read_stored(
+        &self,
+        stream: &Stream,
+        subjects: &BucketSubjects,
+        key: &str,
+        revision: Option<u64>,
+    ) -> Result<Option<Entry>, GetError> {
         let message = match revision {
-            Some(revision) => bucket.origin.message(revision).await,
-            None => bucket.origin.last_message(&subject).await,
+            Some(revision) => stream.message(revision).await,
+            None => stream.last_message(&subjects.stored(key)).await,
         };
         let message = match message {
             Ok(message) => message,
             Err(GetMessageError::NotFound) => return Ok(None),
             Err(GetMessageError::Call(error)) => return Err(error.into()),
         };
-        self.entry(key, Entry::stored(&bucket.name, &bucket.origin_subjects, message))
+        self.entry(key, Entry::stored(&self.bucket.name, subjects, message))
     }
 
     async fn read_direct(
@@ -148,18 +159,20 @@ impl Get<'_> {
         if revision == Some(0) {
             return Ok(None);
         }
-        let entry = match leader || !kv.bucket.direct {
-            true => kv.read_leader(key, revision).await?,
-            false => {
-                let entry = kv.read_direct(key, revision).await?;
-                match &kv.own {
-                    Some(own) if own.is_missing(key, revision, entry.as_ref()) => {
-                        kv.read_leader(key, revision).await?
-                    }
-                    _ => entry,
-                }
+        let bucket = &kv.bucket;
+        let mut entry = match (leader, bucket.direct) {
+            (true, _) => kv.read_leader(key, revision).await?,
+            (false, true) => kv.read_direct(key, revision).await?,
+            (false, false) => {
+                kv.read_stored(&bucket.stream, &bucket.subjects, key, revision).await?
             }
         };
+        if !leader
+            && let Some(own) = &kv.own
+            && own.is_missing(key, revision, entry.as_ref())
+        {
+            entry = kv.read_leader(key, revision).await?;
+        }
         Ok(entry.filter(|entry| markers || entry.is_put()))
     }
 }

@@ -67,8 +67,8 @@ impl KeyValue {
 
     /// Deletes what is left of keys that were deleted: the revisions before, and markers that are
     /// older than `age`. Younger markers stay, for those who watch and were away; 30 minutes is
-    /// usual. Gives how many messages it deleted. What is written meanwhile stays. While markers are
-    /// looked for, it waits for a connection that was lost, as long as that takes.
+    /// usual. Gives how many messages it deleted. What is written meanwhile stays, and so do markers of
+    /// others whose keys have `*` or `>` as a part. While markers are looked for, it waits for a connection that was lost, as long as that takes.
     ///
     /// # Errors
     ///
@@ -82,8 +82,12 @@ impl KeyValue {
         while let Some(item) = watch.next().await {
             match item? {
                 WatchItem::InitialEnd => break,
-                WatchItem::Entry(entry) if entry.is_put() => {}
-                WatchItem::Entry(marker) => markers.push(marker),
+                // With a marker of what is named `*`, every key would go.
+                WatchItem::Entry(entry) => {
+                    if !entry.is_put() && bucket.origin_subjects.is_literal(entry.key()) {
+                        markers.push(entry);
+                    }
+                }
             }
         }
         drop(watch);

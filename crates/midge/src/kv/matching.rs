@@ -43,7 +43,7 @@ pub enum DeleteMatchingError {
 impl KeyValue {
     /// Deletes every key that has a value and matches a filter, 100 at a time. Gives how many it
     /// deleted. One that is written meanwhile keeps what was written. What others have written that is
-    /// no key by the rules is deleted too.
+    /// no key by the rules is deleted too, but what nothing can be published to: `*` as a part, say.
     ///
     /// # Errors
     ///
@@ -119,6 +119,9 @@ impl Removing<'_> {
             {
                 let end = match item {
                     Some(Ok(WatchItem::Entry(entry))) => {
+                        if !self.kv.bucket.subjects.is_literal(entry.key()) {
+                            continue;
+                        }
                         self.running.push_back(self.kv.remove_entry(entry, self.operation));
                         continue;
                     }

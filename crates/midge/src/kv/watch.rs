@@ -23,6 +23,11 @@ use crate::jetstream::{Ordered, OrderedError, Stopper};
 /// For how long nothing comes of what waited, until it is asked whether it has gone.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How often in a row a consumer says that something waits which it does not send, until it is given
+/// up: one of the last revisions of keys may stand still for ever when its stream is purged (seen with
+/// nats-server 2.15.1).
+const STUCK: u32 = 3;
+
 type OnNotice = Box<dyn FnMut(Notice) + Send>;
 
 /// Why a watch could not begin.
@@ -185,6 +190,7 @@ impl WatchBuilder {
             alarm,
             quiet: None,
             checking: None,
+            stuck: (0, 0),
             control: None,
             seen: Wish::None,
         })
@@ -213,7 +219,9 @@ impl fmt::Debug for WatchBuilder {
 ///
 /// Behind [`WatchItem::InitialEnd`] none that the bucket keeps is left out: where its consumer is
 /// lost, the watch goes on behind the last revision that it gave. Before, a key that was written
-/// again meanwhile may be given with its last revision alone.
+/// again meanwhile may be given with its last revision alone. Where the bucket was deleted and made
+/// anew, or has lost what it held, as one in memory may, the watch goes on with its first revision,
+/// and tells of a [`Notice::StreamReplaced`]: only then a revision can be less than one before.
 ///
 /// It ends when it is stopped, and when the client is drained; with a last item that is an error, when
 /// the connection closes, and when the bucket does not exist any more. It progresses while it is
@@ -230,6 +238,8 @@ pub struct Watch {
     /// When to ask what has become of that which waited.
     quiet: Option<Instant>,
     checking: Option<Boxed<'static, Option<ConsumerInfo>>>,
+    /// The last delivery behind which nothing came of what waits, and how often that was seen.
+    stuck: (u64, u32),
     control: Option<Arc<Control>>,
     seen: Wish,
 }
@@ -378,11 +388,16 @@ impl Watch {
         if let Some(checking) = &mut self.checking {
             let Poll::Ready(info) = checking.as_mut().poll(context) else { return false };
             self.checking = None;
-            let all_came = info.is_some_and(|info| {
-                info.num_pending == 0 && info.delivered.consumer == self.ordered.consumer_sequence()
-            });
-            if all_came && self.ordered.creation().is_some() && self.machine.nothing_waits() {
-                self.initial_end();
+            let came = self.ordered.consumer_sequence();
+            let there = self.ordered.creation().is_some();
+            match info.filter(|info| there && info.delivered.consumer == came) {
+                Some(info) if info.num_pending > 0 && info.num_waiting > 0 => {
+                    self.stands_still(came);
+                }
+                Some(info) if info.num_pending == 0 && self.machine.nothing_waits() => {
+                    self.initial_end();
+                }
+                _ => {}
             }
             return true;
         }
@@ -400,6 +415,18 @@ impl Watch {
         self.checking =
             Some(Box::pin(async move { read_reply(request.await.ok()?.payload()).ok() }));
         true
+    }
+}
+
+impl Watch {
+    /// Something waits behind this delivery, is asked for, and does not come.
+    fn stands_still(&mut self, delivery: u64) {
+        let (before, seen) = self.stuck;
+        self.stuck = (delivery, if before == delivery { seen + 1 } else { 1 });
+        if self.stuck.1 == STUCK {
+            self.stuck = (0, 0);
+            self.ordered.give_up_consumer();
+        }
     }
 }
 

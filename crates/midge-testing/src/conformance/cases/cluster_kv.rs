@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use midge::jetstream::JetStream;
+use midge::jetstream::{JetStream, Storage};
 use midge::kv::{BucketConfig, KeyValue, Operation, Watch, WatchItem};
 use serde_json::{Value, json};
 
 use crate::Cluster;
-use crate::conformance::clusters::{CLUSTER_PATIENCE, client, granted, until, whole};
+use crate::conformance::clusters::{CLUSTER_PATIENCE, client, granted, position, until, whole};
 use crate::conformance::tasks::{Task, spawn};
 use crate::conformance::timer::{sleep, within};
 use crate::conformance::{Adapter, Outcome};
@@ -313,4 +313,46 @@ pub async fn batches_are_stored_whole_or_not_at_all_while_leaders_step_down<A: A
         }
     }
     Ok(())
+}
+
+/// A bucket in the memory of one server that is restarted: all it held is gone, its stream is the same,
+/// and the numbers begin anew.
+pub async fn what_comes_behind_the_loss_of_all_that_a_bucket_held_is_seen<A: Adapter>() -> Outcome {
+    let mut cluster = Cluster::builder().jetstream(true).start(3)?;
+    let js = JetStream::new(client::<A>(&cluster).await?);
+    let config = BucketConfig { storage: Storage::Memory, ..BucketConfig::new("b") };
+    let (kv, _) = granted(|| js.create_or_open_key_value(config.clone()).into_future()).await;
+    for number in 0..20 {
+        granted(|| kv.put("old", number.to_string()).into_future()).await;
+    }
+    let cache = granted(|| kv.cache().into_future()).await;
+    within(CLUSTER_PATIENCE, cache.completed().into_future()).await.ok_or("it is complete")??;
+    let mut watch = granted(|| kv.watch_all().into_future()).await;
+    let mut updates = granted(|| kv.watch_all().updates_only().into_future()).await;
+    for watch in [&mut watch, &mut updates] {
+        while watch.next().await.ok_or("it goes on")?? != WatchItem::InitialEnd {}
+    }
+    let leader = granted(async || {
+        let cluster = kv.stream().info().await?.cluster.ok_or("it is in a cluster")?;
+        Outcome::Ok(cluster.leader.ok_or("somebody leads")?)
+    });
+    let server = position(&cluster, &leader.await).ok_or("it is one of them")?;
+    cluster[server].kill()?;
+    cluster[server].restart()?;
+    let revision = granted(|| kv.create("new", "1").into_future()).await;
+    assert!(revision < 20, "it begins anew: {revision}");
+    let next = granted(|| kv.put("next", "1").into_future()).await;
+    for mut watch in [watch, updates] {
+        let reading = spawn::<A, _>(async move {
+            let mut seen = Vec::new();
+            while !seen.contains(&next) {
+                let item = watch.next().await.expect("it goes on").expect("an item");
+                seen.push(item.entry().expect("the end was told").revision());
+            }
+            seen
+        });
+        let seen = within(CLUSTER_PATIENCE, reading).await.ok_or("what is new does not come")?;
+        assert!(seen.is_sorted() && seen.contains(&revision), "{seen:?}");
+    }
+    until("the copy", || cache.keys() == ["new", "next"]).await
 }

@@ -383,6 +383,26 @@ pub async fn a_mirror_is_read_here_and_written_there<A: Adapter>() -> Outcome {
     Ok(())
 }
 
+/// The origin may be far, or gone.
+pub async fn a_mirror_without_direct_gets_is_read_here_too<A: Adapter>() -> Outcome {
+    let (_server, js) = jetstream::<A>().await?;
+    let origin = soon(js.create_key_value(memory("origin"))).await?;
+    let revision = soon(origin.put("k", "1")).await?;
+    let mirror = Some(StreamSource::new("origin"));
+    let mut config = BucketConfig { mirror, ..memory("copy") }.to_stream()?;
+    (config.allow_direct, config.mirror_direct) = (false, false);
+    soon(js.create_stream(config)).await?;
+    let copy = soon(js.open_key_value("copy")).await?;
+    assert_eq!(comes(&copy, "k").await?, b"1");
+    soon(js.delete_key_value("origin")).await?;
+    let got = soon(copy.get("k")).await?.expect("it is here");
+    assert_eq!((got.bucket().as_str(), got.value()), ("copy", &b"1"[..]));
+    assert!(soon(copy.get("k").at(revision)).await?.is_some());
+    assert_eq!(soon(copy.get_many(["k", "none"])).await?, [Some(got), None]);
+    assert!(soon(copy.get("k").from_leader()).await.is_err(), "that of its origin");
+    Ok(())
+}
+
 pub async fn all_that_a_bucket_does_goes_through_a_mirror<A: Adapter>() -> Outcome {
     let (_server, js) = jetstream::<A>().await?;
     let origin = BucketConfig {

@@ -11,6 +11,7 @@ use midge::kv::{
 
 use super::jetstream_streams::jetstream;
 use super::kv_buckets::{bucket, memory};
+use crate::Peer;
 use crate::conformance::steps::{connect, impatient, soon};
 use crate::conformance::tasks::spawn;
 use crate::conformance::timer::sleep;
@@ -410,5 +411,35 @@ pub async fn keys_that_match_are_deleted_and_purged<A: Adapter>() -> Outcome {
     assert_eq!(soon(kv.delete_matching("odd.>")).await?, 3);
     assert_eq!(soon(kv.keys()).await?.all().await?, ["b.1"]);
     assert_eq!(soon(kv.purge_matching("odd.*")).await?, 3);
+    Ok(())
+}
+
+/// Servers store what is published to a subject with wildcards, as if it were a word like others. As a
+/// filter it means every key.
+pub async fn what_is_named_by_a_wildcard_costs_no_key_its_value<A: Adapter>() -> Outcome {
+    let (server, kv) = bucket::<A>(BucketConfig { history: 5, ..memory("b") }).await?;
+    let mut raw = Peer::connect(&server.url())?;
+    raw.expect("INFO ")?;
+    raw.send("CONNECT {\"verbose\":false,\"headers\":true}\r\n")?;
+    for key in ["a", "a.b", "gone", "a.gone"] {
+        soon(kv.put(key, "1")).await?;
+    }
+    let marker = "NATS/1.0\r\nKV-Operation: DEL\r\n\r\n";
+    for wildcard in ["*", ">", "a.*"] {
+        let sizes = format!("{} {}", marker.len(), marker.len());
+        raw.send(format!("HPUB $KV.b.{wildcard} {sizes}\r\n{marker}\r\n"))?;
+    }
+    raw.send("PUB $KV.b.*.c 1\r\nx\r\nPING\r\n")?;
+    raw.read_until(|bytes| bytes.ends_with(b"PONG\r\n"))?;
+    for key in ["gone", "a.gone"] {
+        soon(kv.delete(key)).await?;
+    }
+    assert_eq!(soon(kv.purge_deletes(Duration::ZERO)).await?, 4, "two keys, each with a marker");
+    let keys = soon(kv.keys()).await?;
+    assert_eq!(soon(keys.all()).await?, ["a", "a.b", "*.c"]);
+    assert_eq!(soon(kv.delete_matching("a.*")).await?, 1);
+    assert_eq!(soon(kv.purge_matching(">")).await?, 2, "what has a subject to be written to");
+    assert_eq!(soon(soon(kv.keys()).await?.all()).await?, ["*.c"]);
+    assert_eq!(soon(kv.status()).await?.values, 6);
     Ok(())
 }

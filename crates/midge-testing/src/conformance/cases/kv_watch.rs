@@ -374,6 +374,39 @@ pub async fn what_goes_while_it_waits_does_not_put_off_the_end<A: Adapter>() -> 
     Ok(())
 }
 
+/// With two consumers at work, one of last revisions stands still once its stream is purged: nats-server
+/// 2.15.1 says that something waits, that it is asked for, and sends nothing more.
+pub async fn a_watch_whose_consumer_stands_still_is_given_another<A: Adapter>() -> Outcome {
+    let (_server, kv) = bucket::<A>(BucketConfig { history: 3, ..memory("b") }).await?;
+    let value = "x".repeat(500);
+    for number in 0..3_000 {
+        soon(kv.put(&format!("k.{number}"), &value)).await?;
+    }
+    soon(kv.put("last", "x")).await?;
+    let mut history = soon(kv.watch_all().include_history()).await?;
+    let mut latest = soon(kv.watch_all()).await?;
+    for _ in 0..3 {
+        entry(&mut history).await;
+        entry(&mut latest).await;
+    }
+    soon(kv.stream().purge()).await?;
+    let last = soon(kv.put("last", "y")).await?;
+    for watch in [&mut history, &mut latest] {
+        let (mut ends, mut revision) = (0, 0);
+        while ends == 0 || revision < last {
+            match item(watch).await {
+                WatchItem::InitialEnd => ends += 1,
+                WatchItem::Entry(entry) => {
+                    assert!(entry.revision() > revision, "each comes once, in order");
+                    revision = entry.revision();
+                }
+            }
+        }
+        assert_eq!((ends, revision), (1, last));
+    }
+    Ok(())
+}
+
 pub async fn a_watch_is_stopped_from_elsewhere_and_leaves_nothing<A: Adapter>() -> Outcome {
     let (_server, kv) = bucket::<A>(memory("b")).await?;
     soon(kv.put("a", "x")).await?;

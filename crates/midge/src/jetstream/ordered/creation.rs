@@ -36,6 +36,12 @@ impl Ordered {
         self.subject("INFO", self.machine.serial())
     }
 
+    /// Makes another consumer in place of the present one, which does not send what waits.
+    pub(crate) fn give_up_consumer(&mut self) {
+        self.now = self.alarm.now();
+        self.machine.inbox_lost(self.now);
+    }
+
     /// From now on, a consumer that is lost is followed by one that begins behind the last message,
     /// or where the present one began if there was none.
     pub(crate) fn by_sequence_from_now_on(&mut self) {
