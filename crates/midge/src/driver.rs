@@ -173,8 +173,11 @@ pub fn connect(
     let authorizing = Authorizing::new(auth, config.credentials.clone());
     let layered = Layered::new(config.tls);
     let connection = Connection::new(config)?;
+    let inner = Inner::new(connection);
     let shared = Arc::new(Shared {
-        inner: Inner::new(connection).into(),
+        #[cfg(feature = "jetstream")]
+        in_hand: inner.in_hand.clone(),
+        inner: inner.into(),
         requests: Requests::new().into(),
         board: Board::new().into(),
         clock,

@@ -51,6 +51,8 @@ mod end;
 mod events;
 mod flush;
 mod handler;
+#[cfg(feature = "jetstream")]
+mod in_hand;
 mod into_servers;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;

@@ -17,6 +17,8 @@ use midge_proto::{
 
 use crate::driver::{Clock, Direct};
 use crate::flush::Flushes;
+#[cfg(feature = "jetstream")]
+use crate::in_hand::InHand;
 use crate::layers::TlsSession;
 use crate::options::Settings;
 use crate::publish::{Choices, HeadersToSend};
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) board: Mutex<Board>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
+    #[cfg(feature = "jetstream")]
+    pub(crate) in_hand: Arc<InHand>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -88,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) discarded: u64,
     /// The inboxes of requests that were sent and have one of their own.
     pub(crate) inboxes: ByNumber<Sid>,
+    #[cfg(feature = "jetstream")]
+    pub(crate) in_hand: Arc<InHand>,
     /// The core waits to hear that the queues are read out.
     pub(crate) draining: bool,
     /// Subscriptions for whose sake reading has stopped.
@@ -302,6 +308,14 @@ impl Shared {
             inner.read_out(sid);
         });
     }
+
+    /// The work on a message that was [in hand](InHand) is over.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn put_down(&self) {
+        if self.in_hand.put_down() {
+            self.command(Inner::check_drained);
+        }
+    }
 }
 
 impl Inner {
@@ -315,6 +329,8 @@ impl Inner {
             #[cfg(feature = "jetstream")]
             alarms: Waiters::default(),
             unread: ByNumber::new(),
+            #[cfg(feature = "jetstream")]
+            in_hand: Arc::default(),
             discarded: 0,
             inboxes: ByNumber::new(),
             draining: false,
@@ -450,9 +466,13 @@ impl Inner {
         }
     }
 
-    /// Tells the core when the last queue is read out.
+    /// Tells the core when the last queue is read out, and nothing is in hand.
     pub(crate) fn check_drained(&mut self) {
-        if self.draining && self.unread.is_empty() {
+        #[cfg(feature = "jetstream")]
+        let idle = || self.in_hand.are_none();
+        #[cfg(not(feature = "jetstream"))]
+        let idle = || true;
+        if self.draining && self.unread.is_empty() && idle() {
             self.draining = false;
             self.connection.queues_drained();
         }

@@ -102,7 +102,7 @@ impl Subscription {
 
     /// The work on the last message that was taken is over.
     #[inline]
-    fn come_back(&self) {
+    pub(crate) fn come_back(&self) {
         if self.queue.come_back() {
             self.handle.shared.read_down(self.sid);
         }

@@ -182,6 +182,7 @@ macro_rules! conformance {
             jetstream_pull_ends {
                 a_closed_client_ends_each_next
                 what_reads_when_its_client_closes_or_drains_says_which
+                a_drain_waits_for_what_next_gave_until_it_is_settled_or_dropped
                 a_next_has_no_options_of_calls_before_it
                 a_next_that_is_dropped_beside_other_calls_loses_no_message
                 what_dropped_nexts_have_asked_for_stays_asked_for

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,8 +26,42 @@ use crate::room::HIGH_WATER;
 /// [`term`](Self::term) after that are refused as [`AckError::Settled`].
 pub struct JetMessage {
     message: Message,
+    work: Work,
+}
+
+/// The work on a message.
+struct Work {
     client: Client,
-    settled: AtomicBool,
+    /// [`SETTLED`] and [`IN_HAND`].
+    state: AtomicU8,
+}
+
+/// An answer has settled the message.
+const SETTLED: u8 = 1;
+/// A drain waits until the message is answered or dropped.
+const IN_HAND: u8 = 2;
+
+impl Work {
+    #[inline]
+    fn is_over(&self) {
+        if self.state.load(Ordering::Relaxed) & IN_HAND != 0 {
+            self.put_down();
+        }
+    }
+
+    #[cold]
+    fn put_down(&self) {
+        if self.state.fetch_and(!IN_HAND, Ordering::Relaxed) & IN_HAND != 0 {
+            self.client.shared().put_down();
+        }
+    }
+}
+
+impl Drop for Work {
+    #[inline]
+    fn drop(&mut self) {
+        self.is_over();
+    }
 }
 
 /// An answer that was not given, or of which that is not known.
@@ -51,7 +85,14 @@ pub enum AckError {
 impl JetMessage {
     #[inline]
     pub(crate) fn new(message: Message, client: Client) -> Self {
-        Self { message, client, settled: AtomicBool::new(false) }
+        Self { message, work: Work { client, state: AtomicU8::new(0) } }
+    }
+
+    /// A drain of the client waits until it is settled or dropped.
+    pub(crate) fn take_in_hand(&self) {
+        if self.work.state.fetch_or(IN_HAND, Ordering::Relaxed) & IN_HAND == 0 {
+            self.work.client.shared().in_hand.take();
+        }
     }
 
     /// It is done.
@@ -107,7 +148,7 @@ impl JetMessage {
     /// Whether an answer has settled it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Relaxed)
+        self.work.state.load(Ordering::Relaxed) & SETTLED != 0
     }
 
     /// The message alone.
@@ -122,15 +163,19 @@ impl JetMessage {
         if !ack.is_terminal() {
             return Ok(false);
         }
-        match self.settled.swap(true, Ordering::Relaxed) {
-            true => Err(AckError::Settled),
-            false => Ok(true),
+        match self.work.state.fetch_or(SETTLED, Ordering::Relaxed) & SETTLED {
+            0 => Ok(true),
+            _ => Err(AckError::Settled),
         }
     }
 
-    fn unsettle(&self, settled: bool) {
-        if settled {
-            self.settled.store(false, Ordering::Relaxed);
+    /// The answer was given, or was not: then another one may settle it.
+    #[inline]
+    fn answered(&self, settled: bool, given: bool) {
+        if settled && given {
+            self.work.is_over();
+        } else if settled {
+            self.work.state.fetch_and(!SETTLED, Ordering::Relaxed);
         }
     }
 }
@@ -172,10 +217,8 @@ impl<'a> Answer<'a> {
     pub fn try_send(self) -> Result<(), AckError> {
         let subject = self.subject()?;
         let settled = self.message.settle(self.ack)?;
-        let sent = self.message.client.try_publish(subject, self.ack.payload());
-        if sent.is_err() {
-            self.message.unsettle(settled);
-        }
+        let sent = self.message.work.client.try_publish(subject, self.ack.payload());
+        self.message.answered(settled, sent.is_ok());
         Ok(sent.map(drop)?)
     }
 
@@ -223,7 +266,7 @@ impl Future for Answering<'_> {
                 let Answer { message, ack } = this.answer;
                 let (subject, payload) = (this.answer.subject()?, ack.payload());
                 this.settled = message.settle(ack)?;
-                let shared = message.client.shared();
+                let shared = message.work.client.shared();
                 match shared.publish_below(HIGH_WATER, subject, None, None, &payload) {
                     Err(PublishError::Full) => {}
                     result => {
@@ -231,7 +274,7 @@ impl Future for Answering<'_> {
                         return Poll::Ready(Ok(result.map(drop)?));
                     }
                 }
-                let publish = message.client.publish(subject, payload);
+                let publish = message.work.client.publish(subject, payload);
                 this.waiting.insert(Box::new(publish.into_future()))
             }
         };
@@ -243,9 +286,7 @@ impl Future for Answering<'_> {
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.answer.message.unsettle(self.settled);
-        }
+        self.answer.message.answered(self.settled, self.over);
     }
 }
 
@@ -295,7 +336,7 @@ impl Future for ConfirmingAnswer<'_> {
                 let Answer { message, ack } = this.answer.answer;
                 let subject = this.answer.answer.subject()?;
                 this.settled = message.settle(ack)?;
-                let mut request = message.client.request(subject, ack.payload());
+                let mut request = message.work.client.request(subject, ack.payload());
                 if let Some(timeout) = this.answer.timeout {
                     request = request.timeout(timeout);
                 }
@@ -313,9 +354,7 @@ impl Future for ConfirmingAnswer<'_> {
 
 impl Drop for ConfirmingAnswer<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.answer.answer.message.unsettle(self.settled);
-        }
+        self.answer.answer.message.answered(self.settled, self.over);
     }
 }
 

@@ -164,8 +164,8 @@ impl Consumer {
     /// The next message. `.await` gives `Result<Option<JetMessage>, PullError>`; `None` when none
     /// comes in time.
     ///
-    /// A drain of the client waits for the work on the message that was given last: until `next` is
-    /// called again or the last handle of the consumer is dropped, for `drain_timeout` at most.
+    /// A drain of the client waits for the work on each message that was given: until it is settled or
+    /// dropped, for `drain_timeout` at most.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -252,6 +252,7 @@ impl Consumer {
     /// Keeps the reader of a `next` with what it has asked for, and its pin.
     fn leave_next(&self, mut reader: Box<Reader>) {
         self.keep_pin(&reader);
+        reader.come_back();
         while reader.is_clean() || reader.is_outstanding() {
             let mut idle = lock(&self.inner.idle);
             let Some(mut other) = idle.take_next(self.group.as_ref()) else {
@@ -359,7 +360,10 @@ impl Future for NextingMessage<'_> {
             match reader.poll_item(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Item::Notice(_)) => {}
-                Poll::Ready(Item::Message(message)) => return Poll::Ready(Ok(Some(message))),
+                Poll::Ready(Item::Message(message)) => {
+                    message.take_in_hand();
+                    return Poll::Ready(Ok(Some(message)));
+                }
                 Poll::Ready(Item::End(end)) => {
                     return Poll::Ready(end_of_fetch(end).map(|()| None));
                 }

@@ -141,6 +141,12 @@ impl Reader {
         self.let_go();
     }
 
+    /// Whoever has got its last message says by that when it is done.
+    pub(crate) fn come_back(&self) {
+        let inboxes = self.given_up.iter().map(|old| &old.inbox);
+        inboxes.chain(&self.inbox).for_each(Subscription::come_back);
+    }
+
     fn let_go(&mut self) {
         self.given_up.iter_mut().for_each(GivenUp::let_go);
     }

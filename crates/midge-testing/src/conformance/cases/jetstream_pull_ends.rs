@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use midge::jetstream::{Consumer, JetMessage, JetStream, PullEnd, PullError, PullGroup};
+use midge::{CloseReason, State};
 use serde_json::json;
 
 use super::jetstream_consume::number;
@@ -80,6 +81,48 @@ pub async fn what_reads_when_its_client_closes_or_drains_says_which<A: Adapter>(
 }
 
 // ---- what is left to the next call -------------------------------------------------------
+
+pub async fn a_drain_waits_for_what_next_gave_until_it_is_settled_or_dropped<A: Adapter>() -> Outcome
+{
+    let bench = Bench::new::<A>().await?;
+    let server = connect::<A>(bench.server.url()).await?;
+    for round in 0..4 {
+        let client = connect::<A>(bench.server.url()).await?;
+        let consumer = JetStream::new(client.clone()).consumer("S", "c")?;
+        if round == 0 {
+            bench.consumer(json!({})).await?;
+        }
+        bench.publish_to_one(0..3).await?;
+        let mut messages = Vec::new();
+        while messages.len() < 3 {
+            messages.extend(soon(consumer.next()).await?);
+        }
+        let draining = client.drain();
+        for message in messages {
+            // The handle of the consumer is kept, and nobody asks it for more.
+            for _ in 0..20 {
+                soon(server.rtt()).await?;
+            }
+            assert!(matches!(client.status().state, State::Draining));
+            match round {
+                0 => soon(message.ack()).await?,
+                1 => soon(message.nak_after(Duration::from_secs(60))).await?,
+                2 => message.term().try_send()?,
+                _ => {
+                    soon(message.in_progress()).await?;
+                    drop(message);
+                    continue;
+                }
+            }
+            assert!(message.is_settled());
+            drop(message.into_message());
+        }
+        let drained = soon(draining).await;
+        assert!(matches!(drained.why, CloseReason::Drained), "{:?}", drained.why);
+        drop(consumer);
+    }
+    bench.until_info("num_ack_pending", 6).await
+}
 
 pub async fn a_next_has_no_options_of_calls_before_it<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
