@@ -26,6 +26,7 @@ mod subscribing;
 mod task;
 mod trace;
 mod transport;
+mod wakers;
 mod waking;
 #[cfg(not(feature = "tls"))]
 mod without_tls;
