@@ -7,6 +7,8 @@ mod backlog;
 mod context;
 mod delivery;
 mod direct;
+#[cfg(feature = "jetstream")]
+mod flooded;
 mod getters;
 mod handlers;
 #[cfg(feature = "serde")]

@@ -152,6 +152,7 @@ impl OrderedBuilder {
         };
         let seed = seed(&client);
         let by_subject = self.config.deliver_policy == DeliverPolicy::LastPerSubject;
+        let pulls = self.pull.messages;
         let machine = match self.push {
             Some(heartbeat) => OrderedMachine::push(heartbeat, by_subject, seed),
             None => OrderedMachine::pull(self.pull, by_subject, seed),
@@ -177,6 +178,7 @@ impl OrderedBuilder {
             config,
             machine,
             pushes: self.push.is_some(),
+            pulls,
             inbox: None,
             next: None,
             creating: None,
