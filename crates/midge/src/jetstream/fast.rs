@@ -475,6 +475,12 @@ impl FastBatch {
             until = until.min(self.machine.ping_at().unwrap_or(until));
         }
         if self.alarm.poll(until, context).is_ready() {
+            if self.alarm.now() < until {
+                // Before its time: the connection is closed.
+                self.machine.fail();
+                let acknowledged = self.machine.acknowledged();
+                return Poll::Ready(Err(FastBatchError::Lost { acknowledged }));
+            }
             context.waker().wake_by_ref();
         }
         Poll::Pending

@@ -1,6 +1,8 @@
 //! What clients see while a driver is turned by hand: no sockets, no runtime, no time.
 
 #[cfg(feature = "jetstream")]
+mod abandoned;
+#[cfg(feature = "jetstream")]
 mod acks;
 mod auth;
 mod backlog;
