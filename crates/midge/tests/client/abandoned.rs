@@ -43,8 +43,10 @@ fn batches(client: &Client, rig: &mut Rig) -> [FastBatch; 2] {
     [first, ready(js.fast_batch().timeout(Duration::MAX)).expect("which is known now")]
 }
 
+type End = fn(&Client, Rig);
+
 /// What ends a connection for good.
-fn ways() -> [(&'static str, fn(&Client, Rig)); 2] {
+fn ways() -> [(&'static str, End); 2] {
     [
         ("dropped", |_, rig| drop(rig)),
         ("closed", |client, mut rig| {

@@ -89,25 +89,24 @@ impl Meddler {
     }
 
     fn keep(&self, what: impl Send + 'static) {
-        self.kept.lock().unwrap().push(Box::new(what));
+        self.kept.lock().expect("no panic").push(Box::new(what));
     }
 
     fn meddle(self: &Arc<Self>) {
         self.woken.fetch_add(1, Ordering::SeqCst);
-        let kept = std::mem::take(&mut *self.kept.lock().unwrap());
+        let kept = std::mem::take(&mut *self.kept.lock().expect("no panic"));
         drop(kept);
-        let client = self.client.lock().unwrap().clone();
+        let client = self.client.lock().expect("no panic").clone();
         let Some(client) = client else { return };
         let _ = client.try_publish("a", "b");
         let waker = Waker::noop();
-        let request = Box::pin(client.request("q", "").into_future());
-        let mut request = request;
+        let mut request = Box::pin(client.request("q", "").into_future());
         let _ = poll_with(request.as_mut(), waker.clone());
         let mut flush = Box::pin(client.flush().into_future());
         let _ = poll_with(flush.as_mut(), waker.clone());
         if let Ok(mut subscription) = client.subscribe("t").try_subscribe() {
             let _ = poll_with(Box::pin(subscription.next()).as_mut(), waker.clone());
-            let _ = subscription.drain();
+            let _draining = subscription.drain();
         }
         let mut events = client.events();
         let _ = events.try_next();
@@ -138,13 +137,11 @@ fn wakers_may_call_the_client_and_drop_what_waits() {
     let (client, mut rig) = Rig::connected(options());
     let meddler = Meddler::new(&client);
     // A message, a flush, a reply, an event: each wakes it, and it drops what was woken.
-    let subscription = ready(client.subscribe("s")).unwrap();
+    let mut subscription = ready(client.subscribe("s")).unwrap();
     let sid = subscription.sid();
-    let subscription = Box::leak(Box::new(Mutex::new(Some(subscription))));
     rig.run();
-    let mut next = subscription.lock().unwrap().take().unwrap();
-    assert!(poll_with(Box::pin(next.next()).as_mut(), meddler.waker()).is_pending());
-    meddler.keep(next);
+    assert!(poll_with(Box::pin(subscription.next()).as_mut(), meddler.waker()).is_pending());
+    meddler.keep(subscription);
     rig.receive(&message(sid, "x").repeat(2));
     assert_eq!(meddler.woken(), 1);
 
