@@ -318,6 +318,10 @@ impl DirectBatch {
         if before != self.last_of_page {
             return self.lost();
         }
+        if self.left == Some(0) {
+            // More than was asked for.
+            return DirectBatchStep::End;
+        }
         match StoredMessage::from_direct(message) {
             // A server that goes back would never end.
             Ok(message) if message.sequence <= self.last => {

@@ -70,6 +70,15 @@ fn sequence(step: DirectBatchStep) -> u64 {
 }
 
 #[test]
+fn what_comes_beyond_the_most_is_not_handed_on() {
+    let mut batch = from_start(Some(2));
+    assert_eq!(request(&mut batch)["batch"], 2);
+    assert_eq!(sequence(batch.receive(stored(1, 0, 9))), 1);
+    assert_eq!(sequence(batch.receive(stored(2, 1, 8))), 2);
+    assert_eq!(batch.receive(stored(3, 2, 7)), DirectBatchStep::End);
+}
+
+#[test]
 fn headers_of_the_message_are_told_from_those_of_the_server() {
     let lines = [
         ("Nats-Subject", "forged"),

@@ -7,6 +7,8 @@ mod choices;
 mod consumers;
 #[path = "../../../fuzz/src/publishers.rs"]
 mod publishers;
+#[path = "../../../fuzz/src/reading.rs"]
+mod reading;
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -43,6 +45,11 @@ fn publishers() {
     replay("publishers", publishers::publishers);
 }
 
+#[test]
+fn reading() {
+    replay("reading", reading::reading);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -50,5 +57,6 @@ proptest! {
     fn random_bytes(input in prop::collection::vec(any::<u8>(), 0..300)) {
         consumers::consumers(&input);
         publishers::publishers(&input);
+        reading::reading(&input);
     }
 }

@@ -1,6 +1,7 @@
 //! A client without a runtime: what it does on threads, against a real server.
 #![allow(clippy::unwrap_used, reason = "what must be there and is not fails the test")]
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use midge_std::midge::{
-    CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, RequestError,
+    Client, CloseReason, ConnectError, ConnectOptions, DisconnectCause, Event, RequestError,
 };
 use midge_std::{Elapsed, Items, Stream, Wait, connect};
 use midge_testing::NatsServer;
@@ -134,6 +135,47 @@ fn waiting_ends_in_time() {
     assert_eq!(silent.iter().next().unwrap().payload(), b"not lost");
     let nobody = client.request("nobody", "").wait();
     assert_eq!(nobody.err(), Some(RequestError::NoResponders));
+}
+
+/// Says goodbye when its thread ends.
+struct Farewell(RefCell<Option<Client>>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let Some(client) = self.0.take() else { return };
+        client.publish("farewell", "").wait().unwrap();
+        client.flush().wait_timeout(LONG).unwrap().unwrap();
+        // Enough of them that the thread would read replies by itself.
+        for _ in 0..50 {
+            client.request("echo", "").wait_timeout(LONG).unwrap().unwrap();
+        }
+    }
+}
+
+thread_local! {
+    static FAREWELL: Farewell = const { Farewell(RefCell::new(None)) };
+}
+
+#[test]
+fn a_thread_may_wait_while_its_locals_are_dropped() {
+    let server = NatsServer::start().unwrap();
+    let client = connect(server.url()).unwrap();
+    let mut farewell = client.subscribe("farewell").wait().unwrap();
+    let echo = connect(server.url()).unwrap();
+    let mut requests = echo.subscribe("echo").wait().unwrap();
+    thread::spawn(move || {
+        for request in requests.iter() {
+            echo.respond(&request, "").wait().unwrap();
+        }
+    });
+    let own = connect(server.url()).unwrap();
+    // The first local of the thread is the last one to be dropped.
+    let leaving = thread::spawn(move || {
+        FAREWELL.with(|farewell| farewell.0.replace(Some(own.clone())));
+        own.flush().wait().unwrap();
+    });
+    leaving.join().unwrap();
+    assert!(farewell.next().wait_timeout(LONG).unwrap().is_some());
 }
 
 #[test]

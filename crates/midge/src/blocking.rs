@@ -129,13 +129,15 @@ thread_local! {
 /// The waker is the one of this thread's waits, which poll again once something was
 /// [read first](read_first).
 pub(crate) fn parks(waker: &Waker) -> bool {
-    WAKER.with(|own| own.will_wake(waker))
+    WAKER.try_with(|own| own.will_wake(waker)).unwrap_or(false)
 }
 
 /// A future that the thread waits for leaves it a reply to read, see `driver/leading.rs`.
 pub(crate) fn read_first(lead: Lead) {
-    let before = LEAD.replace(Some(lead));
-    drop(before);
+    let mut lead = Some(lead);
+    // Behind the end of the thread's locals it is dropped, and the driver reads.
+    let before = LEAD.try_with(|place| place.replace(lead.take()));
+    drop((before, lead));
 }
 
 /// A waker that unparks this thread, and that none of its waits has.
@@ -147,11 +149,12 @@ fn poll_until<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<T, Elapsed> {
-    let waker = WAKER.with(Waker::clone);
+    // What waits in the drop of a thread's local may come when these are gone.
+    let waker = WAKER.try_with(Waker::clone).unwrap_or_else(|_| waker());
     let mut context = Context::from_waker(&waker);
     loop {
         let polled = poll(&mut context);
-        let lead = LEAD.take();
+        let lead = LEAD.try_with(Cell::take).ok().flatten();
         if let Poll::Ready(output) = polled {
             return Ok(output);
         }

@@ -236,9 +236,8 @@ impl Driver {
     ///
     /// # Panics
     ///
-    /// When a handler of a subscription, a provider of credentials, or a function that chooses
-    /// servers or waits does. The driver is to be
-    /// dropped then.
+    /// When a handler of a subscription, a provider of credentials, a function that chooses servers or
+    /// waits, or a waker does. The driver is to be dropped then. Who else was to be woken is.
     pub fn turn(&mut self, context: &mut Context<'_>) -> Turn {
         let mut now = self.looked.take().unwrap_or_else(|| self.now());
         self.layered.turn();
@@ -420,9 +419,18 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        let _abandoned = Abandoned(&self.shared);
         // Those of a turn that a handler has ended by a panic.
-        self.wakes.wake();
-        self.shared.abandon();
+        self.wakes.wake_at_last();
+    }
+}
+
+/// The driver is gone, also if waking those of its last turn panics.
+struct Abandoned<'a>(&'a Shared);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
@@ -507,7 +515,7 @@ impl Shared {
         calls.take(&mut inner.router.calls);
         drop(guard);
         drop((discarded, calls));
-        wakes.wake();
+        wakes.wake_at_last();
     }
 }
 

@@ -206,6 +206,14 @@ impl Plan {
         Self { queue, group: None, handler: None, max, first_within: None, replies: true }
     }
 
+    /// An inbox for so many answers, of 1 KiB on average. More are dropped: nobody has asked for them.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn answers(subject: Subject, messages: usize) -> Self {
+        let limits = Limits { messages, bytes: messages.saturating_mul(1024) };
+        let queue = Arc::new(Queue::new(subject, limits, WhenFull::DropNewest));
+        Self { queue, group: None, handler: None, max: None, first_within: None, replies: true }
+    }
+
     pub(crate) fn make(&self, shared: &Shared, inner: &mut Inner) -> Result<Sid, SubscribeError> {
         let subject = self.queue.subject.borrowed();
         let sid = match self.replies {

@@ -1,7 +1,9 @@
 //! Futures that wait for the same thing, and the wakers that are due once no lock is held.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
+use std::{iter, thread};
 
 /// What is due once no lock is held: wakers to be woken, and events to be traced.
 #[derive(Debug, Default)]
@@ -32,14 +34,44 @@ impl Wakes {
 
     /// Wakes and traces all. To be called with no lock held.
     pub(crate) fn wake(&mut self) {
+        self.trace_all();
+        if let Some(first) = self.first.take() {
+            if self.more.is_empty() {
+                first.wake();
+            } else {
+                wake_each(first, &mut self.more);
+            }
+        }
+    }
+
+    /// The same for a drop, which may be one of a panic: another one does not add to it.
+    pub(crate) fn wake_at_last(&mut self) {
+        self.trace_all();
+        if let Some(first) = self.first.take() {
+            wake_each(first, &mut self.more);
+        }
+    }
+
+    #[inline]
+    fn trace_all(&mut self) {
         #[cfg(feature = "tracing")]
         for event in self.events.drain(..) {
             tracing::debug!(target: "midge", ?event);
         }
-        if let Some(first) = self.first.take() {
-            first.wake();
-            self.more.drain(..).for_each(Waker::wake);
-        }
+    }
+}
+
+/// Wakes all of them though some panic, and goes on with the first such panic. Within another one, that
+/// one is enough.
+fn wake_each(first: Waker, more: &mut Vec<Waker>) {
+    let mut wakers = iter::once(first).chain(more.drain(..));
+    let mut panic = None;
+    while let Err(thrown) = catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake)))
+    {
+        panic.get_or_insert(thrown);
+    }
+    if let Some(panic) = panic.filter(|_| !thread::panicking()) {
+        resume_unwind(panic);
     }
 }
 

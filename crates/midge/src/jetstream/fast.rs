@@ -22,7 +22,6 @@ use super::JetStream;
 use super::request::FeatureError;
 use crate::alarm::{Alarm, Changes};
 use crate::ask::is_no_responders;
-use crate::queue::Limits;
 use crate::room::{Room, RoomWait};
 use crate::shared::{Inner, lock};
 use crate::subscribe::Plan;
@@ -35,6 +34,8 @@ const EVERY: u16 = 500;
 const OUTSTANDING: u8 = 2;
 /// Notices that may be unread.
 const NOTICES: usize = 1024;
+/// Answers, and notices, that may be there: more than messages are on their way.
+const MOST: usize = 256 * 1024;
 
 impl JetStream {
     /// A batch of any number of messages to one stream, which stores them as they come and says how
@@ -153,7 +154,7 @@ impl Future for Subscribing {
             let inbox = client.new_inbox();
             let subject = Subject::try_from(format!("{inbox}.>"))
                 .expect("an inbox is a checked prefix and a token");
-            (Plan::inbox(subject, Limits::NONE, None), inbox)
+            (Plan::answers(subject, MOST), inbox)
         });
         let sid = ready!(shared.poll_with_room(
             wait,
@@ -413,10 +414,10 @@ impl FastBatch {
             }
             match self.machine.answered(message.payload(), now) {
                 Ok(FastEvent::Gap { first, next }) => {
-                    self.notices.push_back(FastNotice::Gap { first, next });
+                    self.notice(FastNotice::Gap { first, next });
                 }
                 Ok(FastEvent::Refused { sequence, error }) => {
-                    self.notices.push_back(FastNotice::Refused { sequence, error });
+                    self.notice(FastNotice::Refused { sequence, error });
                 }
                 Ok(FastEvent::Ended(ack)) => self.end = Some(Ok(ack)),
                 Ok(FastEvent::Failed(error)) if self.end.is_none() => {
@@ -435,6 +436,12 @@ impl FastBatch {
             return Err(FastBatchError::Lost { acknowledged });
         }
         Ok(())
+    }
+
+    fn notice(&mut self, notice: FastNotice) {
+        if self.notices.len() < MOST {
+            self.notices.push_back(notice);
+        }
     }
 
     /// No answers will come.
@@ -470,6 +477,12 @@ impl FastBatch {
             until = until.min(self.machine.ping_at().unwrap_or(until));
         }
         if self.alarm.poll(until, context).is_ready() {
+            if self.alarm.now() < until {
+                // Before its time: the connection is closed.
+                self.machine.fail();
+                let acknowledged = self.machine.acknowledged();
+                return Poll::Ready(Err(FastBatchError::Lost { acknowledged }));
+            }
             context.waker().wake_by_ref();
         }
         Poll::Pending

@@ -26,9 +26,13 @@ use self::stopping::Stopping;
 use super::JetStream;
 use super::consumers::add_filter;
 use super::message::JetMessage;
-use super::reader::is_missing;
+use super::push::FLOW;
+use super::reader::{is_missing, pulled};
 use crate::alarm::{Alarm, Changes};
-use crate::{Client, EndReason, State, Subscription, WhenFull};
+use crate::{Client, EndReason, State, Subscription};
+
+/// Consumers that wait to be deleted; the machine keeps no more in mind.
+const DELETES: usize = 16;
 
 type OnNotice = Box<dyn FnMut(Notice) + Send>;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -76,6 +80,8 @@ pub struct Ordered {
     config: ConsumerConfig,
     machine: OrderedMachine,
     pushes: bool,
+    /// The messages that are asked for at a time.
+    pulls: u64,
     inbox: Option<Subscription>,
     /// Where the present consumer is asked for messages.
     next: Option<Subject>,
@@ -310,7 +316,7 @@ impl Ordered {
                 OrderedOutput::Wait(until) => return (acted, until),
                 OrderedOutput::End(_) => return (true, None),
                 OrderedOutput::Create { serial, from } => self.create(serial, from),
-                OrderedOutput::Delete { serial } => self.deletes.push_back(serial),
+                OrderedOutput::Delete { serial } => self.delete(serial),
                 OrderedOutput::Pull(request) => {
                     if !self.ask(&request) {
                         self.machine.not_sent(self.now);
@@ -323,6 +329,16 @@ impl Ordered {
                 }
             }
             acted = true;
+        }
+    }
+
+    /// Asks for it behind others; of too many, the oldest has to wait.
+    fn delete(&mut self, serial: u64) {
+        self.deletes.push_back(serial);
+        if self.deletes.len() > DELETES
+            && let Some(oldest) = self.deletes.pop_front()
+        {
+            self.machine.deleted(oldest, false, self.now);
         }
     }
 
@@ -339,11 +355,11 @@ impl Ordered {
         // What comes for the one before is not wanted.
         self.inbox = None;
         let client = self.js.client();
-        let inbox = client
-            .subscribe(client.new_inbox())
-            .capacity(usize::MAX, usize::MAX)
-            .when_full(WhenFull::Pause)
-            .try_subscribe();
+        let inbox = match self.pushes {
+            true => client.subscribe(client.new_inbox()).capacity(FLOW.0, FLOW.1),
+            false => pulled(client, self.pulls),
+        };
+        let inbox = inbox.try_subscribe();
         let next = Subject::new(&self.subject("MSG.NEXT", serial));
         let (Ok(inbox), Ok(next)) = (inbox, next) else {
             self.machine.not_created(None, self.now);

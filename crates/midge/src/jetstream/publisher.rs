@@ -24,7 +24,6 @@ use super::JetStream;
 use super::request::FeatureError;
 use crate::alarm::{Alarm, Changes};
 use crate::ask::is_no_responders;
-use crate::queue::Limits;
 use crate::room::{Room, RoomWait};
 use crate::shared::{Inner, Shared, lock};
 use crate::status::State;
@@ -35,6 +34,8 @@ use crate::{EndReason, ServerError, Subscription};
 const STALL: Duration = Duration::from_secs(30);
 /// Reports that may be unread, at least.
 const REPORTS: usize = 1024;
+/// Acks that may be unread, besides those for two windows.
+const ACKS: usize = 4_096;
 /// Acks are looked for this often, also while there is room.
 const TURN: Duration = Duration::from_millis(5);
 /// Publishing that has waited goes on when one part in so many of the window is free.
@@ -155,7 +156,9 @@ impl Future for MakingPublisher {
             let inbox = client.new_inbox() + ".";
             let subject = Subject::try_from(format!("{inbox}*"))
                 .expect("an inbox is a checked prefix and a token");
-            (Plan::inbox(subject, Limits::NONE, None), inbox)
+            // One ack may come for each time that a message was sent.
+            let most = builder.config.max_messages.saturating_mul(2).saturating_add(ACKS);
+            (Plan::answers(subject, most), inbox)
         });
         let sid = ready!(shared.poll_with_room(
             wait,

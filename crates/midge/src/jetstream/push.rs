@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use midge_jetstream::{
-    ApiError, ConsumerInfo, ConsumerName, NameError, Notice, PushMachine, PushOutput, ReplyError,
-    StatusKind, StatusMessage, StreamName, read_reply,
+    AckPolicy, ApiError, ConsumerInfo, ConsumerName, NameError, Notice, PushMachine, PushOutput,
+    ReplyError, StatusKind, StatusMessage, StreamName, read_reply,
 };
 use midge_proto::{RequestError, SubscribeError};
 
@@ -20,9 +20,15 @@ use super::ordered::answer_flow_control;
 use super::pull::seed;
 use super::reader::{Target, is_missing};
 use crate::alarm::{Alarm, Changes};
-use crate::{Client, EndReason, State, Subscribe, Subscription, WhenFull};
+use crate::{Client, EndReason, State, Subscribe, Subscription};
 
 type OnNotice = Box<dyn FnMut(Notice) + Send>;
+
+/// Messages and bytes, more than a server sends ahead of the answers to its flow control: at most 32 MiB
+/// of subjects, headers and payloads.
+pub(super) const FLOW: (usize, usize) = (8 << 20, 512 << 20);
+/// What may be unread beside messages that wait for their acks.
+const WORDS: usize = 4_096;
 
 /// Why a push consumer cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +118,7 @@ impl PushBuilder {
             target,
             bound,
             inbox: Some(inbox),
+            dropped: 0,
             changes,
             alarm: Alarm::new(shared),
             check: None,
@@ -146,6 +153,8 @@ struct Bound {
     subject: String,
     group: Option<String>,
     heartbeat: Option<Duration>,
+    /// Messages and bytes that may be unread, if the consumer says what the server sends ahead.
+    room: Option<(usize, usize)>,
 }
 
 impl Bound {
@@ -153,7 +162,16 @@ impl Bound {
     fn of(info: ConsumerInfo) -> Option<Self> {
         let config = info.config;
         let (group, heartbeat) = (config.deliver_group, config.idle_heartbeat);
-        config.deliver_subject.map(|subject| Self { subject, group, heartbeat })
+        let unacked = config.max_ack_pending.filter(|_| config.ack_policy != AckPolicy::None);
+        let room = match unacked {
+            _ if config.flow_control => Some(FLOW),
+            Some(most @ 1..) => {
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                Some((most.saturating_add(WORDS), usize::MAX))
+            }
+            _ => None,
+        };
+        config.deliver_subject.map(|subject| Self { subject, group, heartbeat, room })
     }
 
     fn is_shared(&self) -> bool {
@@ -162,7 +180,10 @@ impl Bound {
 
     fn subscribe(&self, client: &Client) -> Subscribe<String> {
         let subscribe = client.subscribe(self.subject.clone());
-        let subscribe = subscribe.capacity(usize::MAX, usize::MAX).when_full(WhenFull::Pause);
+        let subscribe = match self.room {
+            Some((messages, bytes)) => subscribe.capacity(messages, bytes),
+            None => subscribe,
+        };
         match &self.group {
             Some(group) => subscribe.queue(group),
             None => subscribe,
@@ -191,11 +212,15 @@ async fn look(target: Arc<Target>) -> Found {
 
 /// The messages of a consumer that pushes.
 ///
-/// Nothing is dropped here: give the consumer flow control, which is answered when the reader gets
-/// there, or a limit of messages that are not acked, lest a slow reader collects what the server
-/// pushes. It survives the loss of the connection. It ends when it is stopped or drained, and when the
-/// connection closes; what nobody asked for is the last item, as an error. It progresses while it is
-/// polled.
+/// Give the consumer flow control, which is answered when the reader gets there, or a limit of messages
+/// that are not acked: then there is room for all that the server sends ahead. Without either a slow
+/// reader has the room of a subscription, see
+/// [`subscription_capacity`](crate::ConnectOptions::subscription_capacity). What goes beyond, such as
+/// what is delivered again while nobody reads, is treated as [`WhenFull::Hold`](crate::WhenFull::Hold)
+/// says, and [counted](Self::dropped).
+///
+/// It survives the loss of the connection. It ends when it is stopped or drained, and when the connection
+/// closes; what nobody asked for is the last item, as an error. It progresses while it is polled.
 ///
 /// If the consumer has heartbeats, it is looked for when they are missed: one that pushes to another
 /// subject by then is read there, and one that does not exist any more, or is pulled, ends it.
@@ -204,6 +229,8 @@ pub struct Push {
     target: Arc<Target>,
     bound: Bound,
     inbox: Option<Subscription>,
+    /// By the inboxes before.
+    dropped: u64,
     changes: Changes,
     alarm: Alarm,
     check: Option<Pin<Box<dyn Future<Output = Found> + Send>>>,
@@ -223,7 +250,7 @@ impl Push {
 
     /// Ends it at once. What came and was not read is delivered again after `ack_wait`.
     pub fn stop(&mut self) {
-        self.inbox = None;
+        self.leave();
         self.end.get_or_insert(PushEnd::Stopped);
     }
 
@@ -239,6 +266,17 @@ impl Push {
     #[must_use]
     pub fn end(&self) -> Option<&PushEnd> {
         self.end.as_ref()
+    }
+
+    /// Messages that were dropped because too many were unread.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped + self.inbox.as_ref().map_or(0, Subscription::dropped)
+    }
+
+    fn leave(&mut self) {
+        self.dropped = self.dropped();
+        self.inbox = None;
     }
 
     fn poll_message(
@@ -322,6 +360,7 @@ impl Push {
         }
         if (&bound.subject, &bound.group) != (&self.bound.subject, &self.bound.group) {
             let Ok(inbox) = bound.subscribe(&self.target.client).try_subscribe() else { return };
+            self.leave();
             self.inbox = Some(inbox);
             if let Some(function) = &mut self.on_notice {
                 function(Notice::Redirected(bound.subject.clone()));
@@ -332,7 +371,7 @@ impl Push {
     }
 
     fn finish(&mut self, end: PushEnd) -> Option<Result<JetMessage, PushEnd>> {
-        self.inbox = None;
+        self.leave();
         let error = (end != PushEnd::Stopped).then(|| end.clone());
         self.end.get_or_insert(end);
         error.map(Err)

@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::message::JetMessage;
 use crate::alarm::{Alarm, Changes};
-use crate::{Client, EndReason, State, Subscription, WhenFull};
+use crate::{Client, EndReason, State, Subscribe, Subscription};
 
 /// The subjects of one pull consumer.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct Reader {
     target: Arc<Target>,
     machine: PullMachine,
     inbox: Option<Subscription>,
+    /// The messages at a time that it is made for.
+    room: u64,
     /// Inboxes of requests that are not the machine's any more, whose last messages come.
     given_up: Vec<GivenUp>,
     changes: Changes,
@@ -65,6 +67,7 @@ impl Reader {
             target,
             machine,
             inbox: None,
+            room: 0,
             given_up: Vec::new(),
             changes,
             alarm,
@@ -81,6 +84,9 @@ impl Reader {
 
     /// Reads anew, on the same inbox. It must be clean.
     pub(crate) fn restart(&mut self, machine: PullMachine) {
+        if machine.config().messages > self.room {
+            self.inbox = None;
+        }
         self.machine = machine;
         self.machine.connected();
     }
@@ -352,14 +358,9 @@ impl Reader {
             self.given_up.push(GivenUp::new(inbox, None));
         }
         if self.inbox.is_none() {
-            let client = &self.target.client;
-            let inbox = client
-                .subscribe(client.new_inbox())
-                .capacity(usize::MAX, usize::MAX)
-                .when_full(WhenFull::Pause)
-                .try_subscribe();
-            let Ok(inbox) = inbox else { return false };
-            self.inbox = Some(inbox);
+            let room = self.machine.config().messages;
+            let Ok(inbox) = pulled(&self.target.client, room).try_subscribe() else { return false };
+            (self.inbox, self.room) = (Some(inbox), room);
         }
         let Some(inbox) = &self.inbox else { return false };
         self.buffer.clear();
@@ -410,6 +411,17 @@ impl Reader {
         }
         poll
     }
+}
+
+/// Heartbeats and other words of the server that may be unread beside messages.
+const WORDS: u64 = 4_096;
+
+/// An inbox for so many messages that are asked for at a time. Of two requests, where the server has
+/// taken one for given up, both may be there.
+pub(super) fn pulled(client: &Client, messages: u64) -> Subscribe<String> {
+    let room = messages.saturating_mul(2).saturating_add(WORDS);
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    client.subscribe(client.new_inbox()).capacity(room, usize::MAX)
 }
 
 /// The inbox of a request that is not the machine's any more.

@@ -341,7 +341,8 @@ impl WriteBatch<'_> {
             let refusal = match self.send(&mut batch).await {
                 Ok(ack) => {
                     let kv = self.kv;
-                    let revisions = self.revisions(&ack);
+                    let keys = self.entries.into_iter().map(|entry| entry.key);
+                    let revisions = revisions(keys, ack.seq);
                     revisions.iter().for_each(|(key, &revision)| kv.note_written(key, revision));
                     return Ok(revisions);
                 }
@@ -385,13 +386,6 @@ impl WriteBatch<'_> {
         }
         let commit = batch.commit(subject(last), &last.value).headers(&last.headers()?);
         commit.await.map_err(committed)
-    }
-
-    /// Those of a batch stand behind each other in the stream, in their order.
-    fn revisions(self, ack: &PubAck) -> BTreeMap<String, u64> {
-        let before = ack.seq.saturating_sub(self.entries.len() as u64);
-        let keys = self.entries.into_iter().map(|entry| entry.key);
-        keys.zip(before + 1..).collect()
     }
 
     /// Reads the keys of which a revision is expected, and gives those that have another. What is to
@@ -438,6 +432,12 @@ impl WriteBatch<'_> {
     }
 }
 
+/// Those of a batch, of which this is the last one, stand behind each other in the stream, in their order.
+fn revisions(keys: impl ExactSizeIterator<Item = String>, last: u64) -> BTreeMap<String, u64> {
+    let before = last.saturating_sub(keys.len() as u64);
+    keys.zip(1..).map(|(key, place)| (key, before.saturating_add(place))).collect()
+}
+
 /// What the error of a commit means.
 fn committed(error: AtomicBatchError) -> WriteBatchError {
     match error {
@@ -461,5 +461,21 @@ impl fmt::Debug for WriteBatch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self.entries.iter().map(|entry| &entry.key);
         f.debug_struct("WriteBatch").field("keys", &keys.collect::<Vec<_>>()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_may_end_with_the_largest_number() {
+        let of = |last| {
+            let keys = ["b", "a"].map(String::from);
+            revisions(keys.into_iter(), last).into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(of(7), [7, 6]);
+        assert_eq!(of(u64::MAX), [u64::MAX, u64::MAX - 1]);
+        assert_eq!(of(1), [2, 1], "a number that cannot be");
     }
 }

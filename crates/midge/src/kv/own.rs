@@ -1,6 +1,6 @@
 //! What a handle has written, so that it reads no less.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use midge_jetstream::kv::Entry;
@@ -20,7 +20,8 @@ pub(super) struct OwnWrites {
 #[derive(Debug, Default)]
 struct Writes {
     revisions: HashMap<String, u64>,
-    keys: BTreeMap<u64, String>,
+    /// The same by revision. Two keys have the same one if the bucket was made anew between them.
+    keys: BTreeSet<(u64, String)>,
 }
 
 impl OwnWrites {
@@ -32,10 +33,10 @@ impl OwnWrites {
             return;
         }
         if let Some(before) = before {
-            writes.keys.remove(&before);
+            writes.keys.remove(&(before, key.to_owned()));
         }
         writes.revisions.insert(key.to_owned(), revision);
-        writes.keys.insert(revision, key.to_owned());
+        writes.keys.insert((revision, key.to_owned()));
         if writes.keys.len() > MAX_KEYS
             && let Some((_, oldest)) = writes.keys.pop_first()
         {
@@ -73,6 +74,16 @@ mod tests {
         assert!(own.is_missing("a", Some(3), None) && !own.is_missing("a", Some(4), None));
         own.note("last", 9_999);
         assert!(!own.is_missing("a", None, None) && own.is_missing("last", None, None));
+        let writes = lock(&own.writes);
+        assert_eq!((writes.revisions.len(), writes.keys.len()), (MAX_KEYS, MAX_KEYS));
+    }
+
+    #[test]
+    fn keys_of_one_revision_are_bounded_too() {
+        let own = OwnWrites::default();
+        for key in 0..2 * MAX_KEYS {
+            own.note(&format!("k.{key}"), 1);
+        }
         let writes = lock(&own.writes);
         assert_eq!((writes.revisions.len(), writes.keys.len()), (MAX_KEYS, MAX_KEYS));
     }

@@ -1,6 +1,8 @@
 //! What clients see while a driver is turned by hand: no sockets, no runtime, no time.
 
 #[cfg(feature = "jetstream")]
+mod abandoned;
+#[cfg(feature = "jetstream")]
 mod acks;
 #[cfg(feature = "jetstream")]
 mod api;
@@ -9,6 +11,8 @@ mod backlog;
 mod context;
 mod delivery;
 mod direct;
+#[cfg(feature = "jetstream")]
+mod flooded;
 mod getters;
 mod handlers;
 #[cfg(feature = "serde")]
@@ -32,6 +36,7 @@ mod subscribing;
 mod task;
 mod trace;
 mod transport;
+mod wakers;
 mod waking;
 #[cfg(not(feature = "tls"))]
 mod without_tls;

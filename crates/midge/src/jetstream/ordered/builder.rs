@@ -163,6 +163,7 @@ impl OrderedBuilder {
             // The server asks for one.
             self.config.filter_subjects.push(">".to_owned());
         }
+        let pulls = self.pull.messages;
         let machine = match self.push {
             Some(heartbeat) => OrderedMachine::push(heartbeat, by_subject, seed),
             None => OrderedMachine::pull(self.pull, by_subject, seed),
@@ -188,6 +189,7 @@ impl OrderedBuilder {
             config,
             machine,
             pushes: self.push.is_some(),
+            pulls,
             inbox: None,
             next: None,
             creating: None,

@@ -16,6 +16,8 @@ const DEFAULT: Duration = Duration::from_secs(120);
 /// Attempts when nobody answers, as while JetStream starts, and the time between.
 const ATTEMPTS: u32 = 4;
 const AGAIN: Duration = Duration::from_millis(250);
+/// Subjects of streams that are kept in mind. Beyond, streams are asked again.
+const MOST: usize = 1_024;
 
 /// What is known of the streams that a publisher publishes to.
 #[derive(Default)]
@@ -83,12 +85,20 @@ impl Duplicates {
                 return Poll::Pending;
             }
         };
-        let subjects = found.subjects.into_iter().filter_map(|it| Subject::try_from(it).ok());
-        self.known.extend(subjects);
+        self.learn(found.subjects, subject);
+        Poll::Ready(found.window)
+    }
+
+    /// A stream has these subjects, and `subject` comes to it.
+    fn learn(&mut self, subjects: Vec<String>, subject: SubjectRef<'_>) {
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
+        let subjects = subjects.into_iter().filter_map(|it| Subject::try_from(it).ok());
+        self.known.extend(subjects.take(MOST));
         if !self.knows(subject) {
             self.known.push(subject.to_subject());
         }
-        Poll::Ready(found.window)
     }
 
     /// Whether asking again would be of no use.
@@ -120,5 +130,24 @@ async fn ask(js: JetStream, subject: Subject) -> Result<Found, CallError> {
 impl fmt::Debug for Duplicates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Duplicates").field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_that_are_known_are_bounded() {
+        let mut duplicates = Duplicates::new(Duration::MAX);
+        let subject = |number: usize| Subject::new(&format!("a.{number}")).expect("it is valid");
+        for number in 0..4 * MOST {
+            duplicates.learn(Vec::new(), subject(number).borrowed());
+            assert!(duplicates.knows(subject(number).borrowed()));
+        }
+        let many = (0..4 * MOST).map(|number| format!("b.{number}")).collect();
+        duplicates.learn(many, subject(0).borrowed());
+        assert!(duplicates.knows(subject(0).borrowed()));
+        assert!(duplicates.known.len() <= 2 * MOST + 1, "{}", duplicates.known.len());
     }
 }
