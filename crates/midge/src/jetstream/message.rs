@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,26 +32,28 @@ pub struct JetMessage {
 /// The work on a message.
 struct Work {
     client: Client,
-    /// [`SETTLED`] and [`IN_HAND`].
-    state: AtomicU8,
+    /// An answer has settled the message.
+    settled: AtomicBool,
+    /// A drain waits until the message is settled or dropped.
+    in_hand: AtomicBool,
 }
-
-/// An answer has settled the message.
-const SETTLED: u8 = 1;
-/// A drain waits until the message is answered or dropped.
-const IN_HAND: u8 = 2;
 
 impl Work {
     #[inline]
+    fn new(client: Client) -> Self {
+        Self { client, settled: AtomicBool::new(false), in_hand: AtomicBool::new(false) }
+    }
+
+    #[inline]
     fn is_over(&self) {
-        if self.state.load(Ordering::Relaxed) & IN_HAND != 0 {
+        if self.in_hand.load(Ordering::Relaxed) {
             self.put_down();
         }
     }
 
     #[cold]
     fn put_down(&self) {
-        if self.state.fetch_and(!IN_HAND, Ordering::Relaxed) & IN_HAND != 0 {
+        if self.in_hand.swap(false, Ordering::Relaxed) {
             self.client.shared().put_down();
         }
     }
@@ -85,12 +87,12 @@ pub enum AckError {
 impl JetMessage {
     #[inline]
     pub(crate) fn new(message: Message, client: Client) -> Self {
-        Self { message, work: Work { client, state: AtomicU8::new(0) } }
+        Self { message, work: Work::new(client) }
     }
 
     /// A drain of the client waits until it is settled or dropped.
     pub(crate) fn take_in_hand(&self) {
-        if self.work.state.fetch_or(IN_HAND, Ordering::Relaxed) & IN_HAND == 0 {
+        if !self.work.in_hand.swap(true, Ordering::Relaxed) {
             self.work.client.shared().in_hand.take();
         }
     }
@@ -148,7 +150,7 @@ impl JetMessage {
     /// Whether an answer has settled it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.work.state.load(Ordering::Relaxed) & SETTLED != 0
+        self.work.settled.load(Ordering::Relaxed)
     }
 
     /// The message alone.
@@ -163,9 +165,9 @@ impl JetMessage {
         if !ack.is_terminal() {
             return Ok(false);
         }
-        match self.work.state.fetch_or(SETTLED, Ordering::Relaxed) & SETTLED {
-            0 => Ok(true),
-            _ => Err(AckError::Settled),
+        match self.work.settled.swap(true, Ordering::Relaxed) {
+            true => Err(AckError::Settled),
+            false => Ok(true),
         }
     }
 
@@ -175,7 +177,7 @@ impl JetMessage {
         if settled && given {
             self.work.is_over();
         } else if settled {
-            self.work.state.fetch_and(!SETTLED, Ordering::Relaxed);
+            self.work.settled.store(false, Ordering::Relaxed);
         }
     }
 }
