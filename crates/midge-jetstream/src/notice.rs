@@ -128,6 +128,9 @@ pub enum PullEnd {
     /// The server refused, with this code and in these words.
     #[error("the server refused: {1} ({0})")]
     Refused(u16, String),
+    /// The user may not ask for messages, or not receive them, in the words of the server's error.
+    #[error("pulling is not permitted: {0}")]
+    Denied(String),
 }
 
 impl PullEnd {

@@ -143,6 +143,15 @@ impl Inner {
         self.inboxes.insert(sid.number(), sid);
         Ok(())
     }
+
+    /// Requests to `subject` will name this inbox, which ends when the server denies one.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn pulls(&mut self, sid: Sid, subject: &Subject) {
+        if let Some(slot) = self.router.slots.get_mut(sid) {
+            slot.extra().pulled = Some(subject.clone());
+            self.inboxes.insert(sid.number(), sid);
+        }
+    }
 }
 
 /// Whether a message on an inbox is the server's word that nobody subscribes to the subject.

@@ -235,9 +235,7 @@ impl Inner {
         let slots = &mut self.router.slots;
         let denied = self.inboxes.iter().copied().find(|sid| {
             slots.get_mut(*sid).is_some_and(|slot| match error {
-                ServerError::PublishPermission { subject } => {
-                    slot.asked().is_some_and(|asked| asked.subject == subject.as_str())
-                }
+                ServerError::PublishPermission { subject } => slot.asks(subject),
                 ServerError::PublishReplyPermission { reply } => {
                     slot.queue.subject == reply.as_str()
                 }

@@ -39,6 +39,9 @@ pub(crate) struct Extra {
     pub(crate) stall: Option<TimerKey>,
     /// The request whose inbox this is.
     pub(crate) asked: Option<Asked>,
+    /// What is asked for again and again, by requests that name this inbox.
+    #[cfg(feature = "jetstream")]
+    pub(crate) pulled: Option<Subject>,
 }
 
 /// A request that has an inbox of its own.
@@ -169,6 +172,16 @@ impl Slot {
     /// The request whose inbox this is.
     pub(crate) fn asked(&self) -> Option<&Asked> {
         self.extra.as_ref()?.asked.as_ref()
+    }
+
+    /// Whether a request to this subject names this inbox.
+    pub(crate) fn asks(&self, subject: &str) -> bool {
+        let Some(extra) = &self.extra else { return false };
+        #[cfg(feature = "jetstream")]
+        if extra.pulled.as_ref().is_some_and(|pulled| pulled == subject) {
+            return true;
+        }
+        extra.asked.as_ref().is_some_and(|asked| asked.subject == subject)
     }
 }
 

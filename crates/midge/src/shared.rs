@@ -90,7 +90,7 @@ pub(crate) struct Inner {
     pub(crate) unread: ByNumber<Arc<Queue>>,
     /// Messages that were in a queue and that nobody will read.
     pub(crate) discarded: u64,
-    /// The inboxes of requests that were sent and have one of their own.
+    /// The inboxes of requests that were sent and have one of their own, and those of pulls.
     pub(crate) inboxes: ByNumber<Sid>,
     #[cfg(feature = "jetstream")]
     pub(crate) in_hand: Arc<InHand>,
@@ -407,8 +407,8 @@ impl Inner {
             if let Some(timer) = extra.stall.take() {
                 self.timers.stop(timer, Owner::Stall(sid));
             }
+            self.inboxes.remove(sid.number());
             if let Some(asked) = &extra.asked {
-                self.inboxes.remove(sid.number());
                 self.connection.withdraw(asked.position);
             }
         }

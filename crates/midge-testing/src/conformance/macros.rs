@@ -215,6 +215,7 @@ macro_rules! conformance {
                 an_ordered_consumer_with_a_prefix_that_is_no_name_is_refused_at_once
                 an_ordered_consumer_of_the_last_messages_needs_no_filter
                 an_ordered_consumer_of_one_subject_needs_no_other_permission
+                who_may_not_pull_is_told_at_once
             }
             jetstream_care {
                 a_consumer_that_is_paused_gives_nothing_until_it_goes_on

@@ -261,7 +261,7 @@ impl Reader {
                 Poll::Pending => return None,
                 Poll::Ready(None) => {
                     let end = match inbox.end() {
-                        Some(EndReason::Denied(error)) => PullEnd::Refused(0, error.to_string()),
+                        Some(EndReason::Denied(error)) => PullEnd::Denied(error.to_string()),
                         Some(EndReason::Drained | EndReason::Unsubscribed) => PullEnd::Stopped,
                         _ => PullEnd::Closed,
                     };
@@ -360,6 +360,8 @@ impl Reader {
         if self.inbox.is_none() {
             let room = self.machine.config().messages;
             let Ok(inbox) = pulled(&self.target.client, room).try_subscribe() else { return false };
+            let (shared, next) = (self.target.client.shared(), &self.target.next);
+            shared.command(|inner| inner.pulls(inbox.sid(), next));
             (self.inbox, self.room) = (Some(inbox), room);
         }
         let Some(inbox) = &self.inbox else { return false };

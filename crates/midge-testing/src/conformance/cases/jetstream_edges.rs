@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use midge::jetstream::{
-    DeliverPolicy, JetStream, OrderedBuilder, OrderedError, PullEnd, PullGroup,
+    DeliverPolicy, JetStream, OrderedBuilder, OrderedError, PullEnd, PullError, PullGroup,
 };
 use serde_json::{Value, json};
 
@@ -193,5 +193,40 @@ pub async fn an_ordered_consumer_of_one_subject_needs_no_other_permission<A: Ada
     }
     let error = refused(js.ordered("S").filter("s.m")).await;
     assert!(error.to_string().contains("may not publish"), "{error}");
+    Ok(())
+}
+
+pub async fn who_may_not_pull_is_told_at_once<A: Adapter>() -> Outcome {
+    let config = r#"authorization { users: [
+        { user: a, password: p },
+        { user: u, password: p, permissions: { publish: ["$JS.API.INFO"] } },
+    ] }"#;
+    let server = NatsServer::builder().jetstream(true).config(config).start()?;
+    let url = |user| server.url().replace("nats://", &format!("nats://{user}:p@"));
+    let admin = connect::<A>(url("a").as_str()).await?;
+    api(&admin, "STREAM.CREATE.S", json!({"name": "S", "subjects": ["s.>"]})).await?;
+    let durable = json!({"durable_name": "c", "ack_policy": "explicit"});
+    let request = json!({"stream_name": "S", "config": durable});
+    api(&admin, "CONSUMER.DURABLE.CREATE.S.c", request).await?;
+    let js = JetStream::new(connect::<A>(url("u").as_str()).await?);
+    let consumer = js.consumer("S", "c")?;
+    let is_told = |error: Option<PullError>| match error {
+        Some(PullError::End(PullEnd::Denied(text))) => {
+            assert!(
+                text.contains("may not publish to \"$JS.API.CONSUMER.MSG.NEXT.S.c\""),
+                "{text}"
+            );
+        }
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..2 {
+        is_told(soon(consumer.next()).await.err());
+        let mut fetch = consumer.fetch(5).await?;
+        is_told(soon(fetch.next()).await.and_then(Result::err));
+        assert!(soon(fetch.next()).await.is_none());
+        let mut messages = consumer.consume().await?;
+        is_told(soon(messages.next()).await.and_then(Result::err));
+        assert!(soon(messages.next()).await.is_none());
+    }
     Ok(())
 }
