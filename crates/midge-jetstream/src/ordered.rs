@@ -88,12 +88,18 @@ pub struct StreamNow {
     pub now: Option<Time>,
 }
 
+/// Nanoseconds by which the clocks of servers that lead one after the other may differ, or one be set
+/// back.
+const SKEW: i128 = 1_000_000_000;
+
 impl StreamNow {
     /// Whether numbers are given again that were given by this time, up to `given`: what has one of
     /// them was stored later, or none was ever given.
     fn has_begun_anew(&self, given: u64, by: i64) -> bool {
+        // Of a stream that has as many messages as before, the times alone are evidence.
+        let skew = if self.last < given { 0 } else { SKEW };
         let is_new = |number: u64, time: Option<Time>| {
-            number <= given && time.is_some_and(|time| time.unix_nanos() > i128::from(by))
+            number <= given && time.is_some_and(|time| time.unix_nanos() > i128::from(by) + skew)
         };
         self.last == 0 || is_new(self.first, self.first_time) || is_new(self.last, self.last_time)
     }

@@ -488,6 +488,22 @@ fn a_stream_that_gives_its_numbers_again_is_read_from_its_beginning_and_that_is_
 }
 
 #[test]
+fn a_clock_that_was_set_back_by_a_second_makes_no_stream_a_new_one() {
+    for pulls in [false, true] {
+        for (later, replaced) in [(10, false), (11, true)] {
+            let mut world = running(pulls);
+            world.calm(1);
+            // Message 1 seems to be stored a second after message 10, or two.
+            (world.last, world.later) = (11, later);
+            world.status(409, "Leadership Change", None);
+            world.calm(1);
+            assert_eq!(world.notices.contains(&Notice::StreamReplaced), replaced);
+            assert_eq!(world.got.get(10), Some(if replaced { &1 } else { &11 }));
+        }
+    }
+}
+
+#[test]
 fn a_stream_that_has_lost_its_end_and_goes_on_is_read_from_its_beginning() {
     for pulls in [false, true] {
         let mut world = running(pulls);
