@@ -53,6 +53,9 @@ pub struct PullMachine {
     fresh: bool,
     pending_messages: u64,
     pending_bytes: u64,
+    /// Bytes that were left when the last message of all requests had come. That a request is complete
+    /// is said behind that, and gives them back once more.
+    left_bytes: u64,
     delivered: u64,
     delivered_bytes: u64,
     /// Something has come since the silence was last looked at.
@@ -140,6 +143,7 @@ impl PullMachine {
             fresh: false,
             pending_messages: 0,
             pending_bytes: 0,
+            left_bytes: 0,
             delivered: 0,
             delivered_bytes: 0,
             heard: false,
@@ -184,6 +188,9 @@ impl PullMachine {
         self.pending_messages = self.pending_messages.saturating_sub(1);
         let bytes = u64::try_from(size).unwrap_or(u64::MAX);
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+        if self.pending_messages == 0 {
+            self.left_bytes = self.left_bytes.saturating_add(self.pending_bytes);
+        }
         self.settle();
         self.late_message(size);
         if let Some(pin) = pin
@@ -224,7 +231,12 @@ impl PullMachine {
         match status.pending_messages() {
             Some(rest) => {
                 self.pending_messages = self.pending_messages.saturating_sub(rest);
-                let bytes = status.pending_bytes().unwrap_or(0);
+                let mut bytes = status.pending_bytes().unwrap_or(0);
+                if status.kind == StatusKind::BatchCompleted {
+                    let given_back = bytes.min(self.left_bytes);
+                    self.left_bytes -= given_back;
+                    bytes -= given_back;
+                }
                 self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
                 self.settle();
             }
@@ -241,9 +253,9 @@ impl PullMachine {
                     return self.finish(PullEnd::NoMessages);
                 }
             }
-            StatusKind::RequestTimeout
-            | StatusKind::InterestExpired
-            | StatusKind::BatchCompleted => {}
+            StatusKind::RequestTimeout | StatusKind::InterestExpired => {}
+            // It has brought all that it was to.
+            StatusKind::BatchCompleted => return,
             StatusKind::MaxBytes => match self.mode {
                 Mode::Once(_) if self.delivered > 0 => return self.finish(PullEnd::Done),
                 Mode::Once(_) => return self.finish(PullEnd::MessageTooLarge),
@@ -562,6 +574,7 @@ impl PullMachine {
         self.fresh |= self.asked.is_some();
         self.pending_messages = 0;
         self.pending_bytes = 0;
+        self.left_bytes = 0;
         self.silent = None;
     }
 

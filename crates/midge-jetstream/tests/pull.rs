@@ -536,7 +536,10 @@ fn a_fetch_goes_on_behind_a_request_that_got_all_but_bytes() {
     for (request, rest) in [(1, 4), (2, 4), (3, 2)] {
         assert_eq!(desk.pulls[request].messages, rest);
         desk.messages(rest);
-        desk.ended(409, "Batch Completed", 0);
+        // Behind the next request, of which it says nothing.
+        let left = desk.pulls[request].bytes.unwrap() - rest * 100;
+        let bytes = [("Nats-Pending-Messages", "0"), ("Nats-Pending-Bytes", &left.to_string())];
+        desk.status(409, "Batch Completed", &bytes);
     }
     assert_eq!((desk.pulls.len(), desk.end), (4, Some(PullEnd::Done)));
 }

@@ -53,7 +53,8 @@ targets! {
 }
 
 /// These need a driver, or what stands on the core, and are replayed by midge and midge-jetstream.
-const OF_OTHERS: &[&str] = &["consumers", "publishers", "websocket_answer", "websocket_frames"];
+const OF_OTHERS: &[&str] =
+    &["consumers", "publishers", "reading", "websocket_answer", "websocket_frames"];
 
 #[test]
 fn every_directory_and_every_program_of_fuzz_is_replayed() {

@@ -121,7 +121,7 @@ where
 #[test]
 fn consumers_that_are_to_be_deleted_are_bounded() {
     const MADE: &str = r#"{"stream_name":"S","name":"x","config":{"deliver_policy":"all"}}"#;
-    const STREAM: &str = r#"{"config":{"name":"S"},"created":"2026-11-21T21:36:25Z","state":{"messages":0,"bytes":0,"first_seq":0,"last_seq":0}}"#;
+    const STREAM: &str = r#"{"config":{"name":"S"},"created":"2026-11-21T21:36:25Z","state":{"messages":1000,"bytes":1000,"first_seq":1,"last_seq":1000}}"#;
     let (client, mut rig) = Rig::connected(options());
     let (mut begin, mut reading) = (Task::new(JetStream::new(client.clone()).ordered("S")), None);
     let mut sent = go_on(&mut rig, &mut begin, &mut reading);
