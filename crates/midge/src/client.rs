@@ -222,7 +222,8 @@ impl Client {
     /// requests are refused, messages can be published until the last subscription is read out.
     /// Bounded by `drain_timeout`. A subscription is read out when its reader asks for a message and
     /// gets `None`, or is dropped: so the work on the last message, and the answer to it, is waited
-    /// for too. The future waits for the end; it need not be awaited.
+    /// for too; a message of JetStream that `Consumer::next` gave is worked on until it is settled or
+    /// dropped. The future waits for the end; it need not be awaited.
     pub fn drain(&self) -> Closing {
         let mut wakes = Wakes::default();
         self.shared().command(|inner| {
