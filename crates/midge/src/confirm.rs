@@ -13,7 +13,6 @@ use crate::end::EndReason;
 use crate::flush::{Flush, FlushError, Flushing};
 use crate::queue::Queue;
 use crate::shared::{Handle, lock};
-use crate::status::Refusals;
 use crate::subscribe::{Subscribe, Subscribing};
 
 /// A subscription that the server does not have, or of which that is not known.
@@ -45,14 +44,14 @@ pub struct Confirming {
     queue: Arc<Queue>,
     flushing: Flushing,
     deadline: Option<Instant>,
-    /// Those before the subscription was made.
-    refusals: Refusals,
+    /// How many subscriptions servers had refused before this one was made.
+    refusals: u64,
 }
 
 impl Confirming {
     pub(crate) fn new(handle: Arc<Handle>, queue: Arc<Queue>) -> Self {
         let flushing = Flush::new(handle.clone()).into_future();
-        let refusals = lock(&handle.shared.board).refusals().clone();
+        let refusals = lock(&handle.shared.board).refusals().count();
         Self { handle, queue, flushing, deadline: None, refusals }
     }
 
@@ -79,7 +78,7 @@ impl Future for Confirming {
             }
             match flushed {
                 Ok(_) => {
-                    let refused = lock(&shared.board).refusals().since(&this.refusals);
+                    let refused = lock(&shared.board).refusals().since(this.refusals);
                     return Poll::Ready(refused.map_or(Ok(()), |e| Err(ConfirmError::Refused(e))));
                 }
                 // It is announced to the next server before this PING.
@@ -112,7 +111,7 @@ impl<S: AsSubject> IntoFuture for SubscribeConfirmed<S> {
     type IntoFuture = SubscribingConfirmed<S>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let refusals = lock(&self.subscribe.client().shared().board).refusals().clone();
+        let refusals = lock(&self.subscribe.client().shared().board).refusals().count();
         SubscribingConfirmed { subscribing: self.subscribe.into_future(), refusals, made: None }
     }
 }
@@ -123,8 +122,8 @@ impl<S: AsSubject> IntoFuture for SubscribeConfirmed<S> {
 #[must_use = "futures do nothing unless polled"]
 pub struct SubscribingConfirmed<S> {
     subscribing: Subscribing<S>,
-    /// Those before it is made.
-    refusals: Refusals,
+    /// How many subscriptions servers had refused before it is made.
+    refusals: u64,
     made: Option<(Subscription, Confirming)>,
 }
 
@@ -136,7 +135,7 @@ impl<S: AsSubject> Future for SubscribingConfirmed<S> {
         if this.made.is_none() {
             let subscription = ready!(Pin::new(&mut this.subscribing).poll(context))?;
             let mut confirming = subscription.confirmed();
-            confirming.refusals = this.refusals.clone();
+            confirming.refusals = this.refusals;
             this.made = Some((subscription, confirming));
         }
         let (_, confirming) = this.made.as_mut().expect("it was made above");

@@ -73,16 +73,20 @@ pub enum LastError {
 }
 
 /// Subscriptions that servers refused without naming them.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Refusals {
     count: u64,
     last: Option<ServerError>,
 }
 
 impl Refusals {
-    /// The last one, if there was one since `before`.
-    pub(crate) fn since(&self, before: &Self) -> Option<ServerError> {
-        self.last.clone().filter(|_| self.count != before.count)
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The last one, if there were more than `before`.
+    pub(crate) fn since(&self, before: u64) -> Option<ServerError> {
+        self.last.clone().filter(|_| self.count != before)
     }
 }
 

@@ -202,16 +202,19 @@ pub(crate) struct Plan {
 impl Plan {
     /// An inbox for at most `max` replies, from which none is dropped.
     pub(crate) fn inbox(subject: Subject, limits: Limits, max: Option<u64>) -> Self {
-        let queue = Arc::new(Queue::new(subject, limits, WhenFull::Pause));
-        Self { queue, group: None, handler: None, max, first_within: None, replies: true }
+        Self::of_replies(Queue::new(subject, limits, WhenFull::Pause), max)
     }
 
     /// An inbox for so many answers, of 1 KiB on average. More are dropped: nobody has asked for them.
     #[cfg(feature = "jetstream")]
     pub(crate) fn answers(subject: Subject, messages: usize) -> Self {
         let limits = Limits { messages, bytes: messages.saturating_mul(1024) };
-        let queue = Arc::new(Queue::new(subject, limits, WhenFull::DropNewest));
-        Self { queue, group: None, handler: None, max: None, first_within: None, replies: true }
+        Self::of_replies(Queue::new(subject, limits, WhenFull::DropNewest), None)
+    }
+
+    fn of_replies(queue: Queue, max: Option<u64>) -> Self {
+        let queue = Arc::new(queue);
+        Self { queue, group: None, handler: None, max, first_within: None, replies: true }
     }
 
     pub(crate) fn make(&self, shared: &Shared, inner: &mut Inner) -> Result<Sid, SubscribeError> {

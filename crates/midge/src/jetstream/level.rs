@@ -37,9 +37,13 @@ impl JetStream {
     }
 
     /// What is known on this connection; `None`: it was not asked for.
-    fn known_level(&self) -> Option<Option<ApiLevel>> {
+    fn known(&self) -> Option<Known> {
         let known = *lock(&self.context.level);
-        (known.connection == Some(self.connection())).then_some(known.level)
+        (known.connection == Some(self.connection())).then_some(known)
+    }
+
+    fn known_level(&self) -> Option<Option<ApiLevel>> {
+        self.known().map(|known| known.level)
     }
 
     /// Keeps what was said on a connection.
@@ -50,8 +54,8 @@ impl JetStream {
 
     /// The level that is known, unless it is to be asked for again for this need.
     fn believed_level(&self, need: Need) -> Option<ApiLevel> {
-        let level = self.known_level()??;
-        let told = lock(&self.context.level).told;
+        let Known { level, told, .. } = self.known()?;
+        let level = level?;
         let fresh = || self.client().shared().clock.now().saturating_since(told) < BELIEVED;
         (level >= need.level || fresh()).then_some(level)
     }

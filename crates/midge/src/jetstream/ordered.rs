@@ -356,7 +356,7 @@ impl Ordered {
         self.inbox = None;
         let client = self.js.client();
         let inbox = match self.pushes {
-            true => client.subscribe(client.new_inbox()).capacity(FLOW.0, FLOW.1),
+            true => client.subscribe(client.new_inbox()).capacity(FLOW.messages, FLOW.bytes),
             false => pulled(client, self.pulls),
         };
         let inbox = inbox.try_subscribe();

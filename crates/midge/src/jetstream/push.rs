@@ -20,13 +20,14 @@ use super::ordered::answer_flow_control;
 use super::pull::seed;
 use super::reader::{Target, is_missing};
 use crate::alarm::{Alarm, Changes};
+use crate::queue::Limits;
 use crate::{Client, EndReason, State, Subscribe, Subscription};
 
 type OnNotice = Box<dyn FnMut(Notice) + Send>;
 
 /// Messages and bytes, more than a server sends ahead of the answers to its flow control: at most 32 MiB
 /// of subjects, headers and payloads.
-pub(super) const FLOW: (usize, usize) = (8 << 20, 512 << 20);
+pub(super) const FLOW: Limits = Limits { messages: 8 << 20, bytes: 512 << 20 };
 /// What may be unread beside messages that wait for their acks.
 const WORDS: usize = 4_096;
 
@@ -153,8 +154,8 @@ struct Bound {
     subject: String,
     group: Option<String>,
     heartbeat: Option<Duration>,
-    /// Messages and bytes that may be unread, if the consumer says what the server sends ahead.
-    room: Option<(usize, usize)>,
+    /// What may be unread, if the consumer says what the server sends ahead.
+    room: Option<Limits>,
 }
 
 impl Bound {
@@ -167,7 +168,7 @@ impl Bound {
             _ if config.flow_control => Some(FLOW),
             Some(most @ 1..) => {
                 let most = usize::try_from(most).unwrap_or(usize::MAX);
-                Some((most.saturating_add(WORDS), usize::MAX))
+                Some(Limits { messages: most.saturating_add(WORDS), bytes: usize::MAX })
             }
             _ => None,
         };
@@ -181,7 +182,7 @@ impl Bound {
     fn subscribe(&self, client: &Client) -> Subscribe<String> {
         let subscribe = client.subscribe(self.subject.clone());
         let subscribe = match self.room {
-            Some((messages, bytes)) => subscribe.capacity(messages, bytes),
+            Some(room) => subscribe.capacity(room.messages, room.bytes),
             None => subscribe,
         };
         match &self.group {

@@ -68,7 +68,8 @@ impl KeyValue {
     /// Deletes what is left of keys that were deleted: the revisions before, and markers that are
     /// older than `age`. Younger markers stay, for those who watch and were away; 30 minutes is
     /// usual. Gives how many messages it deleted. What is written meanwhile stays, and so do markers of
-    /// others whose keys have `*` or `>` as a part. While markers are looked for, it waits for a connection that was lost, as long as that takes.
+    /// others whose keys have `*` or `>` as a part. While markers are looked for, it waits for a
+    /// connection that was lost, as long as that takes.
     ///
     /// # Errors
     ///

@@ -416,9 +416,7 @@ impl Watch {
             Some(Box::pin(async move { read_reply(request.await.ok()?.payload()).ok() }));
         true
     }
-}
 
-impl Watch {
     /// Something waits behind this delivery, is asked for, and does not come.
     fn stands_still(&mut self, delivery: u64) {
         let (before, seen) = self.stuck;
