@@ -117,8 +117,9 @@ pub fn run(console: &mut impl Console) -> Result<usize, Failed> {
     session.greet();
     session.feed("MSG greet.bob 1 2\r\nhi\r\n");
 
-    session.note("what cannot be read ends a connection, and no more than that");
+    session.note("what cannot be read ends a connection, and no more than that; the second brief one has a wait behind it");
     session.feed("MSG greet.bob 1\r\n");
+    session.sleep();
     session.open();
     session.greet();
 
