@@ -15,6 +15,8 @@ use midge_proto::{Headers, Instant};
 use super::choices::Input;
 
 const MOST: u64 = 20;
+/// While they are small.
+const SMALL: u64 = 2 * MOST;
 /// Outputs at one moment; a machine keeps 32 notices.
 const OUTPUTS: usize = 100;
 
@@ -24,6 +26,7 @@ pub(crate) fn consumers(data: &[u8]) {
     let mut input = Input(rest);
     let config = PullConfig {
         messages: 1 + u64::from(first >> 3) % MOST,
+        small_messages: (first & 128 != 0).then_some(SMALL),
         bytes: (first & 4 != 0).then_some(1000),
         limit: (first & 8 != 0).then_some(7),
         abort_when_missing: first & 16 != 0,
@@ -41,6 +44,8 @@ pub(crate) fn consumers(data: &[u8]) {
 
 fn pull(mut machine: PullMachine, on_and_on: bool, input: &mut Input<'_>) {
     let (mut now, mut connected) = (Instant::ZERO, false);
+    let config = machine.config();
+    let most = if on_and_on { config.most_messages() } else { config.messages };
     let mut until = settle(&mut machine, now);
     let mut json = Vec::new();
     while !input.0.is_empty() {
@@ -76,7 +81,7 @@ fn pull(mut machine: PullMachine, on_and_on: bool, input: &mut Input<'_>) {
             _ => now = until.map_or(now, |until| until.max(now)),
         }
         until = settle(&mut machine, now);
-        assert!(machine.pending() <= MOST, "{} are asked for", machine.pending());
+        assert!(machine.pending() <= most, "{} are asked for", machine.pending());
     }
     json.clear();
     machine.checked(None, now);
@@ -120,7 +125,7 @@ fn settle(machine: &mut PullMachine, now: Instant) -> Option<Instant> {
     for _ in 0..OUTPUTS {
         match machine.poll(now) {
             PullOutput::Pull(request) => {
-                assert!(request.messages > 0 && request.messages <= MOST);
+                assert!(request.messages > 0 && request.messages <= SMALL);
                 assert_ne!(request.bytes, Some(0));
             }
             PullOutput::Check | PullOutput::Notice(_) => {}

@@ -1,5 +1,7 @@
 //! What the server says of a message that a consumer delivered: the tokens of its ack subject.
 
+use alloc::vec::Vec;
+
 use midge_proto::{Message, SubjectRef};
 
 /// Where a message stands in its stream and its consumer, as its reply subject says.
@@ -49,6 +51,65 @@ impl DeliveryNumbers {
     #[must_use]
     pub fn of(message: &Message) -> Option<Self> {
         Tokens::of(message.reply_bytes()?)?.numbers()
+    }
+
+    /// Reads five numbers with dots between them, and where the last one ends.
+    #[inline]
+    fn begin(reply: &[u8], begin: usize) -> Option<(Self, usize)> {
+        let mut numbers = [0; 5];
+        let mut at = begin;
+        for number in &mut numbers {
+            // Each is behind a byte that is no digit: the first behind the names, the others behind
+            // what ends the one before.
+            let end;
+            (*number, end) = number_from(reply, at)?;
+            at = end + 1;
+        }
+        let end = at - 1;
+        let [delivered, stream_sequence, consumer_sequence, timestamp, pending] = numbers;
+        let timestamp = i64::try_from(timestamp).ok()?;
+        let numbers = Self { delivered, stream_sequence, consumer_sequence, timestamp, pending };
+        Some((numbers, end))
+    }
+}
+
+/// Reads the numbers of messages of one consumer, one after the other, as [`DeliveryNumbers::of`] does:
+/// names that are those of the message before are compared, and not read again.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryReader {
+    /// What stands before the numbers in an ack subject of the first form; empty before the first.
+    names: Vec<u8>,
+}
+
+impl DeliveryReader {
+    /// Reads the reply subject of a message; `None` when no consumer has delivered it.
+    #[inline]
+    #[must_use]
+    pub fn read(&mut self, message: &Message) -> Option<DeliveryNumbers> {
+        self.parse(message.reply_bytes()?)
+    }
+
+    #[inline]
+    fn parse(&mut self, reply: &[u8]) -> Option<DeliveryNumbers> {
+        if !self.names.is_empty()
+            && reply.starts_with(&self.names)
+            && let Some((numbers, end)) = DeliveryNumbers::begin(reply, self.names.len())
+            && end == reply.len()
+        {
+            return Some(numbers);
+        }
+        self.read_names(reply)
+    }
+
+    #[cold]
+    fn read_names(&mut self, reply: &[u8]) -> Option<DeliveryNumbers> {
+        let tokens = Tokens::of(reply)?;
+        let numbers = tokens.numbers()?;
+        if tokens.count == FIRST {
+            self.names.clear();
+            self.names.extend_from_slice(reply.get(..=tokens.ends[2])?);
+        }
+        Some(numbers)
     }
 }
 
@@ -175,15 +236,8 @@ impl<'a> Tokens<'a> {
     #[inline]
     fn numbers(&self) -> Option<DeliveryNumbers> {
         let first = self.names() + 2;
-        let ends = self.ends.get(first..first + 6)?.first_chunk::<6>()?;
-        let number = |at: usize| decimal(self.reply, ends[at] + 1, ends[at + 1]);
-        Some(DeliveryNumbers {
-            delivered: number(0)?,
-            stream_sequence: number(1)?,
-            consumer_sequence: number(2)?,
-            timestamp: i64::try_from(number(3)?).ok()?,
-            pending: number(4)?,
-        })
+        let (numbers, end) = DeliveryNumbers::begin(self.reply, self.ends.get(first)? + 1)?;
+        (self.ends.get(first + 5) == Some(&end)).then_some(numbers)
     }
 }
 
@@ -203,68 +257,79 @@ fn dots(word: u64) -> u64 {
 /// The number that ends `text` and begins there: digits alone.
 #[inline]
 pub(crate) fn number_at(text: &[u8], begin: usize) -> Option<u64> {
-    if begin >= text.len() {
-        return None;
-    }
-    if begin < 8 {
-        return decimal_of_any_length(text.get(begin..)?);
-    }
-    decimal(text, begin, text.len())
+    let (number, end) = number_from(text, begin)?;
+    (end == text.len()).then_some(number)
 }
 
-/// The number between these places: digits alone, without a sign, which `str::parse` would take.
-/// Eight bytes or more stand before it.
+/// The number that begins there, and where its digits end: one at least, and without a sign, which
+/// `str::parse` would take.
 #[inline]
-fn decimal(text: &[u8], begin: usize, end: usize) -> Option<u64> {
-    const PART: u64 = 100_000_000;
-    match end - begin {
-        ..=8 => last_digits(text, begin, end),
-        9..=16 => {
-            let high = last_digits(text, begin, end - 8)?;
-            Some(high * PART + last_digits(text, end - 8, end)?)
-        }
-        17..=19 => {
-            let high = last_digits(text, begin, end - 16)?;
-            let middle = high * PART + last_digits(text, end - 16, end - 8)?;
-            Some(middle * PART + last_digits(text, end - 8, end)?)
-        }
-        _ => decimal_of_any_length(text.get(begin..end)?),
+fn number_from(text: &[u8], begin: usize) -> Option<(u64, usize)> {
+    let (number, digits) = digits_from(text, begin);
+    match digits {
+        0 => None,
+        8 => longer_number(text, begin + 8, number),
+        _ => Some((number, begin + digits)),
     }
 }
 
-/// The number that one to eight digits are. What stands before them is read as zeros.
-#[inline]
-fn last_digits(text: &[u8], begin: usize, end: usize) -> Option<u64> {
-    let word = u64::from_le_bytes(*text.get(end.checked_sub(8)?..end)?.first_chunk()?);
-    let others = (8 - (end - begin)) * 8;
-    eight_digits((word ^ eight(b'0')) & u64::MAX << others)
+/// The number of which so much has been read before that place.
+fn longer_number(text: &[u8], mut at: usize, mut number: u64) -> Option<(u64, usize)> {
+    loop {
+        let (part, digits) = digits_from(text, at);
+        number = number.checked_mul(*POWERS_OF_TEN.get(digits)?)?.checked_add(part)?;
+        at += digits;
+        if digits < 8 {
+            return Some((number, at));
+        }
+    }
 }
 
-#[cold]
-fn decimal_of_any_length(token: &[u8]) -> Option<u64> {
-    token.iter().try_fold(0_u64, |value, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        value.checked_mul(10)?.checked_add(digit)
-    })
+/// One, ten, a hundred, and so on for each number of digits that is read at a time.
+const POWERS_OF_TEN: [u64; 9] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The number that the digits from there on are, up to eight of them, and how many they are.
+#[inline]
+fn digits_from(text: &[u8], at: usize) -> (u64, usize) {
+    let word = match text.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(word) => u64::from_le_bytes(*word),
+        None => last_bytes(text, at),
+    };
+    let ones = word ^ eight(b'0');
+    // The first byte that is no digit, and perhaps some behind it.
+    let others = (ones | ones.wrapping_add(eight(0x7f - 9))) & eight(0x80);
+    let digits = others.trailing_zeros() / 8;
+    let ones = ones.checked_shl(64 - 8 * digits).unwrap_or(0);
+    (eight_digits(ones), digits as usize)
+}
+
+/// The bytes from there on, less than eight, and zeros.
+#[inline]
+fn last_bytes(text: &[u8], at: usize) -> u64 {
+    let left = text.len().saturating_sub(at);
+    match text.last_chunk() {
+        Some(word) => u64::from_le_bytes(*word).checked_shr(64 - 8 * left as u32).unwrap_or(0),
+        None => {
+            let bytes = text.get(at..).unwrap_or_default().iter().rev();
+            bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+        }
+    }
 }
 
 /// The number that eight digits are, of which the first one is the lowest byte.
 #[inline]
-fn eight_digits(ones: u64) -> Option<u64> {
-    if (ones | ones.wrapping_add(eight(0x7f - 9))) & eight(0x80) != 0 {
-        return None;
-    }
+fn eight_digits(ones: u64) -> u64 {
     // Two at a time, then four, then eight: what is left of a place is the tens of it.
     let twos = (ones * 10 + (ones >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (twos * 100 + (twos >> 16)) & 0x0000_ffff_0000_ffff;
-    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+    (fours * 10_000 + (fours >> 32)) & 0xffff_ffff
 }
 
 #[cfg(test)]
 mod tests {
     use alloc::format;
     use alloc::string::String;
-    use alloc::vec::Vec;
 
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -365,6 +430,38 @@ mod tests {
             prop_assert_eq!(Delivery::parse(&bytes), plainly(&bytes));
             bytes.truncate(at);
             prop_assert_eq!(Delivery::parse(&bytes), plainly(&bytes));
+        }
+    }
+
+    #[test]
+    fn a_reader_reads_every_message_as_if_it_were_the_first() {
+        let mut reader = DeliveryReader::default();
+        for reply in [
+            "$JS.ACK.S.c.1.9.9.1795297176763474374.18446744073709551615",
+            "$JS.ACK.S.c.1.10.10.1795297176763474375.0",
+            "$JS.ACK.S.c.1.11.11.5.0.1.2",
+            "$JS.ACK.S.c.1.2.3.4",
+            "$JS.ACK.S.c.1.2.3.4.x",
+            "$JS.ACK.S.cc.1.12.12.5.0",
+            "$JS.ACK.S.c.1.13.13.5.18446744073709551616",
+            "$JS.ACK.S.c.1.14..5.0",
+            "$JS.ACK.S.c.2.15.14.5.",
+            "$JS.ACK._.AbC.S.c.1.16.15.5.0.more",
+            "$JS.FC.S.c.1.2.3.4.5",
+            "$JS.ACK.1.2.1.17.16.5.0",
+            "$JS.ACK.1.2.S.c.1.18.17.5.0",
+            "$JS.ACK.1.2.3.4.1.19.18.5.0",
+            "$JS.ACK.1.2.1.000000000000000000000000020.19.5.0",
+        ] {
+            let read = reader.parse(reply.as_bytes());
+            let numbers = plainly(reply.as_bytes()).map(|it| DeliveryNumbers {
+                delivered: it.delivered,
+                stream_sequence: it.stream_sequence,
+                consumer_sequence: it.consumer_sequence,
+                timestamp: it.timestamp,
+                pending: it.pending,
+            });
+            assert_eq!(read, numbers, "{reply}");
         }
     }
 

@@ -81,7 +81,7 @@ pub use consumer::{
     PauseRequest, PauseState, PriorityGroup, PriorityPolicy, ReplayPolicy, ResetReply,
     ResetRequest, SequencePair, UnpinRequest,
 };
-pub use delivery::{Delivery, DeliveryNumbers, ack_subject, is_delivered};
+pub use delivery::{Delivery, DeliveryNumbers, DeliveryReader, ack_subject, is_delivered};
 pub use differences::{Difference, Differences};
 pub use direct::{
     DirectBatch, DirectBatchOf, DirectBatchRequest, DirectBatchStep, DirectGetError,

@@ -58,6 +58,11 @@ pub struct PullMachine {
     left_bytes: u64,
     delivered: u64,
     delivered_bytes: u64,
+    /// Messages that are to be asked for and not read: those of the configuration, or more while they
+    /// are small.
+    aim: u64,
+    /// Messages and bytes that had been delivered when it was last looked how large they are.
+    aimed: (u64, u64),
     /// Something has come since the silence was last looked at.
     heard: bool,
     /// That nothing is heard was told.
@@ -106,6 +111,8 @@ const OFTEN: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 5;
 /// The server reads an i64.
 const MOST: u64 = i64::MAX as u64;
+/// Bytes of small messages that are asked for and not read.
+const SMALL: u64 = 1 << 20;
 const NOTICES: usize = 32;
 const SHORTEST_EXPIRES: Duration = Duration::from_secs(1);
 
@@ -133,9 +140,12 @@ impl PullMachine {
 
     fn new(mut config: PullConfig, mode: Mode, seed: u64) -> Self {
         config.messages = config.messages.clamp(1, MOST);
+        config.small_messages = config.small_messages.map(|messages| messages.min(MOST));
         config.bytes = config.bytes.map(|bytes| bytes.min(MOST));
         let end = (config.limit == Some(0)).then_some(PullEnd::Done);
         Self {
+            aim: config.messages,
+            aimed: (0, 0),
             config,
             mode,
             end,
@@ -175,6 +185,7 @@ impl PullMachine {
     /// There is none: nothing is asked for, and no heartbeat is missed.
     pub fn disconnected(&mut self) {
         self.connected = false;
+        self.aim = self.config.messages;
         self.give_up();
         if self.check == Check::Asked {
             self.check = Check::Wanted;
@@ -282,8 +293,12 @@ impl PullMachine {
                 self.notice(Notice::TooManyWaiting);
                 cause = Some(refused());
             }
-            StatusKind::ExceededBatch(limit) if limit > 0 && limit < self.config.messages => {
-                self.config.messages = limit;
+            StatusKind::ExceededBatch(limit)
+                if limit > 0 && limit < self.config.most_messages() =>
+            {
+                self.config.messages = self.config.messages.min(limit);
+                self.config.small_messages = self.config.small_messages.map(|it| it.min(limit));
+                self.aim = self.aim.min(limit);
                 self.notice(Notice::LimitLowered(Limit::Messages(limit)));
             }
             StatusKind::ExceededMaxBytes(limit)
@@ -399,7 +414,7 @@ impl PullMachine {
             self.ask_again(now, None);
             return self.poll(now);
         }
-        if self.is_low() {
+        if self.is_low() && self.is_low_by_size() {
             if now >= self.retry_at {
                 return self.ask(now);
             }
@@ -500,7 +515,9 @@ impl PullMachine {
             return false;
         }
         let Some(bytes) = self.config.bytes else {
-            return self.pending_messages <= self.config.refill_messages() && self.left() > 0;
+            let more = self.aim > self.config.messages;
+            let refill = if more { self.aim / 2 } else { self.config.refill_messages() };
+            return self.pending_messages <= refill && self.left() > 0;
         };
         let refill = self.config.refill_bytes().unwrap_or(0);
         let low =
@@ -509,9 +526,21 @@ impl PullMachine {
         low && self.left() > 0 && self.pending_bytes <= refill.max(bytes / 2)
     }
 
+    /// Looks how large messages have been of late, and whether so little is left for such ones, too.
+    fn is_low_by_size(&mut self) -> bool {
+        let (messages, most) = (self.config.messages, self.config.most_messages());
+        let (count, bytes) = (self.delivered - self.aimed.0, self.delivered_bytes - self.aimed.1);
+        // A few do not tell.
+        if self.mode == Mode::OnAndOn && most > messages && count >= messages / 2 {
+            self.aimed = (self.delivered, self.delivered_bytes);
+            self.aim = (SMALL.saturating_mul(count) / bytes.max(1)).clamp(messages, most);
+        }
+        self.is_low()
+    }
+
     /// Messages that may be asked for now.
     fn left(&self) -> u64 {
-        let room = self.config.messages.saturating_sub(self.pending_messages);
+        let room = self.aim.saturating_sub(self.pending_messages);
         let Some(limit) = self.config.limit else { return room };
         let asked = self.delivered.saturating_add(self.pending_messages);
         room.min(limit.saturating_sub(asked))

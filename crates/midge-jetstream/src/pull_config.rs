@@ -9,6 +9,10 @@ use core::time::Duration;
 pub struct PullConfig {
     /// Messages that are asked for and not read, at most. Default: 500 to consume.
     pub messages: u64,
+    /// On and on, so many in place of `messages` at most, as long as they are small: as many as 1 MiB
+    /// holds, by the mean of those that came last. Default: `None`, which is `messages`. Of no effect
+    /// with `bytes`, or with `refill_messages`.
+    pub small_messages: Option<u64>,
     /// Bytes that are asked for and not read, at most: subject, reply, headers and payload.
     pub bytes: Option<u64>,
     /// As few messages are left when more are asked for. Default: half of `messages`.
@@ -91,6 +95,7 @@ impl PullConfig {
     pub fn fetch(messages: u64) -> Self {
         Self {
             messages,
+            small_messages: None,
             bytes: None,
             refill_messages: None,
             refill_bytes: None,
@@ -143,6 +148,17 @@ impl PullConfig {
             return Err(PullConfigError::Heartbeat(self.expires));
         }
         self.group.as_ref().map_or(Ok(()), PullGroup::check)
+    }
+
+    /// The most messages that are asked for and not read.
+    #[must_use]
+    pub fn most_messages(&self) -> u64 {
+        match self.small_messages {
+            Some(small) if self.bytes.is_none() && self.refill_messages.is_none() => {
+                small.max(self.messages)
+            }
+            _ => self.messages,
+        }
     }
 
     pub(crate) fn refill_messages(&self) -> u64 {

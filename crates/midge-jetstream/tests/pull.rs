@@ -155,6 +155,79 @@ fn more_is_asked_for_when_half_is_left() {
     assert_eq!((desk.pulls.len(), desk.machine.pending()), (202, 10));
 }
 
+/// Ten messages, or up to a hundred small ones.
+fn ten_or_a_hundred() -> PullConfig {
+    PullConfig { small_messages: Some(100), ..ten() }
+}
+
+#[test]
+fn more_are_asked_for_while_they_are_small() {
+    let mut desk = Desk::asked(ten_or_a_hundred());
+    assert_eq!(desk.pulls[0].messages, 10);
+    desk.messages(5);
+    assert_eq!((desk.pulls.len(), desk.pulls[1].messages, desk.machine.pending()), (2, 95, 100));
+    desk.messages(49);
+    assert_eq!(desk.pulls.len(), 2);
+    desk.messages(1);
+    assert_eq!((desk.pulls.len(), desk.pulls[2].messages, desk.machine.pending()), (3, 50, 100));
+}
+
+#[test]
+fn no_more_are_asked_for_than_a_mebibyte_holds_of_what_came_last() {
+    let mut desk = Desk::asked(ten_or_a_hundred());
+    let mut take = |count, size| {
+        for _ in 0..count {
+            desk.machine.message(size, None);
+            desk.run();
+        }
+        (desk.pulls.len(), desk.machine.pending())
+    };
+    assert_eq!(take(5, 1 << 15), (2, 32));
+    // Half of 32 is left, and of such only ten are to be.
+    assert_eq!(take(16, 1 << 20), (2, 16));
+    assert_eq!(take(10, 1 << 20), (2, 6));
+    assert_eq!(take(1, 1 << 20), (3, 10));
+    // Small ones again: those of the last requests count.
+    assert_eq!(take(5, 1), (4, 100));
+}
+
+#[test]
+fn small_ones_are_asked_for_as_others_after_a_loss_and_within_the_limits_of_the_server() {
+    let mut desk = Desk::asked(ten_or_a_hundred());
+    desk.messages(5);
+    assert_eq!(desk.machine.pending(), 100);
+    desk.machine.disconnected();
+    desk.machine.connected();
+    desk.run();
+    assert_eq!(desk.machine.pending(), 10);
+    desk.messages(5);
+    assert_eq!(desk.machine.pending(), 100);
+    desk.status(409, "Exceeded MaxRequestBatch of 40", &[]);
+    assert_eq!(desk.notices, [Notice::LimitLowered(Limit::Messages(40))]);
+    assert_eq!(desk.machine.pending(), 40);
+    desk.messages(1_000);
+    assert_eq!(desk.machine.pending(), 40 - 1_000 % 20);
+    desk.status(409, "Exceeded MaxRequestBatch of 4", &[]);
+    assert_eq!(desk.machine.pending(), 4);
+}
+
+#[test]
+fn who_says_when_to_ask_again_or_for_how_many_bytes_is_not_given_more() {
+    for config in [
+        PullConfig { refill_messages: Some(2), ..ten_or_a_hundred() },
+        PullConfig { bytes: Some(100_000), ..ten_or_a_hundred() },
+    ] {
+        assert_eq!(config.most_messages(), 10);
+        let mut desk = Desk::asked(config);
+        desk.messages(30);
+        assert!(desk.pulls.iter().all(|pull| pull.messages <= 10), "{:?}", desk.pulls);
+    }
+    let mut fetch = Desk::fetch(ten_or_a_hundred());
+    fetch.machine.connected();
+    fetch.run();
+    assert_eq!(fetch.machine.pending(), 10);
+}
+
 #[test]
 fn messages_one_at_a_time_do_not_stall() {
     let mut desk = Desk::asked(PullConfig { messages: 1, ..PullConfig::consume() });
@@ -745,9 +818,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn config() -> impl Strategy<Value = PullConfig> {
-    (1..30u64, any::<Option<u16>>(), any::<Option<u8>>(), 0..40u32, any::<(bool, bool)>()).prop_map(
-        |(messages, bytes, limit, seconds, (no_wait, abort_when_missing))| PullConfig {
+    let numbers = (1..30u64, any::<Option<u8>>(), any::<Option<u16>>(), any::<Option<u8>>());
+    (numbers, 0..40u32, any::<(bool, bool)>()).prop_map(
+        |((messages, small, bytes, limit), seconds, (no_wait, abort_when_missing))| PullConfig {
             messages,
+            small_messages: small.map(u64::from),
             bytes: bytes.map(u64::from),
             limit: limit.map(u64::from),
             expires: seconds * SECOND,
@@ -765,7 +840,7 @@ proptest! {
     fn whatever_happens_it_never_stalls_never_spins_and_never_asks_for_too_much(
         config in config(), once: bool, steps in prop::collection::vec(step(), 0..80),
     ) {
-        let most = config.messages;
+        let most = if once { config.messages } else { config.most_messages() };
         let mut desk = if once { Desk::fetch(config) } else { Desk::consume(config) };
         let mut connected = false;
         let mut reasons = 1;

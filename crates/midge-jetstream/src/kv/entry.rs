@@ -151,7 +151,7 @@ impl Entry {
     ) -> Result<Self, EntryError> {
         let (revision, delta) = (numbers.stream_sequence, numbers.pending);
         let created = Time::from_unix_nanos(numbers.timestamp.into());
-        check(bucket, subjects, message.subject(), revision)?;
+        check(bucket, subjects, message.subject_bytes(), revision)?;
         let operation = Operation::of(message.headers());
         let (bucket, prefix) = (bucket.clone(), subjects.prefix_len());
         let brought = Brought::Delivered(message);
@@ -192,7 +192,7 @@ impl Entry {
         let created = time_stamp.and_then(time::parse);
         let created = created.ok_or(DirectGetError::Malformed { header: "Nats-Time-Stamp" })?;
         let subject = text(subject, "Nats-Subject")?;
-        check(bucket, subjects, subject, revision)?;
+        check(bucket, subjects, subject.as_bytes(), revision)?;
         // A value is a part of the block.
         let start = subject.as_ptr().addr() - headers.as_bytes().as_ptr().addr();
         let place = start..start + subject.len();
@@ -212,7 +212,7 @@ impl Entry {
         message: StoredMessage,
     ) -> Result<Self, EntryError> {
         let (revision, created) = (message.sequence, message.time);
-        check(bucket, subjects, &message.subject, revision)?;
+        check(bucket, subjects, message.subject.as_bytes(), revision)?;
         let operation = Operation::of(Some(message.headers.view()));
         let (bucket, prefix) = (bucket.clone(), subjects.prefix_len());
         let brought = Brought::Stored(Box::new(message));
@@ -339,13 +339,14 @@ fn last<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
 fn check(
     bucket: &BucketName,
     subjects: &BucketSubjects,
-    subject: &str,
+    subject: &[u8],
     revision: u64,
 ) -> Result<(), EntryError> {
-    if subjects.key(subject).is_some() {
+    if subjects.have(subject) {
         return Ok(());
     }
-    Err(EntryError::Subject { bucket: bucket.clone(), subject: subject.into(), revision })
+    let subject = String::from_utf8_lossy(subject).into_owned();
+    Err(EntryError::Subject { bucket: bucket.clone(), subject, revision })
 }
 
 #[cfg(test)]

@@ -92,6 +92,12 @@ impl BucketSubjects {
         subject.strip_prefix(self.stored.as_str()).filter(|key| !key.is_empty())
     }
 
+    /// Whether it is the subject of a key of this bucket, as it arrived.
+    pub(super) fn have(&self, subject: &[u8]) -> bool {
+        let key = subject.strip_prefix(self.stored.as_bytes()).filter(|key| !key.is_empty());
+        key.is_some_and(|key| key.is_ascii() || str::from_utf8(key).is_ok())
+    }
+
     /// Whether what is stored as this key is meant by its subject, and nothing else is. Servers store
     /// what is published to `$KV.b.*` too, which as a filter means many keys.
     #[must_use]

@@ -14,9 +14,9 @@ use std::task::{Context, Poll, Waker, ready};
 use futures_core::Stream;
 use midge_jetstream::{
     Action, ApiError, ConsumerConfig, ConsumerInfo, CreateConsumerRequest, Created, DeliverPolicy,
-    DeliveryNumbers, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput, PullConfigError,
-    PullRequest, ReplyError, StatusKind, StatusMessage, StreamInfo, StreamName, StreamNow, Verdict,
-    read_reply,
+    DeliveryNumbers, DeliveryReader, NameError, Notice, OrderedEnd, OrderedMachine, OrderedOutput,
+    PullConfigError, PullRequest, ReplyError, StatusKind, StatusMessage, StreamInfo, StreamName,
+    StreamNow, Verdict, read_reply,
 };
 use midge_proto::{Instant, Message, PublishError, RequestError, Subject, SubjectRef};
 
@@ -102,6 +102,7 @@ pub struct Ordered {
     /// When the server last said something that is no message.
     heard: Instant,
     buffer: Vec<u8>,
+    numbers: DeliveryReader,
     on_notice: Option<OnNotice>,
 }
 
@@ -191,7 +192,7 @@ impl Ordered {
                     return None;
                 }
             };
-            let Some(numbers) = DeliveryNumbers::of(&message) else {
+            let Some(numbers) = self.numbers.read(&message) else {
                 self.said(&message);
                 continue;
             };

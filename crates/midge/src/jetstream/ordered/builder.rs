@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use midge_jetstream::{
-    AckPolicy, ConsumerConfig, ConsumerName, DeliverPolicy, NameError, Notice, OrderedMachine,
-    PullConfig, ReplayPolicy, StreamName, Time,
+    AckPolicy, ConsumerConfig, ConsumerName, DeliverPolicy, DeliveryReader, NameError, Notice,
+    OrderedMachine, PullConfig, ReplayPolicy, StreamName, Time,
 };
 use midge_proto::Instant;
 
@@ -15,6 +15,9 @@ use super::{OnNotice, Ordered, OrderedError};
 use crate::alarm::{Alarm, Changes};
 use crate::jetstream::JetStream;
 use crate::jetstream::pull::seed;
+
+/// Messages that are asked for and not read, while they are small.
+const SMALL_MESSAGES: u64 = 4_096;
 
 impl JetStream {
     /// Reads a stream in order, each message once, without acks and without leaving a durable
@@ -26,7 +29,7 @@ impl JetStream {
             js: self.clone(),
             stream: StreamName::new(stream),
             config: ConsumerConfig::ephemeral(),
-            pull: PullConfig::consume(),
+            pull: PullConfig { small_messages: Some(SMALL_MESSAGES), ..PullConfig::consume() },
             push: None,
             prefix: None,
             by_subject_again: false,
@@ -113,9 +116,10 @@ impl OrderedBuilder {
         self
     }
 
-    /// Messages that are asked for and not read, at most. Default: 500.
+    /// Messages that are asked for and not read, at most. Default: 500, or up to 4,096 while they are
+    /// small: as many as 1 MiB holds, by the mean of those that came last.
     pub fn max_messages(mut self, messages: u64) -> Self {
-        self.pull.messages = messages;
+        (self.pull.messages, self.pull.small_messages) = (messages, None);
         self
     }
 
@@ -163,7 +167,7 @@ impl OrderedBuilder {
             // The server asks for one.
             self.config.filter_subjects.push(">".to_owned());
         }
-        let pulls = self.pull.messages;
+        let pulls = self.pull.most_messages();
         let machine = match self.push {
             Some(heartbeat) => OrderedMachine::push(heartbeat, by_subject, seed),
             None => OrderedMachine::pull(self.pull, by_subject, seed),
@@ -206,6 +210,7 @@ impl OrderedBuilder {
             now,
             heard: Instant::ZERO,
             buffer: Vec::new(),
+            numbers: DeliveryReader::default(),
             on_notice: self.on_notice,
         };
         ordered.changed(&state);
