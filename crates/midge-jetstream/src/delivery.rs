@@ -257,8 +257,32 @@ fn dots(word: u64) -> u64 {
 /// The number that ends `text` and begins there: digits alone.
 #[inline]
 pub(crate) fn number_at(text: &[u8], begin: usize) -> Option<u64> {
-    let (number, end) = number_from(text, begin)?;
-    (end == text.len()).then_some(number)
+    let mut left = text.len().checked_sub(begin)?;
+    let mut number = 0_u64;
+    while left > 8 {
+        let word = text.get(text.len() - left..)?.first_chunk()?;
+        let ones = u64::from_le_bytes(*word) ^ eight(b'0');
+        if no_digits(ones) != 0 {
+            return None;
+        }
+        number = number.checked_mul(100_000_000)?.checked_add(eight_digits(ones))?;
+        left -= 8;
+    }
+    let (part, digits) = match text.last_chunk() {
+        // What stands before the digits is read as zeros.
+        Some(word) if left > 0 => {
+            let ones = (u64::from_le_bytes(*word) ^ eight(b'0')) & u64::MAX << (64 - 8 * left);
+            if no_digits(ones) != 0 {
+                return None;
+            }
+            (eight_digits(ones), left)
+        }
+        _ => digits_from(text, begin),
+    };
+    if digits == 0 || digits != left {
+        return None;
+    }
+    number.checked_mul(*POWERS_OF_TEN.get(digits)?)?.checked_add(part)
 }
 
 /// The number that begins there, and where its digits end: one at least, and without a sign, which
@@ -297,11 +321,16 @@ fn digits_from(text: &[u8], at: usize) -> (u64, usize) {
         None => last_bytes(text, at),
     };
     let ones = word ^ eight(b'0');
-    // The first byte that is no digit, and perhaps some behind it.
-    let others = (ones | ones.wrapping_add(eight(0x7f - 9))) & eight(0x80);
-    let digits = others.trailing_zeros() / 8;
+    let digits = no_digits(ones).trailing_zeros() / 8;
     let ones = ones.checked_shl(64 - 8 * digits).unwrap_or(0);
     (eight_digits(ones), digits as usize)
+}
+
+/// The high bit of the first of eight bytes that is none of the numbers 0 to 9, and perhaps of some behind
+/// it.
+#[inline]
+fn no_digits(ones: u64) -> u64 {
+    (ones | ones.wrapping_add(eight(0x7f - 9))) & eight(0x80)
 }
 
 /// The bytes from there on, less than eight, and zeros.
