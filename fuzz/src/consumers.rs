@@ -15,8 +15,6 @@ use midge_proto::{Headers, Instant};
 use super::choices::Input;
 
 const MOST: u64 = 20;
-/// While they are small.
-const SMALL: u64 = 2 * MOST;
 /// Outputs at one moment; a machine keeps 32 notices.
 const OUTPUTS: usize = 100;
 
@@ -26,7 +24,7 @@ pub(crate) fn consumers(data: &[u8]) {
     let mut input = Input(rest);
     let config = PullConfig {
         messages: 1 + u64::from(first >> 3) % MOST,
-        small_messages: (first & 128 != 0).then_some(SMALL),
+        small_messages: (first & 128 != 0).then_some(2 * MOST),
         bytes: (first & 4 != 0).then_some(1000),
         limit: (first & 8 != 0).then_some(7),
         abort_when_missing: first & 16 != 0,
@@ -125,7 +123,7 @@ fn settle(machine: &mut PullMachine, now: Instant) -> Option<Instant> {
     for _ in 0..OUTPUTS {
         match machine.poll(now) {
             PullOutput::Pull(request) => {
-                assert!(request.messages > 0 && request.messages <= SMALL);
+                assert!((1..=machine.config().most_messages()).contains(&request.messages));
                 assert_ne!(request.bytes, Some(0));
             }
             PullOutput::Check | PullOutput::Notice(_) => {}

@@ -53,19 +53,17 @@ impl DeliveryNumbers {
         Tokens::of(message.reply_bytes()?)?.numbers()
     }
 
-    /// Reads five numbers with dots between them, and where the last one ends.
+    /// Reads five numbers with a dot before each, the first of them there, and where the last one ends.
     #[inline]
-    fn begin(reply: &[u8], begin: usize) -> Option<(Self, usize)> {
+    fn behind(reply: &[u8], dot: usize) -> Option<(Self, usize)> {
         let mut numbers = [0; 5];
-        let mut at = begin;
+        let mut end = dot;
         for number in &mut numbers {
-            // Each is behind a byte that is no digit: the first behind the names, the others behind
-            // what ends the one before.
-            let end;
-            (*number, end) = number_from(reply, at)?;
-            at = end + 1;
+            if reply.get(end) != Some(&b'.') {
+                return None;
+            }
+            (*number, end) = number_from(reply, end + 1)?;
         }
-        let end = at - 1;
         let [delivered, stream_sequence, consumer_sequence, timestamp, pending] = numbers;
         let timestamp = i64::try_from(timestamp).ok()?;
         let numbers = Self { delivered, stream_sequence, consumer_sequence, timestamp, pending };
@@ -77,7 +75,8 @@ impl DeliveryNumbers {
 /// names that are those of the message before are compared, and not read again.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryReader {
-    /// What stands before the numbers in an ack subject of the first form; empty before the first.
+    /// What stands before the dot of the first number in an ack subject of the first form; empty before
+    /// there was one.
     names: Vec<u8>,
 }
 
@@ -93,7 +92,7 @@ impl DeliveryReader {
     fn parse(&mut self, reply: &[u8]) -> Option<DeliveryNumbers> {
         if !self.names.is_empty()
             && reply.starts_with(&self.names)
-            && let Some((numbers, end)) = DeliveryNumbers::begin(reply, self.names.len())
+            && let Some((numbers, end)) = DeliveryNumbers::behind(reply, self.names.len())
             && end == reply.len()
         {
             return Some(numbers);
@@ -107,7 +106,7 @@ impl DeliveryReader {
         let numbers = tokens.numbers()?;
         if tokens.count == FIRST {
             self.names.clear();
-            self.names.extend_from_slice(reply.get(..=tokens.ends[2])?);
+            self.names.extend_from_slice(reply.get(..tokens.ends[2])?);
         }
         Some(numbers)
     }
@@ -236,7 +235,7 @@ impl<'a> Tokens<'a> {
     #[inline]
     fn numbers(&self) -> Option<DeliveryNumbers> {
         let first = self.names() + 2;
-        let (numbers, end) = DeliveryNumbers::begin(self.reply, self.ends.get(first)? + 1)?;
+        let (numbers, end) = DeliveryNumbers::behind(self.reply, *self.ends.get(first)?)?;
         (self.ends.get(first + 5) == Some(&end)).then_some(numbers)
     }
 }
@@ -471,6 +470,8 @@ mod tests {
             "$JS.ACK.S.c.1.11.11.5.0.1.2",
             "$JS.ACK.S.c.1.2.3.4",
             "$JS.ACK.S.c.1.2.3.4.x",
+            "$JS.ACK.S.c.1x2.3.4.5",
+            "$JS.ACK.S.c.1.2.3.4.5x",
             "$JS.ACK.S.cc.1.12.12.5.0",
             "$JS.ACK.S.c.1.13.13.5.18446744073709551616",
             "$JS.ACK.S.c.1.14..5.0",

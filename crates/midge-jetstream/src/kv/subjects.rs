@@ -89,7 +89,7 @@ impl BucketSubjects {
     /// The key that is stored under a subject; `None` when it is of no key of this bucket.
     #[must_use]
     pub fn key<'a>(&self, subject: &'a str) -> Option<&'a str> {
-        subject.strip_prefix(self.stored.as_str()).filter(|key| !key.is_empty())
+        if self.have(subject.as_bytes()) { subject.get(self.prefix_len()..) } else { None }
     }
 
     /// Whether it is the subject of a key of this bucket, as it arrived.
