@@ -117,8 +117,10 @@ pub fn run(console: &mut impl Console) -> Result<usize, Failed> {
     session.greet();
     session.feed("MSG greet.bob 1 2\r\nhi\r\n");
 
-    session.note("what cannot be read ends a connection, and no more than that; the second brief one has a wait behind it");
+    session.note("what cannot be read ends a connection, and no more than that");
     session.feed("MSG greet.bob 1\r\n");
+
+    session.note("it was the second brief one in a row, which has a wait behind it");
     session.sleep();
     session.open();
     session.greet();
