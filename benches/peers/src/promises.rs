@@ -51,7 +51,7 @@ pub(crate) fn write(page: &mut String, records: &Records) -> Vec<String> {
         let _ = write!(
             page,
             "\n## Bars\n\nWhat Midge sets itself, as ratios; {met} of {all} are met.{} Bars in \
-             instructions, of which one is missed, are in [benches](../benches/README.md).\n\n\
+             instructions, and what is missed of them, are in [benches](../benches/README.md).\n\n\
              | workload | ratio of | at most | measured | |\n|---|---|---|---|---|\n{lines}",
             match below {
                 0 => String::new(),
