@@ -25,6 +25,7 @@ pub(crate) fn consumers(data: &[u8]) {
     let config = PullConfig {
         messages: 1 + u64::from(first >> 3) % MOST,
         small_messages: (first & 128 != 0).then_some(2 * MOST),
+        read_within: (first & 64 != 0).then_some(Duration::from_secs(1)),
         bytes: (first & 4 != 0).then_some(1000),
         limit: (first & 8 != 0).then_some(7),
         abort_when_missing: first & 16 != 0,

@@ -50,6 +50,7 @@ mod levels;
 mod names;
 mod notice;
 mod ordered;
+mod pace;
 mod paging;
 mod prefix;
 mod publish;

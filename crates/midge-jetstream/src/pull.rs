@@ -9,6 +9,7 @@ use midge_proto::Instant;
 
 use crate::backoff::Backoff;
 use crate::notice::{Limit, Notice, PullEnd};
+use crate::pace::Pace;
 use crate::pull_config::{PullConfig, PullRequest};
 use crate::silence::Silence;
 use crate::status::{StatusKind, StatusMessage};
@@ -58,11 +59,7 @@ pub struct PullMachine {
     left_bytes: u64,
     delivered: u64,
     delivered_bytes: u64,
-    /// Messages that are to be asked for and not read: those of the configuration, or more while they
-    /// are small.
-    aim: u64,
-    /// Messages and bytes that had been delivered when it was last looked how large they are.
-    aimed: (u64, u64),
+    pace: Pace,
     /// Something has come since the silence was last looked at.
     heard: bool,
     /// That nothing is heard was told.
@@ -111,8 +108,6 @@ const OFTEN: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 5;
 /// The server reads an i64.
 const MOST: u64 = i64::MAX as u64;
-/// Bytes of small messages that are asked for and not read.
-const SMALL: u64 = 1 << 20;
 const NOTICES: usize = 32;
 const SHORTEST_EXPIRES: Duration = Duration::from_secs(1);
 
@@ -144,8 +139,7 @@ impl PullMachine {
         config.bytes = config.bytes.map(|bytes| bytes.min(MOST));
         let end = (config.limit == Some(0)).then_some(PullEnd::Done);
         Self {
-            aim: config.messages,
-            aimed: (0, 0),
+            pace: Pace::new(&config),
             config,
             mode,
             end,
@@ -185,7 +179,7 @@ impl PullMachine {
     /// There is none: nothing is asked for, and no heartbeat is missed.
     pub fn disconnected(&mut self) {
         self.connected = false;
-        self.aim = self.config.messages;
+        self.pace.slow_down(&self.config);
         self.give_up();
         if self.check == Check::Asked {
             self.check = Check::Wanted;
@@ -293,12 +287,17 @@ impl PullMachine {
                 self.notice(Notice::TooManyWaiting);
                 cause = Some(refused());
             }
+            // Nobody has asked for more but the pace.
             StatusKind::ExceededBatch(limit)
-                if limit > 0 && limit < self.config.most_messages() =>
+                if limit >= self.config.messages && self.config.small_messages.is_some() =>
             {
-                self.config.messages = self.config.messages.min(limit);
-                self.config.small_messages = self.config.small_messages.map(|it| it.min(limit));
-                self.aim = self.aim.min(limit);
+                self.config.small_messages = Some(limit.min(self.config.most_messages()));
+                self.pace.slow_down(&self.config);
+            }
+            StatusKind::ExceededBatch(limit) if limit > 0 && limit < self.config.messages => {
+                self.config.messages = limit;
+                self.config.small_messages = None;
+                self.pace.slow_down(&self.config);
                 self.notice(Notice::LimitLowered(Limit::Messages(limit)));
             }
             StatusKind::ExceededMaxBytes(limit)
@@ -414,7 +413,7 @@ impl PullMachine {
             self.ask_again(now, None);
             return self.poll(now);
         }
-        if self.is_low() && self.is_low_by_size() {
+        if self.is_low() && self.is_low_by_pace(now) {
             if now >= self.retry_at {
                 return self.ask(now);
             }
@@ -515,8 +514,9 @@ impl PullMachine {
             return false;
         }
         let Some(bytes) = self.config.bytes else {
-            let more = self.aim > self.config.messages;
-            let refill = if more { self.aim / 2 } else { self.config.refill_messages() };
+            let aim = self.pace.aim();
+            let more = aim > self.config.messages;
+            let refill = if more { aim / 2 } else { self.config.refill_messages() };
             return self.pending_messages <= refill && self.left() > 0;
         };
         let refill = self.config.refill_bytes().unwrap_or(0);
@@ -526,21 +526,17 @@ impl PullMachine {
         low && self.left() > 0 && self.pending_bytes <= refill.max(bytes / 2)
     }
 
-    /// Looks how large messages have been of late, and whether so little is left for such ones, too.
-    fn is_low_by_size(&mut self) -> bool {
-        let (messages, most) = (self.config.messages, self.config.most_messages());
-        let (count, bytes) = (self.delivered - self.aimed.0, self.delivered_bytes - self.aimed.1);
-        // A few do not tell.
-        if self.mode == Mode::OnAndOn && most > messages && count >= messages / 2 {
-            self.aimed = (self.delivered, self.delivered_bytes);
-            self.aim = (SMALL.saturating_mul(count) / bytes.max(1)).clamp(messages, most);
+    /// Looks whether so little is left at the present pace, too.
+    fn is_low_by_pace(&mut self, now: Instant) -> bool {
+        if self.mode == Mode::OnAndOn {
+            self.pace.look(&self.config, self.delivered, self.delivered_bytes, now);
         }
         self.is_low()
     }
 
     /// Messages that may be asked for now.
     fn left(&self) -> u64 {
-        let room = self.aim.saturating_sub(self.pending_messages);
+        let room = self.pace.aim().saturating_sub(self.pending_messages);
         let Some(limit) = self.config.limit else { return room };
         let asked = self.delivered.saturating_add(self.pending_messages);
         room.min(limit.saturating_sub(asked))
@@ -556,6 +552,9 @@ impl PullMachine {
                 return self.ended(end);
             }
             expires = expires.min(rest);
+        }
+        if self.fresh || self.asked.is_none() {
+            self.pace.begin(self.delivered, self.delivered_bytes, now);
         }
         let heartbeat = self.config.heartbeat(expires, on_and_on);
         let used = if on_and_on { self.pending_bytes } else { self.delivered_bytes };

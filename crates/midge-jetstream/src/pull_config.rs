@@ -11,9 +11,14 @@ pub struct PullConfig {
     pub messages: u64,
     /// On and on, so many in place of `messages` at most, as long as they are small: as many as 1 MiB
     /// holds, by the mean of those that came last. Default: `None`, which is `messages`. Of no effect
-    /// with `bytes`, or with `refill_messages`.
+    /// with `bytes`, `refill_messages` or `group`.
     pub small_messages: Option<u64>,
-    /// Bytes that are asked for and not read, at most: subject, reply, headers and payload.
+    /// Of these, as many as are read within this time, as the last ones were, and at most twice as
+    /// many as before. Default: `None`, which is however long it takes.
+    pub read_within: Option<Duration>,
+    /// Bytes that are asked for and not read, at most: subject, reply, headers and payload. Not for
+    /// consumers of the last message of each subject: of a stream that keeps several of a subject,
+    /// nats-server 2.15.1 leaves out the message with which a request ends for its bytes.
     pub bytes: Option<u64>,
     /// As few messages are left when more are asked for. Default: half of `messages`.
     pub refill_messages: Option<u64>,
@@ -96,6 +101,7 @@ impl PullConfig {
         Self {
             messages,
             small_messages: None,
+            read_within: None,
             bytes: None,
             refill_messages: None,
             refill_bytes: None,
@@ -154,7 +160,11 @@ impl PullConfig {
     #[must_use]
     pub fn most_messages(&self) -> u64 {
         match self.small_messages {
-            Some(small) if self.bytes.is_none() && self.refill_messages.is_none() => {
+            Some(small)
+                if self.bytes.is_none()
+                    && self.refill_messages.is_none()
+                    && self.group.is_none() =>
+            {
                 small.max(self.messages)
             }
             _ => self.messages,

@@ -202,20 +202,72 @@ fn small_ones_are_asked_for_as_others_after_a_loss_and_within_the_limits_of_the_
     assert_eq!(desk.machine.pending(), 10);
     desk.messages(5);
     assert_eq!(desk.machine.pending(), 100);
+    // Nobody has asked for more than ten, so nobody is told.
     desk.status(409, "Exceeded MaxRequestBatch of 40", &[]);
-    assert_eq!(desk.notices, [Notice::LimitLowered(Limit::Messages(40))]);
-    assert_eq!(desk.machine.pending(), 40);
+    assert_eq!((desk.machine.pending(), desk.run()), (10, Some(desk.now + 4 * SECOND)));
     desk.messages(1_000);
-    assert_eq!(desk.machine.pending(), 40);
+    assert!((21..=40).contains(&desk.machine.pending()) && desk.notices.is_empty());
     desk.status(409, "Exceeded MaxRequestBatch of 4", &[]);
+    assert_eq!(desk.notices, [Notice::LimitLowered(Limit::Messages(4))]);
+    desk.messages(1_000);
     assert_eq!(desk.machine.pending(), 4);
 }
 
+/// Ten messages, or up to a thousand that are read within 100 ms.
+fn ten_or_what_is_read_fast() -> PullConfig {
+    PullConfig { small_messages: Some(1_000), read_within: Some(100 * MILLI), ..ten() }
+}
+
 #[test]
-fn who_says_when_to_ask_again_or_for_how_many_bytes_is_not_given_more() {
+fn twice_as_many_are_asked_for_each_time_while_they_are_read_fast() {
+    let mut desk = Desk::asked(ten_or_what_is_read_fast());
+    let mut asked = Vec::new();
+    for _ in 0..2_000 {
+        let before = desk.pulls.len();
+        desk.messages(1);
+        if desk.pulls.len() > before {
+            asked.push(desk.machine.pending());
+        }
+    }
+    assert_eq!(asked[..8], [20, 40, 80, 160, 320, 640, 1_000, 1_000]);
+}
+
+#[test]
+fn no_more_are_asked_for_than_were_read_within_the_time() {
+    let mut desk = Desk::asked(ten_or_what_is_read_fast());
+    let mut take = |count, time| {
+        for _ in 0..count {
+            desk.now = desk.now + time;
+            desk.messages(1);
+        }
+        desk.machine.pending()
+    };
+    // 500 a second are 50 in 100 ms.
+    take(500, 2 * MILLI);
+    assert!((26..=50).contains(&take(1, 2 * MILLI)));
+    assert!(take(5_000, MILLI / 100) > 400);
+    assert!(take(1_000, 20 * MILLI) <= 10);
+}
+
+#[test]
+fn who_reads_in_bursts_is_not_sent_more_than_twice_of_one() {
+    for burst in [1, 7, 30, 100, 250] {
+        let mut desk = Desk::asked(ten_or_what_is_read_fast());
+        for _ in 0..50 {
+            desk.messages(burst);
+            assert!(desk.machine.pending() <= (2 * burst).max(20), "{burst}: {:?}", desk.machine);
+            desk.now = desk.now + SECOND;
+        }
+        assert!(burst < 30 || desk.pulls.iter().any(|pull| pull.messages > 10));
+    }
+}
+
+#[test]
+fn who_says_when_to_ask_again_or_for_how_many_bytes_or_shares_with_a_group_is_not_given_more() {
     for config in [
         PullConfig { refill_messages: Some(2), ..ten_or_a_hundred() },
         PullConfig { bytes: Some(100_000), ..ten_or_a_hundred() },
+        PullConfig { group: Some(PullGroup::new("jobs")), ..ten_or_a_hundred() },
     ] {
         assert_eq!(config.most_messages(), 10);
         let mut desk = Desk::asked(config);
@@ -819,16 +871,19 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn config() -> impl Strategy<Value = PullConfig> {
     let numbers = (1..30u64, any::<Option<u8>>(), any::<Option<u16>>(), any::<Option<u8>>());
-    (numbers, 0..40u32, any::<(bool, bool)>()).prop_map(
-        |((messages, small, bytes, limit), seconds, (no_wait, abort_when_missing))| PullConfig {
-            messages,
-            small_messages: small.map(u64::from),
-            bytes: bytes.map(u64::from),
-            limit: limit.map(u64::from),
-            expires: seconds * SECOND,
-            no_wait,
-            abort_when_missing,
-            ..PullConfig::consume()
+    (numbers, 0..40u32, any::<(bool, bool, bool)>()).prop_map(
+        |((messages, small, bytes, limit), seconds, (no_wait, fast, abort_when_missing))| {
+            PullConfig {
+                messages,
+                small_messages: small.map(u64::from),
+                read_within: fast.then_some(SECOND),
+                bytes: bytes.map(u64::from),
+                limit: limit.map(u64::from),
+                expires: seconds * SECOND,
+                no_wait,
+                abort_when_missing,
+                ..PullConfig::consume()
+            }
         },
     )
 }

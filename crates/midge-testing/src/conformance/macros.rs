@@ -179,6 +179,11 @@ macro_rules! conformance {
                 overflow_and_priority_decide_who_gets_a_message
                 a_consumer_in_a_domain_is_read
             }
+            jetstream_pace {
+                consume_gets_all_of_small_and_large_messages_and_limits_no_bytes
+                an_ordered_consumer_gets_all_of_small_and_large_messages
+                limits_are_told_to_who_asks_for_more_than_they_allow_and_not_to_others
+            }
             jetstream_pull_ends {
                 a_closed_client_ends_each_next
                 what_reads_when_its_client_closes_or_drains_says_which

@@ -15,6 +15,10 @@ use super::pull::{Consumer, PullError};
 use super::reader::{Item, Reader};
 use super::stop::{Control, Stopper, Wish};
 
+/// Messages that are asked for at a time, at most, of those that are small and read fast.
+const SMALL_MESSAGES: u64 = 4_096;
+const READ_WITHIN: Duration = Duration::from_millis(100);
+
 type OnNotice = Box<dyn FnMut(Notice) + Send>;
 
 /// Consuming that is about to begin. Made by [`Consumer::consume`]; `.await` begins it without
@@ -28,18 +32,26 @@ pub struct ConsumeBuilder<'a> {
 
 impl<'a> ConsumeBuilder<'a> {
     pub(crate) fn new(consumer: &'a Consumer) -> Self {
-        Self { consumer, config: PullConfig::consume(), on_notice: None }
+        let config = PullConfig {
+            small_messages: Some(SMALL_MESSAGES),
+            read_within: Some(READ_WITHIN),
+            ..PullConfig::consume()
+        };
+        Self { consumer, config, on_notice: None }
     }
 
-    /// Messages that are asked for and not read, at most: what the reader holds. Default: 500, and
-    /// with [`max_bytes`](Self::max_bytes) alone a million.
+    /// Messages that are asked for and not read, at most: what the reader holds, and what is delivered
+    /// again after `ack_wait` if it stops. Default: 500, or more while messages are small and read fast:
+    /// as many as 1 MiB holds and as were read within 100 ms of late, up to 4,096. A reader that becomes
+    /// slow is sent fewer from then on. With [`max_bytes`](Self::max_bytes) alone it is a million.
     pub fn max_messages(mut self, messages: u64) -> Self {
-        self.config.messages = messages;
+        (self.config.messages, self.config.small_messages) = (messages, None);
         self
     }
 
     /// Bytes that are asked for and not read, at most: subject, reply, headers and payload. To
-    /// limit messages too, give [`max_messages`](Self::max_messages) after it.
+    /// limit messages too, give [`max_messages`](Self::max_messages) after it. Not for consumers of the
+    /// last message of each subject, see [`PullConfig::bytes`].
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.config = self.config.by_bytes(bytes);
         self

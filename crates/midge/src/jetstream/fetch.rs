@@ -29,7 +29,8 @@ impl<'a> FetchBuilder<'a> {
         Self { consumer, config }
     }
 
-    /// Bytes of subject, reply, headers and payload, at most.
+    /// Bytes of subject, reply, headers and payload, at most. Not for consumers of the last message of
+    /// each subject, see [`PullConfig::bytes`].
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.config.bytes = Some(bytes);
         self

@@ -84,7 +84,7 @@ impl Reader {
 
     /// Reads anew, on the same inbox. It must be clean.
     pub(crate) fn restart(&mut self, machine: PullMachine) {
-        if machine.config().messages > self.room {
+        if machine.config().most_messages() > self.room {
             self.inbox = None;
         }
         self.machine = machine;
@@ -358,7 +358,7 @@ impl Reader {
             self.given_up.push(GivenUp::new(inbox, None));
         }
         if self.inbox.is_none() {
-            let room = self.machine.config().messages;
+            let room = self.machine.config().most_messages();
             let Ok(inbox) = pulled(&self.target.client, room).try_subscribe() else { return false };
             let (shared, next) = (self.target.client.shared(), &self.target.next);
             shared.command(|inner| inner.pulls(inbox.sid(), next));

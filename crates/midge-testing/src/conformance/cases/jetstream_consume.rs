@@ -466,7 +466,7 @@ pub(super) async fn longest_stall(time: Duration) -> Duration {
 
 type Noticed = Arc<Mutex<Vec<Notice>>>;
 
-fn noticing() -> (Noticed, impl FnMut(Notice) + Send + 'static) {
+pub(super) fn noticing() -> (Noticed, impl FnMut(Notice) + Send + 'static) {
     let noticed = Noticed::default();
     let told = noticed.clone();
     (noticed, move |notice| told.lock().expect("nobody panics here").push(notice))

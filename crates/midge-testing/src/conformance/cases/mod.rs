@@ -21,6 +21,7 @@ pub mod jetstream_events;
 pub mod jetstream_foreign;
 pub mod jetstream_levels;
 pub mod jetstream_ordered;
+pub mod jetstream_pace;
 pub mod jetstream_publish;
 pub mod jetstream_pull_ends;
 pub mod jetstream_schedules;

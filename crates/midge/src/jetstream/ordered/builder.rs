@@ -123,7 +123,8 @@ impl OrderedBuilder {
         self
     }
 
-    /// Bytes that are asked for and not read, at most.
+    /// Bytes that are asked for and not read, at most. Not for the last message of each subject, see
+    /// [`PullConfig::bytes`].
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.pull = self.pull.by_bytes(bytes);
         self
