@@ -8,6 +8,7 @@ use crate::pull_config::PullConfig;
 
 /// Bytes of small messages that are asked for and not read.
 const SMALL: u64 = 1 << 20;
+
 /// Messages that are to be asked for and not read, and what that goes by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {

@@ -7,6 +7,7 @@ pub mod cases;
 #[doc(hidden)]
 pub mod clusters;
 mod macros;
+mod notices;
 mod run;
 mod steps;
 mod streams_by_hand;

@@ -12,11 +12,10 @@ use midge_jetstream::{Notice, PullConfig, PullEnd};
 
 use super::message::JetMessage;
 use super::pull::{Consumer, PullError};
-use super::reader::{Item, Reader};
+use super::reader::{Item, Reader, SMALL_MESSAGES};
 use super::stop::{Control, Stopper, Wish};
 
-/// Messages that are asked for at a time, at most, of those that are small and read fast.
-const SMALL_MESSAGES: u64 = 4_096;
+/// Of small messages as many are asked for as are read so fast.
 const READ_WITHIN: Duration = Duration::from_millis(100);
 
 type OnNotice = Box<dyn FnMut(Notice) + Send>;
@@ -42,8 +41,9 @@ impl<'a> ConsumeBuilder<'a> {
 
     /// Messages that are asked for and not read, at most: what the reader holds, and what is delivered
     /// again after `ack_wait` if it stops. Default: 500, or more while messages are small and read fast:
-    /// as many as 1 MiB holds and as were read within 100 ms of late, up to 4,096. A reader that becomes
-    /// slow is sent fewer from then on. With [`max_bytes`](Self::max_bytes) alone it is a million.
+    /// as many as 1 MiB holds and as were read within 100 ms of late, up to 4,096. That a reader has
+    /// become slow counts once it has read half of them. With [`max_bytes`](Self::max_bytes) alone it is
+    /// a million.
     pub fn max_messages(mut self, messages: u64) -> Self {
         (self.config.messages, self.config.small_messages) = (messages, None);
         self

@@ -17,6 +17,9 @@ use super::message::JetMessage;
 use crate::alarm::{Alarm, Changes};
 use crate::{Client, EndReason, State, Subscribe, Subscription};
 
+/// Messages that are asked for and not read, at most, while they are small.
+pub(super) const SMALL_MESSAGES: u64 = 4_096;
+
 /// The subjects of one pull consumer.
 #[derive(Debug)]
 pub(crate) struct Target {

@@ -10,6 +10,7 @@ use midge::jetstream::{Consumer, ConsumerConfig, JetStream, Notice, Stream};
 
 use crate::Cluster;
 use crate::conformance::clusters::{client, granted, position, replicated, until, whole};
+use crate::conformance::notices::{Noticed, noticing};
 use crate::conformance::tasks::{Task, spawn};
 use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
@@ -104,11 +105,10 @@ fn count(seen: &Seen) -> u64 {
 }
 
 /// Consumes and acks, and keeps what came.
-async fn consume<A: Adapter>(bench: &Bench) -> Outcome<(Seen, Arc<Mutex<Vec<Notice>>>)> {
-    let (seen, noticed) = (Seen::default(), Arc::<Mutex<Vec<Notice>>>::default());
-    let (keep, tell) = (seen.clone(), noticed.clone());
-    let note = move |notice| tell.lock().expect("nobody panics here").push(notice);
-    let mut messages = bench.consumer.consume().max_messages(50).on_notice(note).await?;
+async fn consume<A: Adapter>(bench: &Bench) -> Outcome<(Seen, Noticed)> {
+    let (seen, (noticed, function)) = (Seen::default(), noticing());
+    let keep = seen.clone();
+    let mut messages = bench.consumer.consume().max_messages(50).on_notice(function).await?;
     drop(spawn::<A, _>(async move {
         while let Some(message) = messages.next().await {
             let message = message.expect("it ends with the client only");
@@ -177,7 +177,7 @@ pub async fn a_killed_leader_holds_messages_up_for_seconds_and_a_change_of_leade
         if text.contains("\"error\"") { Err(text.into()) } else { Outcome::Ok(()) }
     })
     .await;
-    let told = || noticed.lock().expect("nobody panics here").contains(&Notice::LeadershipChanged);
+    let told = || noticed.has(&Notice::LeadershipChanged);
     until("a change of leaders", told).await?;
     consumes_on().await?;
 

@@ -1,12 +1,12 @@
 //! What happens to streams and consumers beside those who read them, and what readers must not do.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use midge::jetstream::{Delivery, JetStream, Notice};
+use midge::jetstream::{Delivery, JetStream};
 use serde_json::json;
 
 use super::jetstream_consume::number;
+use crate::conformance::notices::noticing;
 use crate::conformance::steps::{connect, impatient, poll_once, soon, until};
 use crate::conformance::streams_by_hand::{Bench, api, create};
 use crate::conformance::timer::sleep;
@@ -104,10 +104,8 @@ pub async fn ack_subjects_of_both_forms_are_read_and_answered<A: Adapter>() -> O
 pub async fn a_consumer_that_is_set_back_has_no_gap_for_who_reads_it<A: Adapter>() -> Outcome {
     let bench = Bench::new::<A>().await?;
     let consumer = bench.consumer(json!({})).await?;
-    let noticed = Arc::new(Mutex::new(Vec::<Notice>::new()));
-    let told = noticed.clone();
-    let note = move |notice| told.lock().expect("nobody panics here").push(notice);
-    let mut messages = consumer.consume().on_notice(note).await?;
+    let (noticed, function) = noticing();
+    let mut messages = consumer.consume().on_notice(function).await?;
     bench.publish_to_one(0..10).await?;
     for round in 0..3 {
         for wanted in 0..10 {
@@ -123,8 +121,7 @@ pub async fn a_consumer_that_is_set_back_has_no_gap_for_who_reads_it<A: Adapter>
     }
     bench.publish_to_one(10..11).await?;
     assert_eq!(number(&soon(messages.next()).await.expect("it goes on")?), 10);
-    let noticed = noticed.lock().expect("nobody panics here").clone();
-    assert!(noticed.is_empty(), "{noticed:?}");
+    assert_eq!(noticed.told(), []);
     Ok(())
 }
 

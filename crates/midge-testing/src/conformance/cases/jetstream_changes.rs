@@ -10,6 +10,7 @@ use midge::jetstream::{
 use serde_json::{Value, json};
 
 use super::jetstream_consume::{longest_stall, number, take};
+use crate::conformance::notices::{Noticed, noticing};
 use crate::conformance::steps::{connect, impatient, poll_once, soon, until};
 use crate::conformance::streams_by_hand::{Bench, api};
 use crate::conformance::tasks::spawn;
@@ -17,18 +18,6 @@ use crate::conformance::timer::sleep;
 use crate::conformance::{Adapter, Outcome};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
-
-type Noticed = Arc<Mutex<Vec<Notice>>>;
-
-fn noticing() -> (Noticed, impl FnMut(Notice) + Send + 'static) {
-    let noticed = Noticed::default();
-    let told = noticed.clone();
-    (noticed, move |notice| told.lock().expect("nobody panics here").push(notice))
-}
-
-fn told(noticed: &Noticed) -> Vec<Notice> {
-    noticed.lock().expect("nobody panics here").clone()
-}
 
 impl Bench {
     /// Makes or changes the consumer `p`, which pushes unless it is told otherwise.
@@ -80,8 +69,8 @@ pub async fn a_push_consumer_that_pushes_elsewhere_is_followed<A: Adapter>() -> 
         bench.publish_to_one(wanted..wanted + 1).await?;
         assert_eq!(pushed(&mut push).await?, wanted);
     }
-    assert!(told(&noticed).contains(&Notice::Redirected("to.q".into())));
-    assert!(told(&noticed).contains(&Notice::Redirected("to.r".into())));
+    assert!(noticed.told().contains(&Notice::Redirected("to.q".into())));
+    assert!(noticed.told().contains(&Notice::Redirected("to.r".into())));
     assert_eq!(push.end(), None);
     Ok(())
 }
@@ -111,7 +100,7 @@ pub async fn who_hears_no_heartbeat_of_a_queue_group_misses_none<A: Adapter>() -
     }
     sleep(HEARTBEAT * 12).await;
     // Each has missed some, and knows that the consumer is there.
-    assert_eq!(told(&noticed), []);
+    assert_eq!(noticed.told(), []);
     Ok(())
 }
 
@@ -127,7 +116,7 @@ pub async fn a_push_consumer_that_is_paused_is_waited_for<A: Adapter>() -> Outco
     bench.publish_to_one(1..2).await?;
     let waiting = spawn::<A, _>(async move { pushed(&mut push).await.expect("it goes on") });
     let stood_still = longest_stall(HEARTBEAT * 6).await;
-    let told = told(&noticed);
+    let told = noticed.told();
     assert!(told.is_empty() || stood_still > HEARTBEAT / 8, "{told:?}, {stood_still:?}");
     soon(stream.resume_consumer("p")).await?;
     assert_eq!(soon(waiting).await, 1);
@@ -219,11 +208,11 @@ pub async fn a_message_that_is_too_large_is_told_once_and_holds_up_nobody_for_ev
     let ordering = spawn::<A, _>(async move {
         number(&ordered.next().await.expect("it goes on").expect("a message"))
     });
-    let too_large = |noticed: &Noticed| told(noticed).contains(&Notice::MessageTooLarge);
+    let too_large = |noticed: &Noticed| noticed.told().contains(&Notice::MessageTooLarge);
     until(|| too_large(&noticed) && too_large(&of_ordered)).await;
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(told(&noticed), [Notice::MessageTooLarge]);
-    assert_eq!(told(&of_ordered), [Notice::MessageTooLarge]);
+    assert_eq!(noticed.told(), [Notice::MessageTooLarge]);
+    assert_eq!(of_ordered.told(), [Notice::MessageTooLarge]);
     api(&bench.client, "STREAM.MSG.DELETE.S", json!({"seq": 2})).await?;
     assert_eq!((soon(consuming).await, soon(ordering).await), (2, 2));
     Ok(())
@@ -262,7 +251,7 @@ pub async fn a_stream_that_is_emptied_meanwhile_is_read_on<A: Adapter>() -> Outc
             last = now;
         }
     }
-    assert_eq!(told(&noticed), []);
+    assert_eq!(noticed.told(), []);
     Ok(())
 }
 
@@ -337,11 +326,11 @@ pub async fn who_finds_no_room_at_a_consumer_reads_when_there_is<A: Adapter>() -
     let other = bench.js.consumer("S", "c")?;
     let mut second = other.consume().heartbeat(HEARTBEAT).on_notice(function).await?;
     let waiting = spawn::<A, _>(async move { number(&take(&mut second).await) });
-    until(|| !told(&noticed).is_empty()).await;
+    until(|| !noticed.told().is_empty()).await;
     let refused = soon(bench.js.consumer("S", "c")?.next().expires(HEARTBEAT * 4)).await.err();
     assert!(matches!(refused, Some(PullError::End(PullEnd::Refused(409, _)))), "{refused:?}");
     // With heartbeats, the server does not say why it does not listen.
-    assert_eq!(told(&noticed), [Notice::HeartbeatsMissed]);
+    assert_eq!(noticed.told(), [Notice::HeartbeatsMissed]);
     first.stop();
     bench.publish_to_one(3..4).await?;
     assert_eq!(soon(waiting).await, 3);
@@ -359,7 +348,7 @@ pub async fn a_server_that_stops_says_so<A: Adapter>() -> Outcome {
     bench.server.stop()?;
     until(|| bench.client.status().transition > before).await;
     assert!(poll_once(&mut Box::pin(messages.next())).await.is_pending());
-    assert_eq!(told(&noticed), [Notice::ServerShutdown]);
+    assert_eq!(noticed.told(), [Notice::ServerShutdown]);
     Ok(())
 }
 
@@ -390,7 +379,7 @@ pub async fn an_ordered_consumer_that_finds_no_room_tries_until_there_is<A: Adap
         });
         let code = ErrorCode::MAXIMUM_CONSUMERS_LIMIT;
         let is_full = |notice: &Notice| matches!(notice, Notice::CreateFailed(Some(error)) if error.err_code == code);
-        until(|| told(&noticed).iter().filter(|it| is_full(it)).count() >= 6).await;
+        until(|| noticed.told().iter().filter(|it| is_full(it)).count() >= 6).await;
         api(&bench.client, "CONSUMER.DELETE.M.x", Value::Null).await?;
         assert_eq!(soon(reading).await, before);
         until_none_is_left(&bench).await?;
@@ -442,7 +431,7 @@ pub async fn who_has_lost_its_pin_asks_without_it_and_is_pinned_again<A: Adapter
     // Whom the server pins is its choice.
     let begin = [Notice::Pinned, Notice::Unpinned, Notice::Pinned];
     let mut count = 0;
-    while !noticed.iter().all(|of_reader| told(of_reader).starts_with(&begin)) {
+    while !noticed.iter().all(|of_reader| of_reader.told().starts_with(&begin)) {
         assert!(count < 50, "{noticed:?}");
         bench.publish_to_one(count..count + 1).await?;
         until(|| came(count)).await;

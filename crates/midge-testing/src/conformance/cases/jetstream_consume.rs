@@ -11,6 +11,7 @@ use midge::jetstream::{
 };
 use serde_json::{Value, json};
 
+use crate::conformance::notices::noticing;
 use crate::conformance::steps::{PATIENCE, connect, poll_once, soon, until};
 use crate::conformance::streams_by_hand::{Bench, api};
 use crate::conformance::tasks::spawn;
@@ -442,9 +443,9 @@ pub async fn missed_heartbeats_are_told_once_and_reading_goes_on<A: Adapter>() -
     let waiting = spawn::<A, _>(async move { number(&take(&mut messages).await) });
     bench.until_info("num_waiting", 1).await?;
     bench.server.pause()?;
-    until(|| has(&noticed, &Notice::HeartbeatsMissed)).await;
+    until(|| noticed.has(&Notice::HeartbeatsMissed)).await;
     sleep(heartbeat * 4).await;
-    let told = noticed.lock().expect("nobody panics here").clone();
+    let told = noticed.told();
     assert_eq!(told, [Notice::HeartbeatsMissed], "{told:?}");
     bench.server.resume()?;
     bench.publish_to_one(4..5).await?;
@@ -462,18 +463,6 @@ pub(super) async fn longest_stall(time: Duration) -> Duration {
         longest = longest.max(before.elapsed().saturating_sub(STEP));
     }
     longest
-}
-
-type Noticed = Arc<Mutex<Vec<Notice>>>;
-
-pub(super) fn noticing() -> (Noticed, impl FnMut(Notice) + Send + 'static) {
-    let noticed = Noticed::default();
-    let told = noticed.clone();
-    (noticed, move |notice| told.lock().expect("nobody panics here").push(notice))
-}
-
-fn has(noticed: &Noticed, wanted: &Notice) -> bool {
-    noticed.lock().expect("nobody panics here").contains(wanted)
 }
 
 pub async fn consume_outlives_a_killed_server_with_one_request_out<A: Adapter>() -> Outcome {
@@ -554,7 +543,7 @@ pub async fn consume_waits_for_a_consumer_that_does_not_exist_yet<A: Adapter>() 
     let consumer = bench.js.consumer("S", "c")?;
     let mut messages = consumer.consume().on_notice(function).await?;
     let waiting = spawn::<A, _>(async move { number(&take(&mut messages).await) });
-    until(|| has(&noticed, &Notice::NoResponders)).await;
+    until(|| noticed.has(&Notice::NoResponders)).await;
     bench.publish_to_one(3..4).await?;
     bench.consumer(json!({})).await?;
     assert_eq!(soon(waiting).await, 3);
@@ -573,8 +562,8 @@ pub async fn consume_keeps_to_the_limits_of_its_consumer<A: Adapter>() -> Outcom
         assert_eq!(number(&message), wanted);
         message.ack().await?;
     }
-    assert!(has(&noticed, &Notice::LimitLowered(Limit::Messages(5))));
-    assert!(has(&noticed, &Notice::LimitLowered(Limit::Bytes(400))));
+    assert!(noticed.has(&Notice::LimitLowered(Limit::Messages(5))));
+    assert!(noticed.has(&Notice::LimitLowered(Limit::Bytes(400))));
     drop(messages);
     assert_eq!(fetched(consumer.fetch(12).expires(SHORT)).await?, Vec::<usize>::new());
     bench.publish_to_one(50..62).await?;
@@ -594,7 +583,7 @@ pub async fn consume_goes_on_behind_an_abyss_of_heartbeats<A: Adapter>() -> Outc
     bench.publish_to_one(9..10).await?;
     assert_eq!(soon(waiting).await, 9);
     // Where the machine stands still, heartbeats do so too, and that is told.
-    let mut noticed = noticed.lock().expect("nobody panics here").clone();
+    let mut noticed = noticed.told();
     noticed.retain(|notice| *notice != Notice::HeartbeatsMissed || stood_still < expires / 8);
     assert!(noticed.is_empty(), "{noticed:?}, and it stood still for {stood_still:?}");
     Ok(())
@@ -621,7 +610,7 @@ pub async fn one_member_of_a_group_is_pinned_and_unpinned<A: Adapter>() -> Outco
     let (second_noticed, function) = noticing();
     bench.publish_to_one(0..1).await?;
     soon(take(&mut first).await.double_ack()).await?;
-    assert!(has(&first_noticed, &Notice::Pinned));
+    assert!(first_noticed.has(&Notice::Pinned));
 
     let mut second = other.consume().max_messages(10).on_notice(function).await?;
     let second = spawn::<A, _>(async move {
@@ -640,14 +629,14 @@ pub async fn one_member_of_a_group_is_pinned_and_unpinned<A: Adapter>() -> Outco
         soon(message.double_ack()).await?;
     }
     assert_eq!(seen.len(), 29, "all come to the member that is pinned");
-    assert!(!has(&second_noticed, &Notice::Pinned));
+    assert!(!second_noticed.has(&Notice::Pinned));
 
     let reading = spawn::<A, _>(async move { first.next().await.is_some() });
     api(&bench.client, "CONSUMER.UNPIN.S.c", json!({"group": "jobs"})).await?;
     bench.publish_to_one(30..60).await?;
     soon(second).await;
-    until(|| has(&first_noticed, &Notice::Unpinned)).await;
-    assert!(has(&second_noticed, &Notice::Pinned));
+    until(|| first_noticed.has(&Notice::Unpinned)).await;
+    assert!(second_noticed.has(&Notice::Pinned));
     drop(reading);
     Ok(())
 }

@@ -10,6 +10,7 @@ use midge::jetstream::{
 };
 use serde_json::{Value, json};
 
+use crate::conformance::notices::noticing;
 use crate::conformance::steps::{connect, impatient, soon, until};
 use crate::conformance::streams_by_hand::{Bench, api};
 use crate::conformance::tasks::spawn;
@@ -177,18 +178,6 @@ pub async fn an_ordered_consumer_is_drained_and_stopped_from_elsewhere<A: Adapte
     Ok(())
 }
 
-type Noticed = Arc<Mutex<Vec<Notice>>>;
-
-fn noticing() -> (Noticed, impl FnMut(Notice) + Send + 'static) {
-    let noticed = Noticed::default();
-    let told = noticed.clone();
-    (noticed, move |notice| told.lock().expect("nobody panics here").push(notice))
-}
-
-fn has(noticed: &Noticed, wanted: &Notice) -> bool {
-    noticed.lock().expect("nobody panics here").contains(wanted)
-}
-
 pub async fn an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothing<A: Adapter>()
 -> Outcome {
     let bench = Bench::new::<A>().await?;
@@ -211,9 +200,9 @@ pub async fn an_ordered_consumer_that_is_deleted_is_made_again_and_misses_nothin
             assert_eq!(take(&mut ordered).await, wanted);
         }
         let causes = [ResetCause::ConsumerDeleted, ResetCause::HeartbeatsMissed];
-        assert!(causes.iter().any(|cause| has(&noticed, &Notice::Reset(*cause))), "{noticed:?}");
+        assert!(causes.iter().any(|cause| noticed.has(&Notice::Reset(*cause))), "{noticed:?}");
         let name = bench.consumers().await?.remove(0);
-        assert!(has(&noticed, &Notice::Recreated(name)), "{noticed:?}");
+        assert!(noticed.has(&Notice::Recreated(name)), "{noticed:?}");
         drop(ordered);
         bench.until_consumers(0).await?;
     }
@@ -269,7 +258,7 @@ pub async fn a_stream_that_was_replaced_is_read_from_its_beginning<A: Adapter>()
     for wanted in 1..4 {
         assert_eq!(take(&mut ordered).await, wanted);
     }
-    assert!(has(&noticed, &Notice::StreamReplaced));
+    assert!(noticed.has(&Notice::StreamReplaced));
     api(&bench.client, "STREAM.DELETE.S", Value::Null).await?;
     let end = soon(ordered.next()).await.expect("the reason");
     assert!(matches!(end, Err(OrderedEnd::StreamGone(_))), "{end:?}");
@@ -358,7 +347,7 @@ pub async fn a_push_consumer_that_is_deleted_ends_and_a_drained_one_loses_nothin
     }
     api(&bench.client, "CONSUMER.DELETE.S.p", Value::Null).await?;
     assert_eq!(soon(push.next()).await.map(|it| it.err()), Some(Some(PushEnd::Gone)));
-    assert!(has(&noticed, &Notice::HeartbeatsMissed));
+    assert!(noticed.has(&Notice::HeartbeatsMissed));
     assert!(soon(push.next()).await.is_none());
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use midge::jetstream::DeliverPolicy;
 use serde_json::{Value, json};
 
-use super::jetstream_consume::{noticing, take};
+use super::jetstream_consume::take;
+use crate::conformance::notices::noticing;
 use crate::conformance::steps::soon;
 use crate::conformance::streams_by_hand::Bench;
 use crate::conformance::{Adapter, Outcome};
@@ -42,7 +43,7 @@ pub async fn consume_gets_all_of_small_and_large_messages_and_limits_no_bytes<A:
             message.ack().await?;
         }
         bench.until_info("num_ack_pending", 0).await?;
-        assert_eq!(*noticed.lock().expect("nobody panics here"), []);
+        assert_eq!(noticed.told(), []);
         drop(messages);
         soon(seen.drain()).await;
         while let Some(request) = soon(seen.next()).await {
@@ -68,7 +69,7 @@ pub async fn an_ordered_consumer_gets_all_of_small_and_large_messages<A: Adapter
                 .remove(&message.delivery().expect("a consumer has delivered it").stream_sequence);
         }
         assert!(missing.is_empty(), "{missing:?}");
-        assert_eq!(*noticed.lock().expect("nobody panics here"), []);
+        assert_eq!(noticed.told(), []);
     }
     Ok(())
 }
@@ -86,7 +87,7 @@ pub async fn limits_are_told_to_who_asks_for_more_than_they_allow_and_not_to_oth
             assert_eq!(message.delivery().map(|it| it.stream_sequence), Some(wanted));
             message.ack().await?;
         }
-        assert_eq!(*noticed.lock().expect("nobody panics here"), []);
+        assert_eq!(noticed.told(), []);
         bench.until_info("num_ack_pending", 0).await?;
     }
     Ok(())

@@ -15,9 +15,7 @@ use super::{OnNotice, Ordered, OrderedError};
 use crate::alarm::{Alarm, Changes};
 use crate::jetstream::JetStream;
 use crate::jetstream::pull::seed;
-
-/// Messages that are asked for and not read, while they are small.
-const SMALL_MESSAGES: u64 = 4_096;
+use crate::jetstream::reader::SMALL_MESSAGES;
 
 impl JetStream {
     /// Reads a stream in order, each message once, without acks and without leaving a durable
