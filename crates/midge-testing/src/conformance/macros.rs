@@ -175,9 +175,11 @@ macro_rules! conformance {
                 consume_waits_for_a_consumer_that_does_not_exist_yet
                 consume_keeps_to_the_limits_of_its_consumer
                 consume_goes_on_behind_an_abyss_of_heartbeats
+                a_consumer_in_a_domain_is_read
+            }
+            jetstream_groups {
                 one_member_of_a_group_is_pinned_and_unpinned
                 overflow_and_priority_decide_who_gets_a_message
-                a_consumer_in_a_domain_is_read
             }
             jetstream_pace {
                 consume_gets_all_of_small_and_large_messages_and_limits_no_bytes

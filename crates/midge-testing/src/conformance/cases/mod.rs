@@ -19,6 +19,7 @@ pub mod jetstream_direct;
 pub mod jetstream_edges;
 pub mod jetstream_events;
 pub mod jetstream_foreign;
+pub mod jetstream_groups;
 pub mod jetstream_levels;
 pub mod jetstream_ordered;
 pub mod jetstream_pace;
